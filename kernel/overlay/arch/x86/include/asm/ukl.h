@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+#ifndef _ASM_X86_UKL_H
+#define _ASM_X86_UKL_H
+
+/*
+ * Unikernel Linux: an application that is linked into the kernel and runs at
+ * CPL 0, in a process of its own. See Documentation/arch/x86/ukl.rst.
+ */
+
+/*
+ * Marks in pt_regs->csx, above the selector and the bits that FRED uses.
+ * IRETQ ignores them. Entry code alone sets them, and no value that comes from
+ * userspace (sigreturn, ptrace) ever reaches them.
+ *
+ * UKL_CSX_APP:  the frame interrupted application mode: CPL 0, but the regular
+ *		 rules for a frame from user mode hold.
+ * UKL_CSX_CALL: application mode was left by a call of ukl_syscall(), not by
+ *		 the SYSCALL instruction or an exception. The return address
+ *		 has been popped from the application's stack.
+ */
+#define UKL_CSX_APP	0x01000000
+#define UKL_CSX_CALL	0x02000000
+
+/* How far ukl_ist_enter() moves the UKL stack out of the way. */
+#define UKL_IST_SHIFT	1024
+
+#ifndef __ASSEMBLY__
+
+#include <linux/types.h>
+
+struct pt_regs;
+
+#ifdef CONFIG_UKL
+
+/*
+ * The application's text, linked behind .text, and behind its end the way from
+ * ukl_syscall() into the kernel proper; see vmlinux.lds.S.
+ */
+extern const char __ukl_text_start[], __ukl_text_end[], __ukl_leave_end[];
+
+/* Restarts a system call that ukl_syscall() made, see arch/x86/ukl/entry.S. */
+extern const char ukl_syscall_restart[];
+
+/* The kernel's part of ukl_syscall(), see arch/x86/ukl/entry.S. */
+extern const char ukl_syscall_kernel[], ukl_syscall_kernel_end[];
+
+/* Does @ip lie in application text, the stubs on its stack included? */
+static __always_inline bool ukl_text_address(unsigned long ip)
+{
+	return ip - (unsigned long)__ukl_text_start <
+	       (unsigned long)__ukl_text_end - (unsigned long)__ukl_text_start;
+}
+
+/* Is @ip on the way into the kernel, where TF may still be set? */
+static __always_inline bool ukl_entry_address(unsigned long ip)
+{
+	return (ip >= (unsigned long)__ukl_text_end &&
+		ip < (unsigned long)__ukl_leave_end) ||
+	       (ip >= (unsigned long)ukl_syscall_kernel &&
+		ip < (unsigned long)ukl_syscall_kernel_end);
+}
+
+/* Did @regs interrupt application mode? */
+#define ukl_regs(regs)		((regs)->csx & UKL_CSX_APP)
+
+/* Was application mode left through ukl_syscall()? */
+#define ukl_call_regs(regs)	((regs)->csx & UKL_CSX_CALL)
+
+bool ukl_current(void);
+bool ukl_valid_frame(unsigned long ip, unsigned long sp);
+
+/*
+ * #MC, #DB and NMI can hit an entry that is still on the UKL stack, and their
+ * handlers can take exceptions that start at the top of it. While they run, the
+ * top is lower by what an entry needs at most.
+ */
+#define ukl_ist_enter() \
+	raw_cpu_sub(cpu_tss_rw.x86_tss.ist[IST_INDEX_UKL], UKL_IST_SHIFT)
+#define ukl_ist_exit() \
+	raw_cpu_add(cpu_tss_rw.x86_tss.ist[IST_INDEX_UKL], UKL_IST_SHIFT)
+
+#else /* !CONFIG_UKL */
+
+static __always_inline void ukl_ist_enter(void) { }
+static __always_inline void ukl_ist_exit(void) { }
+
+static __always_inline bool ukl_text_address(unsigned long ip)
+{
+	return false;
+}
+
+static __always_inline bool ukl_entry_address(unsigned long ip)
+{
+	return false;
+}
+
+#define ukl_regs(regs)		({ (void)(regs); false; })
+#define ukl_call_regs(regs)	({ (void)(regs); false; })
+
+static __always_inline bool ukl_current(void)
+{
+	return false;
+}
+
+static __always_inline bool ukl_valid_frame(unsigned long ip, unsigned long sp)
+{
+	return true;
+}
+
+#endif /* CONFIG_UKL */
+
+#endif /* __ASSEMBLY__ */
+#endif /* _ASM_X86_UKL_H */

@@ -1,0 +1,350 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Unikernel Linux: start the application that is linked into the kernel.
+ *
+ * Its initial data is in the image in the form of an ELF executable without
+ * text. At boot that becomes a file on the kernel's internal tmpfs, and a small
+ * marker file in a normal file system redirects execve() to it, as a "#!"
+ * script does to its interpreter. All else is load_elf_binary().
+ */
+#define pr_fmt(fmt) "UKL: " fmt
+
+#include <linux/binfmts.h>
+#include <linux/bitops.h>
+#include <linux/build_bug.h>
+#include <linux/buildid.h>
+#include <linux/cred.h>
+#include <linux/err.h>
+#include <linux/file.h>
+#include <linux/fs.h>
+#include <linux/init.h>
+#include <linux/kobject.h>
+#include <linux/list.h>
+#include <linux/mount.h>
+#include <linux/ptrace.h>
+#include <linux/sched.h>
+#include <linux/sched/mm.h>
+#include <linux/shmem_fs.h>
+#include <linux/slab.h>
+#include <linux/string.h>
+#include <linux/sysfs.h>
+#include <linux/uidgid.h>
+#include <linux/ukl.h>
+#include <asm/cpufeature.h>
+#include <asm/mmu.h>
+#include <asm/ptrace.h>
+#include <asm/ukl.h>
+
+#include "app.h"
+
+/**
+ * struct ukl_app - an application that can be started
+ * @list:	in ukl_apps
+ * @kobj:	its directory in /sys/kernel/ukl
+ * @file:	the internal file with its data
+ * @marker:	what a marker file for it contains
+ */
+struct ukl_app {
+	struct list_head	list;
+	struct kobject		kobj;
+	struct file		*file;
+	struct ukl_marker	marker;
+};
+
+/* Filled at boot, constant afterwards. */
+static LIST_HEAD(ukl_apps);
+
+static struct ukl_app *ukl_find_app(const char *name)
+{
+	struct ukl_app *app;
+
+	list_for_each_entry(app, &ukl_apps, list) {
+		if (!strcmp(app->marker.name, name))
+			return app;
+	}
+	return NULL;
+}
+
+/**
+ * ukl_current - does the current process run in application mode?
+ *
+ * Return: true for all threads of a process that a marker file started.
+ */
+bool ukl_current(void)
+{
+	return current->mm && test_bit(MM_CONTEXT_UKL, &current->mm->context.flags);
+}
+
+/**
+ * ukl_valid_frame - may application mode be resumed here?
+ * @ip:	instruction pointer
+ * @sp:	stack pointer
+ *
+ * Both may come from userspace: from a signal frame or a tracer. Without this
+ * check the way back to application mode could enter the kernel proper
+ * anywhere.
+ *
+ * Return: true if @ip is in application text or in the user half (where SMEP or
+ * page protections make it a fault) and @sp in the user half.
+ */
+bool ukl_valid_frame(unsigned long ip, unsigned long sp)
+{
+	return (ukl_text_address(ip) || ip < TASK_SIZE_MAX) && sp < TASK_SIZE_MAX;
+}
+
+/**
+ * ukl_binprm - is this an execve() of a linked-in application?
+ * @bprm:	the program that is being loaded
+ *
+ * The internal file alone does not count, only the way through a marker file.
+ */
+bool ukl_binprm(const struct linux_binprm *bprm)
+{
+	return bprm->ukl_marker;
+}
+
+/**
+ * ukl_exe_file - the file that was executed
+ * @bprm:	the program that is being loaded
+ *
+ * Return: the marker file, or NULL if this is not a linked-in application and
+ * @bprm->file is what was executed.
+ */
+struct file *ukl_exe_file(const struct linux_binprm *bprm)
+{
+	return bprm->ukl_marker;
+}
+
+/**
+ * ukl_start_thread - turn a fresh user frame into one of application mode
+ * @regs:	what start_thread() has set up
+ */
+void ukl_start_thread(struct pt_regs *regs)
+{
+	struct mm_struct *mm = current->mm;
+
+	set_bit(MM_CONTEXT_UKL, &mm->context.flags);
+	/* For /proc/PID/stat: the executable has no text segment of its own. */
+	mm->start_code = (unsigned long)__ukl_text_start;
+	mm->end_code = (unsigned long)__ukl_text_end;
+
+	regs->csx = __KERNEL_CS | UKL_CSX_APP;
+	regs->ssx = __KERNEL_DS;
+	/* The application's data is in user pages: SMAP must let it pass. */
+	if (cpu_feature_enabled(X86_FEATURE_SMAP))
+		regs->flags |= X86_EFLAGS_AC;
+}
+
+/*
+ * Who may start code in supervisor mode is a matter of policy: a marker file
+ * counts only if root of the initial user namespace owns it, nobody else can
+ * write it, and it is on a mount where a set-user-ID program would count.
+ * (noexec mounts have been refused already, by do_open_execat().)
+ */
+static bool ukl_marker_trusted(struct file *file)
+{
+	struct inode *inode = file_inode(file);
+	vfsuid_t owner = i_uid_into_vfsuid(file_mnt_idmap(file), inode);
+
+	return vfsuid_eq_kuid(owner, GLOBAL_ROOT_UID) &&
+	       !(inode->i_mode & 0022) &&
+	       S_ISREG(inode->i_mode) && mnt_may_suid(file->f_path.mnt);
+}
+
+static int load_ukl_marker(struct linux_binprm *bprm)
+{
+	const struct ukl_marker *marker = (const struct ukl_marker *)bprm->buf;
+	struct ukl_app *app;
+	struct file *file;
+
+	BUILD_BUG_ON(sizeof(*marker) > sizeof(bprm->buf));
+
+	if (bprm->ukl_marker ||
+	    memcmp(marker->magic, UKL_MARKER_MAGIC, sizeof(marker->magic)))
+		return -ENOEXEC;
+
+	if (i_size_read(file_inode(bprm->file)) != sizeof(*marker) ||
+	    marker->version != UKL_MARKER_VERSION || marker->reserved ||
+	    strnlen(marker->name, sizeof(marker->name)) == sizeof(marker->name)) {
+		pr_notice_ratelimited("%s: not a marker file of version %d\n",
+				      bprm->filename, UKL_MARKER_VERSION);
+		return -ENOEXEC;
+	}
+	app = ukl_find_app(marker->name);
+	if (!app) {
+		pr_notice_ratelimited("%s: no application '%s' in this kernel\n",
+				      bprm->filename, marker->name);
+		return -ENOEXEC;
+	}
+	if (memcmp(marker->build_id, app->marker.build_id, sizeof(marker->build_id))) {
+		pr_notice_ratelimited("%s: belongs to another kernel (build id %*phN, this is %*phN)\n",
+				      bprm->filename, UKL_BUILD_ID_SIZE, marker->build_id,
+				      UKL_BUILD_ID_SIZE, app->marker.build_id);
+		return -ENOEXEC;
+	}
+	if (!ukl_marker_trusted(bprm->file)) {
+		pr_notice_ratelimited("%s: must be owned by root, writable by nobody else, and not on a nosuid mount\n",
+				      bprm->filename);
+		return -EACCES;
+	}
+	/* A tracer gains what the application has. */
+	if ((bprm->unsafe & LSM_UNSAFE_PTRACE) && !ptracer_capable(current, &init_user_ns))
+		return -EPERM;
+
+	file = dentry_open(&app->file->f_path, O_RDONLY, current_cred());
+	if (IS_ERR(file))
+		return PTR_ERR(file);
+	/* As open_exec() does; free_bprm() has the counterpart of both. */
+	if (exe_file_deny_write_access(file)) {
+		fput(file);
+		return -ETXTBSY;
+	}
+	if (exe_file_deny_write_access(bprm->file)) {
+		exe_file_allow_write_access(file);
+		fput(file);
+		return -ETXTBSY;
+	}
+
+	/* Credentials and /proc/PID/exe come from the file that was executed. */
+	bprm->ukl_marker = get_file(bprm->file);
+	/* Not to be read or traced by a process that merely has the same uid. */
+	bprm->interp_flags |= BINPRM_FLAGS_ENFORCE_NONDUMP;
+	bprm->interpreter = file;
+	return 0;
+}
+
+static struct linux_binfmt ukl_format = {
+	.load_binary	= load_ukl_marker,
+};
+
+static ssize_t marker_read(struct file *file, struct kobject *kobj,
+			   struct bin_attribute *attr, char *buf, loff_t off,
+			   size_t count)
+{
+	struct ukl_app *app = container_of(kobj, struct ukl_app, kobj);
+
+	return memory_read_from_buffer(buf, count, &off, &app->marker,
+				       sizeof(app->marker));
+}
+static BIN_ATTR_RO(marker, sizeof(struct ukl_marker));
+
+static struct bin_attribute *ukl_app_bin_attrs[] = {
+	&bin_attr_marker,
+	NULL
+};
+
+static const struct attribute_group ukl_app_group = {
+	.bin_attrs = ukl_app_bin_attrs,
+};
+
+static const struct attribute_group *ukl_app_groups[] = {
+	&ukl_app_group,
+	NULL
+};
+
+static void ukl_app_release(struct kobject *kobj)
+{
+	struct ukl_app *app = container_of(kobj, struct ukl_app, kobj);
+
+	if (!IS_ERR_OR_NULL(app->file))
+		fput(app->file);
+	kfree(app);
+}
+
+static const struct kobj_type ukl_app_type = {
+	.sysfs_ops	= &kobj_sysfs_ops,
+	.release	= ukl_app_release,
+	.default_groups	= ukl_app_groups,
+};
+
+/* The internal file: a copy of the image, which is freed with the init data. */
+static struct file *__init ukl_make_file(const struct ukl_app_info *info)
+{
+	struct file *file;
+	loff_t pos = 0;
+	char *name;
+
+	name = kasprintf(GFP_KERNEL, "ukl:%s", info->name);
+	if (!name)
+		return ERR_PTR(-ENOMEM);
+	file = shmem_kernel_file_setup(name, info->size, VM_NORESERVE);
+	kfree(name);
+	if (IS_ERR(file))
+		return file;
+
+	while (pos < info->size) {
+		ssize_t n = kernel_write(file, info->image + pos, info->size - pos, &pos);
+
+		if (n <= 0) {
+			fput(file);
+			return ERR_PTR(n ?: -EIO);
+		}
+	}
+	/* All processes that run the application share its pages. */
+	SHMEM_I(file_inode(file))->seals = F_SEAL_SEAL | F_SEAL_SHRINK |
+					   F_SEAL_GROW | F_SEAL_WRITE;
+	return file;
+}
+
+extern const void __start_notes, __stop_notes;
+
+static int __init ukl_add_app(struct kobject *parent, const struct ukl_app_info *info)
+{
+	struct ukl_app *app;
+	int err;
+
+	app = kzalloc(sizeof(*app), GFP_KERNEL);
+	if (!app)
+		return -ENOMEM;
+	kobject_init(&app->kobj, &ukl_app_type);
+
+	memcpy(app->marker.magic, UKL_MARKER_MAGIC, sizeof(app->marker.magic));
+	app->marker.version = UKL_MARKER_VERSION;
+	strscpy(app->marker.name, info->name);
+	err = build_id_parse_buf(&__start_notes, app->marker.build_id,
+				 &__stop_notes - &__start_notes);
+	if (err)
+		goto put;
+
+	app->file = ukl_make_file(info);
+	err = PTR_ERR_OR_ZERO(app->file);
+	if (err)
+		goto put;
+
+	err = kobject_add(&app->kobj, parent, "%s", info->name);
+	if (err)
+		goto put;
+
+	list_add_tail(&app->list, &ukl_apps);
+	pr_info("application '%s': %zu KiB of text, %llu KiB of initial data\n",
+		info->name, (__ukl_text_end - __ukl_text_start) / 1024,
+		info->size / 1024);
+	return 0;
+put:
+	kobject_put(&app->kobj);
+	return err;
+}
+
+static int __init ukl_init(void)
+{
+	const struct ukl_app_info *info;
+	struct kobject *parent;
+
+	if (&__ukl_apps_start[0] == &__ukl_apps_end[0])
+		return 0;
+
+	parent = kobject_create_and_add("ukl", kernel_kobj);
+	if (!parent)
+		return -ENOMEM;
+
+	for (info = __ukl_apps_start; info < __ukl_apps_end; info++) {
+		int err = ukl_add_app(parent, info);
+
+		if (err)
+			pr_err("application '%s': error %d\n", info->name, err);
+	}
+	/* Before the other formats: none of them knows the magic. */
+	register_binfmt(&ukl_format);
+	return 0;
+}
+late_initcall(ukl_init);

@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Where an exception frame from CPL 0 belongs.
+ */
+#include <linux/compiler.h>
+#include <linux/linkage.h>
+#include <linux/mm_types.h>
+#include <linux/sched.h>
+#include <linux/sched/task_stack.h>
+#include <asm/cpu_entry_area.h>
+#include <asm/mmu.h>
+#include <asm/processor.h>
+#include <asm/ptrace.h>
+#include <asm/special_insns.h>
+#include <asm/ukl.h>
+
+asmlinkage struct pt_regs *ukl_sync_regs(struct pt_regs *eregs);
+
+/*
+ * A wild jump out of the text is still the application's: its stack pointer is
+ * in the user half, where the kernel's never is when it can take an exception
+ * that does not have a stack of its own.
+ */
+static __always_inline bool from_application(const struct pt_regs *regs)
+{
+	if (ukl_text_address(regs->ip))
+		return true;
+	return (long)regs->sp >= 0 && current->mm &&
+	       arch_test_bit(MM_CONTEXT_UKL, &current->mm->context.flags);
+}
+
+/*
+ * The interrupted kernel stack is full: there is no room for a frame below it.
+ * The fault that reported it is in %cr2. Stay on the UKL stack, from where
+ * page_fault_oops() reports the overflow; nothing returns from there.
+ */
+static __always_inline bool task_stack_overflow(const struct pt_regs *regs)
+{
+	unsigned long guard = (unsigned long)task_stack_page(current) - PAGE_SIZE;
+
+	return unlikely((unsigned long)regs - guard < PAGE_SIZE &&
+			native_read_cr2() - guard < PAGE_SIZE);
+}
+
+/*
+ * Called by error_entry for all that comes from CPL 0. Every gate that has no
+ * IST stack of its own uses the UKL one, because nothing may be pushed on the
+ * application's stack. Leave it at once, so that it is free for the next
+ * exception:
+ *
+ * - A frame from application mode goes where a frame from user mode goes, to
+ *   the top of the task's kernel stack, and gets its mark.
+ * - A frame from kernel mode goes below the interrupted stack pointer, where
+ *   the CPU would have put it, leaving the gap that int3_emulate_push() fills.
+ */
+asmlinkage __visible noinstr struct pt_regs *ukl_sync_regs(struct pt_regs *eregs)
+{
+	struct pt_regs *regs;
+
+	if (from_application(eregs)) {
+		eregs->csx = __KERNEL_CS | UKL_CSX_APP;
+		/*
+		 * Application mode always has interrupts on; a machine check
+		 * can find it in its stubs where they are still off.
+		 */
+		eregs->flags |= X86_EFLAGS_IF;
+		regs = (struct pt_regs *)current_top_of_stack() - 1;
+	} else {
+		/* Early boot, and entries that were not made through a gate. */
+		if ((unsigned long)eregs - __this_cpu_ist_bottom_va(UKL) >= EXCEPTION_STKSZ)
+			return eregs;
+		regs = (struct pt_regs *)(ALIGN_DOWN(eregs->sp, 16) - 6 * 8) - 1;
+		if (task_stack_overflow(regs))
+			return eregs;
+	}
+
+	*regs = *eregs;
+	return regs;
+}

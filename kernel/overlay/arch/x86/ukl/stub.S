@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * The ends of the system-call path that run on the application's stack. They
+ * are linked into application text, and what hits them is handled as if it had
+ * hit the application: page faults on the stack, interrupts, signals.
+ */
+#include <linux/linkage.h>
+#include <asm/alternative.h>
+#include <asm/nospec-branch.h>
+#include <asm/smap.h>
+
+.code64
+.section .ukl.text.entry, "ax"
+
+/* Back behind SYSCALL, at rcx. */
+SYM_CODE_START(ukl_return_to_ip)
+	sti
+	ANNOTATE_RETPOLINE_SAFE
+	jmp	*%rcx
+	int3
+SYM_CODE_END(ukl_return_to_ip)
+
+/*
+ * Back to the caller of ukl_syscall(), at rcx. The child of a vfork() may have
+ * overwritten the return address that the caller pushed, so push it anew; a
+ * RET keeps the return stack buffer in step with the caller's CALL.
+ */
+SYM_CODE_START(ukl_return_to_call)
+	ASM_STAC
+	sti
+	pushq	%rcx
+	/* As in all of the application's text, there is no return thunk. */
+	ANNOTATE_UNRET_SAFE
+	ret
+	int3
+SYM_CODE_END(ukl_return_to_call)
+
+/*
+ * ukl_syscall - System call by call
+ *
+ * Registers as for the SYSCALL instruction: number in rax, arguments in rdi,
+ * rsi, rdx, r10, r8, r9; the result in rax. rcx and r11 are clobbered. Unlike
+ * SYSCALL it also clobbers the flags, and the eight bytes below the stack
+ * pointer that the call itself writes: the caller can have no red zone.
+ *
+ * ukl_syscall_restart runs the call again: rcx still is the return address,
+ * and what stood below the stack pointer may be gone.
+ *
+ * CLI is the last instruction that counts as application mode: a frame from
+ * application mode never has interrupts off, and code behind CLI is reached
+ * only by NMI, #MC and single-step traps, which do not look at the stack.
+ */
+SYM_CODE_START(ukl_syscall_restart)
+	pushq	%rcx
+SYM_INNER_LABEL(ukl_syscall, SYM_L_GLOBAL)
+	popq	%rcx
+	movq	%rsp, %r11
+	cli
+/* vmlinux.lds.S: __ukl_text_end is here */
+.section .ukl.text.leave, "ax"
+	jmp	ukl_syscall_kernel
+	int3
+.section .ukl.text.entry, "ax"
+SYM_CODE_END(ukl_syscall_restart)

@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * What the kernel has to know about the application that is linked into it.
+ * scripts/link-vmlinux.sh assembles this with UKL_APP_NAME defined, and links
+ * it with the object that CONFIG_UKL_APP names.
+ *
+ * The application's data is linked at user addresses and stored in the image
+ * as an ELF executable without text: execve() of that file is all it takes to
+ * map it. This is the header of the file; the linker script has the rest.
+ */
+#include <linux/elf-em.h>
+
+/* From <linux/elf.h>, which is not for assembly. */
+#define ELFCLASS64	2
+#define ELFDATA2LSB	1
+#define EV_CURRENT	1
+#define ELFOSABI_NONE	0
+#define ET_EXEC		2
+#define PT_LOAD		1
+#define PT_TLS		7
+#define PT_GNU_STACK	0x6474e551
+#define PT_GNU_RELRO	0x6474e552
+#define PF_W		2
+#define PF_R		4
+#define EHDR_SIZE	64	/* sizeof(Elf64_Ehdr) */
+#define PHDR_SIZE	56	/* sizeof(Elf64_Phdr) */
+
+#ifndef UKL_APP_NAME
+#error "UKL_APP_NAME is not defined"
+#endif
+
+	.section .ukl.hdr, "a"
+	.balign	64
+	.globl	ukl_ehdr_start
+ukl_ehdr_start:
+	.byte	0x7f, 'E', 'L', 'F', ELFCLASS64, ELFDATA2LSB, EV_CURRENT, ELFOSABI_NONE
+	.quad	0
+	.word	ET_EXEC, EM_X86_64
+	.long	EV_CURRENT
+	.quad	ukl_app_start			/* e_entry */
+	.quad	EHDR_SIZE			/* e_phoff */
+	.quad	0				/* e_shoff */
+	.long	0				/* e_flags */
+	.word	EHDR_SIZE, PHDR_SIZE, (phdrs_end - phdrs) / PHDR_SIZE
+	.word	0, 0, 0				/* no section headers */
+phdrs:
+	.long	PT_LOAD, PF_R
+	.quad	0, __ukl_ro_start, __ukl_ro_start
+	.quad	__ukl_ro_size, __ukl_ro_size, 4096
+
+	.long	PT_LOAD, PF_R | PF_W
+	.quad	__ukl_rw_offset, __ukl_rw_start, __ukl_rw_start
+	.quad	__ukl_rw_filesz, __ukl_rw_memsz, 4096
+
+	.long	PT_TLS, PF_R
+	.quad	__ukl_rw_offset, __ukl_rw_start, __ukl_rw_start
+	.quad	__ukl_tls_filesz, __ukl_tls_memsz, __ukl_tls_align
+
+	/* Read-only once the C library has started. */
+	.long	PT_GNU_RELRO, PF_R
+	.quad	__ukl_rw_offset, __ukl_rw_start, __ukl_rw_start
+	.quad	__ukl_relro_size, __ukl_relro_size, 1
+
+	.long	PT_GNU_STACK, PF_R | PF_W
+	.quad	0, 0, 0, 0, 0, 16
+phdrs_end:
+
+	.section .ukl.apps, "a"
+	.balign	8
+name:
+	.asciz	UKL_APP_NAME
+	.if . - name > 32
+	.error	"the application's name is longer than 31 characters"
+	.endif
+	.skip	32 - (. - name)
+	.quad	__ukl_image
+	.quad	__ukl_image_size
+
+	.section .note.GNU-stack, "", @progbits

@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: GPL-2.0 WITH Linux-syscall-note */
+#ifndef _UAPI_LINUX_UKL_H
+#define _UAPI_LINUX_UKL_H
+
+#include <linux/types.h>
+
+#define UKL_MARKER_MAGIC	"\177UKL"
+#define UKL_MARKER_VERSION	1
+#define UKL_NAME_SIZE		32
+#define UKL_BUILD_ID_SIZE	20
+
+/**
+ * struct ukl_marker - the file whose execve() starts a linked-in application
+ * @magic:	UKL_MARKER_MAGIC, without its terminating NUL
+ * @version:	UKL_MARKER_VERSION, in the byte order of the CPU
+ * @name:	name of the application, padded with NUL bytes, at least one
+ * @build_id:	GNU build id of the kernel that the application is linked into
+ * @reserved:	0
+ *
+ * /sys/kernel/ukl/NAME/marker has the same bytes.
+ */
+struct ukl_marker {
+	char	magic[4];
+	__u32	version;
+	char	name[UKL_NAME_SIZE];
+	__u8	build_id[UKL_BUILD_ID_SIZE];
+	__u32	reserved;
+};
+
+#endif /* _UAPI_LINUX_UKL_H */

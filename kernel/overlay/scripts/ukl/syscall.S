@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * ukl_syscall for a UKL application that runs as a normal process: registers
+ * as for the instruction; rcx and r11 are lost, flags undefined.
+ *
+ * A call leaves its return address on the stack. A child that starts on
+ * another stack must find it there too, and one that shares the stack of its
+ * suspended parent must not make the parent lose its own.
+ */
+
+#define NR_CLONE		56
+#define NR_VFORK		58
+#define NR_CLONE3		435
+
+#define CLONE_VM		0x100
+
+/* struct clone_args, linux/sched.h */
+#define ARGS_FLAGS		0
+#define ARGS_STACK		40
+#define ARGS_STACK_SIZE		48
+#define ARGS_SIZE_MIN		64
+#define ARGS_SIZE_MAX		4096
+
+	/* For debuggers; user.lds has no place for a second .eh_frame. */
+	.cfi_sections .debug_frame
+
+	.section .ukl.text, "ax", @progbits
+	.globl ukl_syscall
+	.type ukl_syscall, @function
+ukl_syscall:
+	.cfi_startproc
+	cmp	$NR_CLONE, %rax
+	je	.Lclone
+	cmp	$NR_VFORK, %rax
+	je	.Lshared_stack
+	cmp	$NR_CLONE3, %rax
+	je	.Lclone3
+.Lplain:
+	syscall
+	ret
+
+.Lclone:
+	test	%rsi, %rsi
+	jz	.Lsame_stack
+	/* On both stacks: the caller's rsi, the return address. */
+	mov	(%rsp), %rcx
+	mov	%rcx, -8(%rsi)
+	mov	%rsi, -16(%rsi)
+	push	%rsi
+	.cfi_adjust_cfa_offset 8
+	sub	$16, %rsi
+	syscall
+	pop	%rsi
+	.cfi_adjust_cfa_offset -8
+	ret
+
+.Lsame_stack:
+	test	$CLONE_VM, %edi
+	jz	.Lplain			/* the child has its own copy of it */
+.Lshared_stack:
+	popq	%fs:return_address@tpoff
+	.cfi_adjust_cfa_offset -8
+	syscall
+	pushq	%fs:return_address@tpoff
+	.cfi_adjust_cfa_offset 8
+	ret
+
+.Lclone3:
+	cmp	$ARGS_SIZE_MIN, %rsi
+	jb	.Lplain			/* the kernel refuses these sizes */
+	cmp	$ARGS_SIZE_MAX, %rsi
+	ja	.Lplain
+	cmpq	$0, ARGS_STACK(%rdi)
+	jne	.Lclone3_stack
+	testl	$CLONE_VM, ARGS_FLAGS(%rdi)
+	jz	.Lplain
+	jmp	.Lshared_stack
+
+.Lclone3_stack:
+	/*
+	 * A copy of the arguments, with less stack. On both stacks, upwards:
+	 * the address of the next word, the caller's rsi and rdi, the return
+	 * address.
+	 */
+	push	%rdi
+	.cfi_adjust_cfa_offset 8
+	push	%rsi
+	.cfi_adjust_cfa_offset 8
+	mov	%rsp, %r11
+	.cfi_def_cfa_register %r11
+	mov	%rsi, %rcx
+	sub	%rcx, %rsp
+	and	$-16, %rsp
+	mov	%rdi, %rsi
+	mov	%rsp, %rdi
+	cld
+	rep movsb
+	mov	%rsp, %rdi
+	mov	ARGS_STACK(%rdi), %rcx
+	add	ARGS_STACK_SIZE(%rdi), %rcx
+	mov	16(%r11), %rsi
+	mov	%rsi, -8(%rcx)
+	mov	8(%r11), %rsi
+	mov	%rsi, -16(%rcx)
+	mov	(%r11), %rsi
+	mov	%rsi, -24(%rcx)
+	sub	$24, %rcx
+	mov	%rcx, -8(%rcx)
+	subq	$32, ARGS_STACK_SIZE(%rdi)
+	push	%r11
+	syscall
+	pop	%rsp
+	.cfi_def_cfa %rsp, 24
+	pop	%rsi
+	.cfi_adjust_cfa_offset -8
+	pop	%rdi
+	.cfi_adjust_cfa_offset -8
+	ret
+	.cfi_endproc
+	.size ukl_syscall, . - ukl_syscall
+
+	.section .ukl.tbss, "awT", @nobits
+	.balign 8
+return_address:
+	.skip	8
+
+	.section .note.GNU-stack, "", @progbits

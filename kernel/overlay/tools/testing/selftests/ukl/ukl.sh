@@ -1,0 +1,173 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+#
+# Start the application that is linked into this kernel, in the ways that are
+# allowed and in those that are not, and run its own tests.
+
+NAME=${UKL_APP_NAME:-ukl_app}
+SYS=/sys/kernel/ukl/$NAME
+KSFT_SKIP=4
+
+if [ "$(id -u)" != 0 ] || [ ! -r "$SYS/marker" ]; then
+	echo "1..0 # SKIP not root, or no application '$NAME' in this kernel"
+	exit $KSFT_SKIP
+fi
+
+dir=$(mktemp -d) || exit 1
+clean_up()
+{
+	umount "$dir/mnt" 2>/dev/null
+	rm -rf "$dir"
+}
+trap clean_up EXIT
+
+tests=0
+failed=0
+
+# report DESCRIPTION, with the result in $?
+report()
+{
+	result=$?
+	tests=$((tests + 1))
+	if [ $result = 0 ]; then
+		echo "ok $tests $1"
+	else
+		echo "not ok $tests $1"
+		failed=$((failed + 1))
+	fi
+}
+
+# marker FILE: make a good one
+marker()
+{
+	rm -f "$1"
+	cat "$SYS/marker" >"$1" && chmod 755 "$1"
+}
+
+# status COMMAND...: print its exit status
+status()
+{
+	"$@" >/dev/null 2>&1
+	echo $?
+}
+
+# The shell says 126 for EACCES, EPERM and ENOEXEC (which it tries as a script:
+# a marker file is none), 127 for what is not there.
+refused()
+{
+	case $(status "$1" exit 21) in
+	126|127|2) return 0 ;;
+	*) return 1 ;;
+	esac
+}
+
+echo "TAP version 13"
+
+app=$dir/app
+
+marker "$app"
+[ "$(wc -c <"$app")" = 64 ]
+report "marker in sysfs has 64 bytes"
+
+[ "$(status "$app" exit 21)" = 21 ]
+report "marker file starts the application"
+
+chown 1:0 "$app"
+refused "$app"
+report "marker file that root does not own is refused"
+
+marker "$app"
+chmod 775 "$app"
+refused "$app"
+report "group-writable marker file is refused"
+
+marker "$app"
+chmod 757 "$app"
+refused "$app"
+report "world-writable marker file is refused"
+
+marker "$app"
+chmod 644 "$app"
+refused "$app"
+report "marker file without execute permission is refused"
+
+# The build id is at offset 40.
+marker "$app"
+printf '\001\002\003\004' | dd of="$app" bs=1 seek=40 conv=notrunc 2>/dev/null
+refused "$app"
+report "marker file of another kernel is refused"
+dmesg | grep -q "UKL: .*belongs to another kernel"
+report "and the log says why"
+
+marker "$app"
+printf 'X' | dd of="$app" bs=1 seek=8 conv=notrunc 2>/dev/null
+refused "$app"
+report "marker file of an unknown application is refused"
+
+marker "$app"
+printf '\002' | dd of="$app" bs=1 seek=4 conv=notrunc 2>/dev/null
+refused "$app"
+report "marker file of another version is refused"
+
+marker "$app"
+echo >>"$app"
+refused "$app"
+report "longer marker file is refused"
+
+marker "$app"
+mkdir "$dir/mnt"
+mount -t tmpfs -o nosuid none "$dir/mnt" && marker "$dir/mnt/app" && refused "$dir/mnt/app"
+report "marker file on a nosuid mount is refused"
+umount "$dir/mnt"
+
+mount -t tmpfs -o noexec none "$dir/mnt" && marker "$dir/mnt/app" && refused "$dir/mnt/app"
+report "marker file on a noexec mount is refused"
+umount "$dir/mnt"
+
+"$app" sleep 5 &
+pid=$!
+sleep 1
+[ "$(readlink /proc/$pid/exe)" = "$app" ]
+report "/proc/PID/exe is the marker file"
+grep -q "ukl:$NAME" /proc/$pid/maps
+report "/proc/PID/maps shows the data"
+[ "$(cat /proc/$pid/comm)" = app ]
+report "/proc/PID/comm is its name"
+kill $pid
+wait $pid
+[ $? = 143 ]
+report "SIGTERM ends it"
+
+"$app" sleep 3 & first=$!
+"$app" exit 3 & second=$!
+wait $second
+[ $? = 3 ] && kill -0 $first
+report "two instances at once"
+kill $first
+wait $first 2>/dev/null
+
+"$app" >"$dir/log" 2>&1
+report "its own tests"
+sed 's/^/# /' "$dir/log"
+
+storm=/sys/kernel/debug/ukl/nmi_storm
+[ -e $storm ] || mount -t debugfs none /sys/kernel/debug 2>/dev/null
+if [ -e $storm ] && [ "$(nproc)" -gt 1 ]; then
+	(while :; do "$app" -t stress >/dev/null 2>&1; done) &
+	load=$!
+	sleep 1
+	echo 30000 >$storm
+	report "a storm of NMIs that take page faults"
+	sed 's/^/# /' $storm
+	kill $load
+	wait $load 2>/dev/null
+	"$app" >"$dir/log" 2>&1
+	report "its own tests, afterwards"
+	sed 's/^/# /' "$dir/log"
+fi
+
+! dmesg | grep -q -E "BUG:|WARNING:|Oops:|general protection fault"
+report "nothing in the log"
+
+echo "1..$tests"
+[ $failed = 0 ]

@@ -1,0 +1,811 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * What Linux promises to a process, checked from application mode.
+ *
+ * The same object is a normal program and a UKL application: built as the
+ * former it shows that the tests are right, as the latter that application mode
+ * keeps the promises. Tests of application mode itself are skipped in a normal
+ * process.
+ */
+#define _GNU_SOURCE
+#include <asm/prctl.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/elf.h>
+#include <poll.h>
+#include <pthread.h>
+#include <sched.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdalign.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/ptrace.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/time.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+#include <sys/user.h>
+#include <sys/wait.h>
+#include <ucontext.h>
+#include <unistd.h>
+
+#include "../kselftest_harness.h"
+
+#define USER_CS		0x33
+#define USER_DS		0x2b
+#define EFLAGS_AC	0x40000
+#define CR4_SMEP	0x100000
+#define CR4_SMAP	0x200000
+
+#define LOAD(x)		__atomic_load_n(&(x), __ATOMIC_RELAXED)
+#define STORE(x, v)	__atomic_store_n(&(x), v, __ATOMIC_RELAXED)
+
+/* An address of the kernel half that nothing is mapped at: a hole, see mm.rst. */
+#define UNMAPPED_KERNEL	0xffffea7fffff0000UL
+#define NON_CANONICAL	0x800000000000beefUL
+
+static bool in_application_mode(void)
+{
+	unsigned short cs;
+
+	asm("mov %%cs, %0" : "=r" (cs));
+	return (cs & 3) == 0;
+}
+
+/* The two ways into the kernel. */
+typedef long (*syscall_fn)(long nr, long a, long b, long c, long d, long e, long f);
+
+static long by_instruction(long nr, long a, long b, long c, long d, long e, long f)
+{
+	register long r10 asm("r10") = d;
+	register long r8 asm("r8") = e;
+	register long r9 asm("r9") = f;
+	long ret;
+
+	asm volatile("syscall" : "=a" (ret)
+		     : "a" (nr), "D" (a), "S" (b), "d" (c), "r" (r10), "r" (r8), "r" (r9)
+		     : "rcx", "r11", "memory");
+	return ret;
+}
+
+static long by_call(long nr, long a, long b, long c, long d, long e, long f)
+{
+	register long r10 asm("r10") = d;
+	register long r8 asm("r8") = e;
+	register long r9 asm("r9") = f;
+	long ret;
+
+	asm volatile("call ukl_syscall" : "=a" (ret)
+		     : "a" (nr), "D" (a), "S" (b), "d" (c), "r" (r10), "r" (r8), "r" (r9)
+		     : "rcx", "r11", "memory", "cc");
+	return ret;
+}
+
+static const syscall_fn ways[] = { by_instruction, by_call };
+
+/* ------------------------------------------------------------------------ */
+
+TEST(mode)
+{
+	TH_LOG("%s", in_application_mode() ? "application mode" : "user mode");
+}
+
+TEST(protections)
+{
+	unsigned long cr4;
+
+	if (!in_application_mode())
+		SKIP(return, "not in application mode");
+	asm volatile("mov %%cr4, %0" : "=r" (cr4));
+	TH_LOG("cr4 %lx", cr4);
+	EXPECT_NE(0, cr4 & CR4_SMEP);
+	EXPECT_NE(0, cr4 & CR4_SMAP);
+}
+
+TEST(both_ways)
+{
+	for (int i = 0; i < 2; i++) {
+		char *p;
+
+		EXPECT_EQ(getpid(), ways[i](SYS_getpid, 0, 0, 0, 0, 0, 0));
+		EXPECT_EQ(-EBADF, ways[i](SYS_close, -1, 0, 0, 0, 0, 0));
+		EXPECT_EQ(-1, syscall(100000));
+		EXPECT_EQ(-errno, ways[i](100000, 0, 0, 0, 0, 0, 0));
+		/* Only the lower half of the number counts. */
+		EXPECT_EQ(getpid(), ways[i](0x7700000000L | SYS_getpid, 0, 0, 0, 0, 0, 0));
+		/* Six arguments */
+		p = (char *)ways[i](SYS_mmap, 0, 8192, PROT_READ | PROT_WRITE,
+				    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		ASSERT_LT((unsigned long)p, 1UL << 47);
+		p[5000] = 1;
+		EXPECT_EQ(0, ways[i](SYS_munmap, (long)p, 8192, 0, 0, 0, 0));
+	}
+}
+
+/* All registers but rax, rcx and r11 survive; SYSCALL keeps flags and red zone. */
+TEST(registers_kept)
+{
+	unsigned long bad, flags;
+
+	for (int call = 0; call < 2; call++) {
+		asm volatile("push %%rbp\n\t"
+			     "mov $1, %%ebx; mov $2, %%ebp; mov $3, %%r12d; mov $4, %%r13d\n\t"
+			     "mov $5, %%r14d; mov $6, %%r15d; mov $7, %%edi; mov $8, %%esi\n\t"
+			     "mov $9, %%edx; mov $10, %%r10d; mov $11, %%r8d; mov $12, %%r9d\n\t"
+			     "mov %[nr], %%eax\n\t"
+			     "cmpl $0, %[call]; jne 1f\n\t"
+			     "syscall; jmp 2f\n\t"
+			     "1: call ukl_syscall\n\t"
+			     "2: dec %%rbx; sub $2, %%rbp; sub $3, %%r12; sub $4, %%r13\n\t"
+			     "sub $5, %%r14; sub $6, %%r15; sub $7, %%rdi; sub $8, %%rsi\n\t"
+			     "sub $9, %%rdx; sub $10, %%r10; sub $11, %%r8; sub $12, %%r9\n\t"
+			     "or %%rbp, %%rbx; or %%r12, %%rbx; or %%r13, %%rbx; or %%r14, %%rbx\n\t"
+			     "or %%r15, %%rbx; or %%rdi, %%rbx; or %%rsi, %%rbx; or %%rdx, %%rbx\n\t"
+			     "or %%r10, %%rbx; or %%r8, %%rbx; or %%r9, %%rbx\n\t"
+			     "pop %%rbp"
+			     : "=&b" (bad)
+			     : [nr] "i" (SYS_getppid), [call] "m" (call)
+			     : "rax", "rcx", "rdx", "rsi", "rdi", "r8", "r9", "r10", "r11",
+			       "r12", "r13", "r14", "r15", "memory", "cc");
+		EXPECT_EQ(0, bad);
+	}
+
+	asm volatile("sub $256, %%rsp; movq $0x5a5a, -8(%%rsp); movq $0xa5a5, -128(%%rsp)\n\t"
+		     "mov %[nr], %%eax; stc; syscall\n\t"
+		     "setc %%al; movzbl %%al, %%eax; mov %%rax, %[flags]\n\t"
+		     "mov -8(%%rsp), %%rcx; xor $0x5a5a, %%rcx\n\t"
+		     "mov -128(%%rsp), %%rdx; xor $0xa5a5, %%rdx; or %%rdx, %%rcx\n\t"
+		     "mov %%rcx, %[bad]; add $256, %%rsp"
+		     : [flags] "=&r" (flags), [bad] "=&r" (bad)
+		     : [nr] "i" (SYS_getppid)
+		     : "rax", "rcx", "rdx", "r11", "memory", "cc");
+	EXPECT_EQ(1, flags);
+	EXPECT_EQ(0, bad);
+}
+
+static char big_bss[8 << 20];
+static int initialized[4096] = { [17] = 42, [4095] = 43 };
+
+TEST(data_is_pageable)
+{
+	for (size_t i = 0; i < sizeof(big_bss); i += 4096) {
+		ASSERT_EQ(0, big_bss[i]);
+		big_bss[i] = i >> 12;
+	}
+	for (size_t i = 0; i < sizeof(big_bss); i += 4096)
+		ASSERT_EQ((char)(i >> 12), big_bss[i]);
+	EXPECT_EQ(42, initialized[17]);
+	EXPECT_EQ(43, initialized[4095]);
+}
+
+static __attribute_noinline__ int recurse(int n)
+{
+	char frame[1000];
+
+	frame[0] = n;
+	asm volatile("" : : "r" (frame) : "memory");
+	return n ? recurse(n - 1) + frame[0] - (char)n : 0;
+}
+
+TEST(stack_grows)
+{
+	EXPECT_EQ(0, recurse(6000));
+}
+
+/* ------------------------------------------------------------------------ */
+
+static sigjmp_buf back;
+static siginfo_t got;
+static unsigned long got_cs, got_rip;
+
+static void jump_back(int sig, siginfo_t *info, void *context)
+{
+	ucontext_t *uc = context;
+
+	got = *info;
+	got_rip = uc->uc_mcontext.gregs[REG_RIP];
+	got_cs = uc->uc_mcontext.gregs[REG_CSGSFS] & 0xffff;
+	siglongjmp(back, sig);
+}
+
+static void catch(int sig, void (*handler)(int, siginfo_t *, void *), int flags)
+{
+	struct sigaction sa = { .sa_sigaction = handler, .sa_flags = SA_SIGINFO | flags };
+
+	sigaction(sig, &sa, NULL);
+}
+
+#define EXPECT_FAULT(signal, code, addr, what)				\
+	do {								\
+		int caught, sig = signal;				\
+									\
+		catch(sig, jump_back, SA_ONSTACK);			\
+		caught = sigsetjmp(back, 1);				\
+		if (!caught) {						\
+			what;						\
+			TH_LOG("%s: no fault", #what);			\
+		}							\
+		EXPECT_EQ(sig, caught) TH_LOG("%s", #what);		\
+		EXPECT_EQ(code, got.si_code) TH_LOG("%s", #what);	\
+		EXPECT_EQ((unsigned long)(addr), (unsigned long)got.si_addr)	\
+			TH_LOG("%s", #what);				\
+		EXPECT_EQ(USER_CS, got_cs);				\
+	} while (0)
+
+/* Accesses that the compiler knows nothing about. */
+static char load(unsigned long address)
+{
+	char c;
+
+	asm volatile("movb (%1), %0" : "=q" (c) : "r" (address) : "memory");
+	return c;
+}
+
+static void store(unsigned long address, char c)
+{
+	asm volatile("movb %0, (%1)" : : "q" (c), "r" (address) : "memory");
+}
+
+static int zero;
+static int jump_target_data = 0xc3c3c3c3;
+
+TEST(faults)
+{
+	char *ro = mmap(NULL, 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	char *file;
+	int fd;
+
+	EXPECT_FAULT(SIGSEGV, SEGV_MAPERR, 0x10, store(0x10, 1));
+	EXPECT_FAULT(SIGSEGV, SEGV_MAPERR, 0x18, load(0x18));
+	EXPECT_FAULT(SIGSEGV, SEGV_ACCERR, ro, store((long)ro, 1));
+	/* Text is not writable, data and stack are not executable. */
+	EXPECT_FAULT(SIGSEGV, SEGV_ACCERR, recurse, store((long)recurse, 1));
+	EXPECT_FAULT(SIGSEGV, SEGV_ACCERR, &jump_target_data,
+		     ((void (*)(void))&jump_target_data)());
+	EXPECT_FAULT(SIGSEGV, SEGV_MAPERR, 0x20, ((void (*)(void))0x20)());
+	EXPECT_FAULT(SIGSEGV, SI_KERNEL, 0, store(NON_CANONICAL, 1));
+	EXPECT_FAULT(SIGSEGV, SI_KERNEL, 0, ((void (*)(void))NON_CANONICAL)());
+	EXPECT_FAULT(SIGFPE, FPE_INTDIV, got_rip,
+		     asm volatile("cltd; idivl %1" : : "a" (1), "m" (zero) : "edx", "cc"));
+	EXPECT_FAULT(SIGILL, ILL_ILLOPN, got_rip, asm volatile("ud2"));
+	EXPECT_FAULT(SIGTRAP, SI_KERNEL, 0, asm volatile("int3"));
+
+	fd = open("/tmp", O_TMPFILE | O_RDWR, 0600);
+	if (fd >= 0) {
+		file = mmap(NULL, 4096, PROT_READ, MAP_SHARED, fd, 0);
+		EXPECT_FAULT(SIGBUS, BUS_ADRERR, file, load((long)file));
+	}
+}
+
+TEST(kernel_addresses_fault)
+{
+	unsigned long address = UNMAPPED_KERNEL;
+
+	EXPECT_FAULT(SIGSEGV, SEGV_MAPERR, address,
+		     store(address, 1));
+}
+
+TEST(stack_overflow)
+{
+	static char stack[65536];
+	stack_t ss = { .ss_sp = stack, .ss_size = sizeof(stack) };
+	struct rlimit limit = { .rlim_cur = 1 << 20, .rlim_max = RLIM_INFINITY };
+	int caught;
+
+	ASSERT_EQ(0, sigaltstack(&ss, NULL));
+	ASSERT_EQ(0, setrlimit(RLIMIT_STACK, &limit));
+	catch(SIGSEGV, jump_back, SA_ONSTACK);
+	caught = sigsetjmp(back, 1);
+	if (!caught)
+		recurse(1000000);
+	EXPECT_EQ(SIGSEGV, caught);
+}
+
+/* POPF may clear EFLAGS.AC, which SMAP wants set to let user memory pass. */
+TEST(alignment_check_flag_lost)
+{
+	unsigned long p = (unsigned long)big_bss;
+
+	asm volatile("pushfq; andl %0, (%%rsp); popfq" : : "i" (~EFLAGS_AC) : "memory", "cc");
+	store(p, 5);
+	asm volatile("pushfq; andl %0, (%%rsp); popfq" : : "i" (~EFLAGS_AC) : "memory", "cc");
+	EXPECT_EQ(5, load(p));
+	for (int i = 0; i < 2; i++) {
+		asm volatile("pushfq; andl %0, (%%rsp); popfq" : : "i" (~EFLAGS_AC)
+			     : "memory", "cc");
+		EXPECT_EQ(getpid(), ways[i](SYS_getpid, 0, 0, 0, 0, 0, 0));
+	}
+}
+
+static int count;
+
+static void counting(int sig, siginfo_t *info, void *context)
+{
+	/* Use what the interrupted code may have in registers. */
+	double x = LOAD(count) * 3.0 + 1.0;
+
+	asm volatile("" : : "x" (x));
+	STORE(count, LOAD(count) + 1);
+}
+
+static void every(int microseconds)
+{
+	struct itimerval it = {
+		.it_interval.tv_usec = microseconds,
+		.it_value.tv_usec = microseconds,
+	};
+
+	setitimer(ITIMER_REAL, &it, NULL);
+}
+
+/* Timers into a computing loop that keeps state in red zone and FPU. */
+TEST(timers_into_computation)
+{
+	double sum = 0.0, expect = 0.0;
+	unsigned long bad = 0;
+
+	catch(SIGALRM, counting, 0);
+	every(1000);
+	for (long i = 0; LOAD(count) < 50; i++) {
+		unsigned long wrong;
+
+		asm volatile("lea -256(%%rsp), %%rsp\n\t"
+			     "movq $77, -8(%%rsp); movq $78, -120(%%rsp)\n\t"
+			     "mov $2000, %%ecx; 1: dec %%ecx; jnz 1b\n\t"
+			     "mov -8(%%rsp), %0; sub $77, %0; mov -120(%%rsp), %%rcx\n\t"
+			     "sub $78, %%rcx; or %%rcx, %0; lea 256(%%rsp), %%rsp"
+			     : "=r" (wrong) : : "rcx", "memory", "cc");
+		bad |= wrong;
+		sum += 0.5;
+		expect = 0.5 * (i + 1);
+	}
+	every(0);
+	EXPECT_EQ(0, bad);
+	EXPECT_EQ(1, sum == expect);
+}
+
+TEST(restart)
+{
+	for (int i = 0; i < 2; i++) {
+		int fds[2];
+		char c = 0;
+		pid_t pid;
+
+		ASSERT_EQ(0, pipe(fds));
+		/* Without SA_RESTART: EINTR */
+		count = 0;
+		catch(SIGALRM, counting, 0);
+		every(20000);
+		EXPECT_EQ(-EINTR, ways[i](SYS_read, fds[0], (long)&c, 1, 0, 0, 0));
+		EXPECT_GE(LOAD(count), 1);
+		/* With it: the call is made again until there is something. */
+		catch(SIGALRM, counting, SA_RESTART);
+		count = 0;
+		pid = fork();
+		if (!pid) {
+			usleep(200000);
+			_exit(write(fds[1], "x", 1) != 1);
+		}
+		EXPECT_EQ(1, ways[i](SYS_read, fds[0], (long)&c, 1, 0, 0, 0));
+		every(0);
+		EXPECT_EQ('x', c);
+		EXPECT_GE(LOAD(count), 2);
+		EXPECT_EQ(pid, waitpid(pid, NULL, 0));
+		close(fds[0]);
+		close(fds[1]);
+	}
+}
+
+/* SIGSTOP and SIGCONT make nanosleep() go through restart_syscall(). */
+TEST(restart_block)
+{
+	for (int i = 0; i < 2; i++) {
+		struct timespec t = { .tv_nsec = 300000000 };
+		pid_t pid = fork();
+		int status;
+
+		if (!pid)
+			_exit(ways[i](SYS_nanosleep, (long)&t, 0, 0, 0, 0, 0) != 0);
+		usleep(100000);
+		kill(pid, SIGSTOP);
+		EXPECT_EQ(pid, waitpid(pid, &status, WUNTRACED));
+		EXPECT_TRUE(WIFSTOPPED(status));
+		kill(pid, SIGCONT);
+		EXPECT_EQ(pid, waitpid(pid, &status, 0));
+		EXPECT_EQ(0, status);
+	}
+}
+
+static void change_registers(int sig, siginfo_t *info, void *context)
+{
+	ucontext_t *uc = context;
+
+	uc->uc_mcontext.gregs[REG_RBX] = 0x1234;
+	uc->uc_mcontext.gregs[REG_RIP] += 2;		/* over ud2 */
+}
+
+TEST(handler_changes_registers)
+{
+	unsigned long rbx;
+
+	catch(SIGILL, change_registers, 0);
+	asm volatile("xor %%ebx, %%ebx; ud2; nop" : "=b" (rbx));
+	EXPECT_EQ(0x1234, rbx);
+}
+
+static unsigned long hostile_rip, hostile_rsp, hostile_cs;
+
+static void hostile_frame(int sig, siginfo_t *info, void *context)
+{
+	ucontext_t *uc = context;
+
+	if (hostile_rip)
+		uc->uc_mcontext.gregs[REG_RIP] = hostile_rip;
+	if (hostile_rsp)
+		uc->uc_mcontext.gregs[REG_RSP] = hostile_rsp;
+	if (hostile_cs)
+		uc->uc_mcontext.gregs[REG_CSGSFS] = hostile_cs | (unsigned long)USER_DS << 48;
+}
+
+/* What a signal handler may not do with its frame kills the process, no more. */
+TEST(hostile_sigreturn)
+{
+	static const struct {
+		unsigned long rip, rsp, cs;
+		int status;
+	} cases[] = {
+		{ .rip = 0xffffffff81000000, .status = SIGSEGV },	/* the kernel's text */
+		{ .rip = NON_CANONICAL, .status = SIGSEGV },
+		{ .rip = 0x10, .status = SIGSEGV },
+		{ .rsp = 0xffffffff82000000, .status = SIGSEGV },
+		{ .cs = 0x10 },					/* of no consequence */
+		{ .cs = 0x33 },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		pid_t pid = fork();
+		int status;
+
+		if (!pid) {
+			hostile_rip = cases[i].rip;
+			hostile_rsp = cases[i].rsp;
+			hostile_cs = cases[i].cs;
+			/* A normal process cannot return with CS of ring 0. */
+			if (!in_application_mode() && hostile_cs == 0x10)
+				_exit(0);
+			catch(SIGUSR1, hostile_frame, 0);
+			raise(SIGUSR1);
+			_exit(0);
+		}
+		ASSERT_EQ(pid, waitpid(pid, &status, 0));
+		EXPECT_EQ(cases[i].status, status) TH_LOG("case %zu", i);
+	}
+}
+
+/* ------------------------------------------------------------------------ */
+
+static __thread int tls = 5;
+static __thread alignas(64) char tls_aligned[100] = "tls";
+static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+static int shared;
+
+static void *thread_body(void *arg)
+{
+	if (tls != 5 || strcmp(tls_aligned, "tls") || (unsigned long)tls_aligned % 64)
+		return (void *)1;
+	tls = (long)arg;
+	for (int i = 0; i < 1000; i++) {
+		pthread_mutex_lock(&mutex);
+		shared++;
+		if (i % 100 == 0)
+			sched_yield();
+		pthread_mutex_unlock(&mutex);
+	}
+	return (void *)(long)(tls != (long)arg);
+}
+
+TEST(threads)
+{
+	pthread_t threads[50];
+	void *ret;
+
+	for (long i = 0; i < 50; i++)
+		ASSERT_EQ(0, pthread_create(&threads[i], NULL, thread_body, (void *)(i + 10)));
+	for (int i = 0; i < 50; i++) {
+		ASSERT_EQ(0, pthread_join(threads[i], &ret));
+		EXPECT_EQ(NULL, ret);
+	}
+	EXPECT_EQ(50000, shared);
+	EXPECT_EQ(5, tls);
+}
+
+static int cleaned;
+
+static void cleanup(void *arg)
+{
+	cleaned = 1;
+}
+
+static void *sleeper(void *arg)
+{
+	pthread_cleanup_push(cleanup, NULL);
+	for (;;)
+		pause();
+	pthread_cleanup_pop(0);
+	return NULL;
+}
+
+TEST(cancellation)
+{
+	pthread_t thread;
+	void *ret;
+
+	ASSERT_EQ(0, pthread_create(&thread, NULL, sleeper, NULL));
+	usleep(50000);
+	ASSERT_EQ(0, pthread_cancel(thread));
+	ASSERT_EQ(0, pthread_join(thread, &ret));
+	EXPECT_EQ(PTHREAD_CANCELED, ret);
+	EXPECT_EQ(1, cleaned);
+}
+
+static int forked = 1;
+
+TEST(fork_copies_data)
+{
+	int status;
+	pid_t pid = fork();
+
+	if (!pid) {
+		forked = 2;
+		big_bss[0] = 2;
+		_exit(forked == 2 && big_bss[0] == 2 ? 33 : 1);
+	}
+	ASSERT_EQ(pid, waitpid(pid, &status, 0));
+	EXPECT_EQ(33, WEXITSTATUS(status));
+	EXPECT_EQ(1, forked);
+	EXPECT_EQ(0, big_bss[0]);
+}
+
+/*
+ * The child of vfork() runs on the parent's stack and may overwrite what the
+ * parent's call pushed there.
+ */
+static __attribute_noinline__ long vfork_by_call(void)
+{
+	long pid;
+
+	asm volatile("mov %[nr], %%eax; call ukl_syscall\n\t"
+		     "test %%rax, %%rax; jnz 1f\n\t"
+		     "push $0; push $0; push $0; add $24, %%rsp\n\t"
+		     "mov %[exit], %%eax; mov $7, %%edi; syscall\n\t"
+		     "1:" : "=a" (pid) : [nr] "i" (SYS_vfork), [exit] "i" (SYS_exit)
+		     : "rcx", "r11", "rdi", "memory", "cc");
+	return pid;
+}
+
+TEST(vfork_on_the_same_stack)
+{
+	int status;
+	long pid = vfork_by_call();
+
+	ASSERT_GT(pid, 0);
+	ASSERT_EQ(pid, waitpid(pid, &status, 0));
+	EXPECT_EQ(7, WEXITSTATUS(status));
+}
+
+TEST(spawn_normal_program)
+{
+	char *argv[4] = { "sh", "-c", "exit 9", NULL };
+	int status;
+	pid_t pid;
+
+	ASSERT_EQ(0, posix_spawn(&pid, "/bin/sh", NULL, NULL, argv, environ));
+	ASSERT_EQ(pid, waitpid(pid, &status, 0));
+	EXPECT_EQ(9, WEXITSTATUS(status));
+}
+
+TEST(exec_itself)
+{
+	char *argv[4] = { "ukl_app", "exit", "21", NULL };
+	char path[256];
+	ssize_t n = readlink("/proc/self/exe", path, sizeof(path) - 1);
+	int status;
+	pid_t pid;
+
+	ASSERT_GT(n, 0);
+	path[n] = 0;
+	EXPECT_EQ(NULL, strstr(path, "deleted"));
+	ASSERT_EQ(0, posix_spawn(&pid, path, NULL, NULL, argv, environ));
+	ASSERT_EQ(pid, waitpid(pid, &status, 0));
+	EXPECT_EQ(21, WEXITSTATUS(status));
+}
+
+TEST(gs_belongs_to_the_kernel)
+{
+	if (!in_application_mode())
+		SKIP(return, "not in application mode");
+	EXPECT_EQ(-1, syscall(SYS_arch_prctl, ARCH_SET_GS, 0x1000));
+	EXPECT_EQ(EPERM, errno);
+}
+
+/* ------------------------------------------------------------------------ */
+
+static void tracee(void)
+{
+	ptrace(PTRACE_TRACEME, 0, 0, 0);
+	raise(SIGSTOP);
+	for (int i = 0; i < 10; i++) {
+		by_instruction(SYS_getppid, 0, 0, 0, 0, 0, 0);
+		by_call(SYS_getppid, 0, 0, 0, 0, 0, 0);
+	}
+	_exit(4);
+}
+
+TEST(trace_system_calls)
+{
+	struct user_regs_struct regs;
+	int status, seen = 0;
+	pid_t pid = fork();
+
+	if (!pid)
+		tracee();
+	ASSERT_EQ(pid, waitpid(pid, &status, 0));
+	ptrace(PTRACE_SETOPTIONS, pid, 0, PTRACE_O_TRACESYSGOOD);
+	for (;;) {
+		ASSERT_EQ(0, ptrace(PTRACE_SYSCALL, pid, 0, 0));
+		ASSERT_EQ(pid, waitpid(pid, &status, 0));
+		if (WIFEXITED(status))
+			break;
+		if (WSTOPSIG(status) != (SIGTRAP | 0x80))
+			continue;
+		ASSERT_EQ(0, ptrace(PTRACE_GETREGS, pid, 0, &regs));
+		EXPECT_EQ(USER_CS, regs.cs);
+		EXPECT_EQ(USER_DS, regs.ss);
+		if (regs.orig_rax == SYS_getppid)
+			seen++;
+	}
+	EXPECT_EQ(4, WEXITSTATUS(status));
+	EXPECT_EQ(2 * 2 * 10, seen);
+}
+
+TEST(trace_by_steps)
+{
+	int status, steps = 0;
+	pid_t pid = fork();
+
+	if (!pid)
+		tracee();
+	ASSERT_EQ(pid, waitpid(pid, &status, 0));
+	for (;;) {
+		ASSERT_EQ(0, ptrace(PTRACE_SINGLESTEP, pid, 0, 0));
+		ASSERT_EQ(pid, waitpid(pid, &status, 0));
+		if (WIFEXITED(status))
+			break;
+		ASSERT_EQ(SIGTRAP, WSTOPSIG(status));
+		ASSERT_LT(++steps, 100000);
+	}
+	EXPECT_EQ(4, WEXITSTATUS(status));
+	EXPECT_GT(steps, 100);
+}
+
+TEST(tracer_cannot_enter_the_kernel)
+{
+	struct user_regs_struct regs, bad;
+	int status;
+	pid_t pid;
+
+	if (!in_application_mode())
+		SKIP(return, "not in application mode");
+	pid = fork();
+	if (!pid)
+		tracee();
+	ASSERT_EQ(pid, waitpid(pid, &status, 0));
+	ASSERT_EQ(0, ptrace(PTRACE_GETREGS, pid, 0, &regs));
+	EXPECT_EQ(0, ptrace(PTRACE_SETREGS, pid, 0, &regs));
+	bad = regs;
+	bad.rip = 0xffffffff81000000;
+	EXPECT_EQ(-1, ptrace(PTRACE_SETREGS, pid, 0, &bad));
+	bad = regs;
+	bad.rsp = 0xffffffff82000000;
+	EXPECT_EQ(-1, ptrace(PTRACE_SETREGS, pid, 0, &bad));
+	bad = regs;
+	bad.cs = 0x23;		/* that of 32-bit processes */
+	EXPECT_EQ(-1, ptrace(PTRACE_SETREGS, pid, 0, &bad));
+	ASSERT_EQ(0, ptrace(PTRACE_SETREGS, pid, 0, &regs));
+	ptrace(PTRACE_CONT, pid, 0, 0);
+	ASSERT_EQ(pid, waitpid(pid, &status, 0));
+	EXPECT_EQ(4, WEXITSTATUS(status));
+}
+
+/* ------------------------------------------------------------------------ */
+
+static bool stop;
+
+static void *mapper(void *arg)
+{
+	while (!LOAD(stop)) {
+		char *p = mmap(NULL, 1 << 20, PROT_READ | PROT_WRITE,
+			       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+		for (int i = 0; i < 1 << 20; i += 4096)
+			store((long)p + i, 1);
+		munmap(p, 1 << 20);
+	}
+	return NULL;
+}
+
+static void *signaller(void *arg)
+{
+	while (!LOAD(stop)) {
+		kill(getpid(), SIGUSR1);
+		by_call(SYS_sched_yield, 0, 0, 0, 0, 0, 0);
+	}
+	return NULL;
+}
+
+static void *forker(void *arg)
+{
+	long failed = 0;
+
+	while (!LOAD(stop)) {
+		int status;
+		pid_t pid = fork();
+
+		if (!pid)
+			_exit(3);
+		if (waitpid(pid, &status, 0) != pid || WEXITSTATUS(status) != 3)
+			failed++;
+	}
+	return (void *)failed;
+}
+
+static void *computer(void *arg)
+{
+	while (!LOAD(stop)) {
+		double sum = 0;
+
+		for (int i = 1; i <= 10000; i++)
+			sum += i;
+		if (sum != 50005000.0)
+			return (void *)1;
+	}
+	return NULL;
+}
+
+TEST(stress)
+{
+	static void *(*const bodies[])(void *) = { mapper, signaller, forker, computer };
+	pthread_t threads[8];
+	void *ret;
+
+	catch(SIGUSR1, counting, SA_RESTART);
+	catch(SIGALRM, counting, SA_RESTART);
+	every(500);
+	for (int i = 0; i < 8; i++)
+		ASSERT_EQ(0, pthread_create(&threads[i], NULL, bodies[i % 4], NULL));
+	/* Interrupted by each of the signals. */
+	for (int i = 0; i < 50; i++)
+		usleep(100000);
+	STORE(stop, true);
+	for (int i = 0; i < 8; i++) {
+		ASSERT_EQ(0, pthread_join(threads[i], &ret));
+		EXPECT_EQ(NULL, ret) TH_LOG("thread %d", i);
+	}
+	every(0);
+	EXPECT_GT(LOAD(count), 20);
+}
+
+int main(int argc, char **argv)
+{
+	if (argc == 3 && !strcmp(argv[1], "exit"))
+		return atoi(argv[2]);
+	if (argc == 3 && !strcmp(argv[1], "sleep"))
+		return sleep(atoi(argv[2]));
+	return test_harness_run(argc, argv);
+}
