@@ -1,0 +1,309 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Facts about ELF files: sections, segments, symbols, the build id.
+
+Headers are parsed by pyelftools. Symbol tables are unpacked in one go, because
+vmlinux has some 40,000 symbols and one Python object each costs a second.
+Source of the formats: the System V ABI, gABI and AMD64 supplement; gnu/elf.h.
+"""
+
+from __future__ import annotations
+
+import io
+import mmap
+import struct
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from elftools.common.exceptions import ELFError
+from elftools.elf.elffile import ELFFile
+
+from ukl.errors import InputError
+from ukl.model import ObjectFacts
+
+Buffer: TypeAlias = bytes | mmap.mmap
+
+SHF_WRITE = 1 << 0
+SHF_ALLOC = 1 << 1
+SHF_EXECINSTR = 1 << 2
+SHF_TLS = 1 << 10
+
+SHT_NOBITS = "SHT_NOBITS"
+
+STT_TLS = 6
+STT_GNU_IFUNC = 10
+
+STB_LOCAL = 0
+STB_GLOBAL = 1
+STB_WEAK = 2
+STB_GNU_UNIQUE = 10
+
+SHN_UNDEF = 0
+SHN_ABS = 0xFFF1
+
+_SYMBOL = struct.Struct("<IBBHQQ")
+_NOTE = struct.Struct("<III")
+_NT_GNU_BUILD_ID = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A section header; `kind` is the name of the type as in elf.h (`SHT_PROGBITS`)."""
+
+    name: str
+    kind: str
+    flags: int
+    address: int
+    offset: int
+    size: int
+    align: int
+
+    @property
+    def allocated(self) -> bool:
+        """Whether it takes memory at run time."""
+        return bool(self.flags & SHF_ALLOC)
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A program header; `kind` as in elf.h (`PT_LOAD`), `flags` the sum of R 4, W 2, X 1."""
+
+    kind: str
+    flags: int
+    offset: int
+    address: int
+    physical: int
+    file_size: int
+    memory_size: int
+    align: int
+
+
+@dataclass(frozen=True, slots=True)
+class Symbol:
+    """A symbol table entry; numbers as in elf.h (STT_*, STB_*, SHN_*)."""
+
+    name: str
+    value: int
+    size: int
+    kind: int
+    binding: int
+    section: int
+
+    @property
+    def undefined(self) -> bool:
+        """Whether another file must define it."""
+        return self.section == SHN_UNDEF
+
+
+class Elf:
+    """An ELF file of 64 bit, little endian, in memory.
+
+    Raises InputError, naming `where`, when the bytes are something else.
+    """
+
+    def __init__(self, data: Buffer, where: str | Path | None = None) -> None:
+        self.data = data
+        try:
+            # pyelftools wants a stream; a memory map is one, and copies nothing.
+            stream: Any = data if isinstance(data, mmap.mmap) else io.BytesIO(data)
+            self._file: Any = ELFFile(stream)
+            headers = [(section.name, section.header) for section in self._file.iter_sections()]
+            self.segments: tuple[Segment, ...] = tuple(_segments(self._file))
+        except (ELFError, struct.error, UnicodeDecodeError) as error:
+            raise InputError(f"not an ELF file that can be read: {error}", where=where) from error
+        if self._file.elfclass != 64 or not self._file.little_endian:
+            raise InputError("not an ELF file of 64 bit, little endian", where=where)
+        self.sections: tuple[Section, ...] = tuple(
+            Section(
+                name,
+                header["sh_type"] if isinstance(header["sh_type"], str) else str(header["sh_type"]),
+                header["sh_flags"],
+                header["sh_addr"],
+                header["sh_offset"],
+                header["sh_size"],
+                max(1, header["sh_addralign"]),
+            )
+            for name, header in headers
+        )
+        self._links = tuple(header["sh_link"] for _, header in headers)
+
+    @classmethod
+    def open(cls, path: Path) -> Elf:
+        """Read the file at `path`; it is mapped, so what is not looked at costs nothing."""
+        try:
+            with path.open("rb") as stream:
+                data = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
+        except ValueError as error:  # an empty file cannot be mapped
+            raise InputError("the file is empty", where=path) from error
+        except OSError as error:
+            raise InputError(f"cannot be read: {error.strerror}", where=path) from error
+        return cls(data, path)
+
+    @property
+    def machine(self) -> str:
+        """The architecture, as in elf.h (`EM_X86_64`)."""
+        return str(self._file["e_machine"])
+
+    @property
+    def entry(self) -> int:
+        """The address where execution starts."""
+        return int(self._file["e_entry"])
+
+    def section(self, name: str) -> Section | None:
+        """Return the first section of that name."""
+        return next((section for section in self.sections if section.name == name), None)
+
+    def content(self, section: Section) -> bytes:
+        """Return the bytes of a section; none for one that has no place in the file."""
+        if section.kind == SHT_NOBITS:
+            return b""
+        return bytes(self.data[section.offset : section.offset + section.size])
+
+    @cached_property
+    def symbols(self) -> tuple[Symbol, ...]:
+        """All symbols with a name, in the order of the table."""
+        return tuple(symbol for symbol in self.raw_symbols() if symbol.name)
+
+    def raw_symbols(self) -> tuple[Symbol, ...]:
+        """Return the whole table, nameless entries too: relocations refer to it by number."""
+        table = self._symbol_table()
+        if table is None:
+            return ()
+        entries, names = table
+        return tuple(
+            Symbol(_name(names, name), value, size, info & 15, info >> 4, section)
+            for name, info, _, section, value, size in _SYMBOL.iter_unpack(entries)
+        )
+
+    def addresses(self, wanted: Iterable[str]) -> dict[str, int]:
+        """Return name -> value of those `wanted` that are defined; global ones win.
+
+        Much faster than `symbols` on a large file: only the names asked for are
+        searched, in the table of names.
+        """
+        table = self._symbol_table()
+        if table is None:
+            return {}
+        entries, names = table
+        offsets: dict[int, str] = {}
+        for word in wanted:
+            offsets.update((offset, word) for offset in _offsets_of(names, word.encode()))
+        found: dict[str, int] = {}
+        is_global: set[str] = set()
+        for name, info, _, section, value, _ in _SYMBOL.iter_unpack(entries):
+            if name not in offsets or section == SHN_UNDEF:
+                continue
+            word = offsets[name]
+            if word not in is_global:
+                found[word] = value
+                if info >> 4 != STB_LOCAL:
+                    is_global.add(word)
+        return found
+
+    def notes(self) -> Iterator[tuple[str, int, bytes]]:
+        """Yield owner, type and content of each note."""
+        for section in self.sections:
+            if section.kind == "SHT_NOTE":
+                yield from _notes(self.content(section))
+
+    def _symbol_table(self) -> tuple[bytes, bytes] | None:
+        for section, link in zip(self.sections, self._links, strict=True):
+            if section.kind == "SHT_SYMTAB":
+                entries = self.content(section)
+                whole = len(entries) // _SYMBOL.size * _SYMBOL.size
+                return entries[:whole], self.content(self.sections[link])
+        return None
+
+
+def _segments(file: Any) -> Iterator[Segment]:
+    for segment in file.iter_segments():
+        header = segment.header
+        yield Segment(
+            str(header["p_type"]),
+            header["p_flags"],
+            header["p_offset"],
+            header["p_vaddr"],
+            header["p_paddr"],
+            header["p_filesz"],
+            header["p_memsz"],
+            header["p_align"],
+        )
+
+
+def _name(names: bytes, offset: int) -> str:
+    return names[offset : names.index(b"\0", offset)].decode("utf-8", "surrogateescape")
+
+
+def _offsets_of(names: bytes, word: bytes) -> Iterator[int]:
+    """Yield where `word` begins in a string table; as the tail of a longer name, too."""
+    position = names.find(word + b"\0")
+    while position >= 0:
+        yield position
+        position = names.find(word + b"\0", position + 1)
+
+
+def _notes(data: bytes) -> Iterator[tuple[str, int, bytes]]:
+    position = 0
+    while position + _NOTE.size <= len(data):
+        owner_size, size, kind = _NOTE.unpack_from(data, position)
+        start = position + _NOTE.size
+        owner = data[start : start + owner_size].rstrip(b"\0").decode("ascii", "replace")
+        start += (owner_size + 3) & ~3
+        yield owner, kind, data[start : start + size]
+        position = start + ((size + 3) & ~3)
+
+
+def build_id(path: Path) -> bytes:
+    """Return the GNU build id of the file (20 bytes with ld's default), b"" without one."""
+    return next(
+        (
+            content
+            for owner, kind, content in Elf.open(path).notes()
+            if owner == "GNU" and kind == _NT_GNU_BUILD_ID
+        ),
+        b"",
+    )
+
+
+def symbols(path: Path, names: Iterable[str]) -> dict[str, int]:
+    """Return name -> value of the symbols among `names` that the file defines."""
+    return Elf.open(path).addresses(names)
+
+
+def segments(path: Path) -> tuple[Segment, ...]:
+    """Return the program headers of the file."""
+    return Elf.open(path).segments
+
+
+def facts(path: Path) -> ObjectFacts:
+    """Return what there is to know about a partially linked application."""
+    elf = Elf.open(path)
+
+    def size(*names: str) -> int:
+        return sum(section.size for section in elf.sections if section.name in names)
+
+    tls = [section for section in elf.sections if section.name in {".ukl.tdata", ".ukl.tbss"}]
+    align = max((section.align for section in tls), default=1)
+    end = 0
+    for section in tls:  # .ukl.tbss begins at its own alignment behind .ukl.tdata
+        end = -(-end // section.align) * section.align + section.size
+    undefined = [symbol for symbol in elf.symbols if symbol.undefined]
+    return ObjectFacts(
+        text_size=size(".ukl.text"),
+        rodata_size=size(".ukl.rodata", ".ukl.eh_frame"),
+        data_size=size(".ukl.tdata", ".ukl.relro", ".ukl.data"),
+        bss_size=size(".ukl.bss"),
+        tls_size=end,
+        tls_align=align,
+        imports=tuple(sorted(s.name for s in undefined if s.binding != STB_WEAK)),
+        weak_undefined=tuple(sorted(s.name for s in undefined if s.binding == STB_WEAK)),
+        ifuncs=len(
+            {
+                (s.section, s.value)
+                for s in elf.symbols
+                if s.kind == STT_GNU_IFUNC and not s.undefined
+            }
+        ),
+    )
