@@ -1,0 +1,428 @@
+# SPDX-License-Identifier: GPL-2.0
+"""`ukl.toml` -> AppSpec. An error names file, line, key and what to write instead."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import tomllib
+from pathlib import Path
+from typing import Annotated, get_args
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+)
+
+from ukl import resources
+from ukl.errors import InputError
+from ukl.model import AppSpec, PortForward
+
+FILENAME = "ukl.toml"
+
+NAME_LIMIT = 31
+"""Characters of a name: the marker file has room for 32, one of them NUL."""
+
+MEMORY_MIN = 64 << 20
+"""Bytes below which no kernel of ours boots."""
+
+CPUS_MAX = 64
+"""What the kernel configuration allows (CONFIG_NR_CPUS)."""
+
+_UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
+
+
+# --- values, shared with the options of the command line ---------------------
+
+
+def parse_memory(text: str) -> int:
+    """Return the bytes that `256M` or `2G` stands for; ValueError says what is wrong."""
+    match = re.fullmatch(r"(\d+)([KMG])(?:i?B)?", text.strip(), re.IGNORECASE)
+    if match is None:
+        raise ValueError(f"{text!r} is not an amount of memory; write it like 256M or 2G")
+    size = int(match[1]) * _UNITS[match[2].upper()]
+    if size < MEMORY_MIN:
+        raise ValueError(f"{text!r} is too little memory; at least {MEMORY_MIN >> 20}M is needed")
+    return size
+
+
+def parse_port(text: str) -> PortForward:
+    """Return the forward that `HOST:GUEST` or `ADDRESS:HOST:GUEST` stands for, else ValueError."""
+    *address, host, guest = text.split(":") if ":" in text else (text, text)
+    numbers = []
+    for word in (host, guest):
+        if not re.fullmatch(r"\d{1,5}", word) or not 0 < int(word) < 1 << 16:
+            raise ValueError(
+                f"{text!r} is not a port forward: {word!r} is not a port (1 to 65535); "
+                "write it like 5555:5555 or 0.0.0.0:5555:5555"
+            )
+        numbers.append(int(word))
+    where = ":".join(address) or "127.0.0.1"
+    if not re.fullmatch(r"\d{1,3}(\.\d{1,3}){3}", where) or any(
+        int(byte) > 255 for byte in where.split(".")
+    ):
+        raise ValueError(f"{text!r} is not a port forward: {where!r} is not an IPv4 address")
+    return PortForward(host=numbers[0], guest=numbers[1], address=where)
+
+
+def parse_env(text: str) -> tuple[str, str]:
+    """Return the name and value of `KEY=VALUE`, else ValueError."""
+    name, equals, value = text.partition("=")
+    if not equals or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+        raise ValueError(f"{text!r} does not set a variable; write it like KEY=VALUE")
+    return name, value
+
+
+def parse_option(text: str) -> tuple[str, str]:
+    """Return the name and value of the kernel option `CONFIG_X=VALUE`, else ValueError."""
+    name, equals, value = text.partition("=")
+    if not equals or not value:
+        raise ValueError(f"{text!r} sets no kernel option; write it like CONFIG_TMPFS=y")
+    return _option_name(name), value
+
+
+def _name(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", text) or len(text) > NAME_LIMIT:
+        raise ValueError(
+            f"{text!r} cannot be a name; use letters, digits and . _ -, "
+            f"at most {NAME_LIMIT} of them"
+        )
+    return text
+
+
+def _option_value(value: object) -> object:
+    if isinstance(value, bool):
+        return "y" if value else "n"
+    return str(value) if isinstance(value, int) else value
+
+
+def _option_name(text: str) -> str:
+    if not re.fullmatch(r"(CONFIG_)?[A-Z0-9][A-Za-z0-9_]*", text):
+        raise ValueError(f"{text!r} is not the name of a kernel option, like CONFIG_TMPFS")
+    return text if text.startswith("CONFIG_") else f"CONFIG_{text}"
+
+
+def _library(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9_.+-]+", text) or text.startswith("-"):
+        raise ValueError(f'{text!r} is not the name of a library; write "m" for -lm')
+    return text
+
+
+def _variable(text: str) -> str:
+    return parse_env(f"{text}=")[0]
+
+
+def _source(text: str, info: ValidationInfo) -> str:
+    """Return the absolute path of a file named in the manifest; it must be there."""
+    path = Path((info.context or {})["directory"], text)
+    if not path.is_file():
+        what = "is a directory" if path.is_dir() else "does not exist"
+        raise ValueError(f"the file {text!r} {what} (looked for {path})")
+    return os.path.normpath(path.absolute())
+
+
+def _host_path(text: str, info: ValidationInfo) -> str:
+    path = Path((info.context or {})["directory"], text)
+    if not path.exists():
+        raise ValueError(f"the file {text!r} does not exist (looked for {path})")
+    return os.path.normpath(path.absolute())
+
+
+def _port(value: object) -> str:
+    parse_port(str(value))
+    return str(value)
+
+
+def _memory(value: object) -> str:
+    parse_memory(str(value))
+    return str(value)
+
+
+def _guest_path(text: str) -> str:
+    if not text.startswith("/") or ".." in text.split("/") or text.endswith("/"):
+        raise ValueError(f"{text!r} is not the absolute path of a file in the guest")
+    return text
+
+
+# --- the schema; docs/reference/ukl-toml.md describes it for people ------------
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+_Source = Annotated[str, AfterValidator(_source)]
+
+
+class _App(_Table):
+    name: Annotated[str, AfterValidator(_name)] | None = None
+    sources: list[_Source] = []
+    args: list[str] = []
+    env: dict[Annotated[str, AfterValidator(_variable)], str] = {}
+
+
+class _Compile(_Table):
+    cflags: list[str] = []
+
+
+class _Link(_Table):
+    libraries: list[Annotated[str, AfterValidator(_library)]] = []
+    objects: list[_Source] = []
+
+
+class _Run(_Table):
+    ports: list[Annotated[str, BeforeValidator(_port)]] = []
+    memory: Annotated[str, BeforeValidator(_memory)] = "256M"
+    cpus: Annotated[int, Field(ge=1, le=CPUS_MAX)] = 1
+    files: dict[
+        Annotated[str, AfterValidator(_guest_path)], Annotated[str, AfterValidator(_host_path)]
+    ] = {}
+
+
+class _Kernel(_Table):
+    options: dict[
+        Annotated[str, AfterValidator(_option_name)],
+        Annotated[str, BeforeValidator(_option_value)],
+    ] = {}
+
+
+class _Manifest(_Table):
+    app: _App = _App()
+    compile: _Compile = _Compile()
+    link: _Link = _Link()
+    run: _Run = _Run()
+    kernel: _Kernel = _Kernel()
+
+
+# --- loading -----------------------------------------------------------------
+
+
+def load(path: Path) -> AppSpec:
+    """Return the specification in `path`: a `ukl.toml`, its directory, or one C file.
+
+    Raises InputError when there is none, or when something in it is wrong.
+    """
+    if path.is_dir():
+        if not (path / FILENAME).is_file():
+            raise InputError(
+                f"the directory has no {FILENAME}",
+                where=path,
+                remedy=f'write one; the least is:\n[app]\nsources = ["{path.name}.c"]',
+            )
+        path = path / FILENAME
+    if not path.is_file():
+        raise InputError(
+            "there is no such file",
+            where=path,
+            remedy=f"name a directory with a {FILENAME}, a C file, or an example "
+            f"({', '.join(example_names()) or 'none installed'})",
+        )
+    if path.suffix == ".c":
+        path = path.absolute()
+        name = re.sub(r"[^A-Za-z0-9._-]", "-", path.stem).lstrip("-._")[:NAME_LIMIT] or "app"
+        return AppSpec(name=name, origin=path, directory=path.parent, sources=(path,))
+    if path.suffix != ".toml":
+        raise InputError(
+            f"`{path.suffix or path.name}` is neither a {FILENAME} nor a C file",
+            where=path,
+            remedy=f"name a directory with a {FILENAME}, or a file that ends in .c",
+        )
+    return _load_toml(path.absolute())
+
+
+def find_example(name: str) -> Path | None:
+    """Return the directory of the shipped example `name`, if there is one."""
+    directory = resources.root() / "examples" / name
+    return directory if "/" not in name and (directory / FILENAME).is_file() else None
+
+
+def example_names() -> list[str]:
+    """Return the names of the shipped examples."""
+    return sorted(file.parent.name for file in resources.root().glob(f"examples/*/{FILENAME}"))
+
+
+def resolve(target: str) -> AppSpec:
+    """Return the specification of what a person named: an example, a directory or a file.
+
+    A word without a slash that is an example means the example; `./word` is the
+    directory of that name. Raises InputError.
+    """
+    example = find_example(target)
+    if example is not None:
+        return load(example)
+    path = Path(target).expanduser()
+    if path.exists() or "/" in target or path.suffix in {".c", ".toml"}:
+        return load(path)
+    names = example_names()
+    near = difflib.get_close_matches(target, names, 1)
+    raise InputError(
+        f"there is no example, file or directory `{target}`"
+        + (f"; did you mean `{near[0]}`?" if near else ""),
+        remedy=f"name a directory with a {FILENAME}, a C file, or one of the examples: "
+        + ", ".join(names),
+    )
+
+
+def _load_toml(path: Path) -> AppSpec:
+    try:
+        text = path.read_text(encoding="utf-8")
+        data = tomllib.loads(text)
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"the file is not UTF-8 text (byte {error.start})",
+            where=path,
+            remedy="save it as UTF-8",
+        ) from error
+    except tomllib.TOMLDecodeError as error:
+        reason, line = _syntax(str(error), text)
+        raise InputError(
+            f"not valid TOML: {reason}",
+            where=f"{path}:{line}" if line else path,
+            remedy="correct that line; https://toml.io describes the format",
+        ) from error
+    try:
+        manifest = _Manifest.model_validate(data, context={"directory": path.parent})
+    except ValidationError as error:
+        raise _explain(path, text, error) from error
+    if not manifest.app.sources and not manifest.link.objects:
+        raise InputError(
+            "nothing to build: neither [app] sources nor [link] objects names a file",
+            where=path,
+            remedy='add to [app]: sources = ["main.c"]',
+        )
+    directory = path.parent
+    name = manifest.app.name
+    if name is None:
+        try:
+            name = _name(directory.name)
+        except ValueError as error:
+            raise InputError(
+                f"the directory's name cannot be the application's: {error}",
+                where=path,
+                remedy='add to [app]: name = "..."',
+            ) from error
+    return AppSpec(
+        name=name,
+        origin=path,
+        directory=directory,
+        sources=tuple(map(Path, manifest.app.sources)),
+        cflags=tuple(manifest.compile.cflags),
+        libraries=tuple(manifest.link.libraries),
+        objects=tuple(map(Path, manifest.link.objects)),
+        args=tuple(manifest.app.args),
+        env=manifest.app.env,
+        ports=tuple(map(parse_port, manifest.run.ports)),
+        files={guest: Path(host) for guest, host in manifest.run.files.items()},
+        memory=parse_memory(manifest.run.memory),
+        cpus=manifest.run.cpus,
+        kernel_options=manifest.kernel.options,
+    )
+
+
+# --- errors --------------------------------------------------------------------
+
+
+def _syntax(message: str, text: str) -> tuple[str, int | None]:
+    """Split tomllib's message into reason and line."""
+    if match := re.fullmatch(r"(.*) \(at line (\d+), column \d+\)", message, re.DOTALL):
+        return match[1], int(match[2])
+    if message.endswith("(at end of document)"):
+        return message, len(text.splitlines())
+    return message, None
+
+
+def _explain(path: Path, text: str, error: ValidationError) -> InputError:
+    """Turn the first of pydantic's complaints into one that names place and remedy."""
+    first = error.errors()[0]
+    keys = [str(part) for part in first["loc"] if isinstance(part, str) and part != "[key]"]
+    line = find_line(text, keys)
+    where = f"{path}:{line}" if line else str(path)
+    table = f" in [{'.'.join(keys[:-1])}]" if keys[1:] else ""
+    key = keys[-1] if keys else "?"
+    if first["type"] == "extra_forbidden":
+        known = _known_keys(keys[:-1])
+        near = difflib.get_close_matches(key, known, 1, 0.5)
+        what = "key" if table else "table"
+        return InputError(
+            f"unknown {what} `{key}`{table}" + (f"; did you mean `{near[0]}`?" if near else ""),
+            where=where,
+            remedy=f"known here: {', '.join(known)}",
+        )
+    if first["type"] == "value_error":
+        reason = str(first["ctx"]["error"])
+    else:
+        kind = _KINDS.get(first["type"])
+        must = f"must be {kind}" if kind else f"{first['msg'][0].lower()}{first['msg'][1:]}"
+        reason = f"{must}, not {first['input']!r}"
+    return InputError(
+        f"`{key}`{table}: {reason}",
+        where=where,
+        remedy=_REMEDIES.get(tuple(keys[:2]), f"see docs/reference/{_DOC}"),
+    )
+
+
+_DOC = "ukl-toml.md"
+_KINDS = {
+    "dict_type": "a table",
+    "int_type": "a whole number",
+    "list_type": "a list",
+    "model_type": "a table",
+    "string_type": "a string",
+}
+_REMEDIES: dict[tuple[str, ...], str] = {
+    ("app",): "write a table: [app], and its keys below",
+    ("app", "name"): 'write it like name = "tcp-echo"',
+    ("app", "sources"): f"name C files, relative to the directory of {FILENAME}",
+    ("app", "args"): 'write a list of strings: args = ["-p", "5555"]',
+    ("app", "env"): 'write a table of strings: env = { KEY = "value" }',
+    ("compile", "cflags"): 'write a list of strings: cflags = ["-O2", "-DNDEBUG"]',
+    ("link", "libraries"): 'write a list of names: libraries = ["m", "event"]',
+    ("link", "objects"): f".o and .a files, relative to the directory of {FILENAME}",
+    ("run", "ports"): 'write a list like ports = ["5555:5555"] (host, then guest)',
+    ("run", "memory"): 'write it like memory = "256M"',
+    ("run", "cpus"): f"write a number from 1 to {CPUS_MAX}",
+    ("run", "files"): 'write it like files = { "/etc/app.conf" = "app.conf" }',
+    ("kernel", "options"): 'write it like options = { CONFIG_TMPFS = "y" }',
+}
+
+
+def _known_keys(tables: list[str]) -> list[str]:
+    model: type[BaseModel] = _Manifest
+    for table in tables:
+        annotation = model.model_fields[table].annotation
+        candidates = (annotation, *get_args(annotation))
+        inner = next(
+            (item for item in candidates if isinstance(item, type) and issubclass(item, BaseModel)),
+            None,
+        )
+        if inner is None:
+            return []
+        model = inner
+    return list(model.model_fields)
+
+
+def find_line(text: str, keys: list[str]) -> int | None:
+    """Return the line (from 1) where the TOML `text` sets the key path `keys`, if found.
+
+    tomllib does not tell; this looks for the `[table]` header and then for the
+    key's assignment, and settles for the deepest part of the path it finds.
+    """
+    found: int | None = None
+    table: list[str] = []
+    for number, line in enumerate(text.splitlines(), 1):
+        if header := re.match(r"\s*\[\[?\s*([^\]]+?)\s*\]", line):
+            table = [part.strip().strip("\"'") for part in header[1].split(".")]
+            if table == keys[: len(table)] and (found is None or len(table) == len(keys)):
+                found = number
+            continue
+        if assignment := re.match(r"\s*([A-Za-z0-9_.\"'/+-]+)\s*=", line):
+            full = [*table, *(part.strip("\"'") for part in assignment[1].split("."))]
+            if full == keys[: len(full)]:
+                return number
+    return found

@@ -1,0 +1,199 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Values handed from room to room.
+
+Each class is frozen: a room makes one, the next reads it. None of them does
+anything; whatever touches the machine lives in the room that makes the value.
+Sizes are bytes, durations seconds, addresses plain integers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class PortForward:
+    """A TCP port of this machine that QEMU forwards to the guest (`-p HOST:GUEST`)."""
+
+    host: int
+    guest: int
+    address: str = "127.0.0.1"
+
+
+@dataclass(frozen=True, slots=True)
+class AppSpec:
+    """What to build and how to start it: the content of `ukl.toml`, checked.
+
+    `origin` is the file (or C source) the specification was read from; paths
+    are absolute. `files` maps a path in the guest to a path on this machine.
+    """
+
+    name: str
+    origin: Path
+    directory: Path
+    sources: tuple[Path, ...]
+    cflags: tuple[str, ...] = ()
+    libraries: tuple[str, ...] = ()
+    objects: tuple[Path, ...] = ()
+    args: tuple[str, ...] = ()
+    env: Mapping[str, str] = field(default_factory=dict)
+    ports: tuple[PortForward, ...] = ()
+    files: Mapping[str, Path] = field(default_factory=dict)
+    memory: int = 256 << 20
+    cpus: int = 1
+    kernel_options: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectFacts:
+    """What the ELF tells about a partially linked application.
+
+    Sizes of the merged `.ukl.*` sections, the symbols that stay undefined, and
+    the `syscall` instructions seen by disassembly of nothing but `.ukl.text`.
+    """
+
+    text_size: int
+    rodata_size: int
+    data_size: int
+    bss_size: int
+    tls_size: int
+    tls_align: int
+    imports: tuple[str, ...]
+    weak_undefined: tuple[str, ...]
+    ifuncs: int
+
+
+@dataclass(frozen=True, slots=True)
+class AppObject:
+    """A partially linked application: one relocatable object and its facts.
+
+    `path` is the `.o` that CONFIG_UKL_APP names; `user` the normal static
+    executable made from the very same object.
+    """
+
+    name: str
+    path: Path
+    user: Path
+    facts: ObjectFacts
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class KernelSource:
+    """An unpacked, unpatched kernel tree and where it came from.
+
+    `key` names its content if it lies in the cache; a tree of the user's has none.
+    """
+
+    directory: Path
+    version: str
+    origin: str
+    key: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class KernelSpec:
+    """What kernel is wanted: the source, the series, the configuration."""
+
+    source: KernelSource
+    series: Path
+    fragments: tuple[Path, ...]
+    options: Mapping[str, str] = field(default_factory=dict)
+    compiler: str = "gcc"
+
+
+@dataclass(frozen=True, slots=True)
+class KernelBuild:
+    """Compiled kernel objects in the cache, ready for the final link.
+
+    `data_room` is the number of bytes that the application's data may take,
+    from its link base to the end of .bss, with this kernel.
+    """
+
+    key: str
+    source: Path
+    directory: Path
+    version: str
+    data_room: int
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """A bootable kernel with (or without) an application in it.
+
+    `marker` is the small file whose execve() starts the application; it carries
+    the kernel's build id. None where no application is linked in.
+    """
+
+    name: str
+    directory: Path
+    vmlinux: Path
+    bzimage: Path
+    system_map: Path
+    marker: Path | None
+    build_id: bytes
+    key: str
+
+
+class Accelerator(StrEnum):
+    """How QEMU runs guest code; KVM counts only if a tiny guest booted with it."""
+
+    KVM = "kvm"
+    TCG = "tcg"
+
+
+@dataclass(frozen=True, slots=True)
+class HostCaps:
+    """What this machine can do, found by trying."""
+
+    accelerator: Accelerator
+    qemu: str | None
+    qemu_version: tuple[int, ...] | None
+    cpus: int
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """A virtual machine to be: everything QEMU's argument vector depends on."""
+
+    kernel: Path
+    initrd: Path
+    cmdline: str
+    memory: int
+    cpus: int
+    accelerator: Accelerator
+    ports: tuple[PortForward, ...] = ()
+    icount: bool = False
+    interactive: bool = False
+
+
+class Outcome(StrEnum):
+    """How a run ended, told apart by the status channel alone."""
+
+    EXITED = "exited"
+    SIGNALED = "signaled"
+    PANICKED = "panicked"
+    TIMEOUT = "timeout"
+    LOST = "lost"
+    STOPPED = "stopped"
+    FAILED = "failed"
+    """The guest's init could not do what it was asked (execve of the program, above all)."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    """A finished run. `status` is the exit status, or the signal's number.
+
+    `started` is the guest's own time in seconds until the program was started.
+    """
+
+    outcome: Outcome
+    status: int | None
+    console: Path
+    seconds: float
+    detail: str = ""
+    started: float | None = None
