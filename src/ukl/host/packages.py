@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Which of the required packages are not there, and installing them (Debian, Ubuntu)."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+from ukl.errors import MissingError
+from ukl.host import exec as host_exec
+from ukl.host.requirements import REQUIREMENTS, Requirement, install_command
+
+LISTS = Path("/var/lib/apt/lists")
+LISTS_FRESH = 7 * 86400.0
+"""Seconds after which `apt-get update` comes before an installation."""
+
+
+def is_there(row: Requirement) -> bool:
+    """Tell whether the tool (or file) of `row` is on this machine and usable."""
+    if row.file is None:
+        return shutil.which(row.tool, path=host_exec.clean_environment()["PATH"]) is not None
+    file = Path(row.file)
+    if not file.is_file():
+        return False
+    return row.tool != "busybox" or is_static(file)
+
+
+def is_static(program: Path) -> bool:
+    """Tell whether an ELF program runs without a dynamic linker, as in an initrd it must."""
+    with program.open("rb") as stream:
+        return b"ld-linux" not in stream.read(1024)
+
+
+def missing(*, optional: bool = False) -> list[Requirement]:
+    """Return what is required (with `optional`: also what would be nice) and not there."""
+    return [row for row in REQUIREMENTS if row.optional <= optional and not is_there(row)]
+
+
+def require(*tools: str) -> None:
+    """Raise MissingError, with the command that installs them, unless all `tools` are there."""
+    absent = [row for row in REQUIREMENTS if row.tool in tools and not is_there(row)]
+    if absent:
+        raise MissingError(
+            "not on this machine: " + ", ".join(f"{row.tool} ({row.purpose})" for row in absent),
+            remedy=install_command(*(row.package for row in absent)),
+        )
+
+
+def install(packages: Iterable[str]) -> None:
+    """Install Debian packages, talking to the person at the terminal (sudo may ask).
+
+    Raises MissingError with the command to give to an administrator when this
+    user may not, and CommandFailed when apt-get fails.
+    """
+    names = list(dict.fromkeys(packages))
+    if not names:
+        return
+    manual = install_command(*names)
+    if shutil.which("apt-get") is None:
+        raise MissingError(
+            f"this is not a Debian or Ubuntu system (no apt-get); needed: {' '.join(names)}",
+            remedy="install what these packages contain with the system's own package manager",
+        )
+    prefix: list[str] = []
+    if os.geteuid() != 0:
+        if shutil.which("sudo") is None or not _sudo_possible():
+            raise MissingError(
+                f"this user may not install packages: {' '.join(names)}",
+                remedy=f"as an administrator: {manual}",
+            )
+        prefix = ["sudo"]
+    apt = [*prefix, "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-q", "-y"]
+    if not _lists_fresh():
+        _foreground([*apt, "update"], manual)
+    _foreground([*apt, "--no-install-recommends", "install", *names], manual)
+
+
+def _sudo_possible() -> bool:
+    """Tell whether sudo would work: without a password, or with somebody there to type it."""
+    return sys.stdin.isatty() or host_exec.run(["sudo", "-n", "true"], check=False).returncode == 0
+
+
+def _lists_fresh() -> bool:
+    files = [file for file in LISTS.glob("*_Packages*") if file.is_file()]
+    return bool(files) and time.time() - LISTS.stat().st_mtime < LISTS_FRESH
+
+
+def _foreground(argv: list[str], manual: str) -> None:
+    with host_exec.spawn(argv, foreground=True, stdout=sys.stderr.fileno()) as process:
+        status = process.wait()
+    if status != 0:
+        raise host_exec.CommandFailed(argv, status, "", remedy=f"try it by hand: {manual}")

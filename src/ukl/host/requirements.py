@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: GPL-2.0
+"""What `ukl` needs of a Debian or Ubuntu machine: pure data, one row per tool.
+
+The launcher at the top of the repository keeps its own list of the same
+packages, since it runs before Python is there; tests/unit compares the two.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Requirement:
+    """A tool or file, the Debian package that has it, and what it is for.
+
+    `file` is an absolute path that proves it (for what is not a program);
+    otherwise `tool` is searched in PATH.
+    """
+
+    tool: str
+    package: str
+    purpose: str
+    file: str | None = None
+    optional: bool = False
+
+
+REQUIREMENTS: tuple[Requirement, ...] = (
+    Requirement("gcc", "gcc", "compiles the kernel and applications"),
+    Requirement("ld", "binutils", "links them"),
+    Requirement("objcopy", "binutils", "renames sections"),
+    Requirement("make", "make", "builds the kernel"),
+    Requirement("bc", "bc", "the kernel's build uses it"),
+    Requirement("flex", "flex", "the kernel's configuration tool"),
+    Requirement("bison", "bison", "the kernel's configuration tool"),
+    Requirement("patch", "patch", "applies the kernel series"),
+    Requirement("perl", "perl", "the kernel's build uses it"),
+    Requirement("xz", "xz-utils", "unpacks kernel sources"),
+    Requirement("libelf", "libelf-dev", "objtool of the kernel", file="/usr/include/libelf.h"),
+    Requirement(
+        "libc.a",
+        "libc6-dev",
+        "the C library that is linked into applications",
+        file="/usr/lib/x86_64-linux-gnu/libc.a",
+    ),
+    Requirement("qemu-system-x86_64", "qemu-system-x86", "runs the unikernel"),
+    Requirement("busybox", "busybox-static", "userspace beside it", file="/bin/busybox"),
+    Requirement("ccache", "ccache", "faster kernel rebuilds", optional=True),
+)
+
+PACKAGE_OF: dict[str, str] = {
+    **{row.tool: row.package for row in REQUIREMENTS},
+    "ar": "binutils",
+    "apt-get": "apt",
+    "bzip2": "bzip2",
+    "cc": "gcc",
+    "cc1": "gcc",
+    "cpio": "cpio",
+    "dpkg": "dpkg",
+    "dpkg-deb": "dpkg",
+    "dpkg-query": "dpkg",
+    "g++": "g++",
+    "gdb": "gdb",
+    "git": "git",
+    "gzip": "gzip",
+    "nm": "binutils",
+    "objdump": "binutils",
+    "readelf": "binutils",
+    "strip": "binutils",
+    "sudo": "sudo",
+    "tar": "tar",
+}
+"""Program name -> Debian package that has it, for the errors about missing programs."""
+
+
+def install_command(*packages: str) -> str:
+    """Return the shell command that installs `packages`, for remedies."""
+    return "sudo apt-get install --no-install-recommends " + " ".join(dict.fromkeys(packages))

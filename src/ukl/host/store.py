@@ -1,0 +1,501 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The cache: directories keyed by what they were made from.
+
+    ROOT/<kind>/<key>/            complete entries, each with a manifest.json
+    ROOT/<kind>/.<key>.XXXX.tmp/  under construction by the holder of the entry's lock
+    ROOT/failed/<kind>-<key>/     log and manifest of the last failure
+    ROOT/locks/                   flock files; a `.use` lock is shared by readers
+
+An entry is built beside its place and renamed, so it is there whole or not at
+all. A construction whose lock is free belongs to a process that died: swept.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import asdict, dataclass, is_dataclass, replace
+from enum import Enum
+from pathlib import Path
+
+from ukl.errors import UklError
+from ukl.host import exec as host_exec
+
+MANIFEST = "manifest.json"
+RESERVED = frozenset({"failed", "locks", "logs", "runs"})
+"""Names in the root that are not kinds of entries."""
+
+VERSIONED = frozenset({"gcc", "cc", "clang", "ld", "objcopy", "make", "bison", "flex"})
+"""Programs whose `--version` goes into a manifest."""
+
+FIRST_BUILD = 4 << 30
+"""Bytes that an unpacked kernel, its objects and some images take, with room to work."""
+
+LOW_SPACE = 1 << 20
+"""Bytes free below which a failure is taken for a full disk."""
+
+
+class NoSpace(UklError):
+    """The file system is full."""
+
+    def __init__(self, path: Path) -> None:
+        usage = shutil.disk_usage(_existing(path))
+        super().__init__(
+            f"no space left on the file system of {path}, which has {human_size(usage.total)} "
+            f"({human_size(usage.free)} free again, without what was half-made)",
+            where=mount_point(path),
+            remedy=f"a first build takes up to {human_size(FIRST_BUILD)}: free some space "
+            "(`ukl cache clean`), or name another place with --cache-dir or UKL_CACHE_DIR",
+        )
+
+
+def _existing(path: Path) -> Path:
+    path = path.absolute()
+    while not path.exists() and path != path.parent:
+        path = path.parent
+    return path
+
+
+def mount_point(path: Path) -> Path:
+    """Return where the file system that holds `path` (or will) is mounted."""
+    path = _existing(path).resolve()
+    while not path.is_mount():
+        path = path.parent
+    return path
+
+
+def human_size(number: int) -> str:
+    """Return a number of bytes as people read it: `512 B`, `3.4 MiB`."""
+    value = float(number)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if value < 1024 or unit == "GiB":
+            break
+        value /= 1024
+    return f"{value:.0f} {unit}" if unit == "B" or value >= 10 else f"{value:.1f} {unit}"
+
+
+def is_no_space(error: BaseException) -> bool:
+    """Tell whether `error` says that a disk (or quota) is full."""
+    if isinstance(error, OSError):
+        return error.errno in {errno.ENOSPC, errno.EDQUOT}
+    if isinstance(error, host_exec.CommandFailed):
+        return os.strerror(errno.ENOSPC) in error.output
+    return False
+
+
+# --- keys ----------------------------------------------------------------
+
+
+def digest(*parts: object) -> str:
+    """Return 32 hex characters that stand for `parts`, the same on every machine.
+
+    A Path stands for the content of the file (a directory: of all files below it,
+    with their relative names); everything else for its value. Values of different
+    type or structure never give the same bytes. Raises TypeError for other types.
+    """
+    state = hashlib.sha256()
+    for chunk in _canonical(tuple(parts)):
+        state.update(chunk)
+    return state.hexdigest()[:32]
+
+
+def _canonical(value: object) -> Iterator[bytes]:
+    if isinstance(value, Enum):
+        value = value.value
+    if is_dataclass(value) and not isinstance(value, type):
+        value = {name: getattr(value, name) for name in value.__dataclass_fields__}
+    match value:
+        case None | bool() | int() | float():
+            yield f"{type(value).__name__}:{value!r};".encode()
+        case str():
+            data = value.encode("utf-8", "surrogateescape")
+            yield b"str:%d:%s;" % (len(data), data)
+        case bytes():
+            yield b"bytes:%d:%s;" % (len(value), value)
+        case Path():
+            yield from _path_content(value)
+        case Mapping():
+            yield b"map:%d{" % len(value)
+            for name in sorted(value, key=str):
+                yield from _canonical(name)
+                yield from _canonical(value[name])
+            yield b"}"
+        case AbstractSet():
+            yield from _canonical(sorted(value, key=str))
+        case Sequence():
+            yield b"seq:%d[" % len(value)
+            for item in value:
+                yield from _canonical(item)
+            yield b"]"
+        case _:
+            raise TypeError(f"no digest of a {type(value).__name__}")
+
+
+def _path_content(path: Path) -> Iterator[bytes]:
+    if path.is_dir():
+        yield b"dir{"
+        for file in sorted(item for item in path.rglob("*") if not item.is_dir()):
+            yield from _canonical(file.relative_to(path).as_posix())
+            yield from _path_content(file)
+        yield b"}"
+        return
+    with path.open("rb") as stream:
+        yield b"file:" + hashlib.file_digest(stream, "sha256").digest() + b";"
+
+
+# --- the store -----------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A complete entry, for `ukl cache info`: size in bytes, age in seconds since made."""
+
+    kind: str
+    key: str
+    path: Path
+    size: int
+    age: float
+    manifest: Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class _Construction:
+    """An entry in the making: what its manifest will say. `begin` is seconds since the epoch."""
+
+    kind: str
+    key: str
+    inputs: Mapping[str, object]
+    begin: float
+    record: host_exec.Record
+
+    def write_manifest(self, directory: Path, outcome: str) -> None:
+        manifest = {
+            "kind": self.kind,
+            "key": self.key,
+            "outcome": outcome,
+            "inputs": jsonable(self.inputs),
+            "tools": _tools(self.record) if outcome == "ok" else {},
+            "commands": self.record.commands,
+            "made": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self.begin)),
+            "seconds": round(time.time() - self.begin, 3),
+        }
+        with (directory / MANIFEST).open("w") as stream:
+            json.dump(manifest, stream, indent=1)
+            stream.write("\n")
+            stream.flush()
+            os.fsync(stream.fileno())
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(f"{text}\n")
+
+
+class Store:
+    """A cache directory; made when first needed. `notify` gets the lines about waiting."""
+
+    def __init__(self, root: Path, *, notify: Callable[[str], None] = _say) -> None:
+        self.root = root.expanduser().absolute()
+        self.notify = notify
+        self._uses: dict[tuple[str, str], int] = {}
+
+    @classmethod
+    def default(
+        cls, cache_dir: Path | None = None, *, notify: Callable[[str], None] = _say
+    ) -> Store:
+        """Return the store of `--cache-dir`, else of UKL_CACHE_DIR, else of XDG_CACHE_HOME."""
+        if cache_dir is None and (named := os.environ.get("UKL_CACHE_DIR")):
+            cache_dir = Path(named)
+        if cache_dir is None:
+            from platformdirs import user_cache_path  # noqa: PLC0415 - only here needed
+
+            cache_dir = user_cache_path("ukl")
+        return cls(cache_dir, notify=notify)
+
+    def place(self, kind: str, key: str) -> Path:
+        """Return where the entry is, or will be."""
+        for word in (kind, key):
+            if not word or word.startswith(".") or "/" in word or kind in RESERVED:
+                raise ValueError(f"not a name for a cache entry: {kind!r}, {key!r}")
+        return self.root / kind / key
+
+    def get(self, kind: str, key: str) -> Path | None:
+        """Return the directory of a complete entry, or None.
+
+        As long as this process lives, `clean` of another one leaves it alone.
+        """
+        place = self.place(kind, key)
+        if not (place / MANIFEST).is_file():
+            return None
+        self._use(kind, key)
+        return place if (place / MANIFEST).is_file() else None
+
+    def make(
+        self,
+        kind: str,
+        key: str,
+        inputs: Mapping[str, object],
+        build: Callable[[Path], None],
+    ) -> Path:
+        """Return the entry's directory; when it is not complete, let `build` fill it first.
+
+        `build` gets an empty directory beside the place the entry will have, and
+        raises when it fails: then only its `*.log` files (top level) and a manifest
+        stay, in `failed/`. Another process that makes the same entry is waited for.
+        """
+        if (found := self.get(kind, key)) is not None:
+            return found
+        place = self.place(kind, key)
+        with self._full_disk(), self.lock(f"{kind}-{key}", f"makes {kind} {key[:12]}"):
+            if (found := self.get(kind, key)) is not None:
+                return found
+            self._sweep(kind, key)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            temporary = Path(tempfile.mkdtemp(".tmp", f".{key}.", place.parent))
+            temporary.chmod(0o755)
+            with host_exec.recording() as record:
+                made = _Construction(kind, key, inputs, time.time(), record)
+                try:
+                    build(temporary)
+                    made.write_manifest(temporary, "ok")
+                    self._drop(place)  # an incomplete one, of somebody's hand
+                    temporary.rename(place)
+                except BaseException as error:
+                    self._fail(temporary, made, error)
+                    raise
+            self._drop(self._failed(kind, key))
+        self._use(kind, key)
+        return place
+
+    @contextlib.contextmanager
+    def lock(self, name: str, what: str = "") -> Iterator[None]:
+        """Hold the lock `name` against other processes and threads; says whom it waits for."""
+        path = self._lock_path(name)
+        handle = _open_lock(path)
+        try:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                self.notify(f"waiting for another ukl: {_holder(path)}")
+                fcntl.flock(handle, fcntl.LOCK_EX)
+            since = time.strftime("%H:%M:%S")
+            holder = {"pid": os.getpid(), "what": what or name, "since": since}
+            with contextlib.suppress(OSError):  # only for the message; the lock is held
+                os.ftruncate(handle, 0)
+                os.pwrite(handle, json.dumps(holder).encode(), 0)
+            yield
+        finally:
+            os.close(handle)
+
+    def info(self) -> list[Entry]:
+        """Return all complete entries, the youngest first."""
+        entries = [replace(entry, size=tree_size(entry.path)) for entry in self._entries()]
+        return sorted(entries, key=lambda entry: entry.age)
+
+    def count(self) -> int:
+        """Return how many complete entries there are; at once, unlike `info`."""
+        return sum(1 for _ in self._entries())
+
+    def clean(self, kind: str | None = None, older: float | None = None) -> list[Entry]:
+        """Delete entries (of one kind, made more than `older` seconds ago) and return them.
+
+        Entries that a living process uses or makes stay. Everything failed or
+        half-made goes too when neither is given.
+        """
+        gone = []
+        chosen = [
+            replace(entry, size=tree_size(entry.path))
+            for entry in self._entries()
+            if kind in {None, entry.kind} and (older is None or entry.age >= older)
+        ]
+        for entry in chosen:
+            name = f"{entry.kind}-{entry.key}"
+            with self._try_lock(name) as mine, self._try_lock(f"{name}.use") as unused:
+                if mine and unused:
+                    self._drop(entry.path)
+                    gone.append(entry)
+        if kind is None and older is None:
+            self._drop(self.root / "failed")
+            self._drop(self.root / "logs")
+            if not self._places():  # nobody uses the cache, so nothing runs
+                self._drop(self.root / "runs")
+        self.sweep()
+        return gone
+
+    def sweep(self) -> None:
+        """Delete what processes that died left half-made."""
+        for path in self._kinds():
+            for temporary in path.glob(".*.tmp"):
+                key = temporary.name[1:].rsplit(".", 2)[0]
+                with self._try_lock(f"{path.name}-{key}") as mine:
+                    if mine:
+                        self._drop(temporary)
+
+    # --- inside ----------------------------------------------------------
+
+    def _kinds(self) -> list[Path]:
+        if not self.root.is_dir():
+            return []
+        return [
+            path
+            for path in sorted(self.root.iterdir())
+            if path.is_dir() and path.name not in RESERVED and not path.name.startswith(".")
+        ]
+
+    def _entries(self) -> Iterator[Entry]:
+        """Yield the complete entries without their sizes, which take long to find."""
+        for place in self._places():
+            try:
+                manifest = json.loads((place / MANIFEST).read_text())
+                made = (place / MANIFEST).stat().st_mtime
+            except (OSError, ValueError):
+                continue
+            yield Entry(place.parent.name, place.name, place, 0, time.time() - made, manifest)
+
+    def _places(self) -> list[Path]:
+        return [
+            place
+            for kind in self._kinds()
+            for place in sorted(kind.iterdir())
+            if not place.name.startswith(".")
+        ]
+
+    def _failed(self, kind: str, key: str) -> Path:
+        return self.root / "failed" / f"{kind}-{key}"
+
+    def _lock_path(self, name: str) -> Path:
+        return self.root / "locks" / f"{name.replace('/', '_')}.lock"
+
+    def _use(self, kind: str, key: str) -> None:
+        if (kind, key) in self._uses:
+            return
+        handle = _open_lock(self._lock_path(f"{kind}-{key}.use"))
+        fcntl.flock(handle, fcntl.LOCK_SH)
+        self._uses[kind, key] = handle  # held until the process ends
+
+    @contextlib.contextmanager
+    def _try_lock(self, name: str) -> Iterator[bool]:
+        handle = _open_lock(self._lock_path(name))
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(handle)
+            yield False
+            return
+        try:
+            yield True
+        finally:
+            os.close(handle)
+
+    @contextlib.contextmanager
+    def _full_disk(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            full = is_no_space(error)
+            if isinstance(error, UklError) and not full and not isinstance(error, NoSpace):
+                # A program whose message we do not know may have met it too.
+                full = shutil.disk_usage(_existing(self.root)).free < LOW_SPACE
+            if full:
+                raise NoSpace(self.root) from error
+            raise
+
+    def _sweep(self, kind: str, key: str) -> None:
+        for temporary in (self.root / kind).glob(f".{key}.*.tmp"):
+            self._drop(temporary)  # we hold the lock: nobody else is at it
+        self.sweep()
+
+    def _drop(self, path: Path) -> None:
+        """Delete a tree so that at no time half of it is in its place."""
+        if not path.exists():
+            return
+        trash = path.with_name(f".{path.name.strip('.')}.{os.getpid()}.tmp")
+        if trash != path:
+            path.rename(trash)
+        shutil.rmtree(trash, ignore_errors=True)
+
+    def _fail(self, temporary: Path, made: _Construction, error: BaseException) -> None:
+        """Keep log and manifest of a failed construction, and nothing else of it."""
+        failed = self._failed(made.kind, made.key)
+        beside = failed.with_name(f".{failed.name}.{os.getpid()}")
+        try:
+            beside.mkdir(parents=True, exist_ok=True)
+            for log in temporary.glob("*.log"):
+                shutil.copy(log, beside / log.name)
+            outcome = "interrupted" if not isinstance(error, Exception) else f"failed: {error}"
+            made.write_manifest(beside, outcome)
+            self._drop(failed)
+            beside.rename(failed)
+        except OSError:  # the disk is full: the first error matters more
+            shutil.rmtree(beside, ignore_errors=True)
+        if isinstance(error, UklError) and error.log is not None:
+            with contextlib.suppress(ValueError):
+                error.log = failed / error.log.relative_to(temporary)
+                if not error.log.is_file():
+                    error.log = None
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def tree_size(path: Path) -> int:
+    """Return the bytes that a tree takes on the disk.
+
+    A file with several names (patched trees share most of theirs) counts for its share.
+    """
+    total = 0
+    for directory, _, files in os.walk(path):
+        for name in files:
+            with contextlib.suppress(OSError):
+                status = os.lstat(f"{directory}/{name}")
+                total += status.st_blocks * 512 // status.st_nlink
+    return total
+
+
+def jsonable(value: object) -> object:
+    """Return `value` as JSON can hold it: paths and enumerations as text."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return jsonable(asdict(value))
+    match value:
+        case Enum():
+            return jsonable(value.value)
+        case None | bool() | int() | float() | str():
+            return value
+        case bytes():
+            return value.hex()
+        case Mapping():
+            return {str(name): jsonable(item) for name, item in value.items()}
+        case Sequence() | AbstractSet():
+            return [jsonable(item) for item in value]
+        case _:
+            return str(value)
+
+
+def _tools(record: host_exec.Record) -> dict[str, str]:
+    tools = {}
+    for command in record.commands:
+        argv = command["argv"]
+        if isinstance(argv, list) and Path(argv[0]).name in VERSIONED:
+            with contextlib.suppress(UklError):
+                tools[argv[0]] = host_exec.version(argv[0])
+    return tools
+
+
+def _open_lock(path: Path) -> int:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+
+
+def _holder(path: Path) -> str:
+    try:
+        holder = json.loads(path.read_text())
+        return f"process {holder['pid']} {holder['what']}, since {holder['since']}"
+    except (OSError, ValueError, KeyError, TypeError):
+        return "its process does not say what it does"
