@@ -1,0 +1,276 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Builds an application: sources and archives in, an object for the kernel out.
+
+Each compiled source and each linked application is an entry of the cache, keyed
+by the content of everything that went into it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from ukl import resources
+from ukl.app import compile as plan
+from ukl.app import link, sections, toolchain
+from ukl.elf import audit
+from ukl.elf.reader import SHT_NOBITS, Elf, facts
+from ukl.errors import InputError, UklError
+from ukl.host import exec as host_exec
+from ukl.host.store import Store, digest
+from ukl.model import AppObject, AppSpec
+from ukl.progress import Progress
+
+SCRIPTS = "kernel/overlay/scripts/ukl"
+"""Linker scripts and the two small sources of our own, shared with link-app.sh."""
+
+PROCEDURE = 1
+"""Part of the key: raised when the link's result changes and its argument lists do not."""
+
+
+def build(spec: AppSpec, store: Store, progress: Progress) -> AppObject:
+    """Build `spec` and return its object, facts and the normal executable of the same.
+
+    Raises InputError for sources that do not compile and for symbols or libraries
+    that are missing or doubled, MissingError for tools that are not installed.
+    """
+    if not spec.sources and not spec.objects:
+        raise InputError(
+            "nothing to build: neither sources nor objects",
+            where=spec.origin,
+            remedy="name a C or C++ file in `sources` of [app]",
+        )
+    for source in spec.sources:
+        plan.check_suffix(source)
+    is_cxx = any(plan.is_cxx(source) for source in spec.sources)
+    tools = toolchain.find(cxx=is_cxx)
+    scripts = resources.path(SCRIPTS)
+    compiled: list[str] = []
+
+    with progress.stage(f"compile {spec.name}") as stage:
+        units = [_unit(source, spec, tools) for source in spec.sources]
+        ours = [
+            plan.unit(scripts / name, scripts, (), tools.cc, tools.cxx)
+            for name in ("crt.S", "syscall.S")
+        ]
+        made: list[Path] = []
+        for number, unit in enumerate([*units, *ours]):
+            stage.update(number, len(units), unit.source)
+            made.append(_compile(unit, store, compiled))
+        if not compiled:
+            stage.cached()
+    objects = [*made[: len(units)], *(path for path in spec.objects if path.suffix != ".a")]
+    _check_objects(spec)
+    inputs = link.Inputs(
+        objects=tuple(objects),
+        libraries=_libraries(spec, tools, is_cxx),
+        crt=made[-2],
+        script=scripts / "app.lds",
+    )
+    origin = {str(path): unit.source for path, unit in zip(made, units, strict=False)}
+    with progress.stage(f"partial link {spec.name}") as stage:
+        key = _link_key(tools, inputs, made[-1], scripts)
+        if store.get("app", key) is not None:
+            stage.cached()
+        linking = _Linking(tools, inputs, made[-1], scripts, origin, spec.origin)
+        summary = {"name": spec.name, "objects": objects, "libraries": inputs.libraries}
+        directory = store.make("app", key, summary, linking.run)
+    path = directory / "app.o"
+    return AppObject(spec.name, path, directory / "user", facts(path), key)
+
+
+def _unit(source: Path, spec: AppSpec, tools: link.Toolchain) -> plan.Unit:
+    if not source.is_file():
+        raise InputError("the source is not there", where=source, remedy=f"see {spec.origin}")
+    return plan.unit(source, spec.directory, spec.cflags, tools.cc, tools.cxx)
+
+
+# --- compile --------------------------------------------------------------
+
+
+def _compile(unit: plan.Unit, store: Store, compiled: list[str]) -> Path:
+    """Return the compiled object of `unit`; a run that was needed is noted in `compiled`."""
+    begin = time.time_ns()
+    text = _text(unit)
+    key = digest(
+        text,
+        [unit.directory / name for name in _incbins(unit, text)],
+        unit.source,
+        unit.flags,
+        plan.ENVIRONMENT,
+        host_exec.version(unit.compiler),
+    )
+    summary = {"source": unit.source, "directory": unit.directory, "flags": unit.flags}
+
+    def work(directory: Path) -> None:
+        compiled.append(unit.source)
+        _run_compiler(unit, directory, begin)
+
+    return store.make("object", key, summary, work) / "out.o"
+
+
+def _text(unit: plan.Unit) -> bytes:
+    """Return what the compiler proper would see; the preprocessor's complaints if it fails.
+
+    These make a key of their own, under which the compilation then fails with
+    the same words, and a log.
+    """
+    if not unit.preprocessed:
+        return (unit.directory / unit.source).read_bytes()
+    with TemporaryDirectory(prefix="ukl-") as temporary:
+        output = Path(temporary) / "text"
+        result = host_exec.run(
+            unit.preprocess_argv(output), cwd=unit.directory, env=plan.ENVIRONMENT, check=False
+        )
+        return output.read_bytes() if result.returncode == 0 else result.stdout.encode()
+
+
+def _incbins(unit: plan.Unit, text: bytes) -> list[str]:
+    return [n for n in plan.included_binaries(text) if (unit.directory / n).is_file()]
+
+
+def _run_compiler(unit: plan.Unit, directory: Path, begin: int) -> None:
+    """Compile into `directory`; `begin` is when its sources were first read [ns]."""
+    log, depfile = directory / "compile.log", directory / "out.d"
+    try:
+        host_exec.run(
+            unit.compile_argv(directory / "out.o", depfile),
+            cwd=unit.directory,
+            env=plan.ENVIRONMENT,
+            log=log,
+        )
+    except host_exec.CommandFailed as error:
+        raise plan.explain(unit.directory / unit.source, error.output, log) from error
+    if not unit.preprocessed:
+        return
+    for name in plan.dependencies(depfile.read_text()):
+        header = unit.directory / name
+        if header.is_file() and header.stat().st_mtime_ns > begin:
+            raise InputError(
+                "changed while it was compiled", where=header, remedy="run the command again"
+            )
+
+
+# --- link -----------------------------------------------------------------
+
+
+def _check_objects(spec: AppSpec) -> None:
+    for path in spec.objects:
+        if path.suffix == ".a":
+            if not path.is_file():
+                raise InputError("the archive is not there", where=path)
+            continue
+        elf = Elf.open(path)
+        if elf.machine != "EM_X86_64":
+            raise InputError(f"an object for {elf.machine}, not for x86-64", where=path)
+
+
+def _libraries(spec: AppSpec, tools: link.Toolchain, is_cxx: bool) -> tuple[Path, ...]:
+    """Return all archives: those of the application first, so that theirs win."""
+    paths = [path for path in spec.objects if path.suffix == ".a"]
+    names = [*spec.libraries, *(link.CXX_LIBRARIES if is_cxx else ())]
+    for name in dict.fromkeys(names):
+        found = toolchain.library(tools.cc, name)
+        if found is None:
+            raise link.missing_library(name, toolchain.shared(tools.cc, name), spec.origin)
+        paths.append(found)
+    return tuple(dict.fromkeys(paths))
+
+
+def _link_key(tools: link.Toolchain, inputs: link.Inputs, syscall: Path, scripts: Path) -> str:
+    bare = link.Inputs((), (), Path("crt"), Path("script"))
+    out = Path("out")
+    return digest(
+        PROCEDURE,
+        tools.identity,
+        link.partial_argv(tools, bare, Path("parts"), out),
+        link.weaken_argv(tools, out, out),
+        link.localise_argv(tools, out, out),
+        link.user_argv(tools, out, out, Path("script"), out),
+        sorted(sections.IMPORTS),
+        [*inputs.objects, *inputs.libraries, inputs.crt, syscall],
+        [*tools.crt_before, *tools.crt_after, *tools.runtime],
+        [scripts / "app.lds", scripts / "user.lds"],
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Linking:
+    """The links of one application; `origin` turns compiled objects into their sources."""
+
+    tools: link.Toolchain
+    inputs: link.Inputs
+    syscall: Path
+    scripts: Path
+    origin: Mapping[str, str]
+    where: Path
+
+    def run(self, directory: Path) -> None:
+        """Make app.o, app.debug.o and the executable `user` in `directory`."""
+        log = directory / "link.log"
+        first, second = directory / "first.o", directory / "second.o"
+        self._partial(None, first, log)
+        self._partial(Elf.open(first), second, log)
+        placed = Elf.open(second)
+        if missing := sections.missing_names(placed.symbols):
+            raise self._undefined(missing, log)
+        _verify(placed, log)
+        if narrow := audit.narrow_addresses(placed):
+            raise link.not_relocatable(narrow, self.where, log)
+        unique = directory / "unique"
+        # objcopy refuses an empty list.
+        names = ["# STB_GNU_UNIQUE", *sections.unique_names(placed.symbols)]
+        unique.write_text("".join(f"{name}\n" for name in names))
+
+        tools, script = self.tools, self.scripts / "user.lds"
+        debug, application = directory / "app.debug.o", directory / "app.o"
+        for argv in (
+            link.weaken_argv(tools, unique, second),
+            link.localise_argv(tools, second, debug),
+            link.strip_argv(tools, debug, application),
+            link.user_argv(tools, application, self.syscall, script, directory / "user"),
+        ):
+            host_exec.run(argv, log=log)
+        for temporary in (first, second, unique):
+            temporary.unlink()
+
+    def _partial(
+        self, known: Elf | None, output: Path, log: Path, trace: Sequence[str] = ()
+    ) -> str:
+        """Run the partial link with the script parts for `known`; return what ld printed."""
+        with TemporaryDirectory(prefix="ukl-") as temporary:
+            for name, text in sections.parts(known).items():
+                (Path(temporary) / name).write_text(text)
+            argv = link.partial_argv(self.tools, self.inputs, Path(temporary), output, trace)
+            try:
+                return host_exec.run(argv, log=log).stdout
+            except host_exec.CommandFailed as error:
+                raise link.explain(error.output, self.origin, log) from error
+
+    def _undefined(self, missing: Sequence[str], log: Path) -> InputError:
+        """Return the error about symbols that nobody defines, with who wants them."""
+        with TemporaryDirectory(prefix="ukl-") as temporary:
+            output = self._partial(None, Path(temporary) / "traced.o", log, missing)
+        wanted = link.wanted_by(output, missing, self.origin)
+        linked = {*self.inputs.libraries, *self.tools.runtime}
+        library = toolchain.library_that_defines(self.tools, missing, linked)
+        return link.undefined(missing, wanted, library, self.where, log)
+
+
+def _verify(elf: Elf, log: Path) -> None:
+    """Prove that the script left nothing behind that the kernel's link would misplace."""
+    stray = [
+        section.name
+        for section in elf.sections
+        if section.allocated and not section.name.startswith(".ukl.")
+    ]
+    if stray:
+        raise UklError(f"sections without a place: {' '.join(stray)}", log=log)
+    for section in elf.sections:
+        if section.name == ".ukl.relro" and section.kind != "SHT_PROGBITS":
+            raise UklError(f".ukl.relro became {section.kind}", log=log)
+        if section.name == ".ukl.bss" and section.kind != SHT_NOBITS:
+            raise UklError(f".ukl.bss became {section.kind}", log=log)

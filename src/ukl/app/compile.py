@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Plans compiler runs: which compiler, which arguments, what its messages mean.
+
+Pure: values in, argument lists out.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ukl.errors import InputError
+
+DEFAULT_FLAGS = ("-O2", "-g")
+"""What the application's own flags may override."""
+
+UKL_FLAGS = (
+    # An interrupt in ring 0 must not find live data below the stack pointer
+    # when a call replaces the syscall instruction.
+    "-mno-red-zone",
+    # Text in the top 2 GiB, data in the bottom 2 GiB: sign-extended 32-bit
+    # addresses reach both.
+    "-mcmodel=kernel",
+    "-fno-pic",
+    "-fno-pie",
+    # The kernel model takes the canary from %gs, which is the kernel's.
+    "-mstack-protector-guard=tls",
+    "-mstack-protector-guard-reg=fs",
+    "-mstack-protector-guard-offset=40",
+    # The partial link reads machine code.
+    "-fno-lto",
+)
+"""What makes code fit for both the kernel and a normal process; comes last, and wins."""
+
+CXX_SUFFIXES = frozenset({".cc", ".cpp", ".cxx", ".c++", ".C", ".cp", ".CPP"})
+C_SUFFIXES = frozenset({".c"})
+ASSEMBLER_SUFFIXES = frozenset({".S", ".sx", ".s"})
+
+ENVIRONMENT = {"SOURCE_DATE_EPOCH": "0", "LC_ALL": "C.UTF-8"}
+"""`__DATE__` and `__TIME__` give the same text always; messages are in English."""
+
+REMEDY = "correct the source, or `cflags` of [compile]; the log has all that the compiler said"
+
+SHOWN_ERRORS = 3
+"""How many of the compiler's errors the message shows."""
+
+_ERROR = re.compile(r"^(?P<where>.+?:\d+(?::\d+)?): (?:fatal )?error: (?P<text>.+)$")
+_BARE_ERROR = re.compile(r"^(?:\S*(?:gcc|g\+\+|cc1|cc1plus|as)\S*: )(?:fatal )?[Ee]rror: (.+)$")
+_ASSEMBLER_ERROR = re.compile(r"^(?P<where>[^:]+:\d+): Error: (?P<text>.+)$")
+_INCBIN = re.compile(rb'\.incbin\s*\\?"([^"\\\n]+)')
+
+
+def is_cxx(source: Path) -> bool:
+    """Whether `source` is C++; its runtime library is linked then."""
+    return source.suffix in CXX_SUFFIXES
+
+
+def check_suffix(source: Path) -> None:
+    """Raise InputError for a file that is not a source gcc or g++ compiles."""
+    known = C_SUFFIXES | CXX_SUFFIXES | ASSEMBLER_SUFFIXES
+    if source.suffix not in known:
+        raise InputError(
+            f"do not know how to compile `{source.name}`",
+            where=source,
+            remedy=f"sources end in one of {' '.join(sorted(known))}; "
+            "compiled code belongs into `objects` of [link]",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """One source to compile: `source` is relative to `directory`, where the compiler runs."""
+
+    directory: Path
+    source: str
+    compiler: str
+    flags: tuple[str, ...]
+
+    @property
+    def preprocessed(self) -> bool:
+        """Whether the C preprocessor sees it (`.s` is plain assembler)."""
+        return not self.source.endswith(".s")
+
+    def preprocess_argv(self, output: Path) -> list[str]:
+        """Return the command that writes the text the key is made of."""
+        return [self.compiler, *self.flags, "-E", self.source, "-o", str(output)]
+
+    def compile_argv(self, output: Path, depfile: Path) -> list[str]:
+        """Return the command that compiles it.
+
+        `depfile` gets the names of all headers. No path of this machine enters
+        the object: debug information says /ukl for the application's directory.
+        """
+        prefix_map = f"-ffile-prefix-map={self.directory}=/ukl"
+        dependencies = ["-MD", "-MF", str(depfile)] if self.preprocessed else []
+        return [
+            self.compiler,
+            *self.flags,
+            prefix_map,
+            # Names of static initialisers without an external name beside them.
+            f"-frandom-seed={self.source}",
+            *dependencies,
+            "-c",
+            self.source,
+            "-o",
+            str(output),
+        ]
+
+
+def unit(source: Path, directory: Path, cflags: Sequence[str], cc: str, cxx: str) -> Unit:
+    """Plan the compilation of `source` for an application that lives in `directory`."""
+    check_suffix(source)
+    return Unit(
+        directory,
+        os.path.relpath(source, directory),
+        cxx if is_cxx(source) else cc,
+        (*DEFAULT_FLAGS, *cflags, *UKL_FLAGS),
+    )
+
+
+def included_binaries(text: bytes) -> tuple[str, ...]:
+    """Return the files that `.incbin` in preprocessed text names: part of the key as well."""
+    return tuple(sorted({name.decode("utf-8", "replace") for name in _INCBIN.findall(text)}))
+
+
+def dependencies(depfile: str) -> Iterator[str]:
+    """Yield the file names of a make rule as gcc's -MD writes it."""
+    _, _, names = depfile.replace("\\\n", " ").partition(": ")
+    for name in re.split(r"(?<!\\)\s+", names.strip()):
+        if name:
+            yield name.replace("\\ ", " ").replace("\\#", "#").replace("$$", "$")
+
+
+def explain(source: Path, output: str, log: Path | None) -> InputError:
+    """Turn the compiler's output into the error that a person sees."""
+    errors: list[tuple[str | None, str]] = []
+    for line in output.splitlines():
+        if match := _ERROR.match(line) or _ASSEMBLER_ERROR.match(line):
+            errors.append((match["where"], match["text"]))
+        elif match := _BARE_ERROR.match(line):
+            errors.append((None, match[1]))
+    if not errors:
+        tail = "\n".join(output.strip().splitlines()[-5:]) or "the compiler gave no message"
+        return InputError(f"compilation failed:\n{tail}", where=source, remedy=REMEDY, log=log)
+    where, text = errors[0]
+    shown = [text]
+    shown += [f"{place or source}: {more}" for place, more in errors[1:SHOWN_ERRORS]]
+    if len(errors) > SHOWN_ERRORS:
+        shown.append(f"({len(errors) - SHOWN_ERRORS} more)")
+    missing = re.match(r"(?P<name>\S+): No such file or directory", text)
+    remedy = REMEDY
+    if missing and missing["name"].endswith((".h", ".hpp", ".hh")):
+        remedy = (
+            f"install the package that has {missing['name']}, or add its directory "
+            "to `cflags` of [compile] as -I"
+        )
+    return InputError("\n".join(shown), where=where or source, remedy=remedy, log=log)

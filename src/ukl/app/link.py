@@ -1,0 +1,329 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Plans the links of an application, and reads what ld says about a failure.
+
+Pure: values in, argument lists out. Two results come from one partial link:
+
+    ld -r (app.lds) -> localise, rename -> the object for the kernel
+                                        -> ld (user.lds) -> a normal executable
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ukl.elf.audit import Narrow
+from ukl.errors import InputError
+
+ENTRY = "ukl_app_start"
+"""The only global symbol of the object."""
+
+BOUNDARIES = (
+    "_text",
+    "_stext",
+    "_etext",
+    "etext",
+    "__etext",
+    "_edata",
+    "edata",
+    "__bss_start",
+    "__bss_stop",
+    "_end",
+    "end",
+    "__executable_start",
+)
+"""Names that the kernel's scripts (kallsyms, voffset.h) look for in vmlinux: even a
+local symbol of the application's would be found instead of the kernel's."""
+
+CXX_LIBRARIES = ("stdc++", "m")
+
+
+@dataclass(frozen=True, slots=True)
+class Toolchain:
+    """The programs, and the files that the compiler's search finds, all absolute.
+
+    `identity` is the text that says which versions these are.
+    """
+
+    cc: str
+    cxx: str
+    ld: str
+    objcopy: str
+    identity: str
+    crt_before: tuple[Path, ...]
+    crt_after: tuple[Path, ...]
+    runtime: tuple[Path, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """Everything a partial link reads, in order."""
+
+    objects: tuple[Path, ...]
+    libraries: tuple[Path, ...]
+    crt: Path
+    script: Path
+
+
+def partial_argv(
+    tools: Toolchain, inputs: Inputs, parts: Path, output: Path, trace: Sequence[str] = ()
+) -> list[str]:
+    """Return the partial link; `parts` is the directory of the generated script parts.
+
+    `trace` names symbols whose definitions and references ld shall print.
+    """
+    return [
+        tools.ld,
+        "-r",
+        # Common symbols get their room now: the kernel's link must not merge them.
+        "-d",
+        "-X",
+        # A group's discarded twin would leave references to nothing.
+        "--force-group-allocation",
+        "--build-id=none",
+        "-nostdlib",
+        *(f"--trace-symbol={name}" for name in trace),
+        "-L",
+        str(parts),
+        "-T",
+        str(inputs.script),
+        "-o",
+        str(output),
+        *map(str, tools.crt_before),
+        str(inputs.crt),
+        *map(str, inputs.objects),
+        # They need each other in every direction.
+        "--start-group",
+        *map(str, inputs.libraries),
+        *map(str, tools.runtime),
+        "--end-group",
+        *map(str, tools.crt_after),
+    ]
+
+
+def weaken_argv(tools: Toolchain, names: Path, path: Path) -> list[str]:
+    """Return the command that makes the symbols listed in the file `names` weak, in place.
+
+    objcopy makes global and weak symbols local, but not C++'s third kind,
+    STB_GNU_UNIQUE.
+    """
+    return [tools.objcopy, f"--weaken-symbols={names}", str(path)]
+
+
+def localise_argv(tools: Toolchain, source: Path, output: Path) -> list[str]:
+    """Return the command that makes everything but the entry point local."""
+    renamed = [f"{name}=ukl_app_{name}" for name in BOUNDARIES]
+    return [
+        tools.objcopy,
+        f"--redefine-sym=_start={ENTRY}",
+        "--redefine-sym=__ehdr_start=ukl_ehdr_start",
+        f"--keep-global-symbol={ENTRY}",
+        *(f"--redefine-sym={pair}" for pair in renamed),
+        str(source),
+        str(output),
+    ]
+
+
+def strip_argv(tools: Toolchain, source: Path, output: Path) -> list[str]:
+    """Return the command that drops debug information and keeps the symbols."""
+    return [tools.objcopy, "--strip-debug", str(source), str(output)]
+
+
+def user_argv(
+    tools: Toolchain, application: Path, syscall: Path, script: Path, output: Path
+) -> list[str]:
+    """Return the link of the same object as a normal static executable."""
+    return [
+        tools.ld,
+        "-static",
+        "-nostdlib",
+        "--build-id=sha1",
+        "-z",
+        "noexecstack",
+        "-z",
+        "relro",
+        "-T",
+        str(script),
+        "-o",
+        str(output),
+        str(application),
+        str(syscall),
+    ]
+
+
+# --- libraries ------------------------------------------------------------
+
+PACKAGES: Mapping[str, str] = {
+    "atomic": "gcc",
+    "bz2": "libbz2-dev",
+    "crypto": "libssl-dev",
+    "curl": "libcurl4-openssl-dev",
+    "ev": "libev-dev",
+    "event": "libevent-dev",
+    "expat": "libexpat1-dev",
+    "ffi": "libffi-dev",
+    "gmp": "libgmp-dev",
+    "jemalloc": "libjemalloc-dev",
+    "lz4": "liblz4-dev",
+    "lzma": "liblzma-dev",
+    "m": "libc6-dev",
+    "ncurses": "libncurses-dev",
+    "nghttp2": "libnghttp2-dev",
+    "pcre": "libpcre3-dev",
+    "pcre2-8": "libpcre2-dev",
+    "readline": "libreadline-dev",
+    "sqlite3": "libsqlite3-dev",
+    "ssl": "libssl-dev",
+    "stdc++": "g++",
+    "uv": "libuv1-dev",
+    "xxhash": "libxxhash-dev",
+    "yaml": "libyaml-dev",
+    "z": "zlib1g-dev",
+    "zstd": "libzstd-dev",
+}
+"""Library name -> Debian package with its static archive."""
+
+
+def missing_library(name: str, shared: Path | None, where: Path) -> InputError:
+    """Return the error about a library that has no static archive here."""
+    package = PACKAGES.get(name)
+    if shared is not None:
+        text = f"library `{name}` is here as a shared object only ({shared}), not as lib{name}.a"
+    else:
+        text = f"library `{name}` is not on this machine: lib{name}.a is not found"
+    if package is not None:
+        remedy = f"sudo apt-get install --no-install-recommends {package}"
+    elif shared is not None:
+        remedy = "build a static archive of it and name that in `objects` of [link]"
+    else:
+        remedy = f"install the development package that has lib{name}.a (perhaps lib{name}-dev)"
+    return InputError(text, where=where, remedy=remedy)
+
+
+SHOWN_SYMBOLS = 5
+"""How many undefined symbols a message names."""
+
+# --- what ld says ---------------------------------------------------------
+
+_REFERENCE = re.compile(r"^(?:\S*ld\S*: )?(?P<file>.+): reference to (?P<name>\S+)$")
+_DOUBLE = re.compile(
+    r"^(?:\S*ld\S*: )?(?P<second>.+): multiple definition of [`'](?P<name>[^']+)'; "
+    r"(?P<first>.+): first defined here$"
+)
+_UNUSABLE = re.compile(
+    r"^(?:\S*ld\S*: )?(?P<file>[^:]+): (?P<text>file not recognized.*|plugin needed .*|"
+    r"error adding symbols: .*|.*architecture.* incompatible .*)$"
+)
+
+
+def wanted_by(output: str, names: Iterable[str], origin: Mapping[str, str]) -> dict[str, str]:
+    """Return symbol -> the object or archive member that refers to it first.
+
+    `output` is what ld printed with --trace-symbol; `origin` turns the path of a
+    compiled object into the source a person knows.
+    """
+    wanted = set(names)
+    found: dict[str, str] = {}
+    for line in output.splitlines():
+        match = _REFERENCE.match(line)
+        if match and match["name"] in wanted:
+            found.setdefault(match["name"], _known(match["file"], origin))
+    return found
+
+
+def undefined(
+    missing: Sequence[str],
+    wanted: Mapping[str, str],
+    library: str | None,
+    where: Path,
+    log: Path | None,
+) -> InputError:
+    """Return the error about `missing` symbols: who wants each, and what to do.
+
+    `library` is the name of an installed one that defines them, if there is one.
+    """
+    if "main" in missing:
+        return InputError(
+            "no file defines `main`",
+            where=where,
+            remedy="add the source that has it to `sources` of [app]",
+            log=log,
+        )
+    shown = [
+        f"`{name}`" + (f" (used by {wanted[name]})" if name in wanted else "")
+        for name in missing[:SHOWN_SYMBOLS]
+    ]
+    text = f"not defined: {', '.join(shown)}"
+    if len(missing) > SHOWN_SYMBOLS:
+        text += f" and {len(missing) - SHOWN_SYMBOLS} more"
+    remedy = "add the source, or the library to `libraries` of [link], that defines it"
+    if library is not None:
+        remedy = f'add "{library}" to `libraries` of [link]'
+    return InputError(text, where=where, remedy=remedy, log=log)
+
+
+def not_relocatable(places: Sequence[Narrow], where: Path, log: Path | None) -> InputError:
+    """Return the error about code that cannot run in the top 2 GiB of the address space."""
+    first = places[0]
+    text = (
+        f"`{first.place}` holds the address of `{first.target}` in 32 bits without a sign: "
+        "it is compiled for a program in the low 2 GiB"
+    )
+    if len(places) > 1:
+        text += f" (and so are {len(places) - 1} more places)"
+    return InputError(
+        text,
+        where=where,
+        remedy="compile it with -fPIC or -mcmodel=kernel; of a library, "
+        "take the position-independent archive (lib*-pic.a)",
+        log=log,
+    )
+
+
+def _known(file: str, origin: Mapping[str, str]) -> str:
+    for path, source in origin.items():
+        if file.startswith(path):
+            rest = file.removeprefix(path)
+            # ld adds ":source:(section+offset)"; the source is what we put in front.
+            return source if not rest or rest.startswith(":") else source + rest
+    return re.sub(r":\(\.[^)]*\)$", "", file)
+
+
+def explain(output: str, origin: Mapping[str, str], log: Path | None) -> InputError:
+    """Turn ld's output about a failed partial link into the error that a person sees."""
+    double = [match for line in output.splitlines() if (match := _DOUBLE.match(line))]
+    if double:
+        first = double[0]
+        more = sorted({match["name"] for match in double} - {first["name"]})
+        text = (
+            f"`{first['name']}` is defined twice: in {_known(first['first'], origin)} "
+            f"and in {_known(first['second'], origin)}"
+        )
+        if more:
+            text += f"; so are {', '.join(f'`{name}`' for name in more[:5])}"
+            text += f" and {len(more) - 5} more" if len(more) > 5 else ""
+        return InputError(
+            text,
+            where=_known(first["second"], origin),
+            remedy="rename one of them, make it static, or link only one of the files",
+            log=log,
+        )
+    for line in output.splitlines():
+        if match := _UNUSABLE.match(line):
+            remedy = "rebuild it for x86-64 with this machine's compiler"
+            if "plugin" in match["text"]:
+                remedy = "compile it with -fno-lto"
+            return InputError(
+                f"cannot be linked: {match['text']}",
+                where=_known(match["file"], origin),
+                remedy=remedy,
+                log=log,
+            )
+    tail = "\n".join(output.strip().splitlines()[-5:]) or "ld gave no message"
+    return InputError(
+        f"the partial link failed:\n{tail}",
+        remedy="look at `sources`, `objects` and `libraries`; the log has all that ld said",
+        log=log,
+    )

@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The generated parts of the partial link's script: what only this application has.
+
+`app.lds` knows the sections that compilers and the C library make. Others, of the
+application's own naming, are found by a first link with empty parts, and get
+their place by flags in the second. link-app.sh does the same with awk.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from ukl.elf.reader import (
+    SHF_EXECINSTR,
+    SHF_TLS,
+    SHF_WRITE,
+    SHT_NOBITS,
+    STB_GNU_UNIQUE,
+    STB_WEAK,
+    STT_TLS,
+    Elf,
+    Section,
+    Symbol,
+)
+from ukl.errors import InputError
+
+IMPORTS = frozenset(
+    {
+        "ukl_syscall",
+        "ukl_ehdr_start",
+        "__ehdr_start",
+        "__rela_iplt_start",
+        "__rela_iplt_end",
+        "_GLOBAL_OFFSET_TABLE_",
+        # ld turns its calls into plain accesses, which it knows by this name.
+        "__tls_get_addr",
+    }
+)
+"""What the kernel, or the link of a normal executable, defines for an application."""
+
+PARTS = ("text", "rodata", "tdata", "tbss", "data", "bss", "symbols")
+"""app.lds includes own-<part>.lds for each."""
+
+_C_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+_SECTION_NAME = re.compile(r"[A-Za-z0-9_.$+\-]+\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class OwnSection:
+    """A section of the application's own naming and the part it belongs to."""
+
+    part: str
+    name: str
+    align: int
+
+
+def part_of(section: Section) -> str:
+    """Return the part of the script for a section with these flags.
+
+    Raises InputError for one that is both writable and executable: kernel text
+    is not, and neither is the application's data executable.
+    """
+    if section.flags & SHF_EXECINSTR:
+        if section.flags & SHF_WRITE:
+            raise InputError(
+                f"section `{section.name}` is both writable and executable",
+                remedy="put code and data into different sections",
+            )
+        return "text"
+    if section.flags & SHF_TLS:
+        return "tbss" if section.kind == SHT_NOBITS else "tdata"
+    if section.flags & SHF_WRITE:
+        return "bss" if section.kind == SHT_NOBITS else "data"
+    return "rodata"
+
+
+def own_sections(elf: Elf) -> tuple[OwnSection, ...]:
+    """Return the allocated sections that have no place yet, in the order of the file."""
+    return tuple(
+        OwnSection(part_of(section), section.name, section.align)
+        for section in elf.sections
+        if section.allocated and not section.name.startswith(".ukl.")
+    )
+
+
+def _place(section: OwnSection) -> str:
+    if not _SECTION_NAME.match(section.name):
+        raise InputError(
+            f"a section cannot be called `{section.name}`",
+            remedy="use letters, digits and `_.$+-` in section names",
+        )
+    keep = f"KEEP(*({section.name}))\n"
+    if _C_NAME.match(section.name):
+        # ld makes these symbols only for output sections of that name.
+        keep = (
+            f"PROVIDE_HIDDEN(__start_{section.name} = .);\n"
+            f"{keep}PROVIDE_HIDDEN(__stop_{section.name} = .);\n"
+        )
+    return f". = ALIGN({section.align});\n{keep}"
+
+
+def null_names(symbols: Iterable[Symbol]) -> tuple[str, ...]:
+    """Return the weak names that nothing defines, which become 0 in the object.
+
+    Left undefined they would bind to whatever the kernel calls by that name. A
+    thread-local one cannot be an absolute symbol, and the kernel has none.
+    """
+    return tuple(
+        symbol.name
+        for symbol in symbols
+        if symbol.undefined
+        and symbol.binding == STB_WEAK
+        and symbol.kind != STT_TLS
+        and symbol.name not in IMPORTS
+    )
+
+
+def unique_names(symbols: Iterable[Symbol]) -> tuple[str, ...]:
+    """Return the names that C++ wants unique in the whole process (STB_GNU_UNIQUE)."""
+    return tuple(symbol.name for symbol in symbols if symbol.binding == STB_GNU_UNIQUE)
+
+
+def missing_names(symbols: Iterable[Symbol]) -> tuple[str, ...]:
+    """Return the names that must be defined and are not, sorted."""
+    undefined = (symbol for symbol in symbols if symbol.undefined and symbol.binding != STB_WEAK)
+    return tuple(sorted(symbol.name for symbol in undefined if symbol.name not in IMPORTS))
+
+
+def parts(elf: Elf | None) -> dict[str, str]:
+    """Return file name -> text of the generated parts; all empty for the first pass (None)."""
+    texts = dict.fromkeys(PARTS, "")
+    if elf is not None:
+        for section in own_sections(elf):
+            texts[section.part] += _place(section)
+        for name in null_names(elf.symbols):
+            texts["symbols"] += f'HIDDEN("{name}" = ABSOLUTE(0));\n'
+    return {f"own-{part}.lds": text for part, text in texts.items()}

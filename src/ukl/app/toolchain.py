@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Finds the compiler, the linker, and the files that the compiler's search finds."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable
+from functools import cache
+from pathlib import Path
+
+from ukl.app.link import Toolchain
+from ukl.elf import archive
+from ukl.errors import MissingError
+from ukl.host import exec as host_exec
+from ukl.host.requirements import install_command
+
+CRT_BEFORE = ("crt1.o", "crti.o", "crtbeginS.o")
+"""crtbeginT.o, the one for static programs, is not position-independent."""
+
+CRT_AFTER = ("crtendS.o", "crtn.o")
+
+RUNTIME = ("libgcc.a", "libgcc_eh.a", "libc.a")
+
+
+def search(cc: str, name: str) -> Path | None:
+    """Return the file that `cc` would link for `name`, None when it has none."""
+    answer = host_exec.run([cc, f"-print-file-name={name}"], timeout=20).stdout.strip()
+    path = Path(answer)
+    return path.resolve() if path.is_absolute() and path.is_file() else None
+
+
+@cache
+def find(*, cxx: bool = False) -> Toolchain:
+    """Return the tool chain of this machine.
+
+    Raises MissingError with the command that installs what is not there. The
+    C++ compiler is looked for only with `cxx`.
+    """
+    programs = {name: host_exec.find(name) for name in ("gcc", "ld", "objcopy")}
+    programs["g++"] = host_exec.find("g++") if cxx else "g++"
+    cc = programs["gcc"]
+
+    def files(names: Iterable[str]) -> tuple[Path, ...]:
+        return tuple(_required(cc, name) for name in names)
+
+    return Toolchain(
+        cc=cc,
+        cxx=programs["g++"],
+        ld=programs["ld"],
+        objcopy=programs["objcopy"],
+        identity="; ".join(host_exec.version(programs[name]) for name in ("gcc", "ld")),
+        crt_before=files(CRT_BEFORE),
+        crt_after=files(CRT_AFTER),
+        runtime=files(RUNTIME),
+    )
+
+
+def _required(cc: str, name: str) -> Path:
+    found = search(cc, name)
+    if found is None:
+        package = "gcc" if name.startswith(("libgcc", "crtbegin", "crtend")) else "libc6-dev"
+        raise MissingError(
+            f"the C library's {name} is not on this machine"
+            if package == "libc6-dev"
+            else f"the compiler's {name} is not on this machine",
+            where=cc,
+            remedy=install_command(package),
+        )
+    return found
+
+
+@cache
+def library(cc: str, name: str) -> Path | None:
+    """Return the static archive of library `name`, None when there is none."""
+    return search(cc, f"lib{name}.a")
+
+
+@cache
+def shared(cc: str, name: str) -> Path | None:
+    """Return the shared object of library `name`, None when there is none."""
+    return search(cc, f"lib{name}.so")
+
+
+def library_that_defines(
+    tools: Toolchain, names: Collection[str], linked: Collection[Path]
+) -> str | None:
+    """Return the name of an installed library that defines most of `names`, or None."""
+    best, most = None, 0
+    directories = dict.fromkeys(path.parent for path in reversed(tools.runtime))
+    for directory in directories:
+        for path in sorted(directory.glob("lib*.a")):
+            if path.resolve() in linked:
+                continue
+            count = len(archive.defined(path.resolve()).intersection(names))
+            if count > most:
+                best, most = _library_name(path), count
+    return best
+
+
+def _library_name(path: Path) -> str:
+    """Return what one says to link `path`; glibc's libm.a is a script that names libm-2.36.a."""
+    name = path.name.removeprefix("lib").removesuffix(".a")
+    plain = re.sub(r"-\d+(\.\d+)+$", "", name)
+    return plain if path.with_name(f"lib{plain}.a").exists() else name
