@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Compile a kernel once: everything but the application, which only the final link sees."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from ukl.errors import UklError
+from ukl.host.exec import CommandFailed, version
+from ukl.host.store import Store, digest, is_no_space
+from ukl.kernel import kconfig, recipe, symbols, tree
+from ukl.kernel.kconfig import Request
+from ukl.kernel.versions import load
+from ukl.model import KernelBuild, KernelSpec
+from ukl.progress import Progress, Stage
+
+_COMPILED = re.compile(r"^  (CC|AS|HOSTCC|LDS)\s")
+_ERROR = re.compile(r"^\S+:\d+(:\d+)?: (fatal )?error: |^ld: |\*\*\* .*\bError\b|^make.*: \*\*\* ")
+
+
+def requests(spec: KernelSpec) -> dict[str, Request]:
+    """Return what a specification asks of the configuration, the last word of each option."""
+    asked: list[Request] = []
+    for fragment in spec.fragments:
+        asked += kconfig.parse_fragment(fragment.read_text(), os.fspath(fragment))
+    asked += kconfig.parse_options(spec.options, "the options asked for")
+    return kconfig.merge(asked)
+
+
+def compiler_identity(compiler: str) -> dict[str, str]:
+    """Return the versions of the programs that make the objects."""
+    return {name: version(name) for name in (compiler, "ld", "as")}
+
+
+def key_of(patched: Path, asked: Mapping[str, Request], compiler: str) -> str:
+    """Return the key of the objects: patched tree, configuration, compiler, and how we build."""
+    lines = sorted(request.line() for request in asked.values())
+    return digest("kernel", recipe.RECIPE, patched.parent.name, lines, compiler_identity(compiler))
+
+
+def build(
+    spec: KernelSpec, store: Store, progress: Progress, jobs: int | None = None
+) -> KernelBuild:
+    """Return compiled kernel objects, from the cache if they are there.
+
+    Raises InputError for a series or option that does not fit, UklError with the
+    compiler's first error when the compilation fails.
+    """
+    recipe.check_path(store.root)  # before minutes are spent
+    patched = tree.prepare(spec.source, spec.series, store, progress)
+    asked = requests(spec)
+    key = key_of(patched, asked, spec.compiler)
+    workers = jobs or len(os.sched_getaffinity(0))
+    estimate = _estimate(spec, store)
+
+    def compile_into(directory: Path) -> None:
+        objects = directory / "objects"
+        make = recipe.make_command(patched, objects, spec.compiler, workers, store.root)
+        log = directory / "build.log"
+        with progress.stage("kernel configuration"):
+            kconfig.configure(make, asked, log)
+        with progress.stage(f"kernel objects ({workers} jobs)") as stage:
+            counter = _Counter(stage, estimate)
+            _compile(make, log, counter)
+            recipe.capture(make, log).write(directory / "link.json")
+        (directory / "objects.count").write_text(f"{counter.done}\n")
+        _discard_temporaries(objects)
+
+    inputs = {
+        "tree": patched.parent.name,
+        "version": spec.source.version,
+        "options": [request.line() for request in asked.values()],
+        "compiler": compiler_identity(spec.compiler),
+    }
+    entry = store.make("kernel", key, inputs, compile_into)
+    room = symbols.data_room(entry / "objects/System.map")
+    return KernelBuild(key, patched, entry, spec.source.version, room)
+
+
+def config(spec: KernelSpec, store: Store, progress: Progress, directory: Path) -> Path:
+    """Only configure: write `.config` into `directory` and return its path (`kernel config`)."""
+    patched = tree.prepare(spec.source, spec.series, store, progress)
+    directory.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="ukl-config-") as scratch:
+        objects = Path(scratch) / "objects"
+        make = recipe.make_command(patched, objects, spec.compiler, 1, store.root)
+        with progress.stage("kernel configuration"):
+            kconfig.configure(make, requests(spec))
+        shutil.copyfile(objects / ".config", directory / ".config")
+    return directory / ".config"
+
+
+class _Counter:
+    """Counts what make says it compiles and tells the stage, with the time that is left."""
+
+    def __init__(self, stage: Stage, total: int) -> None:
+        self.done = 0
+        self._stage = stage
+        self._total = total
+        self._begin = time.monotonic()
+
+    def __call__(self, line: str) -> None:
+        if _COMPILED.match(line) is None:
+            return
+        self.done += 1
+        total = max(self._total, self.done)
+        elapsed = time.monotonic() - self._begin
+        left = elapsed / self.done * (total - self.done)
+        # The first objects are small, tools of the build; a guess from them is worthless.
+        note = f"about {_about(left)} left" if self.done > 40 and total > self.done else ""
+        self._stage.update(self.done, total, note)
+
+
+def _about(seconds: float) -> str:
+    return f"{round(seconds / 60)} min" if seconds > 90 else f"{max(1, round(seconds))} s"
+
+
+def _estimate(spec: KernelSpec, store: Store) -> int:
+    """Guess how many objects there will be: what the youngest build here had, else base.toml."""
+    counts = sorted(
+        (store.root / "kernel").glob("*/objects.count"), key=lambda file: file.stat().st_mtime
+    )
+    if counts:
+        return int(counts[-1].read_text())
+    base = spec.series.parent / "base.toml"
+    return load(base).objects if base.is_file() else 0
+
+
+def _compile(make: recipe.Make, log: Path, counter: _Counter) -> None:
+    try:
+        make.run("bzImage", log=log, on_line=counter)
+    except CommandFailed as error:
+        if is_no_space(error):
+            raise
+        lines = [line for line in error.output.splitlines() if _ERROR.search(line)]
+        raise UklError(
+            "the kernel did not compile" + (f": {lines[0]}" if lines else f":\n{error.tail}"),
+            remedy="the log has the whole output; with the distribution's unchanged source and "
+            "compiler this should not happen",
+            log=error.log,
+        ) from None
+
+
+def _discard_temporaries(objects: Path) -> None:
+    """Remove what no later step reads: 100 MB of intermediate links."""
+    for file in objects.glob(".tmp_vmlinux*"):
+        file.unlink()
+    (objects / "vmlinux.o").unlink(missing_ok=True)
+    for name in ("vmlinux.bin", "vmlinux"):
+        (objects / "arch/x86/boot/compressed" / name).unlink(missing_ok=True)

@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Why Kconfig dropped an option: the conditions of its definition, looked up in a `.config`.
+
+Only asked when something was lost. This reads just as much of the Kconfig language
+as an explanation needs (config, menu, if, depends, select); the decision itself was
+the kernel's own tool's.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+_SYMBOL = re.compile(r"\b[A-Z0-9][A-Z0-9_a-z]*\b")
+_STATEMENT = re.compile(
+    r"^\s*(?P<word>config|menuconfig|menu|endmenu|if|endif|choice|endchoice|comment|source"
+    r"|depends on|select|prompt|help|bool|tristate|int|hex|string|def_bool|def_tristate)\b"
+    r"(?P<rest>.*)$"
+)
+_PROMPT = re.compile(r"""(["']).*?\1(?:\s+if\s+(?P<condition>.*))?$""")
+_TYPES = {"bool", "tristate", "int", "hex", "string", "def_bool", "def_tristate", "prompt"}
+
+
+@dataclass(slots=True)
+class Definition:
+    """One `config` block: its conditions with those around it, and whether one can ask for it."""
+
+    file: str
+    conditions: list[str] = field(default_factory=list)
+    prompt: bool = False
+    choice: bool = False
+    askable: str = ""
+    """The condition under which one may choose; otherwise the default holds."""
+
+
+@dataclass(slots=True)
+class Definitions:
+    """All `config` blocks of a tree, and who selects what."""
+
+    blocks: dict[str, list[Definition]] = field(default_factory=dict)
+    selects: dict[str, list[str]] = field(default_factory=dict)
+
+    @classmethod
+    def scan(cls, tree: Path) -> Definitions:
+        """Read every Kconfig file that an x86 configuration can see."""
+        found = cls()
+        for file in sorted(tree.rglob("Kconfig*")):
+            name = file.relative_to(tree).as_posix()
+            other = name.startswith("arch/") and not name.startswith(("arch/x86/", "arch/Kconfig"))
+            if not other and file.is_file():
+                found.add(name, file.read_text(errors="replace"))
+        return found
+
+    def add(self, file: str, text: str) -> None:
+        """Read one file. Conditions of a file that sources it are not known here."""
+        around: list[tuple[str, list[str]]] = []
+        block: Definition | None = None
+        symbol = ""
+        for line in _statements(text):
+            match = _STATEMENT.match(line)
+            if match is None:
+                continue
+            word, rest = match["word"], match["rest"].strip()
+            if word in {"config", "menuconfig"}:
+                symbol = rest
+                conditions = [condition for _, level in around for condition in level]
+                block = Definition(file, conditions, choice=any(k == "choice" for k, _ in around))
+                self.blocks.setdefault(symbol, []).append(block)
+            elif word in {"menu", "if", "choice"}:
+                around.append((word, [rest] if word == "if" else []))
+                block = None
+            elif word in {"endmenu", "endif", "endchoice"}:
+                if around:
+                    around.pop()
+                block = None
+            elif word == "depends on":
+                (block.conditions if block else around[-1][1] if around else []).append(rest)
+            elif word == "select" and block is not None:
+                self.selects.setdefault(rest.split()[0], []).append(symbol)
+            elif word in _TYPES and block is not None and (asked := _PROMPT.search(rest)):
+                block.prompt = True
+                block.askable = asked["condition"] or ""
+
+    def reason(self, name: str, value: str, config: Mapping[str, str]) -> str:
+        """Explain why CONFIG_... `name` is not `value` in `config`."""
+        symbol = name.removeprefix("CONFIG_")
+        blocks = self.blocks.get(symbol)
+        if not blocks:
+            return "this kernel has no such option"
+        if value == "n":
+            by = [who for who in self.selects.get(symbol, []) if config.get(f"CONFIG_{who}") == "y"]
+            if by:
+                return f"selected by {', '.join(by[:4])}"
+            return _not_askable(blocks, config) or "something else wants it"
+        unmet = []
+        for block in blocks:
+            for condition in block.conditions:
+                unmet += [
+                    f"{other}={state}"
+                    for other in dict.fromkeys(_SYMBOL.findall(re.sub(r'"[^"]*"', "", condition)))
+                    if (state := config.get(f"CONFIG_{other}", "n")) == "n" and other in self.blocks
+                ]
+        depends = " && ".join(
+            f"({condition})" if "|" in condition else condition
+            for condition in dict.fromkeys(blocks[0].conditions)
+        )
+        if depends:
+            text = f"depends on {depends}"
+            return f"{text} ({', '.join(dict.fromkeys(unmet))})" if unmet else text
+        if limited := _not_askable(blocks, config):
+            return limited
+        if blocks[0].choice:
+            return "another member of its choice was taken"
+        return f"see {blocks[0].file}"
+
+
+def _not_askable(blocks: list[Definition], config: Mapping[str, str]) -> str:
+    """Say why one cannot choose the value, empty if one can."""
+    if not any(block.prompt for block in blocks):
+        return "it cannot be chosen, only follows from others (select, default)"
+    limits = [block.askable for block in blocks if block.prompt]
+    if all(limits):
+        names = _SYMBOL.findall(limits[0])
+        if not any(config.get(f"CONFIG_{name}", "n") != "n" for name in names):
+            return f"it can be chosen only if {limits[0]}"
+    return ""
+
+
+def _statements(text: str) -> Iterator[str]:
+    """Yield the lines of a Kconfig file, continued ones joined, without help texts."""
+    in_help, indent = False, 0
+    for line in text.expandtabs().replace("\\\n", " ").splitlines():
+        if not line.strip():
+            continue
+        column = len(line) - len(line.lstrip())
+        if in_help:
+            # A help text goes on as long as its lines are as far right as its first.
+            indent = indent or column
+            if column >= indent > 0:
+                continue
+            in_help = False
+        in_help, indent = line.strip() in {"help", "---help---"}, 0
+        yield line

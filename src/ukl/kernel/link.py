@@ -1,0 +1,244 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The final link: compiled kernel objects and an application become a bootable image.
+
+The kernel's own scripts/link-vmlinux.sh does it, with the environment that kbuild
+gave it when the kernel was built, in a work directory that looks like the build
+directory: what the link writes are real files, everything else symbolic links. The
+cached objects are never written, and links do not disturb each other.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+from ukl.errors import InputError, UklError
+from ukl.host.exec import CommandFailed, run
+from ukl.host.store import Store, digest, is_no_space
+from ukl.kernel import symbols
+from ukl.kernel.recipe import Recipe, check_path
+from ukl.model import AppObject, Image, KernelBuild, ObjectFacts
+from ukl.progress import Progress
+
+_FORMAT = 1
+"""Part of the keys; raised when the same inputs give another image."""
+
+_WRITTEN = (
+    "arch/x86/boot",
+    "arch/x86/boot/compressed",
+    "arch/x86/ukl",
+    "include/config",
+    "include/generated",
+    "init",
+)
+"""Directories in which the final link (or that of bzImage) writes."""
+
+_NOT_TAKEN = re.compile(
+    r"(\.tmp_.*|vmlinux(\.o|\.bin.*)?|System\.map|bzImage|piggy\..*|\.version|\.config\.old)$"
+)
+"""Results of the build's own link: large, and made anew."""
+
+_UNDEFINED = re.compile(r"undefined reference to [`']([^']+)'")
+_WHERE = re.compile(r"in function [`']([^']+)'")
+_LINKER = re.compile(r"^(?:\S*ld: )(?P<text>.*)$")
+
+_MIB = 1 << 20
+
+
+def link(build: KernelBuild, app: AppObject | None, store: Store, progress: Progress) -> Image:
+    """Return a bootable image with the application in it; without one, the plain kernel.
+
+    Raises InputError when the application's data does not fit or a weak symbol of it
+    would bind to the kernel's, UklError with symbol and origin when the linker fails.
+    """
+    objects = build.directory / "objects"
+    if app is None:
+        return _plain(build, objects)
+    check(app.name, app.facts, build, symbols.read_map(objects / "System.map"))
+    key = digest("image", _FORMAT, build.key, app.name, app.key)
+    inputs = {"kernel": build.key, "version": build.version, "name": app.name, "app": app.key}
+    found = store.get("image", key)
+    with progress.stage(f"link vmlinux with {app.name}") as stage:
+        if found is not None:
+            stage.cached()
+        entry = store.make("image", key, inputs, lambda out: _make(build, app, out))
+    return Image(
+        name=app.name,
+        directory=entry,
+        vmlinux=entry / "vmlinux",
+        bzimage=entry / "bzImage",
+        system_map=entry / "System.map",
+        marker=entry / "marker",
+        build_id=symbols.build_id(entry / "vmlinux"),
+        key=key,
+    )
+
+
+def _plain(build: KernelBuild, objects: Path) -> Image:
+    return Image(
+        name="linux",
+        directory=build.directory,
+        vmlinux=objects / "vmlinux",
+        bzimage=objects / "arch/x86/boot/bzImage",
+        system_map=objects / "System.map",
+        marker=None,
+        build_id=symbols.build_id(objects / "vmlinux"),
+        key=digest("plain image", build.key),
+    )
+
+
+# --- before linking --------------------------------------------------------
+
+
+def data_size(facts: ObjectFacts) -> int:
+    """Return the bytes the application's data takes at least, without padding and headers."""
+    return facts.rodata_size + facts.data_size + facts.bss_size + facts.tls_size
+
+
+def check(
+    name: str, facts: ObjectFacts, build: KernelBuild, kernel: dict[str, tuple[int, str]]
+) -> None:
+    """Raise InputError for what the linker would accept and the program would not survive."""
+    wanted = data_size(facts)
+    if symbols.TEXT_START not in kernel:
+        raise InputError(
+            "this kernel was built without CONFIG_UKL: no application can be linked into it",
+            where=build.directory,
+            remedy="do not turn UKL off in the kernel options",
+        )
+    if wanted > build.data_room:
+        raise InputError(
+            f"the data of {name} takes {wanted} bytes ({_mib(wanted)}), and this kernel has room "
+            f"for {build.data_room} ({_mib(build.data_room)}) below its text",
+            where=name,
+            remedy="allocate large buffers at run time (malloc, mmap) instead of static ones, "
+            f"or raise the room with the kernel option PHYSICAL_START "
+            f"(by {_mib(wanted - build.data_room + 2 * _MIB)} or more, a multiple of 2 MiB)",
+        )
+    taken = [weak for weak in facts.weak_undefined if kernel.get(weak, (0, ""))[1].isupper()]
+    if taken:
+        raise InputError(
+            f"{name} refers weakly to {', '.join(taken)}, which it does not define but the "
+            "kernel does: it would call into the kernel",
+            where=name,
+            remedy="define it in the application, or link the library that does",
+        )
+
+
+def _mib(size: int) -> str:
+    return f"{size / _MIB:.1f} MiB"
+
+
+# --- the work directory ------------------------------------------------------
+
+
+def compose(objects: Path, work: Path) -> None:
+    """Make `work` look like the build directory `objects`: see the top of this file."""
+    real = {Path(written) for written in _WRITTEN} | {Path()}
+    real |= {parent for written in _WRITTEN for parent in Path(written).parents}
+    for directory in sorted(real):
+        source, target = objects / directory, work / directory
+        if not source.is_dir():
+            continue
+        target.mkdir(parents=True)
+        # In a directory that the link writes to, a symbolic link would be written through.
+        copied = os.fspath(directory) in _WRITTEN and directory.name not in {"config", "generated"}
+        for entry in os.scandir(source):
+            place = target / entry.name
+            if directory / entry.name in real or _NOT_TAKEN.match(entry.name):
+                continue
+            if copied and entry.is_file(follow_symlinks=False) and not entry.name.endswith(".a"):
+                shutil.copy2(entry.path, place)
+            else:
+                place.symlink_to(entry.path)
+
+
+def set_application(auto_conf: str, path: Path, name: str) -> str:
+    """Return the content of include/config/auto.conf with the application named in it."""
+    check_path(path)
+    kept = [
+        line
+        for line in auto_conf.splitlines()
+        if not line.startswith(("CONFIG_UKL_APP=", "CONFIG_UKL_APP_NAME="))
+    ]
+    return "\n".join([*kept, f"CONFIG_UKL_APP={path}", f"CONFIG_UKL_APP_NAME={name}"]) + "\n"
+
+
+# --- the link ------------------------------------------------------------------
+
+
+def _make(build: KernelBuild, app: AppObject, out: Path) -> None:
+    """Fill the entry `out` with vmlinux, System.map, bzImage and the marker file."""
+    work, log = out / "work", out / "link.log"
+    objects = build.directory / "objects"
+    compose(objects, work)
+    auto_conf = work / "include/config/auto.conf"
+    text = set_application(auto_conf.read_text(), app.path, app.name)
+    auto_conf.unlink()
+    auto_conf.write_text(text)
+    recipe = Recipe.read(build.directory / "link.json").moved(build.source, work)
+    env = recipe.environment
+    try:
+        run(recipe.link, cwd=work, env=env, log=log)
+        if recipe.postlink:
+            run(recipe.postlink, cwd=work, env=env, log=log)
+        if not (work / "vmlinux").is_file():
+            raise CommandFailed(recipe.link, 0, "no vmlinux was made", log=log)
+    except CommandFailed as error:
+        if is_no_space(error):
+            raise
+        raise explain(app.name, error) from None
+    _compress(build.source, work, env, log)
+    for name in ("vmlinux", "System.map", "arch/x86/boot/bzImage"):
+        (work / name).rename(out / Path(name).name)
+    identity = symbols.build_id(out / "vmlinux")
+    (out / "marker").write_bytes(symbols.marker(app.name, identity))
+    (out / "marker").chmod(0o755)
+    shutil.rmtree(work)
+
+
+def _compress(tree: Path, work: Path, env: dict[str, str], log: Path) -> None:
+    """Make bzImage: only what depends on vmlinux is made anew."""
+    makefile = os.fspath(tree / "scripts/Makefile.build")
+    argv = ["make", "-f", makefile, "obj=arch/x86/boot", "-j2", "arch/x86/boot/bzImage"]
+    run(argv, cwd=work, env=env, log=log)
+
+
+def explain(name: str, error: CommandFailed) -> UklError:
+    """Turn a failed link into an error that names symbols and where they are wanted."""
+    wanted = undefined(error.output.splitlines())
+    if wanted:
+        listed = "; ".join(f"{symbol} (in {origin})" for symbol, origin in wanted[:8])
+        more = f" and {len(wanted) - 8} more" if len(wanted) > 8 else ""
+        return InputError(
+            f"{name} needs what neither it nor the kernel defines: {listed}{more}",
+            where=name,
+            remedy="add the library or source that defines it to the manifest",
+            log=error.log,
+        )
+    said = [match["text"] for line in error.output.splitlines() if (match := _LINKER.match(line))]
+    said = [text for text in said if not text.startswith("warning: ")]
+    # The linker script's assertion: the check before the link does not know of padding.
+    kind = InputError if any("out of reach" in text for text in said) else UklError
+    return kind(
+        f"the final link of {name} failed" + (f": {said[0]}" if said else f":\n{error.tail}"),
+        where=name,
+        remedy="the log has the linker's whole output",
+        log=error.log,
+    )
+
+
+def undefined(lines: Iterable[str]) -> list[tuple[str, str]]:
+    """Return (symbol, function or place that wants it) for each undefined reference, once."""
+    found: dict[str, str] = {}
+    function = ""
+    for line in lines:
+        if match := _WHERE.search(line):
+            function = match[1]
+        if match := _UNDEFINED.search(line):
+            place = line.partition(": undefined reference")[0].rpartition("ld: ")[2]
+            found.setdefault(match[1], function or place)
+    return list(found.items())

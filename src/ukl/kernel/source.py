@@ -1,0 +1,429 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Get a kernel source tree: the distribution's package, kernel.org, or one's own.
+
+Nothing is built from a source whose integrity is unknown: a package is verified by
+apt, a tarball against a recorded (or given) SHA-256, a directory is its owner's. A
+directory is read, never written; what is unpacked lies in the cache.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import json
+import os
+import stat
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ukl import __version__
+from ukl.errors import InputError, MissingError, UklError
+from ukl.host.exec import CommandFailed, run
+from ukl.host.store import Store, digest
+from ukl.kernel.versions import Base, base_for, bases, is_version, tree_version
+from ukl.model import KernelSource
+from ukl.progress import Progress, Stage
+
+PACKAGED = Path("/usr/src")
+"""Where the distribution's source packages put their tarballs."""
+
+KERNEL_ORG = "https://cdn.kernel.org/pub/linux/kernel"
+
+_CHUNK = 1 << 20
+_RECORD = 10240
+"""Bytes of a tar record, the unit of its checkpoints."""
+
+_DAMAGED = ("not look like", "format not", "Unexpected", "EOF", "corrupt")
+"""What tar, xz and gzip print about a file that is no whole archive."""
+
+_UNPACK_FORMAT = 1
+"""Part of the keys of unpacked sources; raised when `_unpack` makes something else of them."""
+
+SHA256 = "#sha256="
+"""Between a tarball or version and the sum that it must have, as in pip's URLs."""
+
+
+class DownloadFailed(UklError):
+    """The network, or what is at its other end, did not give us what it has."""
+
+
+def fetch(
+    want: str | Path | None,
+    store: Store,
+    progress: Progress,
+    *,
+    known: tuple[Base, ...] | None = None,
+) -> KernelSource:
+    """Return an unpacked, unpatched kernel tree that one of our series applies to.
+
+    `want` is a directory, a tarball (.tar.xz or .tar.gz), a version such as 6.12.30
+    (from kernel.org), or None: the newest the distribution packages, else the download
+    base.toml names. Tarball and version may end in `#sha256=...`, what the tarball
+    must be; without, base.toml must know it.
+    Raises InputError for a wrong version or a bad tarball, DownloadFailed when the
+    network failed, MissingError when there is no source to be had.
+    """
+    known = known or bases()
+    room = _Room(known, store, progress)
+    if want is None:
+        return _newest(room)
+    text, _, suffix = os.fspath(want).partition(SHA256)
+    sha256 = suffix or None
+    path = Path(text).expanduser()
+    if is_version(text) and not path.exists():
+        return _version(text, room, sha256)
+    if path.is_dir():
+        version = tree_version(path)
+        base_for(version, known, path)
+        _refuse_built(path)
+        return KernelSource(path.resolve(), version, str(path.resolve()))
+    if path.is_file():
+        return _tarball(path.resolve(), room, sha256)
+    raise InputError(
+        f"neither a directory, nor a tarball, nor a kernel version: {text}",
+        where=path,
+        remedy="give the top of a kernel tree, a linux-*.tar.xz, or a version such as 6.12.30",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Room:
+    """What every way to a source needs: the versions we want, the cache, the progress lines."""
+
+    known: tuple[Base, ...]
+    store: Store
+    progress: Progress
+
+
+# --- what there is ---------------------------------------------------------
+
+
+def _newest(room: _Room) -> KernelSource:
+    reasons: list[DownloadFailed | MissingError] = []
+    for base in room.known:
+        if base.package is None:
+            continue
+        tarball = PACKAGED / f"{base.package}.tar.xz"
+        if tarball.is_file():
+            return _unpacked(tarball, _file_identity(tarball), tarball.name, room)
+        try:
+            return _package(base.package, room)
+        except (DownloadFailed, MissingError) as error:
+            reasons.append(error)
+    for base in room.known:
+        if base.download is not None:
+            try:
+                return _version(base.download, room, None)
+            except (DownloadFailed, MissingError) as error:
+                reasons.append(error)
+    wanted = " or ".join(base.package for base in room.known if base.package)
+    offline = any(isinstance(error, DownloadFailed) for error in reasons)
+    raise (DownloadFailed if offline else MissingError)(
+        "there is no kernel source to be had: " + "; ".join(error.message for error in reasons),
+        remedy=("see whether this machine reaches its mirrors and kernel.org; " if offline else "")
+        + f"enable a Debian suite that has {wanted} (bookworm-security, trixie) and run "
+        "`apt-get update`, or download a tarball of "
+        + " or ".join(base.range() for base in room.known)
+        + " from kernel.org and name it with --kernel-source",
+    )
+
+
+def _version(version: str, room: _Room, sha256: str | None) -> KernelSource:
+    base = base_for(version, room.known)
+    # kernel.org has no ".0": the first release of a series is linux-6.12.tar.xz
+    version = version.removesuffix(".0") if version.count(".") == 2 else version
+    expected = _expected(f"linux-{version}.tar.xz", base.sha256.get(version), sha256)
+    major = version.partition(".")[0]
+    url = f"{KERNEL_ORG}/v{major}.x/linux-{version}.tar.xz"
+    key = digest("tarball", expected)
+
+    def get(directory: Path) -> None:
+        with room.progress.stage(f"download linux-{version}") as stage:
+            found = _download(url, directory / "linux.tar.xz", stage)
+        _compare(found, expected, url)
+
+    tarball = (
+        room.store.make("download", key, {"url": url, "sha256": expected}, get) / "linux.tar.xz"
+    )
+    return _unpacked(tarball, expected, f"kernel.org {version}", room)
+
+
+def _tarball(path: Path, room: _Room, sha256: str | None) -> KernelSource:
+    if not path.name.endswith((".tar.xz", ".tar.gz", ".tgz", ".tar")):
+        raise InputError("not a tarball: its name ends neither in .tar.xz nor .tar.gz", where=path)
+    recorded = {
+        f"linux-{version}.tar.xz": value
+        for base in room.known
+        for version, value in base.sha256.items()
+    }
+    if path.parent == PACKAGED and path.name in {f"{base.package}.tar.xz" for base in room.known}:
+        # dpkg put it there, and root alone may write there.
+        return _unpacked(path, _file_identity(path), path.name, room)
+    expected = _expected(path, recorded.get(path.name), sha256)
+    if room.store.get("source", _source_key(expected)) is None:
+        with room.progress.stage(f"verify {path.name}") as stage:
+            _compare(_sha256(path, stage), expected, path)
+    return _unpacked(path, expected, path.name, room)
+
+
+def _expected(where: str | Path, recorded: str | None, given: str | None) -> str:
+    expected = (given or recorded or "").lower()
+    if not expected:
+        raise InputError(
+            "the SHA-256 of this tarball is not recorded, so it cannot be verified",
+            where=where,
+            remedy="look it up in https://cdn.kernel.org/pub/linux/kernel/v6.x/sha256sums.asc "
+            f"and append it: {where}{SHA256}...",
+        )
+    if len(expected) != 64 or set(expected) - set("0123456789abcdef"):
+        raise InputError(f"not a SHA-256 (64 hexadecimal digits): {given or recorded}", where=where)
+    return expected
+
+
+def _compare(found: str, expected: str, where: str | Path) -> None:
+    if found != expected:
+        raise InputError(
+            f"the SHA-256 of this tarball is {found}, it should be {expected}",
+            where=where,
+            remedy="download it again; if you gave that sum, compare it with what kernel.org says",
+        )
+
+
+# --- getting it --------------------------------------------------------------
+
+
+def _package(package: str, room: _Room) -> KernelSource:
+    """Download a source package without root; apt verifies what it downloads.
+
+    One that is in the cache already is taken without asking apt, which takes half a
+    second; `ukl cache clean` makes room for a newer one.
+    """
+    for manifest in sorted((room.store.root / "download").glob("*/manifest.json")):
+        inputs = json.loads(manifest.read_text())["inputs"]
+        if inputs.get("package") == package and room.store.get("download", manifest.parent.name):
+            return _from_package(manifest.parent, inputs, room)
+    try:
+        uris = run(["apt-get", "--print-uris", "download", package], timeout=60)
+    except (CommandFailed, MissingError):
+        raise MissingError(f"the distribution has no package {package}") from None
+    words = uris.stdout.split()
+    quoted = next((i for i, word in enumerate(words) if word.startswith("'")), None)
+    if quoted is None or len(words) < quoted + 3:
+        raise MissingError(f"the distribution has no package {package}")
+    name, size = words[quoted + 1], int(words[quoted + 2])
+
+    def get(directory: Path) -> None:
+        log = directory / "apt.log"
+        with room.progress.stage(f"download {package}") as stage, _watch(directory, size, stage):
+            try:
+                run(["apt-get", "download", package], cwd=directory, log=log)
+            except CommandFailed as error:
+                raise DownloadFailed(
+                    f"{package} could not be downloaded",
+                    remedy=f"see whether `apt-get update` and `apt-get download {package}` work",
+                    log=error.log,
+                ) from error
+        for deb in directory.glob("*.deb"):
+            with room.progress.stage(f"unpack {deb.name.partition('_')[0]}"):
+                run(["dpkg-deb", "-x", deb, directory], log=log)
+            deb.unlink()
+
+    inputs = {"package": package, "file": name, "size": size}
+    entry = room.store.make("download", digest("package", name, size), inputs, get)
+    return _from_package(entry, inputs, room)
+
+
+def _from_package(entry: Path, inputs: Mapping[str, Any], room: _Room) -> KernelSource:
+    tarball = entry / "usr/src" / f"{inputs['package']}.tar.xz"
+    identity = f"package {inputs['file']} {inputs['size']}"
+    return _unpacked(tarball, identity, inputs["file"], room)
+
+
+@contextmanager
+def _watch(directory: Path, size: int, stage: Stage) -> Iterator[None]:
+    """Show how the files below `directory` grow to `size` bytes while the block runs."""
+    done = threading.Event()
+
+    def look() -> None:
+        while not done.wait(0.25):
+            got = 0
+            for file in directory.rglob("*"):
+                try:
+                    found = file.lstat()
+                except OSError:
+                    continue
+                got += found.st_size if stat.S_ISREG(found.st_mode) else 0
+            stage.update(min(got, size), size, f"{got >> 20} of {size >> 20} MiB")
+
+    thread = threading.Thread(target=look, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+def _download(url: str, target: Path, stage: Stage) -> str:
+    """Download to a file and return its SHA-256."""
+    request = urllib.request.Request(url, headers={"User-Agent": f"ukl/{__version__}"})
+    state = hashlib.sha256()
+    try:
+        with urllib.request.urlopen(request, timeout=60) as answer, target.open("wb") as out:
+            total = int(answer.headers.get("Content-Length") or 0) or None
+            got = 0
+            while chunk := answer.read(_CHUNK):
+                out.write(chunk)
+                state.update(chunk)
+                got += len(chunk)
+                stage.update(got, total, f"{got >> 20} MiB")
+    except urllib.error.HTTPError as error:
+        if error.code == 404:
+            raise InputError("there is no such file on kernel.org", where=url) from None
+        raise DownloadFailed(f"{url} could not be downloaded: {error}") from None
+    except (urllib.error.URLError, http.client.HTTPException, TimeoutError) as error:
+        raise DownloadFailed(
+            f"{url} could not be downloaded: {getattr(error, 'reason', error)}",
+            remedy="see whether this machine reaches kernel.org, or bring the tarball "
+            "and name it with --kernel-source",
+        ) from None
+    if total is not None and got != total:
+        raise DownloadFailed(f"{url}: the download broke off after {got} of {total} bytes")
+    return state.hexdigest()
+
+
+def _sha256(path: Path, stage: Stage) -> str:
+    state = hashlib.sha256()
+    total, got = path.stat().st_size, 0
+    with path.open("rb") as stream:
+        while chunk := stream.read(_CHUNK):
+            state.update(chunk)
+            got += len(chunk)
+            stage.update(got, total)
+    return state.hexdigest()
+
+
+def _file_identity(path: Path) -> str:
+    """Return what changes when dpkg installs another version of the file.
+
+    Reading 150 MB each time would be slow; size and time come from the package.
+    """
+    found = path.stat()
+    return f"{path.name} {found.st_size} {found.st_mtime_ns}"
+
+
+# --- unpacking -----------------------------------------------------------------
+
+
+def _source_key(identity: str) -> str:
+    return digest("source", _UNPACK_FORMAT, identity)
+
+
+def _unpacked(
+    tarball: Path,
+    identity: str,
+    origin: str,
+    room: _Room,
+) -> KernelSource:
+    key = _source_key(identity)
+
+    def build(directory: Path) -> None:
+        tree = directory / "linux"
+        tree.mkdir()
+        with room.progress.stage(f"unpack {tarball.name}") as stage:
+            _unpack(tarball, tree, stage, directory / "unpack.log")
+        base_for(tree_version(tree), room.known, tarball)
+
+    entry = room.store.make("source", key, {"origin": origin, "identity": identity}, build)
+    tree = entry / "linux"
+    return KernelSource(tree, tree_version(tree), origin, key)
+
+
+def _unpack(tarball: Path, tree: Path, stage: Stage, log: Path) -> None:
+    """Unpack all of it: Kconfig files of other architectures are read even for x86."""
+    total, decompress = _decompression(tarball)
+    argv = ["tar", "--extract", "--file", str(tarball), *decompress, "--directory", str(tree)]
+    argv += ["--strip-components=1", "--no-same-owner", "--no-same-permissions"]
+    argv += ["--checkpoint=2000", "--checkpoint-action=echo=%u"]
+
+    def line(text: str) -> None:
+        number = text.rpartition(" ")[2]
+        if number.isdecimal():
+            stage.update(min(int(number) * _RECORD, total or 0), total)
+
+    try:
+        run(argv, log=log, on_line=line)
+    except CommandFailed as error:
+        if not any(sign in error.output for sign in _DAMAGED):
+            raise
+        raise InputError(
+            "this tarball is damaged or not a tarball",
+            where=tarball,
+            remedy="get it again",
+            log=error.log,
+        ) from error
+
+
+def _decompression(tarball: Path) -> tuple[int | None, list[str]]:
+    """Return the unpacked size if it is easily known, and the options for tar."""
+    if tarball.name.endswith(".tar.xz"):
+        # Debian's tarballs have many blocks, which xz decompresses in parallel.
+        found = run(["xz", "--robot", "--list", tarball], check=False)
+        totals = [row.split("\t") for row in found.stdout.splitlines() if row.startswith("totals")]
+        return (int(totals[0][4]) if totals else None), ["--use-compress-program=xz -T0"]
+    if tarball.name.endswith(".tar"):
+        return tarball.stat().st_size, []
+    return None, ["--gzip"]
+
+
+# --- trees of one's own ----------------------------------------------------------
+
+
+def _refuse_built(tree: Path) -> None:
+    signs = (".config", "include/config", "arch/x86/include/generated")
+    for sign in signs:
+        if (tree / sign).exists():
+            raise InputError(
+                f"this kernel tree has been configured or built in place: there is {sign}",
+                where=tree,
+                remedy=f"run `make -C {tree} mrproper`, or give a fresh tree",
+            )
+
+
+def walk(tree: Path) -> Iterator[tuple[str, os.DirEntry[str]]]:
+    """Yield everything in a kernel tree but git's data, with its path below the top.
+
+    Sorted, directories before their content.
+    """
+
+    def below(directory: str, prefix: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
+        with os.scandir(directory) as listing:
+            entries = sorted(listing, key=lambda entry: entry.name)
+        for entry in entries:
+            if prefix == "" and entry.name == ".git":
+                continue
+            yield prefix + entry.name, entry
+            if entry.is_dir(follow_symlinks=False):
+                yield from below(entry.path, f"{prefix}{entry.name}/")
+
+    yield from below(os.fspath(tree), "")
+
+
+def fingerprint(tree: Path, note: Callable[[int], None] = lambda count: None) -> str:
+    """Return what changes when a file of the tree changes: names, sizes and times."""
+    state = hashlib.sha256()
+    for count, (name, entry) in enumerate(walk(tree)):
+        try:
+            found = entry.stat(follow_symlinks=False)
+        except OSError as error:
+            raise UklError(f"cannot be read: {error.strerror}", where=entry.path) from error
+        if not stat.S_ISDIR(found.st_mode):
+            state.update(f"{name}\0{found.st_size} {found.st_mtime_ns} {found.st_mode}\n".encode())
+        note(count)
+    return state.hexdigest()[:32]

@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Facts about a linked kernel: System.map, build id, and the room for an application's data."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+from ukl.errors import UklError
+
+KERNEL_BASE = 0xFFFFFFFF80000000
+"""Where x86-64's kernel text mapping starts (__START_KERNEL_map)."""
+
+DATA_BASE = 0x400000
+"""Where the application's data is linked, in the user half."""
+
+TEXT_START = "__ukl_text_start"
+"""The linker script's symbol at which the application's text begins."""
+
+NT_GNU_BUILD_ID = 3
+_PT_NOTE = 4
+MARKER_MAGIC = b"\177UKL"
+MARKER_VERSION = 1
+
+
+def read_map(file: Path) -> dict[str, tuple[int, str]]:
+    """Return name -> (address, type letter) of a System.map; local duplicates: the last one."""
+    symbols = {}
+    for line in file.read_text().splitlines():
+        address, kind, name = line.split(" ", 2)
+        symbols[name] = (int(address, 16), kind)
+    return symbols
+
+
+def data_room(system_map: Path) -> int:
+    """Return the bytes between the base of the application's data and the end it may have.
+
+    Text at the address T can refer to data below T - KERNEL_BASE (a displacement of
+    32 bits, sign-extended). 0 for a kernel without CONFIG_UKL.
+    """
+    text = read_map(system_map).get(TEXT_START)
+    return max(0, text[0] - KERNEL_BASE - DATA_BASE) if text else 0
+
+
+def build_id(vmlinux: Path) -> bytes:
+    """Return the GNU build id (20 bytes) from a program header of type PT_NOTE."""
+    with vmlinux.open("rb") as stream:
+        head = stream.read(64)
+        if head[:6] != b"\177ELF\2\1":
+            raise UklError("not a little-endian 64-bit ELF file", where=vmlinux)
+        offset, size, count = (
+            struct.unpack_from("<Q", head, 32)[0],
+            *struct.unpack_from("<HH", head, 54),
+        )
+        stream.seek(offset)
+        table = stream.read(size * count)
+        for index in range(count):
+            kind, _, start, _, _, length = struct.unpack_from("<IIQQQQ", table, index * size)
+            if kind != _PT_NOTE:
+                continue
+            stream.seek(start)
+            found = _note(stream.read(length))
+            if found is not None:
+                return found
+    raise UklError("this vmlinux has no build id", where=vmlinux)
+
+
+def _note(notes: bytes) -> bytes | None:
+    place = 0
+    while place + 12 <= len(notes):
+        name_size, size, kind = struct.unpack_from("<III", notes, place)
+        name = notes[place + 12 : place + 12 + name_size]
+        place += 12 + (name_size + 3 & ~3)
+        if kind == NT_GNU_BUILD_ID and name == b"GNU\0":
+            return notes[place : place + size]
+        place += size + 3 & ~3
+    return None
+
+
+def marker(name: str, identity: bytes) -> bytes:
+    """Return the 64 bytes whose execve() starts the application of that name in that kernel."""
+    encoded = name.encode("ascii")
+    if not 0 < len(encoded) < 32 or len(identity) != 20:
+        raise UklError(
+            f"no marker for {name!r}: a name has 1 to 31 characters, a build id 20 bytes"
+        )
+    return struct.pack("<4sI32s20s4x", MARKER_MAGIC, MARKER_VERSION, encoded, identity)

@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: GPL-2.0
+"""A patched kernel tree in the cache: source + overlay + series, never compiled in.
+
+Files of a source in the cache are hard-linked, for unpacking once is enough; those
+that patches change are copied, and everything of a tree of the user's is.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+from ukl.errors import UklError
+from ukl.host.store import Store, digest
+from ukl.kernel import series as series_module
+from ukl.kernel.source import fingerprint, walk
+from ukl.kernel.versions import base_for, bases
+from ukl.model import KernelSource
+from ukl.progress import Progress
+
+_FORMAT = 1
+"""Part of the keys; raised when the same inputs give another tree."""
+
+
+def prepare(source: KernelSource, series_file: Path, store: Store, progress: Progress) -> Path:
+    """Return the top of the patched tree; at once if it is in the cache.
+
+    Raises InputError when the series is not for this version or does not fit.
+    """
+    base_file = series_file.parent / "base.toml"
+    if base_file.is_file():
+        base_for(source.version, bases(series_file.parent.parent), source.directory)
+    series = series_module.load(series_file)
+    content = series.content()
+    identity = source.key or fingerprint(source.directory)
+    key = digest("tree", _FORMAT, identity, content)
+    inputs = {"source": source.origin, "version": source.version, "series": sorted(content)}
+
+    def build(directory: Path) -> None:
+        tree = directory / "linux"
+        with progress.stage(f"patch Linux {source.version}"):
+            copy_tree(source.directory, tree, series.touched(), link=bool(source.key))
+            series_module.apply(series, tree, source.version, directory / "patch.log")
+
+    return store.make("tree", key, inputs, build) / "linux"
+
+
+def copy_tree(source: Path, target: Path, touched: frozenset[str], *, link: bool) -> None:
+    """Make `target` the same tree; files in `touched` are copied even if others are linked.
+
+    Times are kept, as make compares them.
+    """
+    target.mkdir()
+    for name, entry in walk(source):
+        place = target / name
+        if entry.is_symlink():
+            place.symlink_to(os.readlink(entry.path))  # noqa: PTH115 - a DirEntry has no Path
+        elif entry.is_dir():
+            place.mkdir()
+        elif entry.is_file():
+            if link and name not in touched:
+                try:
+                    os.link(entry.path, place)
+                    continue
+                except OSError:  # another file system, or too many links
+                    pass
+            shutil.copy2(entry.path, place)
+        else:
+            raise UklError("neither file, directory nor symbolic link", where=entry.path)
