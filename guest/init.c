@@ -1,0 +1,351 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * init - the guest's first process, an ordinary one.
+ *
+ * Prepares what a Linux program expects, starts the application (execve() of the
+ * marker file, or of a normal executable) and perhaps a companion beside it (a shell,
+ * a script), reaps whatever dies, tells the host over the status channel how it ended,
+ * and powers the machine off. The run ends with the companion if there is one, else
+ * with the application.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/reboot.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <termios.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "init.h"
+
+#define PORT_TIMEOUT	5000	/* ms that the status port may take to appear */
+#define ACK_TIMEOUT	3000	/* ms that the host may take to read the last message */
+
+#define APPLICATION	"application"
+#define COMPANION	"companion"
+
+struct guest {
+	struct run run;
+	pid_t application;	/* 0 when it is not running */
+	pid_t companion;
+	long kill_at;		/* when those that were asked to end are killed; 0: never */
+};
+
+/* Death of a child, and what busybox' halt, poweroff and reboot send. */
+static const int handled[] = { SIGCHLD, SIGUSR1, SIGUSR2, SIGTERM };
+
+static volatile sig_atomic_t asked;	/* to end */
+
+static void on_signal(int number)
+{
+	if (number != SIGCHLD)	/* that one only has to interrupt ppoll() */
+		asked = 1;
+}
+
+/*
+ * The kernel says "Power down" at the highest level; the console belongs to the
+ * application. Level 0 can be had only through /proc.
+ */
+static void silence_kernel(void)
+{
+	int fd = open("/proc/sys/kernel/printk", O_WRONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		return;
+	dprintf(fd, "0\n");
+	close(fd);
+}
+
+__attribute__((noreturn))
+static void power_off(void)
+{
+	tcdrain(STDOUT_FILENO);
+	silence_kernel();
+	status_done(ACK_TIMEOUT);
+	kill(-1, SIGKILL);
+	sync();
+	reboot(RB_POWER_OFF);
+	reboot(RB_AUTOBOOT);	/* a machine that cannot be switched off */
+	for (;;)
+		pause();
+}
+
+__attribute__((noreturn))
+static void give_up(const char *what, int error)
+{
+	status_error(what, error);
+	power_off();
+}
+
+/* The device behind /dev/console: only that one can be a controlling terminal. */
+static int open_terminal(void)
+{
+	char name[80] = "/dev/";
+	ssize_t got;
+	char *last;
+	int fd;
+
+	fd = open("/sys/class/tty/console/active", O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return -1;
+	got = read(fd, name + 5, sizeof(name) - 6);
+	close(fd);
+	if (got <= 0)
+		return -1;
+	name[5 + got] = '\0';
+	name[5 + strcspn(name + 5, "\n")] = '\0';
+	last = strrchr(name, ' ');	/* of several, the last one is /dev/console */
+	if (last)
+		memmove(name + 5, last + 1, strlen(last));
+	return open(name, O_RDWR | O_NOCTTY);
+}
+
+/* In the child: standard streams, and for the interactive companion the terminal. */
+static int child_streams(bool console_input, bool interactive)
+{
+	int fd;
+
+	if (interactive) {
+		fd = open_terminal();
+		if (fd < 0 || ioctl(fd, TIOCSCTTY, 0))
+			return errno;
+		dup2(fd, STDIN_FILENO);
+		dup2(fd, STDOUT_FILENO);
+		dup2(fd, STDERR_FILENO);
+		close(fd);
+	} else if (!console_input) {
+		fd = open("/dev/null", O_RDONLY);
+		if (fd < 0)
+			return errno;
+		dup2(fd, STDIN_FILENO);
+		close(fd);
+	}
+	return 0;
+}
+
+static int become(const struct run *run)
+{
+	if (!run->uid && !run->gid)
+		return 0;
+	if (setgroups(1, &run->gid) || setgid(run->gid) || setuid(run->uid))
+		return errno;
+	return 0;
+}
+
+__attribute__((noreturn))
+static void child(const struct run *run, bool companion, int report)
+{
+	bool console_input = companion ? false : run->console_input && !run->interactive;
+	sigset_t none;
+	int error;
+
+	sigemptyset(&none);
+	for (size_t i = 0; i < sizeof(handled) / sizeof(handled[0]); i++)
+		signal(handled[i], SIG_DFL);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+	setsid();
+	error = child_streams(console_input, companion && run->interactive);
+	if (!error && !companion)
+		error = become(run);
+	if (!error && run->cwd && chdir(run->cwd))
+		error = errno;
+	if (!error) {
+		if (companion)
+			execve(run->companion[0], run->companion, run->envp);
+		else
+			execve(run->path, run->argv, run->envp);
+		error = errno;
+	}
+	if (write(report, &error, sizeof(error)) < 0)
+		_exit(126);
+	_exit(127);
+}
+
+/*
+ * Start the application or the companion. The pipe closes by itself when execve() has
+ * succeeded, and brings the error number when not. Returns 0 when it did not start.
+ */
+static pid_t start(const struct run *run, bool companion)
+{
+	const char *who = companion ? COMPANION : APPLICATION;
+	int report[2], error;
+	ssize_t got;
+	pid_t pid;
+
+	if (pipe2(report, O_CLOEXEC))
+		give_up("pipe", errno);
+	pid = fork();
+	if (pid < 0)
+		give_up("fork", errno);
+	if (!pid)
+		child(run, companion, report[1]);
+	close(report[1]);
+	do {
+		got = read(report[0], &error, sizeof(error));
+	} while (got < 0 && errno == EINTR);
+	close(report[0]);
+	if (got == sizeof(error)) {
+		waitpid(pid, NULL, 0);
+		status_error(companion ? "execve of the companion" : "execve", error);
+		return 0;
+	}
+	status_started(who, pid);
+	return pid;
+}
+
+/* Reap all that has ended, and report those two that matter. */
+static void reap(struct guest *guest)
+{
+	struct rusage usage;
+	int status;
+	pid_t pid;
+
+	while ((pid = wait4(-1, &status, WNOHANG, &usage)) > 0) {
+		if (pid == guest->application) {
+			tcdrain(STDOUT_FILENO);
+			guest->application = 0;
+			status_ended(APPLICATION, status, &usage);
+		} else if (pid == guest->companion) {
+			guest->companion = 0;
+			status_ended(COMPANION, status, &usage);
+		}
+	}
+}
+
+/* Each is the leader of its session and group. */
+static void signal_all(const struct guest *guest, int number)
+{
+	if (guest->application)
+		kill(-guest->application, number);
+	if (guest->companion)
+		kill(-guest->companion, number);
+}
+
+static void stop(struct guest *guest)
+{
+	if (guest->kill_at)
+		return;
+	guest->kill_at = now_ms() + guest->run.grace_ms;
+	signal_all(guest, SIGTERM);
+	signal_all(guest, SIGCONT);
+}
+
+static void handle_requests(struct guest *guest, struct pollfd *host)
+{
+	enum host_request request;
+
+	while ((request = status_request()) != HOST_NOTHING) {
+		if (request == HOST_GONE) {
+			host->fd = -1;
+			return;
+		}
+		if (request == HOST_STOP)
+			stop(guest);
+	}
+}
+
+static bool running(const struct guest *guest)
+{
+	return guest->run.companion ? guest->companion != 0 : guest->application != 0;
+}
+
+/* Wait until the run has ended. */
+static void serve(struct guest *guest)
+{
+	struct pollfd host = { .fd = status_fd(), .events = POLLIN };
+	struct timespec wait = { 0 };
+	sigset_t none;
+
+	sigemptyset(&none);
+	for (reap(guest); running(guest); reap(guest)) {
+		long left = guest->kill_at ? guest->kill_at - now_ms() : 0;
+
+		if (asked) {
+			asked = 0;
+			stop(guest);
+			continue;
+		}
+		if (guest->kill_at && left <= 0) {
+			signal_all(guest, SIGKILL);
+			guest->kill_at = now_ms() + 100;
+			left = 100;
+		}
+		wait.tv_sec = left / 1000;
+		wait.tv_nsec = left % 1000 * 1000000;
+		if (ppoll(&host, 1, guest->kill_at ? &wait : NULL, &none) > 0)
+			handle_requests(guest, &host);
+	}
+}
+
+/* All are blocked but inside ppoll(). */
+static void prepare_signals(void)
+{
+	struct sigaction action = { .sa_handler = on_signal };
+	sigset_t blocked;
+
+	sigemptyset(&blocked);
+	for (size_t i = 0; i < sizeof(handled) / sizeof(handled[0]); i++) {
+		sigaddset(&blocked, handled[i]);
+		sigaction(handled[i], &action, NULL);
+	}
+	sigprocmask(SIG_BLOCK, &blocked, NULL);
+}
+
+static void prepare(struct guest *guest)
+{
+	const char *wrong, *what;
+	int mounted, error;
+
+	prepare_signals();
+
+	/* First the channel, so that what fails can be told. It needs /sys and /dev. */
+	mounted = setup_mounts(&what);
+	wrong = run_load(&guest->run, RUN_FILE);
+	error = status_open(guest->run.nonce, PORT_TIMEOUT);
+	if (error && error != -ENODEV)
+		status_error("status port", -error);
+	if (wrong) {
+		dprintf(STDERR_FILENO, "init: " RUN_FILE ": %s\n", wrong);
+		give_up("run description", EINVAL);
+	}
+	if (mounted)
+		give_up(what, -mounted);
+	status_hello(guest->run.name);
+	if (sethostname(guest->run.name, strlen(guest->run.name)))
+		give_up("host name", errno);
+	error = net_up(&what);
+	if (error)
+		give_up(what, -error);
+	setup_limits();
+	setup_console(&guest->run);
+	umask(022);
+	status_ready();
+}
+
+int main(void)
+{
+	static struct guest guest;
+
+	if (getpid() != 1) {
+		fprintf(stderr, "init: this is the first process of a guest\n");
+		return 1;
+	}
+	prepare(&guest);
+	if (guest.run.start) {
+		guest.application = start(&guest.run, false);
+		if (!guest.application && !guest.run.companion)
+			power_off();
+	}
+	if (guest.run.companion)
+		guest.companion = start(&guest.run, true);
+	serve(&guest);
+	power_off();
+}

@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * The guest's init: what its files share.
+ */
+#ifndef UKL_GUEST_INIT_H
+#define UKL_GUEST_INIT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/resource.h>
+#include <sys/types.h>
+
+#define RUN_FILE	"/etc/ukl/run"
+
+/*
+ * The run description: what to start, and how. Written by the host into RUN_FILE,
+ * one "key value" per line; src/ukl/guest/rundesc.py is the other side.
+ */
+struct run {
+	char *nonce;		/* comes back in each status message */
+	char *name;		/* of the application; becomes the host name */
+	char *path;		/* what execve() gets: marker file or executable */
+	char **argv;
+	char **envp;
+	char *cwd;
+	uid_t uid;
+	gid_t gid;
+	bool start;		/* false: only the companion runs */
+	bool console_input;	/* standard input is the console, not /dev/null */
+	char **companion;	/* a normal program beside it, whose end is the end */
+	bool interactive;	/* the companion has the console as its terminal */
+	unsigned int rows;
+	unsigned int columns;
+	unsigned int grace_ms;	/* between SIGTERM and SIGKILL */
+};
+
+/* run.c */
+const char *run_parse(struct run *run, char *text, size_t size);
+const char *run_load(struct run *run, const char *file);
+
+/* status.c */
+enum host_request {
+	HOST_NOTHING,
+	HOST_STOP,		/* end the application */
+	HOST_ACK,		/* the last message has arrived */
+	HOST_GONE,		/* nobody listens any more */
+};
+
+int status_open(const char *nonce, int timeout_ms);
+int status_fd(void);
+void status_hello(const char *name);
+void status_ready(void);
+void status_started(const char *who, pid_t pid);
+void status_ended(const char *who, int wait_status, const struct rusage *usage);
+void status_error(const char *what, int error);
+void status_done(int timeout_ms);
+enum host_request status_request(void);
+
+/* net.c */
+int net_up(const char **what);
+
+/* setup.c */
+int setup_mounts(const char **what);
+void setup_limits(void);
+void setup_console(const struct run *run);
+long now_ms(void);
+
+#endif

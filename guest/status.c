@@ -1,0 +1,250 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The status channel: a virtio-serial port on which the host learns how the run
+ * went. Nothing is ever concluded from the console, where the application writes.
+ *
+ * Each message is one line of JSON that carries the nonce of this run; the host
+ * answers with words: "stop", "ack". Without a port (the image was booted by
+ * hand) the end is told on the console.
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "init.h"
+
+#define PORT_NAME	"org.unikernel-linux.status"
+#define PORT_CLASS	"/sys/class/virtio-ports"
+#define WRITE_TIMEOUT	2000	/* ms */
+
+static int port = -1;
+static const char *nonce;
+
+long now_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_BOOTTIME, &now);
+	return now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+static bool is_status_port(const char *device)
+{
+	char path[300], name[sizeof(PORT_NAME) + 1];
+	ssize_t got;
+	int fd;
+
+	snprintf(path, sizeof(path), PORT_CLASS "/%s/name", device);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return false;
+	got = read(fd, name, sizeof(name));
+	close(fd);
+	return got == sizeof(PORT_NAME) && !memcmp(name, PORT_NAME "\n", got);
+}
+
+static int find_port(char *device, size_t size)
+{
+	struct dirent *entry;
+	int found = -ENOENT;
+	DIR *class;
+
+	class = opendir(PORT_CLASS);
+	if (!class)
+		return -ENODEV;
+	while (found && (entry = readdir(class))) {
+		if (entry->d_name[0] == '.' || !is_status_port(entry->d_name))
+			continue;
+		snprintf(device, size, "/dev/%s", entry->d_name);
+		found = 0;
+	}
+	closedir(class);
+	return found;
+}
+
+/*
+ * Open the port. Its name arrives by a message of the device, some time after the
+ * driver's probe: it is waited for, as long as the driver is there at all.
+ */
+int status_open(const char *run_nonce, int timeout_ms)
+{
+	long deadline = now_ms() + timeout_ms;
+	char device[300];
+	int error;
+
+	nonce = run_nonce;
+	while ((error = find_port(device, sizeof(device))) == -ENOENT) {
+		if (now_ms() >= deadline)
+			return error;
+		usleep(2000);
+	}
+	if (error)
+		return error;
+	port = open(device, O_RDWR | O_CLOEXEC | O_NONBLOCK);
+	return port < 0 ? -errno : 0;
+}
+
+int status_fd(void)
+{
+	return port;
+}
+
+static void give_up(void)
+{
+	close(port);
+	port = -1;
+}
+
+static void send_all(const char *line, size_t size)
+{
+	struct pollfd ready = { .fd = port, .events = POLLOUT };
+
+	while (size) {
+		ssize_t wrote = write(port, line, size);
+
+		if (wrote > 0) {
+			line += wrote;
+			size -= wrote;
+		} else if (wrote < 0 && errno == EINTR) {
+			continue;
+		} else if ((wrote < 0 && errno != EAGAIN) ||
+			   poll(&ready, 1, WRITE_TIMEOUT) == 0) {
+			give_up();
+			return;
+		}
+	}
+}
+
+/*
+ * Send one message; @format gives the members behind nonce and type. The strings in
+ * it are words of ours, names checked by the host, or from strerror(): none needs
+ * escaping.
+ */
+__attribute__((format(printf, 2, 3)))
+static void message(const char *type, const char *format, ...)
+{
+	char line[512];
+	va_list args;
+	int size;
+
+	if (port < 0)
+		return;
+	size = snprintf(line, sizeof(line), "{\"nonce\":\"%s\",\"type\":\"%s\",\"ms\":%ld",
+			nonce ? nonce : "", type, now_ms());
+	va_start(args, format);
+	size += vsnprintf(line + size, sizeof(line) - size, format, args);
+	va_end(args);
+	if (size + 2 > (int)sizeof(line))
+		return;
+	line[size++] = '}';
+	line[size++] = '\n';
+	send_all(line, size);
+}
+
+void status_hello(const char *name)
+{
+	message("hello", ",\"version\":1,\"name\":\"%s\"", name);
+}
+
+void status_ready(void)
+{
+	message("ready", "%s", "");
+}
+
+void status_started(const char *who, pid_t pid)
+{
+	message("started", ",\"who\":\"%s\",\"pid\":%d", who, pid);
+}
+
+static long long microseconds(struct timeval time)
+{
+	return time.tv_sec * 1000000LL + time.tv_usec;
+}
+
+void status_ended(const char *who, int status, const struct rusage *usage)
+{
+	char how[80];
+
+	if (WIFSIGNALED(status))
+		snprintf(how, sizeof(how), "\"signal\":%d,\"core\":%s", WTERMSIG(status),
+			 WCOREDUMP(status) ? "true" : "false");
+	else
+		snprintf(how, sizeof(how), "\"status\":%d", WEXITSTATUS(status));
+	message(WIFSIGNALED(status) ? "signaled" : "exited",
+		",\"who\":\"%s\",%s,\"user_us\":%lld,\"system_us\":%lld,\"maxrss_kib\":%ld",
+		who, how, microseconds(usage->ru_utime), microseconds(usage->ru_stime),
+		usage->ru_maxrss);
+	if (port < 0)
+		dprintf(STDERR_FILENO, "init: %s %s %d\n", who,
+			WIFSIGNALED(status) ? "was killed by signal" : "exited with status",
+			WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
+}
+
+void status_error(const char *what, int error)
+{
+	message("error", ",\"what\":\"%s\",\"errno\":%d,\"text\":\"%s\"", what, error,
+		error ? strerror(error) : "");
+	if (port < 0)
+		dprintf(STDERR_FILENO, "init: %s: %s\n", what, error ? strerror(error) : "failed");
+}
+
+/* Return the next word of the host; does not wait. */
+enum host_request status_request(void)
+{
+	static char line[64];
+	static size_t size;
+	enum host_request request;
+	ssize_t got;
+	char *end;
+
+	end = memchr(line, '\n', size);
+	if (!end) {
+		if (size == sizeof(line))
+			size = 0;	/* nobody we know talks like that */
+		got = port < 0 ? 0 : read(port, line + size, sizeof(line) - size);
+		if (got <= 0)
+			return got < 0 && (errno == EAGAIN || errno == EINTR) ?
+				HOST_NOTHING : HOST_GONE;
+		size += got;
+		end = memchr(line, '\n', size);
+		if (!end)
+			return HOST_NOTHING;
+	}
+	*end = '\0';
+	request = !strcmp(line, "stop") ? HOST_STOP :
+		  !strcmp(line, "ack") ? HOST_ACK : HOST_NOTHING;
+	size -= end + 1 - line;
+	memmove(line, end + 1, size);
+	return request;
+}
+
+/*
+ * Say that the machine is going to be powered off, and wait until the host has read
+ * that and all before it: QEMU would throw away what it still holds.
+ */
+void status_done(int timeout_ms)
+{
+	long deadline = now_ms() + timeout_ms, left;
+	struct pollfd ready = { .events = POLLIN };
+
+	message("done", "%s", "");
+	ready.fd = port;
+	while (port >= 0 && (left = deadline - now_ms()) > 0) {
+		if (poll(&ready, 1, left) <= 0)
+			continue;
+		switch (status_request()) {
+		case HOST_ACK:
+		case HOST_GONE:
+			return;
+		default:
+			break;
+		}
+	}
+}

@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The run description: what the guest's init starts, and how.
+
+guest/run.c is the other side. One "key value" per line between `ukl-run 1` and
+`end`; in a value, a backslash and a newline are escaped. Pure.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from ukl.errors import InputError
+
+PATH = "/etc/ukl/run"
+"""Where init finds it."""
+
+MAX_SIZE = 1 << 20
+"""Bytes that init reads at most."""
+
+MAX_NAME = 64
+"""Bytes of a host name (HOST_NAME_MAX of Linux)."""
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+"""What the name of an application consists of; it goes into messages unescaped."""
+
+DEFAULT_ENV = {
+    "PATH": "/bin:/sbin:/usr/bin:/usr/sbin:/ukl",
+    "HOME": "/root",
+    "TERM": "linux",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class GuestRun:
+    """What init does in one run.
+
+    `path` is the marker file or executable; with `start` False only the `companion`
+    runs: an argument vector of a normal program beside the application, with whose
+    end the run ends. `interactive` gives it the console as controlling terminal of
+    `rows` and `columns`. `console_input` makes the console the application's standard
+    input instead of /dev/null. `grace_ms` lie between SIGTERM and SIGKILL when the
+    host asks for the end. `nonce` is what init proves itself with.
+    """
+
+    name: str
+    path: str = ""
+    argv: tuple[str, ...] = ()
+    env: Mapping[str, str] = field(default_factory=lambda: dict(DEFAULT_ENV))
+    nonce: str = ""
+    cwd: str = "/"
+    uid: int = 0
+    gid: int = 0
+    start: bool = True
+    console_input: bool = False
+    companion: tuple[str, ...] = ()
+    interactive: bool = False
+    rows: int = 0
+    columns: int = 0
+    grace_ms: int = 1500
+
+
+def encode(run: GuestRun) -> bytes:
+    """Return the file's content. InputError for what the format or execve() cannot take."""
+    if len(run.name) > MAX_NAME or not NAME.fullmatch(run.name):
+        raise InputError(
+            f"not a name for an application: {run.name!r}",
+            remedy=f"use at most {MAX_NAME} letters, digits, `.`, `_` and `-`",
+        )
+    text = "".join(f"{line}\n" for line in ["ukl-run 1", *_lines(run), "end"])
+    data = text.encode("utf-8", "surrogateescape")
+    if len(data) >= MAX_SIZE:
+        raise InputError(f"arguments and environment are too long: {len(data)} bytes")
+    return data
+
+
+def _lines(run: GuestRun) -> Iterator[str]:
+    yield _line("nonce", run.nonce)
+    yield _line("name", run.name)
+    if run.path:
+        yield _line("path", run.path)
+    yield _line("cwd", run.cwd)
+    for word in run.argv:
+        yield _line("arg", word)
+    for key, value in sorted(run.env.items()):
+        if not key or "=" in key:
+            raise InputError(f"not a name of an environment variable: {key!r}")
+        yield _line("env", f"{key}={value}")
+    for word in run.companion:
+        yield _line("companion", word)
+    for key, number in (("uid", run.uid), ("gid", run.gid), ("grace-ms", run.grace_ms)):
+        yield _line(key, str(number))
+    for key, flag in (
+        ("start", run.start),
+        ("console-input", run.console_input),
+        ("interactive", run.interactive),
+    ):
+        yield _line(key, "1" if flag else "0")
+    yield _line("rows", str(run.rows))
+    yield _line("columns", str(run.columns))
+
+
+def _line(key: str, value: str) -> str:
+    if "\0" in value:
+        raise InputError(f"an argument or environment variable has a NUL byte: {value!r}")
+    escaped = value.replace("\\", "\\\\").replace("\n", "\\n")
+    return f"{key} {escaped}"

@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Archives in the `newc` cpio format, the one the kernel unpacks as initramfs.
+
+The format is described in the kernel's Documentation/driver-api/early-userspace/
+buffer-format.rst: a 110 byte ASCII header of 8-digit hexadecimal fields, the name
+with its NUL, the content, each padded to 4 bytes. Writing the bytes ourselves needs
+no root for device nodes and gives the same bytes for the same tree everywhere:
+owner 0, time 0, names sorted, inode numbers by order.
+"""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from ukl.errors import InputError
+
+MAGIC = b"070701"
+TRAILER = "TRAILER!!!"
+MAX_SIZE = 0xFFFFFFFF
+"""Bytes a member may have at most: the header's field has 8 hexadecimal digits."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One member: `mode` with the file type's bits, content, and numbers of a device node."""
+
+    mode: int
+    data: bytes = b""
+    rdev: tuple[int, int] = (0, 0)
+
+
+def directory(mode: int = 0o755) -> Entry:
+    """Return a directory."""
+    return Entry(stat.S_IFDIR | mode)
+
+
+def regular(data: bytes, mode: int = 0o644) -> Entry:
+    """Return a regular file."""
+    return Entry(stat.S_IFREG | mode, data)
+
+
+def symlink(target: str) -> Entry:
+    """Return a symbolic link to `target`."""
+    return Entry(stat.S_IFLNK | 0o777, target.encode("utf-8", "surrogateescape"))
+
+
+def character_device(major: int, minor: int, mode: int = 0o600) -> Entry:
+    """Return a character device node."""
+    return Entry(stat.S_IFCHR | mode, rdev=(major, minor))
+
+
+def normalise(name: str) -> str:
+    """Return a guest path without its leading slash; InputError if it is not a clean one."""
+    parts = name.strip("/").split("/")
+    if "\0" in name or any(part in {"", ".", ".."} for part in parts):
+        raise InputError(
+            f"not a path in the guest: {name!r}",
+            remedy="use an absolute path without `.`, `..` and doubled slashes",
+        )
+    return "/".join(parts)
+
+
+def archive(entries: Mapping[str, Entry]) -> bytes:
+    """Return the archive of `entries` (path in the guest -> member).
+
+    Parents that are not listed become directories of mode 0755, since the kernel
+    does not make them by itself. Raises InputError for a path that is unclean, given
+    twice in two spellings, or below something that is no directory.
+    """
+    tree: dict[str, Entry] = {}
+    for name, entry in entries.items():
+        path = normalise(name)
+        if path in tree:
+            raise InputError(f"two files for /{path} in the guest")
+        tree[path] = entry
+    for path in list(tree):
+        for parent in _parents(path):
+            tree.setdefault(parent, directory())
+            if not stat.S_ISDIR(tree[parent].mode):
+                raise InputError(f"/{path} cannot be in the guest: /{parent} is no directory")
+    # Sorted by components, so that "a" and what is in it come before "a-b".
+    members = sorted(tree.items(), key=lambda item: item[0].split("/"))
+    return b"".join(_members(members))
+
+
+def _parents(path: str) -> Iterator[str]:
+    parts = path.split("/")
+    for depth in range(1, len(parts)):
+        yield "/".join(parts[:depth])
+
+
+def _members(members: Iterable[tuple[str, Entry]]) -> Iterator[bytes]:
+    for inode, (path, entry) in enumerate(members, start=1):
+        yield _member(path, entry, inode)
+    yield _member(TRAILER, Entry(0), 0)
+
+
+def _member(path: str, entry: Entry, inode: int) -> bytes:
+    if len(entry.data) > MAX_SIZE:
+        raise InputError(f"/{path} is too large for an initrd: {len(entry.data)} bytes")
+    name = path.encode("utf-8", "surrogateescape") + b"\0"
+    links = 2 if stat.S_ISDIR(entry.mode) else 1
+    fields = (
+        *(inode, entry.mode, 0, 0, links, 0, len(entry.data)),  # uid, gid and mtime are 0
+        *(0, 0, *entry.rdev, len(name), 0),
+    )
+    head = MAGIC + b"".join(b"%08X" % field for field in fields)
+    return _padded(head + name) + _padded(entry.data)
+
+
+def _padded(data: bytes) -> bytes:
+    return data + bytes(-len(data) % 4)

@@ -1,0 +1,225 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The initramfs a guest boots from.
+
+It comes in two parts, which the kernel unpacks one after the other: the base holds
+everything that depends on the application and is kept in the store; `with_run` puts
+a small archive behind it whose run description replaces the one of the base, so that
+other arguments (and the nonce of each run) do not make another base.
+
+What an application that is PID 1 itself finds (`--init app`): the same files and the
+static device nodes below, standard streams on the console, loopback and (where the
+kernel can) the network configured by it, but nothing mounted: no /proc, no /sys.
+"""
+
+from __future__ import annotations
+
+import gzip
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+
+from ukl.errors import InputError, MissingError
+from ukl.guest import build as guest_build
+from ukl.guest import rundesc
+from ukl.guest.rundesc import GuestRun
+from ukl.host import exec as host_exec
+from ukl.host.requirements import install_command
+from ukl.host.store import Store, digest
+from ukl.image import cpio
+from ukl.model import AppSpec, Image
+from ukl.progress import Progress
+
+BUSYBOX = Path("/bin/busybox")
+NO_APPLETS = frozenset({"busybox", "init", "linuxrc"})
+"""Names that must not become links: ours, or a second init."""
+
+GZIP_LEVEL = 1
+"""The fastest: an initrd is made for each application and read once."""
+
+MARKER_DIRECTORY = "/ukl"
+USER_DIRECTORY = "/user"
+
+DIRECTORIES: Mapping[str, int] = {
+    "/bin": 0o755,
+    "/dev": 0o755,
+    "/etc": 0o755,
+    "/proc": 0o555,
+    "/root": 0o700,
+    "/run": 0o755,
+    "/sys": 0o555,
+    "/tmp": 0o1777,
+    "/ukl": 0o755,
+    "/user": 0o755,
+    "/usr": 0o755,
+    "/var": 0o755,
+    "/var/log": 0o755,
+}
+
+LINKS: Mapping[str, str] = {
+    "/sbin": "bin",
+    "/usr/bin": "../bin",
+    "/usr/sbin": "../bin",
+    "/var/tmp": "../tmp",
+    "/var/run": "../run",
+    "/etc/mtab": "../proc/self/mounts",
+}
+
+NODES: Mapping[str, tuple[int, int, int]] = {
+    "/dev/console": (5, 1, 0o600),
+    "/dev/full": (1, 7, 0o666),
+    "/dev/kmsg": (1, 11, 0o600),
+    "/dev/null": (1, 3, 0o666),
+    "/dev/random": (1, 8, 0o666),
+    "/dev/tty": (5, 0, 0o666),
+    "/dev/ttyS0": (4, 64, 0o600),
+    "/dev/urandom": (1, 9, 0o666),
+    "/dev/zero": (1, 5, 0o666),
+}
+"""Device nodes (major, minor, mode) from the kernel's Documentation/admin-guide/devices.txt."""
+
+TEXTS: Mapping[str, str] = {
+    "/etc/passwd": "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n",
+    "/etc/group": "root:x:0:\nnogroup:x:65534:\n",
+    "/etc/nsswitch.conf": "passwd: files\ngroup: files\nhosts: files dns\n",
+    "/etc/resolv.conf": "nameserver 10.0.2.3\n",
+    "/etc/profile": "PS1='\\h:\\w\\$ '\n",
+}
+
+
+def marker_path(name: str) -> str:
+    """Return where the marker file of an application is in the guest."""
+    return f"{MARKER_DIRECTORY}/{name}"
+
+
+def user_path(name: str) -> str:
+    """Return where the normal executable of an application is in the guest."""
+    return f"{USER_DIRECTORY}/{name}"
+
+
+def skeleton(name: str, init: bytes, busybox: bytes, applets: list[str]) -> dict[str, cpio.Entry]:
+    """Return the files that are there whatever the application is. Pure."""
+    entries = {path: cpio.directory(mode) for path, mode in DIRECTORIES.items()}
+    entries.update({path: cpio.symlink(target) for path, target in LINKS.items()})
+    for path, (major, minor, mode) in NODES.items():
+        entries[path] = cpio.character_device(major, minor, mode)
+    entries.update({path: cpio.regular(text.encode()) for path, text in TEXTS.items()})
+    entries["/etc/hosts"] = cpio.regular(f"127.0.0.1 localhost\n10.0.2.15 {name}\n".encode())
+    entries["/init"] = cpio.regular(init, 0o755)
+    entries["/bin/busybox"] = cpio.regular(busybox, 0o755)
+    for applet in applets:
+        if applet not in NO_APPLETS:
+            entries[f"/bin/{applet}"] = cpio.symlink("busybox")
+    return entries
+
+
+def default_run(spec: AppSpec, image: Image | None) -> GuestRun:
+    """Return the run that an initrd has by itself: the application as specified."""
+    path = marker_path(spec.name) if _has_marker(image) else user_path(spec.name)
+    return GuestRun(
+        name=spec.name,
+        path=path,
+        argv=(spec.name, *spec.args),
+        env={**rundesc.DEFAULT_ENV, **spec.env},
+    )
+
+
+def _has_marker(image: Image | None) -> bool:
+    return image is not None and image.marker is not None
+
+
+def application_files(files: Mapping[str, Path]) -> dict[str, cpio.Entry]:
+    """Return the members for `files` (guest path -> file or directory of this machine).
+
+    Owner becomes root, and of the mode only "executable" is kept. InputError for what
+    is not there or is neither file, directory nor symbolic link.
+    """
+    entries: dict[str, cpio.Entry] = {}
+    for target, source in sorted(files.items()):
+        base = f"/{cpio.normalise(target)}"
+        entries[base] = _entry(source, follow=True)
+        if source.is_dir():
+            for below in sorted(source.rglob("*")):
+                inside = f"{base}/{below.relative_to(source).as_posix()}"
+                entries[inside] = _entry(below, follow=False)
+    return entries
+
+
+def _entry(source: Path, *, follow: bool) -> cpio.Entry:
+    try:
+        status = source.stat() if follow else source.lstat()
+        if stat.S_ISLNK(status.st_mode):
+            return cpio.symlink(str(source.readlink()))
+        if stat.S_ISDIR(status.st_mode):
+            return cpio.directory()
+        if stat.S_ISREG(status.st_mode):
+            executable = status.st_mode & 0o111
+            return cpio.regular(source.read_bytes(), 0o755 if executable else 0o644)
+    except OSError as error:
+        raise InputError(
+            f"cannot read a file for the guest: {error.strerror}",
+            where=source,
+            remedy="check the paths in [files] of the manifest",
+        ) from error
+    raise InputError("neither a file nor a directory", where=source)
+
+
+def build(
+    image: Image | None,
+    spec: AppSpec,
+    user: Path | None,
+    store: Store,
+    progress: Progress,
+) -> Path:
+    """Return the base initrd for `image`: compressed, and the same for the same inputs.
+
+    `user` is the normal executable of the application, put beside its marker file.
+    By itself the initrd starts the application as the manifest says; `with_run` makes
+    one for a certain run.
+    """
+    if not _has_marker(image) and user is None:
+        raise InputError(f"nothing to start: the kernel has no application {spec.name}")
+    with progress.stage(f"initrd {spec.name}") as stage:
+        init = guest_build.init(store)
+        entries = skeleton(spec.name, init.read_bytes(), _busybox(), _applets())
+        entries.update(application_files(spec.files))
+        if image is not None and image.marker is not None:
+            entries[marker_path(spec.name)] = cpio.regular(image.marker.read_bytes(), 0o755)
+        if user is not None:
+            entries[user_path(spec.name)] = cpio.regular(user.read_bytes(), 0o755)
+        run = rundesc.encode(default_run(spec, image))
+        entries[rundesc.PATH] = cpio.regular(run, 0o600)
+        data = cpio.archive(entries)
+        inputs = {"name": spec.name, "content": digest(data), "gzip": GZIP_LEVEL}
+        key = digest(inputs)
+        if store.get("initrd", key) is not None:
+            stage.cached()
+        return store.make("initrd", key, inputs, lambda out: _write(out, data)) / "initrd.gz"
+
+
+def _write(directory: Path, data: bytes) -> None:
+    # Time 0 and no name in the header: the same bytes each time.
+    (directory / "initrd.gz").write_bytes(gzip.compress(data, GZIP_LEVEL, mtime=0))
+
+
+def _busybox() -> bytes:
+    try:
+        return BUSYBOX.read_bytes()
+    except OSError as error:
+        raise MissingError(
+            "busybox is not on this machine",
+            where=BUSYBOX,
+            remedy=install_command("busybox-static"),
+        ) from error
+
+
+def _applets() -> list[str]:
+    return host_exec.run([BUSYBOX, "--list"], timeout=20).stdout.split()
+
+
+def with_run(base: bytes, run: GuestRun) -> bytes:
+    """Return an initrd that is `base` but for the run description. Pure.
+
+    The kernel wants an archive to begin at a multiple of 4 bytes, and skips zeros.
+    """
+    entry = cpio.regular(rundesc.encode(run), 0o600)
+    return base + bytes(-len(base) % 4) + cpio.archive({rundesc.PATH: entry})
