@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The guest's console: what people see of it, and the one number read from it.
+
+Whether a run succeeded is never read from the console, with one documented
+exception: when the application is PID 1, nobody is left in the guest to report, and
+the kernel's panic about its end carries the exit code.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+INIT_DIED = re.compile(
+    rb"Kernel panic - not syncing: Attempted to kill init! exitcode=0x([0-9a-f]{8})"
+)
+PANIC = re.compile(rb"Kernel panic - not syncing: ([^\r\n]*)")
+
+_STAMPED_PANIC = re.compile(rb"\[ *\d+\.\d+\] " + INIT_DIED.pattern)
+_MAYBE_PANIC = re.compile(rb"(?:\[ *[\d.]*|\[ *\d+\.\d+\][^\r\n]{0,120}|\r)\Z")
+
+MAX_TAIL = 1 << 16
+"""Bytes from the end of the console's file that are looked at."""
+
+
+def read_tail(path: Path, size: int = MAX_TAIL) -> bytes:
+    """Return the last `size` bytes of the console's file, empty if there is none."""
+    try:
+        with path.open("rb") as stream:
+            stream.seek(0, 2)
+            stream.seek(max(0, stream.tell() - size))
+            return stream.read()
+    except OSError:
+        return b""
+
+
+def last_lines(data: bytes, count: int = 15) -> str:
+    """Return the last lines, without what a terminal would act on."""
+    text = data.decode("utf-8", "replace").replace("\r\n", "\n")
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text)
+    text = "".join(char for char in text if char.isprintable() or char in "\n\t")
+    return "\n".join(text.rstrip().splitlines()[-count:])
+
+
+def panic_lines(data: bytes, count: int = 15) -> str:
+    """Return the lines from the (last) panic's report on: what it says comes before the trace."""
+    found = list(PANIC.finditer(data))
+    if not found:
+        return last_lines(data, count)
+    # What led to it (BUG:, the registers) stands above, its trace below.
+    begin = data.rfind(b"\n", 0, max(0, found[-1].start() - 400)) + 1
+    return "\n".join(last_lines(data[begin:], 1 << 20).splitlines()[:count])
+
+
+def init_exit(data: bytes) -> tuple[int | None, int | None] | None:
+    """Return (exit status, None) or (None, signal) of the application that was PID 1.
+
+    None when the console does not say that it ended. The kernel prints the status
+    in the form of wait(2): the signal in the low 7 bits, or else the exit status
+    above the low 8.
+    """
+    found = INIT_DIED.findall(data)
+    if not found:
+        return None
+    value = int(found[-1], 16)
+    signal = value & 0x7F
+    return (None, signal) if signal else (value >> 8 & 0xFF, None)
+
+
+def panic_reason(data: bytes) -> str | None:
+    """Return what the kernel's panic says, None without one."""
+    found = PANIC.findall(data)
+    return found[-1].decode("utf-8", "replace").strip() if found else None
+
+
+@dataclass(slots=True)
+class InitFilter:
+    """Takes from the output the panic that is the normal end of an application as PID 1.
+
+    It also turns the terminal's CR LF into LF: without our init nobody switched that
+    off. Bytes that may be the beginning of the panic's line are held back.
+    """
+
+    _held: bytes = field(default=b"")
+    _ended: bool = field(default=False)
+
+    def feed(self, data: bytes) -> bytes:
+        """Take console bytes and return those that people shall see."""
+        if self._ended:
+            return b""
+        data = self._held + data
+        self._held = b""
+        if match := _STAMPED_PANIC.search(data):
+            self._ended = True
+            return data[: match.start()].replace(b"\r\n", b"\n")
+        if match := _MAYBE_PANIC.search(data):
+            self._held = data[match.start() :]
+            data = data[: match.start()]
+        return data.replace(b"\r\n", b"\n")
+
+    def flush(self) -> bytes:
+        """Return what was held back, at the end."""
+        held, self._held = self._held, b""
+        return held.replace(b"\r\n", b"\n")

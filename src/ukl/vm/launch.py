@@ -1,0 +1,279 @@
+# SPDX-License-Identifier: GPL-2.0
+"""From an image and what is asked for to a machine, and through its session to a result."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ukl.errors import InputError, UsageError
+from ukl.guest import rundesc
+from ukl.guest.rundesc import GuestRun
+from ukl.host import exec as host_exec
+from ukl.host import probe
+from ukl.image import initrd as initrd_room
+from ukl.model import Accelerator, AppSpec, Image, Machine, RunResult
+from ukl.vm import ports, qemu, session, status, terminal
+from ukl.vm.outcome import error_of
+
+SHELL = ("/bin/sh", "-l")
+
+MAX_COMMAND_LINE = 2047
+"""Bytes: COMMAND_LINE_SIZE of x86, with its NUL."""
+
+MAX_INIT_WORDS = 30
+"""Arguments, and variables, that the kernel gives to its first process (limit 32)."""
+
+NETWORK = "ip=10.0.2.15::10.0.2.2:255.255.255.0::eth0:off"
+"""Where nobody else does it: the kernel configures the network (CONFIG_IP_PNP)."""
+
+KEEP_RUNS = 20
+KEEP_SECONDS = 24 * 3600.0
+"""The newest runs' console files stay, and all of the last day."""
+
+_ENV_KEY = re.compile(r"[A-Z_][A-Z0-9_]*")
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How an application is run.
+
+    `user` starts the normal executable instead of the unikernel's marker file, `init`
+    says who is PID 1 (`ukl`: our init, `app`: the application itself), `shell` gives a
+    shell on the console beside it, `companion` any other program instead of the shell,
+    `start` False leaves the application out. `timeout` is in seconds. `append` goes to
+    the kernel's command line. `input` is the descriptor that becomes the console's
+    input, `output` gets the console's bytes.
+    """
+
+    output: session.Sink = field(default_factory=lambda: session.to_descriptor(1))
+    input: int | None = None
+    user: bool = False
+    init: str = "ukl"
+    shell: bool = False
+    companion: tuple[str, ...] = ()
+    start: bool = True
+    uid: int = 0
+    gid: int = 0
+    timeout: float | None = None
+    append: tuple[str, ...] = ()
+    icount: bool = False
+    verbose: bool = False
+    qemu: str = qemu.QEMU
+
+
+def guest_run(image: Image, spec: AppSpec, options: Options, nonce: str) -> GuestRun:
+    """Return what the guest's init shall do. Pure, but for the size of the terminal."""
+    rows, columns = (0, 0)
+    if options.shell and options.input is not None:
+        rows, columns = terminal.size(options.input)
+    return GuestRun(
+        name=spec.name,
+        path=program_path(image, spec, options),
+        argv=(spec.name, *spec.args),
+        env={**rundesc.DEFAULT_ENV, **spec.env},
+        nonce=nonce,
+        uid=options.uid,
+        gid=options.gid,
+        start=options.start,
+        console_input=options.input is not None and not options.shell,
+        companion=SHELL if options.shell else options.companion,
+        interactive=options.shell,
+        rows=rows,
+        columns=columns,
+    )
+
+
+def program_path(image: Image, spec: AppSpec, options: Options) -> str:
+    """Return the path in the guest of what is executed. Pure."""
+    if options.user:
+        return initrd_room.user_path(spec.name)
+    if image.marker is None and options.start:
+        raise InputError(f"the kernel has no application {spec.name} in it")
+    return initrd_room.marker_path(spec.name)
+
+
+def command_line(image: Image, spec: AppSpec, options: Options) -> str:
+    """Return the kernel's command line. Pure; InputError for what it cannot carry."""
+    words = [*qemu.kernel_words(verbose=options.verbose), *options.append]
+    if options.init == "app":
+        path = program_path(image, spec, options)
+        # Both: should the first fail, the kernel must not fall back to a shell.
+        words += [NETWORK, f"rdinit={path}", f"init={path}"]
+        words += init_words(spec.args, {"PATH": rundesc.DEFAULT_ENV["PATH"], **spec.env})
+    line = " ".join(words)
+    if len(line.encode("utf-8", "surrogateescape")) > MAX_COMMAND_LINE:
+        raise InputError(
+            f"the kernel's command line is too long: {len(line)} characters",
+            remedy="use fewer arguments, or let `--init ukl` start the program",
+        )
+    return line
+
+
+def init_words(args: tuple[str, ...], env: Mapping[str, str]) -> list[str]:
+    """Return how variables and arguments of PID 1 are written on the kernel's command line.
+
+    The kernel passes on what it does not know itself: `KEY=VALUE` as environment, and
+    all behind `--` as arguments. Double quotes keep a word together and cannot be
+    escaped.
+    """
+    remedy = "change it, or let `--init ukl` start the program"
+    for key in env:
+        if not _ENV_KEY.fullmatch(key):
+            raise InputError(
+                f"with --init app the kernel would take {key!r} for one of its own parameters",
+                remedy="use capital letters, digits and `_`, or `--init ukl`",
+            )
+    if len(args) > MAX_INIT_WORDS or len(env) > MAX_INIT_WORDS:
+        raise InputError(
+            f"the kernel gives PID 1 at most {MAX_INIT_WORDS} arguments and variables",
+            remedy=remedy,
+        )
+    for word in (*args, *env.values()):
+        if word == "--" or any(char in word for char in '"\0\n'):
+            raise InputError(
+                f"the kernel's command line cannot carry the word {word!r}", remedy=remedy
+            )
+    words = [_quoted(f"{key}={value}") for key, value in sorted(env.items())]
+    return [*words, "--", *map(_quoted, args)] if args else words
+
+
+def _quoted(word: str) -> str:
+    plain = word and not any(char.isspace() for char in word)
+    return word if plain else f'"{word}"'
+
+
+def check(options: Options) -> None:
+    """Raise UsageError for options that do not go together."""
+    companion = options.shell or bool(options.companion)
+    if options.init not in {"ukl", "app"}:
+        raise UsageError(f"no such init: {options.init!r}", remedy="use `ukl` or `app`")
+    if options.init == "app" and (companion or not options.start or options.uid or options.gid):
+        raise UsageError(
+            "with --init app nothing but the application runs, as root",
+            remedy="leave --shell out, or use --init ukl",
+        )
+    if options.shell and options.companion:
+        raise UsageError("a run has one companion: the shell, or another program")
+
+
+def machine(
+    image: Image, spec: AppSpec, options: Options, initrd: Path, accelerator: Accelerator
+) -> Machine:
+    """Return the machine for a run. Pure."""
+    return Machine(
+        kernel=image.vmlinux,
+        initrd=initrd,
+        cmdline=command_line(image, spec, options),
+        memory=spec.memory,
+        cpus=spec.cpus,
+        accelerator=accelerator,
+        ports=spec.ports,
+        icount=options.icount,
+        interactive=options.shell,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A machine and how its session attends to it; `initrd` is to be written before."""
+
+    machine: Machine
+    settings: session.Settings
+
+
+def prepare(
+    image: Image,
+    spec: AppSpec,
+    initrd: Path,
+    *,
+    accelerator: Accelerator,
+    options: Options,
+    directory: Path,
+) -> Plan:
+    """Write the run's initrd into `directory` and return the plan.
+
+    `initrd` is the base of image.initrd.build(). Raises UsageError for a bad
+    combination of options, PortBusy for a port that is taken.
+    """
+    check(options)
+    own = directory / "initrd"
+    planned = machine(image, spec, options, own, accelerator)
+    nonce = None if options.init == "app" else status.make_nonce()
+    ports.check(spec.ports)
+    if nonce is None:
+        own.write_bytes(initrd.read_bytes())
+    else:
+        run = guest_run(image, spec, options, nonce)
+        own.write_bytes(initrd_room.with_run(initrd.read_bytes(), run))
+    settings = session.Settings(
+        directory=directory,
+        nonce=nonce,
+        output=options.output,
+        companion=options.shell or bool(options.companion),
+        input=options.input,
+        interactive=options.shell,
+        timeout=options.timeout,
+        qemu=options.qemu,
+        qemu_version=_qemu_version(options.qemu) if planned.cpus > 1 else None,
+    )
+    return Plan(planned, settings)
+
+
+def _qemu_version(program: str) -> tuple[int, ...] | None:
+    return probe.parse_version(host_exec.version(program))
+
+
+def launch(
+    image: Image,
+    spec: AppSpec,
+    initrd: Path,
+    *,
+    accelerator: Accelerator,
+    options: Options,
+    runs: Path,
+) -> RunResult:
+    """Run `spec` in `image` and return how the application ended.
+
+    The console's file stays in a new directory below `runs`. Raises VmLost when the
+    guest panicked or was lost, TimeoutExpired, UklError when init could not start the
+    program or QEMU did not start; all name the console's file and its last lines.
+    """
+    directory = run_directory(runs, spec.name)
+    plan = prepare(
+        image, spec, initrd, accelerator=accelerator, options=options, directory=directory
+    )
+    if options.shell and options.input is not None:
+        sys.stderr.write(f"{terminal.HINT}\n")
+    try:
+        result = session.run(plan.machine, plan.settings)
+    finally:
+        plan.machine.initrd.unlink(missing_ok=True)
+    if (error := error_of(result)) is not None:
+        raise error
+    return result
+
+
+def run_directory(runs: Path, name: str) -> Path:
+    """Make the directory of a new run, and delete what is left of long past ones."""
+    runs.mkdir(parents=True, exist_ok=True)
+    _forget(runs)
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    return Path(tempfile.mkdtemp(prefix=f"{name}-{stamp}-", dir=runs))
+
+
+def _forget(runs: Path) -> None:
+    aged = []
+    for path in runs.iterdir():
+        with contextlib.suppress(OSError):  # another ukl forgets it too
+            aged.append((path.stat().st_mtime, path))
+    for made, path in sorted(aged)[:-KEEP_RUNS]:
+        if time.time() - made > KEEP_SECONDS:
+            shutil.rmtree(path, ignore_errors=True)

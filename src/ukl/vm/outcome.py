@@ -1,0 +1,227 @@
+# SPDX-License-Identifier: GPL-2.0
+"""How a run ended: from what was observed to one verdict. Pure.
+
+The rules, the first that fits: a panic; a timeout; a stop that was asked for; what
+init could not do; what init reported; and everything else means that the machine was
+lost, a guest that powers off without having reported among them.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ukl.errors import ExitCode, TimeoutExpired, UklError, VmLost
+from ukl.model import Outcome, RunResult
+from ukl.vm import console
+from ukl.vm.status import APPLICATION, COMPANION, Message, Type
+
+SIGNAL_BASE = 128
+"""A program killed by signal N makes the exit code SIGNAL_BASE + N, as in a shell."""
+
+LOST_REMEDY = (
+    "run it with --user: as a normal process it cannot take the machine down, "
+    "and what it does wrong is a signal; -v shows what the kernel says"
+)
+"""In the kernel, an error of the program is the most likely reason for the machine's end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """What a session saw. `tail` is the end of the console.
+
+    `shutdown` is the reason of QMP's SHUTDOWN event (`guest-shutdown`, `guest-reset`,
+    `host-qmp-quit`, …), None if there was none. `qemu_status` is QEMU's exit status.
+    """
+
+    messages: Sequence[Message]
+    tail: bytes
+    companion: bool
+    init_is_app: bool
+    panicked: bool
+    timed_out: bool
+    stopped: bool
+    shutdown: str | None
+    qemu_status: int
+    qemu_said: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The end of a run in one word, a number and a sentence."""
+
+    outcome: Outcome
+    status: int | None = None
+    detail: str = ""
+
+
+def judge(seen: Observed) -> Verdict:
+    """Return the verdict about what was observed."""
+    if seen.init_is_app:
+        return _judge_init(seen)
+    ended = _ended(seen.messages, COMPANION if seen.companion else APPLICATION)
+    if seen.panicked or _reset_by_panic(seen):
+        return Verdict(Outcome.PANICKED, detail=_panic(seen))
+    if ended is not None and not seen.timed_out:
+        if seen.stopped:
+            return Verdict(Outcome.STOPPED, _number(ended), "stopped on request")
+        return Verdict(_how(ended), _number(ended), _core(ended))
+    if seen.stopped:
+        return Verdict(Outcome.STOPPED, detail="stopped on request")
+    if seen.timed_out:
+        return Verdict(Outcome.TIMEOUT, detail=_progress(seen.messages))
+    if (error := _last(seen.messages, Type.ERROR)) is not None:
+        return Verdict(Outcome.FAILED, detail=_error(error))
+    return Verdict(Outcome.LOST, detail=_lost(seen))
+
+
+def _judge_init(seen: Observed) -> Verdict:
+    """Return the verdict when the application was PID 1: its end is a panic of the kernel."""
+    ended = console.init_exit(seen.tail)
+    if ended is not None:
+        status, number = ended
+        if number is not None:
+            return Verdict(Outcome.SIGNALED, number)
+        return Verdict(Outcome.EXITED, status)
+    if seen.panicked or _reset_by_panic(seen):
+        return Verdict(Outcome.PANICKED, detail=_panic(seen))
+    if seen.stopped:
+        return Verdict(Outcome.STOPPED, detail="stopped on request")
+    if seen.timed_out:
+        return Verdict(Outcome.TIMEOUT, detail="the application was still running")
+    if seen.shutdown == "guest-shutdown":
+        return Verdict(Outcome.EXITED, 0, "the application powered the machine off")
+    return Verdict(Outcome.LOST, detail=_lost(seen))
+
+
+def _ended(messages: Sequence[Message], who: str) -> Message | None:
+    for message in reversed(messages):
+        if message.type in {Type.EXITED, Type.SIGNALED} and message.who == who:
+            return message
+    return None
+
+
+def _last(messages: Sequence[Message], kind: Type) -> Message | None:
+    return next((message for message in reversed(messages) if message.type is kind), None)
+
+
+def _how(ended: Message) -> Outcome:
+    return Outcome.EXITED if ended.type is Type.EXITED else Outcome.SIGNALED
+
+
+def _number(ended: Message) -> int | None:
+    return ended.number("status" if ended.type is Type.EXITED else "signal")
+
+
+def _core(ended: Message) -> str:
+    return "core dumped" if ended.fields.get("core") is True else ""
+
+
+def _error(message: Message) -> str:
+    what, text = message.fields.get("what"), message.fields.get("text")
+    return f"{what}: {text}" if text else str(what)
+
+
+def _reset_by_panic(seen: Observed) -> bool:
+    # A kernel without the pvpanic driver: panic=-1 resets the machine.
+    return seen.shutdown == "guest-reset" and console.panic_reason(seen.tail) is not None
+
+
+def _panic(seen: Observed) -> str:
+    return console.panic_reason(seen.tail) or "the kernel panicked"
+
+
+def _progress(messages: Sequence[Message]) -> str:
+    if not messages:
+        return "the guest did not come as far as its init"
+    if _last(messages, Type.STARTED) is None:
+        return "the guest's init did not start the application"
+    if _last(messages, Type.EXITED) or _last(messages, Type.SIGNALED):
+        return "the application had ended, the machine did not power off"
+    return "the application was still running"
+
+
+def _lost(seen: Observed) -> str:
+    match seen.shutdown:
+        case "guest-shutdown":
+            return "the guest powered off without having reported how the application ended"
+        case "guest-reset":
+            return "the guest reset itself"
+        case "host-signal" | "host-qmp-quit":
+            return "QEMU was told to end"
+    said = f": {seen.qemu_said}" if seen.qemu_said else ""
+    if seen.qemu_status < 0:
+        return f"QEMU was killed by {_signal_name(-seen.qemu_status)}{said}"
+    return f"QEMU ended with status {seen.qemu_status}{said}"
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+def error_of(result: RunResult) -> UklError | None:
+    """Return the error that a run amounts to, None when the application itself ended it."""
+    tail = console.read_tail(result.console)
+    match result.outcome:
+        case Outcome.EXITED | Outcome.SIGNALED | Outcome.STOPPED:
+            return None
+        case Outcome.TIMEOUT:
+            return TimeoutExpired(
+                _with_lines(
+                    f"the guest did not end within {result.seconds:.1f} s ({result.detail})", tail
+                ),
+                remedy="give it more with --timeout",
+                log=result.console,
+            )
+        case Outcome.PANICKED:
+            text = f"the guest's kernel panicked: {result.detail}"
+            lines = console.panic_lines(tail)
+            return VmLost(
+                f"{text}\n{lines}" if lines else text, remedy=LOST_REMEDY, log=result.console
+            )
+        case Outcome.FAILED:
+            return UklError(
+                _with_lines(f"the guest could not run it: {result.detail}", tail),
+                remedy="run it with -v to see what the kernel says about it",
+                log=result.console,
+            )
+        case Outcome.LOST:
+            return VmLost(
+                _with_lines(f"the virtual machine was lost: {result.detail}", tail),
+                remedy=LOST_REMEDY,
+                log=result.console,
+            )
+
+
+def _with_lines(text: str, tail: bytes) -> str:
+    lines = console.last_lines(tail)
+    return f"{text}; its last lines:\n{lines}" if lines else text
+
+
+def death(result: RunResult) -> str:
+    """Return what a shell would say about a program that a signal killed, else nothing."""
+    if result.outcome is not Outcome.SIGNALED or result.status is None:
+        return ""
+    core = f" ({result.detail})" if result.detail else ""
+    return f"killed by {_signal_name(result.status)}{core}"
+
+
+def exit_code(result: RunResult) -> int:
+    """Return the exit code of `ukl run`: the application's own where it has one."""
+    match result.outcome:
+        case Outcome.EXITED:
+            return result.status or 0
+        case Outcome.SIGNALED:
+            return SIGNAL_BASE + (result.status or 0)
+        case Outcome.STOPPED:
+            return ExitCode.INTERRUPTED
+        case Outcome.TIMEOUT:
+            return ExitCode.TIMEOUT
+        case Outcome.FAILED:
+            return ExitCode.FAILED
+        case Outcome.PANICKED | Outcome.LOST:
+            return ExitCode.VM_LOST

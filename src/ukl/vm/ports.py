@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Forwarded ports: whether they can be had, asked before anything is started."""
+
+from __future__ import annotations
+
+import errno
+import socket
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from ukl.errors import InputError, UklError
+from ukl.model import PortForward
+
+PROC = Path("/proc")
+
+_LISTEN = "0A"
+"""State of a listening socket in /proc/net/tcp (TCP_LISTEN in the kernel's tcp_states.h)."""
+
+
+class PortBusy(UklError):
+    """Another process listens on a port that should be forwarded."""
+
+
+def check(ports: Sequence[PortForward]) -> None:
+    """Raise an error that names the first port that cannot be had, its owner and the remedy.
+
+    InputError for a port that is out of range or given twice, PortBusy for one in use.
+    """
+    seen = set()
+    for port in ports:
+        if not 0 < port.host < 1 << 16 or not 0 < port.guest < 1 << 16:
+            raise InputError(f"not a port: {port.host}:{port.guest}", remedy="use 1 to 65535")
+        if (port.address, port.host) in seen:
+            raise InputError(f"port {port.host} is forwarded twice", remedy="leave one of them out")
+        seen.add((port.address, port.host))
+        _try(port)
+
+
+def _try(port: PortForward) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        # As QEMU does it: connections of a former run that linger are no obstacle.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((port.address, port.host))
+            probe.listen(1)
+        except OSError as error:
+            raise _explain(port, error) from error
+
+
+def _explain(port: PortForward, error: OSError) -> UklError:
+    where = f"{port.address}:{port.host}"
+    if error.errno == errno.EADDRINUSE:
+        owner = find_owner(port.host)
+        by = f" by {owner[1]} (process {owner[0]})" if owner else ""
+        stop = f"stop process {owner[0]}, or " if owner else ""
+        return PortBusy(
+            f"port {port.host} is already in use{by}",
+            where=where,
+            remedy=f"{stop}forward another one, e.g. -p {_another(port.host)}:{port.guest}",
+        )
+    if error.errno == errno.EACCES:
+        return UklError(
+            f"no permission to listen on port {port.host}",
+            where=where,
+            remedy=f"forward one above 1023, e.g. -p {_another(port.host)}:{port.guest}",
+        )
+    return UklError(f"cannot listen on port {port.host}: {error.strerror}", where=where)
+
+
+def _another(port: int) -> int:
+    return port + 10000 if port + 10000 < 1 << 16 else port - 10000
+
+
+def find_owner(port: int, proc: Path = PROC) -> tuple[int, str] | None:
+    """Return id and name of a process that listens on a TCP port, None if we cannot see it."""
+    inodes = {
+        inode for table in ("tcp", "tcp6") for inode in _listening(proc / "net" / table, port)
+    }
+    if not inodes:
+        return None
+    wanted = {f"socket:[{inode}]" for inode in inodes}
+    for process in sorted(proc.glob("[0-9]*"), key=lambda path: int(path.name)):
+        try:
+            if any(_target(link) in wanted for link in (process / "fd").iterdir()):
+                return int(process.name), (process / "comm").read_text().strip()
+        except OSError:  # another user's, or gone meanwhile
+            continue
+    return None
+
+
+def _target(link: Path) -> str:
+    try:
+        return str(link.readlink())
+    except OSError:
+        return ""
+
+
+def _listening(table: Path, port: int) -> Iterator[str]:
+    """Yield the inodes of sockets that listen on `port`; format: man 5 proc, /proc/net/tcp."""
+    try:
+        lines = table.read_text().splitlines()[1:]
+    except OSError:
+        return
+    for line in lines:
+        fields = line.split()
+        if len(fields) > 9 and fields[3] == _LISTEN and int(fields[1].split(":")[1], 16) == port:
+            yield fields[9]

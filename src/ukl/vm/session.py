@@ -1,0 +1,445 @@
+# SPDX-License-Identifier: GPL-2.0
+"""A session with a virtual machine: from the start of QEMU to the verdict.
+
+Everything between QEMU and us goes over socket pairs whose other ends QEMU inherits:
+no socket files, nobody else can connect, and their end is QEMU's end. The console is
+shown and written to a file while it comes. QEMU does not outlive us, even if we are
+killed (see host/exec.py).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO, Self
+
+from ukl.errors import UklError
+from ukl.host import exec as host_exec
+from ukl.model import Machine, Outcome, RunResult
+from ukl.vm import console, outcome, qemu, status, terminal
+from ukl.vm.feed import Feed
+from ukl.vm.monitor import Monitor
+from ukl.vm.ports import PortBusy
+
+STOP_GRACE = 2.0
+"""Seconds the guest has to end by itself after a stop; init kills after 1.5 of them."""
+
+QUIT_GRACE = 1.0
+"""Seconds QEMU has to leave after QMP's `quit`."""
+
+POWER_OFF_GRACE = 10.0
+"""Seconds between init's last message and the end of QEMU."""
+
+QMP_TIMEOUT = 20.0
+"""Seconds QEMU may take to greet; a loaded machine needs a few."""
+
+_CHUNK = 1 << 16
+
+Sink = Callable[[bytes], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How a machine is attended to.
+
+    `directory` gets `console.log` and `qemu.log`; it must exist. `nonce` is what the
+    guest's init proves itself with; None means that the application is PID 1 and
+    that there is no status channel. `companion` says that the run ends with the
+    companion. `output` gets the console's bytes, `input` is a descriptor whose bytes
+    go to the console (None: nothing does); `interactive` makes it, if it is a
+    terminal, the guest's terminal. `timeout` is in seconds, from the start.
+    `qemu_version` None means that it is not known.
+    """
+
+    directory: Path
+    nonce: str | None
+    output: Sink
+    companion: bool = False
+    input: int | None = None
+    interactive: bool = False
+    timeout: float | None = None
+    stop_grace: float = STOP_GRACE
+    qemu: str = qemu.QEMU
+    qemu_version: tuple[int, ...] | None = None
+
+    @property
+    def console_log(self) -> Path:
+        """Where the console is written."""
+        return self.directory / "console.log"
+
+    @property
+    def qemu_log(self) -> Path:
+        """Where QEMU's own messages go."""
+        return self.directory / "qemu.log"
+
+
+@dataclass(slots=True)
+class _Seen:
+    """What happened so far; only grows."""
+
+    messages: list[status.Message] = field(default_factory=list)
+    timed_out: bool = False
+    stopped: bool = False
+
+
+class Session:
+    """One run of one machine, as an asynchronous context manager.
+
+    Leaving the block ends QEMU, however it is left. QEMU is killed when the thread
+    that entered the block ends.
+    """
+
+    def __init__(self, machine: Machine, settings: Settings) -> None:
+        self.machine = machine
+        self.settings = settings
+        self.begin = 0.0
+        self._seen = _Seen()
+        self._process: host_exec.Process | None = None
+        self._monitor = Monitor()
+        self._sockets: dict[str, socket.socket] = {}
+        self._tasks: list[asyncio.Task[None]] = []
+        self._timers: list[asyncio.TimerHandle] = []
+        self._ended = asyncio.Event()
+        self._news = asyncio.Condition()
+        self._filter = console.InitFilter() if settings.nonce is None else None
+        self._feed: Feed | None = None
+        self._greeted = False
+        self._log: BinaryIO | None = None
+        self._failure: OSError | None = None
+
+    # --- begin and end ---------------------------------------------------
+
+    async def __aenter__(self) -> Self:
+        self.begin = time.monotonic()
+        try:
+            self._log = self.settings.console_log.open("wb", buffering=0)
+            self._spawn()
+            await self._connect()
+        except BaseException:
+            await self._close()
+            raise
+        if self.settings.timeout is not None:
+            left = self.begin + self.settings.timeout - time.monotonic()
+            self._later(max(0.0, left), self._time_out)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._close()
+
+    def _spawn(self) -> None:
+        names = ["console", "qmp"] + (["status"] if self.settings.nonce is not None else [])
+        theirs = {}
+        with contextlib.ExitStack() as stack:
+            for name in names:
+                ours, other = socket.socketpair()
+                theirs[name] = stack.enter_context(other)
+                ours.setblocking(False)
+                self._sockets[name] = ours
+            channels = qemu.Channels(
+                console=theirs["console"].fileno(),
+                qmp=theirs["qmp"].fileno(),
+                status=theirs["status"].fileno() if "status" in theirs else None,
+            )
+            self._process = host_exec.spawn(
+                qemu.argv(
+                    self.machine,
+                    channels,
+                    qemu=self.settings.qemu,
+                    version=self.settings.qemu_version,
+                ),
+                log=self.settings.qemu_log,
+                pass_fds=[other.fileno() for other in theirs.values()],
+            )
+
+    async def _connect(self) -> None:
+        loop = asyncio.get_running_loop()
+        assert self._process is not None
+        loop.add_reader(self._process.fileno(), self._qemu_ended)
+        keys = terminal.Keys() if self.settings.interactive else None
+        self._feed = Feed(self._sockets["console"], self.settings.input, keys, self.stop)
+        self._tasks.append(loop.create_task(self._read("console", self._on_console)))
+        if self.settings.nonce is not None:
+            reader = status.Reader(self.settings.nonce)
+            self._tasks.append(
+                loop.create_task(self._read("status", lambda data: self._on_status(reader, data)))
+            )
+        connect = loop.create_task(self._monitor.connect(self._sockets.pop("qmp")))
+        done, _ = await asyncio.wait({connect}, timeout=QMP_TIMEOUT)
+        if not done or not connect.result():
+            connect.cancel()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._ended.wait(), QUIT_GRACE)
+            raise self._start_error()
+        self._greeted = True
+
+    def _start_error(self) -> UklError:
+        said = self._qemu_said()
+        log = self.settings.qemu_log
+        if "Could not set up host forwarding rule" in said:
+            return PortBusy(
+                "a port to forward was taken while QEMU started",
+                remedy="end the program that has it, or forward another one with -p",
+                log=log,
+            )
+        return UklError(f"QEMU did not start: {said or 'no message'}", log=log)
+
+    def _qemu_said(self) -> str:
+        tail = console.read_tail(self.settings.qemu_log, 4096).decode("utf-8", "replace")
+        lines = [line for line in tail.splitlines() if line and not line.startswith("$ ")]
+        return "; ".join(line.removeprefix(f"{self.settings.qemu}: ") for line in lines[-3:])
+
+    async def _close(self) -> None:
+        loop = asyncio.get_running_loop()
+        for timer in self._timers:
+            timer.cancel()
+        if self._process is not None:
+            if not self._ended.is_set():
+                loop.remove_reader(self._process.fileno())
+                self._process.kill()
+            self._process.wait()
+        if self._feed is not None:
+            await self._feed.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._monitor.drop()
+        for ours in self._sockets.values():
+            ours.close()
+        if self._log is not None:
+            self._log.close()
+
+    async def wait(self) -> RunResult:
+        """Wait until QEMU has ended and return the verdict."""
+        await self._ended.wait()
+        assert self._process is not None
+        code = self._process.wait()
+        # What QEMU wrote before it ended is still in the sockets; they end with it.
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._monitor.close()
+        if self._failure is not None:
+            raise UklError(
+                f"cannot write the guest's output: {self._failure.strerror}",
+                where=self.settings.console_log,
+            ) from self._failure
+        if self._filter is not None:
+            self.settings.output(self._filter.flush())
+        verdict = outcome.judge(
+            outcome.Observed(
+                messages=self._seen.messages,
+                tail=console.read_tail(self.settings.console_log),
+                companion=self.settings.companion,
+                init_is_app=self.settings.nonce is None,
+                panicked=self._monitor.panicked,
+                timed_out=self._seen.timed_out,
+                stopped=self._seen.stopped,
+                shutdown=self._monitor.shutdown,
+                qemu_status=code,
+                qemu_said=self._qemu_said(),
+            )
+        )
+        return RunResult(
+            outcome=verdict.outcome,
+            status=verdict.status,
+            console=self.settings.console_log,
+            seconds=time.monotonic() - self.begin,
+            detail=verdict.detail,
+            started=self._started(),
+        )
+
+    def _started(self) -> float | None:
+        for message in self._seen.messages:
+            if message.type is status.Type.STARTED:
+                return message.seconds
+        return None
+
+    async def until(self, kind: status.Type) -> status.Message:
+        """Wait for a message of the guest's init; UklError when QEMU ends without it."""
+        async with self._news:
+            while True:
+                for message in self._seen.messages:
+                    if message.type is kind:
+                        return message
+                if self._ended.is_set():
+                    raise UklError(
+                        f"the guest ended without having said `{kind.value}`",
+                        log=self.settings.console_log,
+                    )
+                await self._news.wait()
+
+    @property
+    def messages(self) -> tuple[status.Message, ...]:
+        """What the guest's init has said so far."""
+        return tuple(self._seen.messages)
+
+    @property
+    def pid(self) -> int:
+        """QEMU's process id."""
+        assert self._process is not None
+        return self._process.pid
+
+    # --- ways to end it --------------------------------------------------
+
+    def stop(self) -> None:
+        """Ask the guest to end; then QEMU, then kill it. A second call does not wait."""
+        if self._seen.stopped or self.settings.nonce is None:
+            self._seen.stopped = True
+            self._quit()
+            return
+        self._seen.stopped = True
+        self._say(status.STOP)
+        self._later(self.settings.stop_grace, self._quit)
+
+    def _time_out(self) -> None:
+        self._seen.timed_out = True
+        self._quit()
+
+    def _quit(self) -> None:
+        """End QEMU by QMP, and if that does not help, by SIGKILL."""
+        if self._ended.is_set():
+            return
+        if self._greeted:
+            self._tasks.append(asyncio.get_running_loop().create_task(self._monitor.quit()))
+        self._later(QUIT_GRACE, self._kill)
+
+    def _kill(self) -> None:
+        if self._process is not None and not self._ended.is_set():
+            self._process.kill()
+
+    def _later(self, seconds: float, call: Callable[[], None]) -> None:
+        self._timers.append(asyncio.get_running_loop().call_later(seconds, call))
+
+    # --- what comes in ---------------------------------------------------
+
+    def _qemu_ended(self) -> None:
+        assert self._process is not None
+        asyncio.get_running_loop().remove_reader(self._process.fileno())
+        self._ended.set()
+        self._tell_news()
+
+    def _tell_news(self) -> None:
+        async def notify() -> None:
+            async with self._news:
+                self._news.notify_all()
+
+        self._tasks.append(asyncio.get_running_loop().create_task(notify()))
+
+    async def _read(self, name: str, take: Callable[[bytes], None]) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                data = await loop.sock_recv(self._sockets[name], _CHUNK)
+            except ConnectionError:
+                return
+            if not data:
+                return
+            try:
+                take(data)
+            except OSError as error:  # the disk is full, the terminal is gone
+                self._failure = self._failure or error
+                self._quit()
+
+    def _on_console(self, data: bytes) -> None:
+        assert self._log is not None
+        self._log.write(data)
+        if self._filter is None:
+            shown = data
+        else:
+            shown = self._filter.feed(data)
+            # Nobody says that the application listens; a first word of it does.
+            if self._feed is not None:
+                self._feed.open()
+        if shown:
+            self.settings.output(shown)
+
+    def _on_status(self, reader: status.Reader, data: bytes) -> None:
+        for message in reader.feed(data):
+            self._seen.messages.append(message)
+            if message.type is status.Type.READY and self._feed is not None:
+                self._feed.open()
+            if message.type is status.Type.DONE:
+                self._say(status.ACK)
+                self._later(POWER_OFF_GRACE, self._quit)
+            self._tell_news()
+
+    # --- what goes out ---------------------------------------------------
+
+    def _say(self, words: bytes) -> None:
+        with contextlib.suppress(OSError):  # a few bytes: they fit, or nobody is there
+            self._sockets["status"].send(words)
+
+    def type(self, data: bytes) -> None:
+        """Send bytes to the guest's console, as soon as it listens."""
+        assert self._feed is not None
+        self._feed.type(data)
+
+
+# --- the whole run -----------------------------------------------------------
+
+
+def to_descriptor(descriptor: int) -> Sink:
+    """Return a sink that writes to a descriptor (1: standard output) at once.
+
+    A reader that went away (`ukl run … | head -1`) is no error; the rest is dropped.
+    """
+    gone = False
+
+    def write(data: bytes) -> None:
+        nonlocal gone
+        while data and not gone:
+            try:
+                data = data[os.write(descriptor, data) :]
+            except BlockingIOError:
+                time.sleep(0.01)
+            except BrokenPipeError:
+                gone = True
+
+    return write
+
+
+@contextlib.contextmanager
+def _stop_on_signals(session: Session) -> Iterator[None]:
+    """Let Ctrl-C, SIGTERM and a closed terminal stop the guest, and nothing else, meanwhile."""
+    loop = asyncio.get_running_loop()
+    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.getsignal(number) for number in signals}
+    for number in signals:
+        if before[number] is not signal.SIG_IGN:
+            loop.add_signal_handler(number, session.stop)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            loop.remove_signal_handler(number)
+            signal.signal(number, handler if handler is not None else signal.SIG_DFL)
+
+
+async def _run(machine: Machine, settings: Settings) -> RunResult:
+    session = Session(machine, settings)
+    with _stop_on_signals(session):
+        async with session:
+            return await session.wait()
+
+
+def run(machine: Machine, settings: Settings) -> RunResult:
+    """Run `machine` to its end and return how it ended; from the main thread.
+
+    Ctrl-C stops it in steps: the guest's init ends the application, then QMP, then
+    SIGKILL; a second Ctrl-C shortens that. Raises UklError if QEMU does not start.
+    """
+    settings.directory.mkdir(parents=True, exist_ok=True)
+    with contextlib.ExitStack() as stack:
+        if settings.interactive and settings.input is not None:
+            stack.enter_context(terminal.raw(settings.input))
+        return asyncio.run(_run(machine, settings))
+
+
+def ended_well(result: RunResult) -> bool:
+    """Tell whether the application itself ended the run."""
+    return result.outcome in {Outcome.EXITED, Outcome.SIGNALED}

@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The status channel: lines of JSON from the guest's init, words back to it.
+
+Only a line that carries the nonce of this run counts. Pure.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+STOP = b"stop\n"
+ACK = b"ack\n"
+
+MAX_LINE = 4096
+"""Bytes of a message at most (init's have below 512); a longer line is thrown away."""
+
+
+class Type(StrEnum):
+    """The messages, in the order in which they come."""
+
+    HELLO = "hello"
+    READY = "ready"
+    STARTED = "started"
+    EXITED = "exited"
+    SIGNALED = "signaled"
+    ERROR = "error"
+    DONE = "done"
+
+
+APPLICATION = "application"
+COMPANION = "companion"
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message. `seconds` is the guest's time since its boot, `fields` the other members."""
+
+    type: Type
+    seconds: float
+    fields: Mapping[str, object]
+
+    @property
+    def who(self) -> str | None:
+        """Whom it is about: `application` or `companion`."""
+        who = self.fields.get("who")
+        return who if isinstance(who, str) else None
+
+    def number(self, name: str) -> int | None:
+        """Return an integer member, None if it is not there or none."""
+        value = self.fields.get(name)
+        return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def make_nonce() -> str:
+    """Return the nonce of a run: it proves whose message it is, and is no secret."""
+    return secrets.token_hex(8)
+
+
+def parse(line: bytes, nonce: str) -> Message | None:
+    """Return the message in `line`, None when it is not one of this run."""
+    try:
+        value = json.loads(line)
+    except ValueError:
+        return None
+    if not isinstance(value, dict) or value.pop("nonce", None) != nonce:
+        return None
+    milliseconds = value.pop("ms", None)
+    if isinstance(milliseconds, bool) or not isinstance(milliseconds, int):
+        return None
+    try:
+        kind = Type(value.pop("type", None))
+    except ValueError:
+        return None
+    return Message(kind, milliseconds / 1000, value)
+
+
+@dataclass(slots=True)
+class Reader:
+    """Cuts the channel's bytes into messages. `foreign` counts the lines that are none."""
+
+    nonce: str
+    foreign: int = 0
+    _rest: bytes = field(default=b"")
+
+    def feed(self, data: bytes) -> list[Message]:
+        """Take bytes as they came and return the messages that are complete now."""
+        *lines, rest = (self._rest + data).split(b"\n")
+        self._rest = rest[: MAX_LINE + 1]
+        messages = []
+        for line in lines:
+            message = parse(line, self.nonce) if len(line) <= MAX_LINE else None
+            if message is None:
+                self.foreign += 1
+            else:
+                messages.append(message)
+        return messages
