@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The command line: one module per verb, parsing and printing, no logic."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Sequence
+
+from ukl.errors import ExitCode
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code; never a traceback."""
+    from ukl.cli import failures  # noqa: PLC0415 - Ctrl-C while importing is caught below
+
+    code: int
+    try:
+        failures.heed_termination()
+        from ukl.cli.app import app  # noqa: PLC0415
+
+        arguments = list(sys.argv[1:] if argv is None else argv)
+        # The name, not the path: usage lines say `ukl` however it was started.
+        app(args=arguments, prog_name="ukl")
+        code = ExitCode.OK
+    except SystemExit as error:
+        code = error.code if isinstance(error.code, int) else ExitCode.FAILED
+    except KeyboardInterrupt:
+        code = failures.interrupted()
+    except BaseException as error:  # noqa: BLE001 - the last line of defence
+        code = failures.report(error, None)
+    return _flushed(int(code))
+
+
+def _flushed(code: int) -> int:
+    """Flush what was printed; a reader that went away (`ukl doctor | head`) is no error of ours."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
+    return code

@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The typer application: global options, and the verbs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ukl import __version__
+from ukl.cli import bench, build, cache, doctor, kernel, run, selftest
+from ukl.cli.state import STATE
+
+app = typer.Typer(
+    name="ukl",
+    help="Unikernel Linux: link an ordinary program into the Linux kernel, and boot it.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"ukl {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    cache_dir: Annotated[
+        Path | None,
+        typer.Option(
+            "--cache-dir",
+            metavar="DIR",
+            help="Where kernels and images are kept (default: UKL_CACHE_DIR, else ~/.cache/ukl).",
+        ),
+    ] = None,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Show where an error comes from.")
+    ] = False,
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Print the version."),
+    ] = False,
+) -> None:
+    """Unikernel Linux: link an ordinary program into the Linux kernel, and boot it."""
+    STATE.cache_dir = cache_dir
+    STATE.verbose = verbose
+
+
+app.command("run")(run.run)
+app.command("build")(build.build)
+app.add_typer(kernel.app, name="kernel")
+app.command("doctor")(doctor.doctor)
+app.command("selftest")(selftest.selftest)
+app.add_typer(cache.app, name="cache")
+app.add_typer(bench.app, name="bench")

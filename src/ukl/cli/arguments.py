@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Options that several verbs share, and how their text is read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+import typer
+
+T = TypeVar("T")
+
+Target = Annotated[
+    str,
+    typer.Argument(
+        metavar="TARGET",
+        help="An example's name, a directory with a ukl.toml, or a C file.",
+        show_default=False,
+    ),
+]
+KernelSource = Annotated[
+    str | None,
+    typer.Option(
+        "--kernel-source",
+        metavar="DIR|VERSION",
+        help="A kernel tree or tarball, or a version of kernel.org, the latter two with "
+        "#sha256=SUM if needed (default: what the distribution packages).",
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
+Jobs = Annotated[
+    int | None,
+    typer.Option("--jobs", "-j", min=1, metavar="N", help="Compilers at a time (default: cores)."),
+]
+OutputDirectory = Annotated[
+    Path, typer.Option("--output", "-o", metavar="DIR", help="Where the files are written.")
+]
+
+
+def parsed(reader: Callable[[str], T], text: str, option: str) -> T:
+    """Return what `reader` makes of an option's text; its ValueError is a usage error."""
+    try:
+        return reader(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint=option) from None

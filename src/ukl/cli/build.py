@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: GPL-2.0
+"""`ukl build`: the bootable files, in a directory of one's own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+from ukl.cli.arguments import Jobs, Json, KernelSource, OutputDirectory, Target
+from ukl.cli.state import STATE, print_json, verb
+
+
+@verb
+def build(
+    target: Target,
+    output: OutputDirectory = Path("out"),
+    kernel_source: KernelSource = None,
+    jobs: Jobs = None,
+    as_json: Json = False,
+) -> None:
+    """Write the bootable files of TARGET into a directory.
+
+    vmlinux, bzImage, initrd, System.map and manifest.json; all of them or nothing.
+    """
+    from ukl import manifest, pipeline  # noqa: PLC0415 - not needed for --help
+
+    spec = manifest.resolve(target)
+    built = pipeline.build_into(
+        spec, output, STATE.store, STATE.progress, kernel_source=kernel_source, jobs=jobs
+    )
+    if as_json:
+        print_json(built)
+    else:
+        for name, size in built["files"].items():
+            typer.echo(f"{output / name}  {size}")

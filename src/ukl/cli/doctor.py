@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: GPL-2.0
+"""`ukl doctor`: what this machine can do, and what mends it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ukl.cli.arguments import Json
+from ukl.cli.state import STATE, print_json, verb
+from ukl.errors import ExitCode
+
+if TYPE_CHECKING:
+    from ukl.host.doctor import Finding
+
+
+@verb
+def doctor(
+    install: Annotated[
+        bool, typer.Option("--install", help="Install what is missing (with sudo if needed).")
+    ] = False,
+    as_json: Json = False,
+) -> int:
+    """Say what this machine can do, and what is missing.
+
+    The exit code is 3 if something is.
+    """
+    from ukl.host import doctor as room  # noqa: PLC0415 - not needed for --help
+    from ukl.host import packages  # noqa: PLC0415
+
+    findings = room.examine(STATE.store)
+    wanted = [finding.package for finding in findings if finding.package]
+    if install and wanted:
+        packages.install(wanted)
+        findings = room.examine(STATE.store)
+    if as_json:
+        print_json(findings)
+    else:
+        _print(findings)
+    missing = any(finding.level is room.Level.MISSING for finding in findings)
+    return ExitCode.MISSING if missing else ExitCode.OK
+
+
+def _print(findings: list[Finding]) -> None:
+    marks = {"ok": ("ok", typer.colors.GREEN), "note": ("note", typer.colors.YELLOW)}
+    width = max(len(finding.name) for finding in findings)
+    for finding in findings:
+        text, color = marks.get(finding.level, ("MISSING", typer.colors.RED))
+        mark = typer.style(f"{text:<7}", fg=color)
+        typer.echo(f"{mark}  {finding.name:<{width}}  {finding.detail}")
+        if finding.remedy:
+            typer.echo(f"{'':<7}  {'':<{width}}  → {finding.remedy}")

@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: GPL-2.0
+"""`ukl kernel`: the kernel's own steps, one by one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ukl.cli.arguments import Jobs, Json, KernelSource, OutputDirectory, parsed
+from ukl.cli.state import STATE, print_json, verb
+
+app = typer.Typer(
+    help="Fetch, configure, build or export the kernel.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+Options = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="CONFIG_X=VALUE", help="Set a kernel option (repeatable)."),
+]
+
+
+def _options(words: list[str] | None) -> dict[str, str]:
+    from ukl import manifest  # noqa: PLC0415
+
+    return dict(parsed(manifest.parse_option, word, "--set") for word in words or [])
+
+
+@app.command("fetch")
+@verb
+def fetch(kernel_source: KernelSource = None, as_json: Json = False) -> None:
+    """Get the kernel's source and print where it is."""
+    from ukl.kernel import source  # noqa: PLC0415
+
+    found = source.fetch(kernel_source, STATE.store, STATE.progress)
+    if as_json:
+        print_json(found)
+    else:
+        typer.echo(f"{found.directory}\nLinux {found.version}, from {found.origin}")
+
+
+@app.command("config")
+@verb
+def config(
+    kernel_source: KernelSource = None,
+    options: Options = None,
+    output: OutputDirectory = Path("out"),
+) -> None:
+    """Write the kernel's .config into a directory, proved to contain what was asked for."""
+    from ukl import pipeline  # noqa: PLC0415
+
+    file = pipeline.kernel_config(
+        output,
+        STATE.store,
+        STATE.progress,
+        kernel_source=kernel_source,
+        kernel_options=_options(options),
+    )
+    typer.echo(str(file))
+
+
+@app.command("build")
+@verb
+def build(
+    kernel_source: KernelSource = None,
+    options: Options = None,
+    jobs: Jobs = None,
+    as_json: Json = False,
+) -> None:
+    """Compile the kernel's objects into the cache, ready for an application."""
+    from ukl import pipeline  # noqa: PLC0415
+
+    built = pipeline.build_kernel(
+        STATE.store,
+        STATE.progress,
+        kernel_source=kernel_source,
+        kernel_options=_options(options),
+        jobs=jobs,
+    )
+    if as_json:
+        print_json(built)
+    else:
+        typer.echo(f"{built.directory}\nLinux {built.version}")
+
+
+@app.command("export")
+@verb
+def export(
+    output: OutputDirectory = Path("patches"),
+    series: Annotated[
+        str | None,
+        typer.Option("--series", metavar="VERSION", help="Of which kernel (default: the newest)."),
+    ] = None,
+) -> None:
+    """Write the patch series as one would mail it."""
+    from ukl import pipeline  # noqa: PLC0415
+
+    for file in pipeline.kernel_export(output, series):
+        typer.echo(str(file))

@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: GPL-2.0
+"""`ukl run`: build what is not built yet, boot it, and pass its exit status on."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import typer
+
+from ukl.cli.arguments import Jobs, Json, KernelSource, Target, parsed
+from ukl.cli.state import STATE, print_json, verb
+
+
+@verb
+def run(
+    target: Target,
+    args: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[-- ARGS]...",
+            help="Arguments of the program, instead of the manifest's.",
+            show_default=False,
+        ),
+    ] = None,
+    publish: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--publish",
+            "-p",
+            metavar="[ADDR:]HOST:GUEST",
+            help="Forward a TCP port (repeatable; instead of the manifest's).",
+        ),
+    ] = None,
+    memory: Annotated[
+        str | None,
+        typer.Option("--memory", "-m", metavar="SIZE", help="Memory of the guest, like 256M."),
+    ] = None,
+    smp: Annotated[
+        int | None,
+        typer.Option("--smp", min=1, max=64, metavar="N", help="Processors of the guest."),
+    ] = None,
+    user: Annotated[
+        bool,
+        typer.Option("--user", help="Run the same object as a normal process on the same kernel."),
+    ] = False,
+    init: Annotated[
+        Literal["ukl", "app"],
+        typer.Option("--init", help="Who is process 1: our small init, or the program itself."),
+    ] = "ukl",
+    shell: Annotated[
+        bool, typer.Option("--shell", help="Also give a shell on the console.")
+    ] = False,
+    timeout: Annotated[
+        float | None,
+        typer.Option("--timeout", min=0, metavar="SECONDS", help="End the guest after this time."),
+    ] = None,
+    kernel_source: KernelSource = None,
+    env: Annotated[
+        list[str] | None,
+        typer.Option("--env", "-e", metavar="KEY=VALUE", help="Set a variable (repeatable)."),
+    ] = None,
+    append: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--append", metavar="ARG", help="Add to the kernel's command line (repeatable)."
+        ),
+    ] = None,
+    jobs: Jobs = None,
+    as_json: Json = False,
+    icount: Annotated[bool, typer.Option("--icount", hidden=True)] = False,
+) -> int:
+    """Build TARGET into a kernel, boot it and wait for its end.
+
+    The exit status is the program's own (128 + N when signal N killed it), 124
+    after --timeout, 125 when the guest was lost, 130 after Ctrl-C.
+    """
+    from ukl import manifest, pipeline  # noqa: PLC0415 - not needed for --help
+    from ukl.vm.outcome import exit_code  # noqa: PLC0415
+    from ukl.vm.session import to_descriptor  # noqa: PLC0415
+
+    ports = [parsed(manifest.parse_port, text, "--publish") for text in publish or []]
+    overrides = pipeline.Overrides(
+        args=tuple(args) if args else None,
+        env=dict(parsed(manifest.parse_env, text, "--env") for text in env or []),
+        ports=tuple(ports) or None,
+        memory=parsed(manifest.parse_memory, memory, "--memory") if memory else None,
+        cpus=smp,
+    )
+    options = pipeline.RunOptions(
+        user=user,
+        init=init,
+        shell=shell,
+        timeout=timeout,
+        append=tuple(append or ()),
+        icount=icount,
+        kernel_source=kernel_source,
+        verbose=STATE.verbose,
+        jobs=jobs,
+    )
+    spec = pipeline.overridden(manifest.resolve(target), overrides)
+    output = to_descriptor(2) if as_json else None  # stdout is for the result then
+    result = pipeline.run_app(spec, options, STATE.store, STATE.progress, output)
+    if as_json:
+        print_json(result)
+    return exit_code(result)

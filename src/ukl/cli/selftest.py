@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: GPL-2.0
+"""`ukl selftest`: every test, and one line at the end that counts them."""
+
+from __future__ import annotations
+
+import os
+from typing import Annotated
+
+import typer
+
+from ukl.cli.state import STATE, verb
+from ukl.errors import ExitCode
+
+
+@verb
+def selftest(
+    lint: Annotated[bool, typer.Option("--lint", help="Only these: ruff and mypy.")] = False,
+    unit: Annotated[bool, typer.Option("--unit", help="Only these: seconds, no tools.")] = False,
+    tool: Annotated[bool, typer.Option("--tool", help="Only these: compiler and linker.")] = False,
+    boot: Annotated[bool, typer.Option("--boot", help="Only these: guests are booted.")] = False,
+    expression: Annotated[
+        str | None,
+        typer.Option("-k", metavar="EXPRESSION", help="Only tests whose names match (pytest -k)."),
+    ] = None,
+    no_skip: Annotated[
+        bool,
+        typer.Option("--no-skip", help="A test skipped for a missing tool has failed."),
+    ] = False,
+) -> int:
+    """Run the tests.
+
+    In this order: ruff, mypy, tests/unit, tests/tool and tests/boot.
+    """
+    from ukl import selftest as room  # noqa: PLC0415 - not needed for --help
+
+    chosen = {"lint": lint, "unit": unit, "tool": tool, "boot": boot}
+    groups = [name for name, wanted in chosen.items() if wanted]
+    if not groups:
+        groups = [name for name in chosen if name != "lint" or expression is None]
+    strict = no_skip or os.environ.get("CI") == "true"
+    tally = room.run(groups, STATE.store, STATE.progress, expression=expression, no_skip=strict)
+    typer.echo(tally.line())
+    return ExitCode.FAILED if tally.failed else ExitCode.OK

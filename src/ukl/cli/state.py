@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: GPL-2.0
+"""What the global options say, and the wrapper that every verb gets."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, ParamSpec
+
+import typer
+
+from ukl.cli import failures
+
+if TYPE_CHECKING:
+    from ukl.host.store import Store
+    from ukl.progress import Progress
+
+P = ParamSpec("P")
+
+
+@dataclass(slots=True)
+class State:
+    """The global options of this invocation."""
+
+    cache_dir: Path | None = None
+    verbose: bool = False
+    _progress: Progress | None = field(default=None, repr=False)
+
+    @property
+    def progress(self) -> Progress:
+        """The printer of progress lines, one per invocation."""
+        if self._progress is None:
+            from ukl.progress import Progress  # noqa: PLC0415
+
+            self._progress = Progress()
+        return self._progress
+
+    @property
+    def store(self) -> Store:
+        """The cache that the options name."""
+        from ukl.host.store import Store  # noqa: PLC0415
+
+        return Store.default(self.cache_dir, notify=self.progress.line)
+
+
+STATE = State()
+"""Set by the callback of the application, read by the verbs."""
+
+
+def verb(function: Callable[P, int | None]) -> Callable[P, None]:
+    """Turn what a verb returns or raises into an exit code and at most one paragraph."""
+
+    @functools.wraps(function)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            code = function(*args, **kwargs) or 0
+        except (typer.Exit, typer.BadParameter):
+            raise
+        except KeyboardInterrupt:
+            code = failures.interrupted()
+        except Exception as error:  # noqa: BLE001 - this is where all errors end
+            cache = STATE.store.root
+            code = failures.report(error, cache, verbose=STATE.verbose)
+        raise typer.Exit(code)
+
+    return wrapped
+
+
+def print_json(value: object) -> None:
+    """Print a value of ours as JSON on stdout."""
+    from ukl.host.store import jsonable  # noqa: PLC0415
+
+    typer.echo(json.dumps(jsonable(value), indent=2))

@@ -1,0 +1,343 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Composes the rooms: specification -> application, kernel, image -> run.
+
+The steps themselves live in app/, kernel/, image/ and vm/; here is only their order.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import stat
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from ukl import __version__, manifest
+from ukl.app import build as app_build
+from ukl.bench import syscalls
+from ukl.errors import InputError, UklError
+from ukl.host import packages, probe
+from ukl.host.requirements import REQUIREMENTS
+from ukl.host.store import Store, digest, jsonable
+from ukl.image import initrd as initrd_room
+from ukl.kernel import build as kernel_build
+from ukl.kernel import default_spec, export, recipe, versions
+from ukl.kernel import link as kernel_link
+from ukl.kernel import source as kernel_source_room
+from ukl.model import (
+    Accelerator,
+    AppObject,
+    AppSpec,
+    HostCaps,
+    Image,
+    KernelBuild,
+    KernelSpec,
+    PortForward,
+    RunResult,
+)
+from ukl.progress import Progress
+from ukl.vm import launch, outcome, ports, session
+
+BENCH_TIMEOUT = 120.0
+"""Seconds for one run of the benchmark, boot included; it takes a few."""
+
+RUNS = "runs"
+"""Directory of the cache with the consoles of runs."""
+
+BUILD_TOOLS = tuple(row.tool for row in REQUIREMENTS if not row.optional)
+"""What must be there before a kernel is built: found missing at once, not after minutes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Overrides:
+    """What the command line says instead of the manifest; None: the manifest's."""
+
+    args: tuple[str, ...] | None = None
+    env: Mapping[str, str] = field(default_factory=dict)
+    ports: tuple[PortForward, ...] | None = None
+    memory: int | None = None
+    cpus: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """How an application is run. `timeout` is in seconds."""
+
+    user: bool = False
+    init: Literal["ukl", "app"] = "ukl"
+    shell: bool = False
+    timeout: float | None = None
+    append: tuple[str, ...] = ()
+    icount: bool = False
+    kernel_source: str | None = None
+    verbose: bool = False
+    jobs: int | None = None
+
+
+def overridden(spec: AppSpec, overrides: Overrides) -> AppSpec:
+    """Return the specification with the command line's words in it. Pure."""
+    return replace(
+        spec,
+        args=spec.args if overrides.args is None else overrides.args,
+        env={**spec.env, **overrides.env},
+        ports=spec.ports if overrides.ports is None else overrides.ports,
+        memory=overrides.memory or spec.memory,
+        cpus=overrides.cpus or spec.cpus,
+    )
+
+
+# --- kernel -----------------------------------------------------------------
+
+
+def _kernel_spec(
+    store: Store, progress: Progress, source: str | None, options: Mapping[str, str]
+) -> KernelSpec:
+    recipe.check_path(store.root)  # before a source is fetched into it
+    found = kernel_source_room.fetch(source, store, progress)
+    return default_spec(found, options)
+
+
+def build_kernel(
+    store: Store,
+    progress: Progress,
+    *,
+    kernel_source: str | None = None,
+    kernel_options: Mapping[str, str] | None = None,
+    jobs: int | None = None,
+) -> KernelBuild:
+    """Return the compiled kernel objects, from the cache if they are there."""
+    packages.require(*BUILD_TOOLS)
+    spec = _kernel_spec(store, progress, kernel_source, kernel_options or {})
+    return kernel_build.build(spec, store, progress, jobs)
+
+
+def kernel_config(
+    directory: Path,
+    store: Store,
+    progress: Progress,
+    *,
+    kernel_source: str | None = None,
+    kernel_options: Mapping[str, str] | None = None,
+) -> Path:
+    """Write the `.config` into `directory` and return its path."""
+    packages.require(*BUILD_TOOLS)
+    spec = _kernel_spec(store, progress, kernel_source, kernel_options or {})
+    directory.mkdir(parents=True, exist_ok=True)
+    return kernel_build.config(spec, store, progress, directory)
+
+
+def kernel_export(directory: Path, series: str | None = None) -> list[Path]:
+    """Write the patch series as mails into `directory` and return the files.
+
+    `series` names one by its kernel, such as 6.12; the newest otherwise.
+    """
+    known = {base.series.parent.name: base for base in versions.bases()}
+    name = series or next(iter(known))
+    if name not in known:
+        raise InputError(
+            f"there is no series for Linux {name}", remedy=f"there are: {', '.join(known)}"
+        )
+    return export.export(known[name].series, directory)
+
+
+# --- application and image ---------------------------------------------------
+
+
+def build_image(
+    spec: AppSpec,
+    store: Store,
+    progress: Progress,
+    *,
+    kernel_source: str | None = None,
+    jobs: int | None = None,
+) -> tuple[AppObject, KernelBuild, Image]:
+    """Return the application's object, the kernel it goes into, and both linked."""
+    packages.require(*BUILD_TOOLS)
+    app = app_build.build(spec, store, progress)
+    kernel = build_kernel(
+        store,
+        progress,
+        kernel_source=kernel_source,
+        kernel_options=spec.kernel_options,
+        jobs=jobs,
+    )
+    return app, kernel, kernel_link.link(kernel, app, store, progress)
+
+
+def build_into(
+    spec: AppSpec,
+    directory: Path,
+    store: Store,
+    progress: Progress,
+    *,
+    kernel_source: str | None = None,
+    jobs: int | None = None,
+) -> dict[str, Any]:
+    """Write the bootable files and a manifest into `directory`; return the manifest.
+
+    `directory` appears (or is exchanged for the new one) when all files are whole.
+    An existing one must be empty or ours: InputError otherwise.
+    """
+    _check_output(directory)
+    app, kernel, image = build_image(spec, store, progress, kernel_source=kernel_source, jobs=jobs)
+    initrd = initrd_room.build(image, spec, app.user, store, progress)
+    sources = {
+        "vmlinux": image.vmlinux,
+        "bzImage": image.bzimage,
+        "initrd": initrd,
+        "System.map": image.system_map,
+    }
+    summary: dict[str, Any] = {
+        "ukl": __version__,
+        "name": spec.name,
+        "kernel": kernel.version,
+        "build_id": image.build_id.hex(),
+        "keys": {"app": app.key, "kernel": kernel.key, "image": image.key},
+        "facts": jsonable(app.facts),
+        "files": {name: path.stat().st_size for name, path in sources.items()},
+        "digests": {name: digest(path) for name, path in sources.items()},
+    }
+    with progress.stage(f"write {directory}"), _beside(directory) as temporary:
+        for name, path in sources.items():
+            shutil.copyfile(path, temporary / name)
+        (temporary / "manifest.json").write_text(json.dumps(summary, indent=1) + "\n")
+    return summary
+
+
+_OUTPUTS = frozenset({"vmlinux", "bzImage", "initrd", "System.map", "manifest.json"})
+
+
+def _check_output(directory: Path) -> None:
+    if directory.is_symlink() or (directory.exists() and not directory.is_dir()):
+        raise InputError(
+            "this is not a directory", where=directory, remedy="name another one with -o"
+        )
+    strange = {path.name for path in directory.iterdir()} - _OUTPUTS if directory.exists() else None
+    if strange:
+        raise InputError(
+            f"the output directory holds something else: {min(strange)}",
+            where=directory,
+            remedy="name an empty or a new directory with -o",
+        )
+
+
+@contextlib.contextmanager
+def _beside(directory: Path) -> Iterator[Path]:
+    """Give an empty directory that takes the place of `directory` when the block succeeds."""
+    target = directory.absolute()
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    try:
+        temporary.chmod(0o755)
+        yield temporary
+        if target.exists():
+            old = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+            target.rename(old)  # onto an empty directory: allowed by rename(2)
+            temporary.rename(target)
+            shutil.rmtree(old, ignore_errors=True)
+        else:
+            temporary.rename(target)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+# --- run --------------------------------------------------------------------
+
+
+def host_caps(store: Store, progress: Progress) -> HostCaps:
+    """Return what this machine can do; says once per boot that guests are emulated."""
+    caps, fresh = probe.probe_noted(store)
+    if fresh and caps.accelerator is not Accelerator.KVM:
+        for note in caps.notes:
+            progress.line(f"{note}; guests run by emulation (TCG)")
+    return caps
+
+
+def run_app(
+    spec: AppSpec,
+    options: RunOptions,
+    store: Store,
+    progress: Progress,
+    output: session.Sink | None = None,
+) -> RunResult:
+    """Build what is not built, boot it, and return how the application ended.
+
+    `output` gets what the console says (None: our standard output). Raises the
+    errors of the rooms; a port in use is found before anything is built.
+    """
+    launching = launch.Options(
+        output=output or session.to_descriptor(1),
+        input=_standard_input(ours=options.init == "ukl", shell=options.shell),
+        user=options.user,
+        init=options.init,
+        shell=options.shell,
+        timeout=options.timeout,
+        append=options.append,
+        icount=options.icount,
+        verbose=options.verbose,
+    )
+    launch.check(launching)
+    ports.check(spec.ports)
+    caps = host_caps(store, progress)
+    app, _, image = build_image(
+        spec, store, progress, kernel_source=options.kernel_source, jobs=options.jobs
+    )
+    initrd = initrd_room.build(image, spec, app.user, store, progress)
+    if spec.ports:
+        forwards = ", ".join(f"{port.address}:{port.host}" for port in spec.ports)
+        progress.line(f"  {spec.name}: {forwards}; Ctrl-C ends it")
+    result = launch.launch(
+        image,
+        spec,
+        initrd,
+        accelerator=Accelerator.TCG if options.icount else caps.accelerator,
+        options=launching,
+        runs=store.root / RUNS,
+    )
+    if death := outcome.death(result):
+        progress.line(f"{spec.name}: {death}")
+    return result
+
+
+def _standard_input(*, ours: bool, shell: bool) -> int | None:
+    """Return the descriptor that becomes the guest's console input, None for none.
+
+    A terminal whose foreground we are not in must not be read: that would stop us.
+    Instead of the null device, init (if it is `ours`) gives the program the guest's;
+    a program that is process 1 reads the console, and has to be told of the end.
+    """
+    try:
+        if os.isatty(0):
+            return 0 if shell or os.tcgetpgrp(0) == os.getpgrp() else None
+        status = os.fstat(0)
+    except OSError:  # closed
+        return None
+    is_null = stat.S_ISCHR(status.st_mode)
+    return None if is_null and ours and not shell else 0
+
+
+def bench_syscalls(
+    store: Store, progress: Progress, *, kernel_source: str | None = None
+) -> list[syscalls.Row]:
+    """Run the example that calls getppid(), as unikernel and as process, and count."""
+    spec = overridden(manifest.resolve(syscalls.EXAMPLE), Overrides(args=(str(syscalls.COUNT),)))
+    consoles = {}
+    for user, mode in syscalls.MODES.items():
+        console = bytearray()
+        options = RunOptions(
+            user=user, icount=True, timeout=BENCH_TIMEOUT, kernel_source=kernel_source
+        )
+        result = run_app(spec, options, store, progress, console.extend)
+        if outcome.exit_code(result) != 0:
+            raise UklError(
+                f"{spec.name} ended with {result.outcome.value} {result.status}",
+                log=result.console,
+            )
+        consoles[mode] = console.decode("utf-8", "replace")
+    return syscalls.rows(consoles)
