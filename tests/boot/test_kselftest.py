@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The kernel's own selftests (tools/testing/selftests/ukl), on a kernel with CONFIG_UKL_TEST."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from tests.boot.harness import Built, Lab
+from ukl import pipeline
+from ukl.model import AppSpec, Outcome
+
+OPTIONS = {"CONFIG_DEBUG_FS": "y", "CONFIG_UKL_TEST": "y"}
+SECONDS = 300
+
+
+@pytest.fixture(scope="module")
+def selftest(lab: Lab) -> Built:
+    """Return the selftest's program from the patched tree, in a kernel that can torment it."""
+    kernel = pipeline.build_kernel(lab.store, lab.progress, kernel_options=OPTIONS)
+    directory = kernel.source / "tools" / "testing" / "selftests" / "ukl"
+    spec = AppSpec(
+        name="ukl_app",
+        origin=directory / "Makefile",
+        directory=directory,
+        sources=(directory / "ukl_app.c",),
+        files={"/selftest/ukl.sh": directory / "ukl.sh"},
+        kernel_options=OPTIONS,
+    )
+    return lab.build(spec)
+
+
+@pytest.mark.timeout(1500)  # the kernel's build included
+@pytest.mark.parametrize(
+    ("cpus", "cmdline"), [(1, ()), (2, ()), (4, ()), (2, ("pti=on",))], ids=str
+)
+def test_selftests(lab: Lab, selftest: Built, cpus: int, cmdline: tuple[str, ...]) -> None:
+    ran = lab.script(
+        selftest, "TMPDIR=/root sh /selftest/ukl.sh", cpus=cpus, timeout=SECONDS, append=cmdline
+    )
+    assert (ran.result.outcome, ran.result.status) == (Outcome.EXITED, 0), ran.text
+    plan = re.search(r"^1\.\.(\d+)$", ran.text, re.MULTILINE)
+    assert plan is not None, ran.text
+    passed = re.findall(r"^ok \d+ (.*)$", ran.text, re.MULTILINE)
+    assert len(passed) == int(plan[1]) > 15, ran.text
+    assert "not ok" not in ran.text
+    assert ("a storm of NMIs that take page faults" in passed) is (cpus > 1)
+    # What ran was application mode, and none of its tests was left out.
+    assert "mode:application mode" in ran.text
+    assert "# SKIP" not in ran.text
+
+
+def test_stack_overflow_is_reported(lab: Lab, selftest: Built) -> None:
+    """Without the UKL stack that is a double fault; the guard page has to be seen all the same."""
+    ran = lab.script(
+        selftest,
+        "mount -t debugfs none /sys/kernel/debug\n"
+        "echo 1 > /sys/kernel/debug/ukl/stack_overflow; sleep 1\n",
+    )
+    # Our guests panic where a kernel would go on without the thread.
+    assert ran.result.outcome is Outcome.PANICKED
+    assert "BUG: TASK stack guard page was hit" in ran.text
+    assert "double fault" not in ran.text

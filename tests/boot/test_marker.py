@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Who may start code in the kernel: the policy about marker files, tried in the guest."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from tests.boot.harness import Built, Lab
+from ukl.model import Outcome
+from ukl.vm.launch import Options
+
+SCRIPT = """
+mkdir /tmp/m; cd /tmp/m
+mount -t tmpfs none /tmp/m; cd /tmp/m
+try() {
+    "$2" exit 21 >/tmp/out 2>/tmp/err
+    echo "$1: $?"
+}
+fresh() { rm -f m; cat $UKL > m; chmod 755 m; }
+patch() { printf "$2" | dd of=m bs=1 seek=$1 conv=notrunc 2>/dev/null; }
+
+fresh; try good ./m
+cmp $UKL /sys/kernel/ukl/checks/marker && echo "sysfs: same"
+fresh; chown 1000 m; try other-owner ./m
+fresh; chmod 775 m; try group-writable ./m
+fresh; chmod 757 m; try world-writable ./m
+fresh; chmod 644 m; try not-executable ./m
+fresh; chmod 555 m; try read-only ./m
+fresh; patch 40 '\\001\\002\\003'; try other-build ./m
+fresh; patch 8 'x'; try other-name ./m
+fresh; patch 4 '\\007'; try other-version ./m
+fresh; patch 60 '\\001'; try reserved-bytes ./m
+fresh; dd if=m of=n bs=1 count=63 2>/dev/null; chmod 755 n; try cut-short ./n
+fresh; ln -s m link; try symlink ./link
+for flag in nosuid noexec; do
+    mkdir -p $flag; mount -t tmpfs -o $flag none $flag
+    fresh; cp -p m $flag/m; try $flag $flag/m
+done
+dmesg | grep UKL: | tail -20
+"""
+
+STARTED = {"good", "read-only", "symlink"}
+
+REFUSED = {
+    *("other-owner", "group-writable", "world-writable", "not-executable"),
+    *("other-build", "other-name", "other-version", "reserved-bytes", "cut-short"),
+    *("nosuid", "noexec"),
+}
+
+
+@pytest.fixture(scope="module")
+def tried(lab: Lab, checks: Built) -> tuple[dict[str, int], str]:
+    """Return the exit status of each attempt, and the kernel's words."""
+    ran = lab.script(checks, SCRIPT)
+    assert (ran.result.outcome, ran.result.status) == (Outcome.EXITED, 0), ran.text
+    found = re.findall(r"^([a-z-]+): (\d+)$", ran.text, re.MULTILINE)
+    return {name: int(status) for name, status in found}, ran.text
+
+
+@pytest.mark.parametrize("name", sorted(STARTED))
+def test_started(tried: tuple[dict[str, int], str], name: str) -> None:
+    assert tried[0][name] == 21
+
+
+@pytest.mark.parametrize("name", sorted(REFUSED))
+def test_refused(tried: tuple[dict[str, int], str], name: str) -> None:
+    # 126: the shell could not execute it; 2 or 127: it took it for a script.
+    assert tried[0][name] in {2, 126, 127}
+
+
+def test_marker_in_sysfs(tried: tuple[dict[str, int], str]) -> None:
+    assert "sysfs: same" in tried[1]
+
+
+def test_the_log_says_why(tried: tuple[dict[str, int], str]) -> None:
+    assert "belongs to another kernel" in tried[1]
+
+
+def test_any_user_may_start_it(lab: Lab, checks: Built) -> None:
+    """The marker is root's word that this program may run in the kernel; as whom is free."""
+    ran = lab.run(checks, "start", options=Options(uid=1000, gid=1000))
+    assert ran.result.status == 0
+    assert "uid 1000 gid 1000 pid other" in ran.lines

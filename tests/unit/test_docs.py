@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The reference says what is so: every exit code, option and key is in it, and no other."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+import typer
+
+from tests.conftest import TOP
+from ukl import manifest
+from ukl.cli.app import app
+from ukl.errors import ExitCode
+
+REFERENCE = TOP / "docs" / "reference"
+
+
+def options() -> set[str]:
+    """Return the long options of all verbs that are shown."""
+    found: set[str] = set()
+
+    def walk(command: object) -> None:
+        for parameter in getattr(command, "params", []):
+            if not getattr(parameter, "hidden", False):
+                found.update(name for name in parameter.opts if name.startswith("--"))
+        for inner in getattr(command, "commands", {}).values():
+            walk(inner)
+
+    walk(typer.main.get_command(app))
+    return found
+
+
+def test_options() -> None:
+    text = (REFERENCE / "cli.md").read_text()
+    documented = set(re.findall(r"--[a-z][a-z-]+", text))
+    assert options() <= documented
+    assert documented - options() <= {"--version", "--help"}
+
+
+def test_exit_codes() -> None:
+    text = (REFERENCE / "exit-codes.md").read_text()
+    codes = {int(code) for code in re.findall(r"(?m)^\| (\d+) \|", text)}
+    assert codes == {int(code) for code in ExitCode}
+
+
+def test_keys_of_the_manifest() -> None:
+    text = (REFERENCE / "ukl-toml.md").read_text()
+    table = ""
+    documented = set()
+    for head, key in re.findall(r"(?m)^\| (?:`\[(\w+)\]`)? ?\| `(\w+)` \|", text):
+        table = head or table
+        documented.add((table, key))
+    known = {
+        (name, key) for name in manifest._known_keys([]) for key in manifest._known_keys([name])
+    }
+    assert documented == known
+
+
+def test_the_example_is_right(tmp_path: Path) -> None:
+    text = (REFERENCE / "ukl-toml.md").read_text()
+    [example] = re.findall(r"(?s)```toml\n(.*?)```", text)
+    for name in ("main.c", "http.c", "server.conf"):
+        (tmp_path / name).touch()
+    (tmp_path / "ukl.toml").write_text(example)
+    spec = manifest.load(tmp_path)
+    assert spec.name == "server"
+    assert set(tomllib.loads(example)) == {"app", "compile", "link", "run", "kernel"}
+
+
+@pytest.mark.parametrize("file", sorted(REFERENCE.glob("*.md")), ids=lambda file: file.name)
+def test_links_lead_somewhere(file: Path) -> None:
+    for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", file.read_text()):
+        assert (file.parent / target).exists(), target

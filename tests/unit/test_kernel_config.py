@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The kernel's configuration: requests, and why one was lost."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ukl import resources
+from ukl.errors import InputError
+from ukl.kernel import kconfig
+from ukl.kernel.kconfig import Request
+
+KCONFIG = """
+config NET
+        bool "Networking"
+        select NLATTR
+        help
+          Text that says
+            depends on NOTHING
+          and ends here.
+
+if NET
+
+config INET
+        bool "TCP/IP"
+        depends on MMU && \\
+                (PROC || SYSFS)
+
+menu "Deeper"
+        depends on INET
+
+config TCP_FAST
+        bool "Fast"
+
+endmenu
+endif
+
+config NLATTR
+        bool
+
+config START
+        hex "Where" if EXPERT || DUMP
+        default 0x10
+
+choice
+        prompt "One of"
+
+config ONE
+        bool "one"
+
+config TWO
+        bool "two"
+
+endchoice
+"""
+
+
+def lost(tmp_path: Path, request: str, config: dict[str, str]) -> list[kconfig.Lost]:
+    (tmp_path / "Kconfig").write_text(KCONFIG)
+    asked = kconfig.merge(kconfig.parse_fragment(request, "f"))
+    return kconfig.prove(
+        asked, {f"CONFIG_{name}": value for name, value in config.items()}, tmp_path
+    )
+
+
+@pytest.mark.parametrize(
+    ("request_line", "config", "reason"),
+    [
+        ("CONFIG_GONE=y", {}, "this kernel has no such option"),
+        ("CONFIG_TCP_FAST=y", {"NET": "y"}, "depends on NET && INET (INET=n)"),
+        ("CONFIG_INET=y", {}, "depends on NET && (MMU && "),
+        ("# CONFIG_NLATTR is not set", {"NLATTR": "y", "NET": "y"}, "selected by NET"),
+        ("CONFIG_START=0x40", {"START": "0x10"}, "only if EXPERT || DUMP"),
+        ("CONFIG_TWO=y", {"ONE": "y"}, "another member of its choice"),
+        ("CONFIG_NLATTR=y", {}, "it cannot be chosen"),
+    ],
+)
+def test_a_lost_option_is_explained(
+    tmp_path: Path, request_line: str, config: dict[str, str], reason: str
+) -> None:
+    (found,) = lost(tmp_path, request_line, config)
+    assert reason in found.reason
+    assert found.request.where == "f:1"
+
+
+def test_what_survived_is_not_lost(tmp_path: Path) -> None:
+    asked = 'CONFIG_NET=y\n# CONFIG_INET is not set\nCONFIG_START=0x010\nCONFIG_NAME="a"\n'
+    assert not lost(tmp_path, asked, {"NET": "y", "START": "0x10", "NAME": '"a"'})
+
+
+def test_the_last_word_on_an_option_counts() -> None:
+    asked = kconfig.parse_fragment("CONFIG_A=y\n# CONFIG_A is not set\n", "f")
+    assert kconfig.merge(asked)["CONFIG_A"] == Request("CONFIG_A", "n", "f:2")
+
+
+@pytest.mark.parametrize("line", ["CONFIG_A = y", "A=y", "config a", "CONFIG_A"])
+def test_a_line_that_is_none_is_named(line: str) -> None:
+    with pytest.raises(InputError) as caught:
+        kconfig.parse_fragment(f"# fine\n{line}\n", "base.config")
+    assert caught.value.where == "base.config:2"
+
+
+def test_options_of_a_manifest_are_written_as_kconfig_does() -> None:
+    options = {"NET": "y", "CONFIG_NR": "0x40", "LOCALVERSION": "-mine", "USB": "n"}
+    assert [request.line() for request in kconfig.parse_options(options, "m")] == [
+        "CONFIG_NET=y",
+        "CONFIG_NR=0x40",
+        'CONFIG_LOCALVERSION="-mine"',
+        "# CONFIG_USB is not set",
+    ]
+
+
+@pytest.mark.parametrize("options", [{"A B": "y"}, {"A": "m"}, {"A": "x\nCONFIG_B=y"}, {"": "y"}])
+def test_an_option_that_cannot_be_is_refused(options: dict[str, str]) -> None:
+    with pytest.raises(InputError):
+        kconfig.parse_options(options, "ukl.toml")
+
+
+def test_every_option_of_our_fragments_has_a_reason_above_and_comes_once() -> None:
+    seen: dict[str, str] = {}
+    for fragment in sorted(resources.path("kernel/config").glob("*.config")):
+        reason = False  # a comment is the reason of all options up to the next blank line
+        for number, line in enumerate(fragment.read_text().splitlines(), 1):
+            where = f"{fragment.name}:{number}"
+            if requests := kconfig.parse_fragment(line, where):
+                assert requests[0].name not in seen, f"{where} repeats {seen[requests[0].name]}"
+                seen[requests[0].name] = where
+                assert reason, f"{where}: no comment above"
+            else:
+                reason = line.startswith("#") and len(line) > 2
+    assert "CONFIG_UKL" in seen

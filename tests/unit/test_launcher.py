@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The launcher `ukl` and the files around it agree with what Python knows."""
+
+from __future__ import annotations
+
+import re
+import stat
+import subprocess
+import time
+import tomllib
+from pathlib import Path
+
+from ukl.host.requirements import REQUIREMENTS
+
+TOP = Path(__file__).resolve().parents[2]
+LAUNCHER = TOP / "ukl"
+
+
+def launch(tmp_path: Path, *argv: str, **env: str) -> subprocess.CompletedProcess[str]:
+    """Run the launcher with a PATH that has the shell's usual tools and nothing else."""
+    tools = tmp_path / "bin"
+    if not tools.exists():
+        tools.mkdir()
+        for name in ("sh", "cat", "sha256sum", "readlink", "id", "find", "mkdir", "ls", "env"):
+            for directory in ("/usr/bin", "/bin"):
+                if Path(directory, name).exists():
+                    (tools / name).symlink_to(Path(directory, name))
+                    break
+    return subprocess.run(
+        ["/bin/sh", LAUNCHER, *argv],
+        env={"PATH": str(tools), "HOME": str(tmp_path), **env},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+def ready_environment(tmp_path: Path, extent: str = "run") -> Path:
+    """Make what the launcher takes for a finished environment; its Python prints its words."""
+    venv = tmp_path / "venv"
+    (venv / "bin").mkdir(parents=True)
+    python = venv / "bin" / "python"
+    python.write_text('#!/bin/sh\necho "handed over: $*"\nexit 7\n')
+    python.chmod(0o755)
+    joined = b"".join((TOP / name).read_bytes() for name in ("uv.lock", "pyproject.toml", "ukl"))
+    done = subprocess.run(["sha256sum"], input=joined, capture_output=True, check=True)
+    (venv / "ukl.stamp").write_text(f"{extent} {done.stdout.split()[0].decode()} {TOP}\n")
+    return venv
+
+
+def test_it_is_an_executable_posix_script() -> None:
+    assert LAUNCHER.stat().st_mode & stat.S_IXUSR
+    assert LAUNCHER.read_text().startswith("#!/bin/sh\n")
+    subprocess.run(["/bin/sh", "-n", LAUNCHER], check=True)
+
+
+def test_its_packages_are_those_of_the_requirements() -> None:
+    text = LAUNCHER.read_text()
+    names = dict(re.findall(r"(?m)^([A-Z]+)=(/\S+)$", text))
+    rows = {
+        (package, names.get(what.lstrip("$"), what))
+        for package, what in re.findall(r"(?m)^\tneed (\S+) (\S+)$", text)
+    }
+    wanted = {(row.package, row.file or row.tool) for row in REQUIREMENTS if not row.optional}
+    assert rows == wanted
+
+
+def test_a_fresh_stamp_hands_over_at_once(tmp_path: Path) -> None:
+    venv = ready_environment(tmp_path)
+    begin = time.monotonic()
+    done = launch(tmp_path, "doctor", "--json", UKL_VENV=str(venv))
+    assert (done.stdout, done.returncode) == ("handed over: -m ukl doctor --json\n", 7)
+    assert done.stderr == ""
+    assert time.monotonic() - begin < 0.5
+
+
+def test_the_verb_is_the_first_word_that_is_no_option(tmp_path: Path) -> None:
+    """`selftest` is here the value of an option: the environment without its tools will do."""
+    venv = ready_environment(tmp_path)
+    done = launch(tmp_path, "--cache-dir", "selftest", "-v", "doctor", UKL_VENV=str(venv))
+    assert done.stdout == "handed over: -m ukl --cache-dir selftest -v doctor\n"
+
+
+def test_an_environment_with_more_will_do(tmp_path: Path) -> None:
+    venv = ready_environment(tmp_path, extent="dev")
+    assert launch(tmp_path, "doctor", UKL_VENV=str(venv)).returncode == 7
+
+
+def test_another_lock_makes_the_environment_stale(tmp_path: Path) -> None:
+    venv = ready_environment(tmp_path)
+    (venv / "ukl.stamp").write_text("run 0123 elsewhere\n")
+    assert "handed over" not in launch(tmp_path, "doctor", UKL_VENV=str(venv)).stdout
+
+
+def test_missing_packages_are_named_and_not_installed_when_told_so(tmp_path: Path) -> None:
+    venv = ready_environment(tmp_path)
+    done = launch(tmp_path, "run", "hello", UKL_VENV=str(venv), UKL_NO_INSTALL="1")
+    assert done.returncode == 3
+    assert done.stdout == ""
+    for package in ("gcc", "make", "qemu-system-x86", "binutils"):
+        assert re.search(rf"remedy: sudo apt-get install .*\b{package}\b", done.stderr)
+    assert done.stderr.count(" binutils") == 2  # said once, and once in the remedy
+
+
+def test_without_apt_it_says_so(tmp_path: Path) -> None:
+    venv = ready_environment(tmp_path)
+    done = launch(tmp_path, "run", "hello", UKL_VENV=str(venv))
+    assert done.returncode == 3
+    assert "not a Debian or Ubuntu system" in done.stderr
+
+
+def test_a_directory_of_somebody_else_is_not_taken(tmp_path: Path) -> None:
+    other = tmp_path / "documents"
+    other.mkdir()
+    (other / "thesis.tex").touch()
+    done = subprocess.run(
+        [LAUNCHER, "doctor"],
+        env={"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "UKL_VENV": str(other)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 1
+    assert "not a Python environment" in done.stderr
+    assert [path.name for path in other.iterdir()] == ["thesis.tex"]
+
+
+def test_the_lock_is_that_of_the_project() -> None:
+    """Every dependency of pyproject.toml is in uv.lock, from the public index only."""
+    project = tomllib.loads((TOP / "pyproject.toml").read_text())
+    lock = tomllib.loads((TOP / "uv.lock").read_text())
+    locked = {package["name"] for package in lock["package"]}
+    for wanted in (*project["project"]["dependencies"], *project["dependency-groups"]["dev"]):
+        name = re.split(r"[<>=~!]", wanted)[0].replace(".", "-").lower()
+        assert name in locked
+    for package in lock["package"]:
+        source = package["source"]
+        assert source in ({"registry": "https://pypi.org/simple"}, {"editable": "."})

@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: GPL-2.0
+"""manifest.py: what is right is read, what is wrong is named with file, line, key and remedy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ukl import manifest
+from ukl.errors import ExitCode, InputError
+from ukl.model import PortForward
+
+FULL = """\
+[app]
+name = "server"
+sources = ["main.c", "lib/util.c"]
+args = ["-p", "5555"]
+env = { MODE = "fast" }
+
+[compile]
+cflags = ["-O2"]
+
+[link]
+libraries = ["m", "event"]
+objects = ["extra.o"]
+
+[run]
+ports = ["5555:80", "0.0.0.0:8080:80"]
+memory = "1G"
+cpus = 2
+files = { "/etc/server.conf" = "server.conf" }
+
+[kernel]
+options = { TMPFS = true, CONFIG_NR_CPUS = 4, CONFIG_X = "m" }
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    directory = tmp_path / "project"
+    (directory / "lib").mkdir(parents=True)
+    for name in ("main.c", "lib/util.c", "extra.o", "server.conf"):
+        (directory / name).touch()
+    return directory
+
+
+def load(project: Path, text: str) -> InputError:
+    """Load a manifest that must be wrong and return the error."""
+    (project / "ukl.toml").write_text(text)
+    with pytest.raises(InputError) as caught:
+        manifest.load(project)
+    assert caught.value.code == ExitCode.BAD_INPUT
+    assert caught.value.remedy
+    return caught.value
+
+
+def test_everything_is_read(project: Path) -> None:
+    (project / "ukl.toml").write_text(FULL)
+    spec = manifest.load(project)
+    assert spec == manifest.load(project / "ukl.toml")
+    assert spec.name == "server"
+    assert spec.origin == project / "ukl.toml"
+    assert spec.sources == (project / "main.c", project / "lib/util.c")
+    assert spec.args == ("-p", "5555")
+    assert spec.env == {"MODE": "fast"}
+    assert spec.cflags == ("-O2",)
+    assert spec.libraries == ("m", "event")
+    assert spec.objects == (project / "extra.o",)
+    assert spec.ports == (PortForward(5555, 80), PortForward(8080, 80, "0.0.0.0"))
+    assert spec.memory == 1 << 30
+    assert spec.cpus == 2
+    assert spec.files == {"/etc/server.conf": project / "server.conf"}
+    assert spec.kernel_options == {"CONFIG_TMPFS": "y", "CONFIG_NR_CPUS": "4", "CONFIG_X": "m"}
+
+
+def test_name_is_that_of_the_directory(project: Path) -> None:
+    (project / "ukl.toml").write_text('[app]\nsources = ["main.c"]\n')
+    assert manifest.load(project).name == "project"
+
+
+def test_a_single_c_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "my server.c").touch()
+    monkeypatch.chdir(tmp_path)
+    spec = manifest.resolve("my server.c")
+    assert spec.name == "my-server"
+    assert spec.sources == (tmp_path / "my server.c",)
+    assert spec.memory == 256 << 20
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "words"),
+    [
+        ('[app]\nsourcs = ["main.c"]\n', 2, ["unknown key `sourcs` in [app]", "`sources`"]),
+        ('[ap]\nsources = ["main.c"]\n', 1, ["unknown table `ap`", "`app`"]),
+        ('[app]\nsources = ["main.c", "x.c"]\n', 2, ["`sources`", "'x.c'", "does not exist"]),
+        ('[app]\nsources = ["lib"]\n', 2, ["'lib'", "is a directory"]),
+        ('[app]\nsources = "main.c"\n', 2, ["must be a list, not 'main.c'"]),
+        ("[app]\nsources = [1]\n", 2, ["must be a string, not 1"]),
+        ("app = 1\n", 1, ["must be a table, not 1"]),
+        ('[app]\nname = "a b"\n', 2, ["'a b' cannot be a name"]),
+        (f'[app]\nname = "{"x" * 32}"\n', 2, ["at most 31"]),
+        ('[app]\nsources = ["main.c"]\nenv = { A = 1 }\n', 3, ["`A` in [app.env]", "string"]),
+        ('[app]\n[app.env]\n1X = "b"\n', 3, ["'1X=' does not set a variable"]),
+        ('[link]\nlibraries = ["-lm"]\n', 2, ["'-lm' is not the name of a library"]),
+        ("[run]\nmemory = 256\n", 2, ["'256' is not an amount of memory"]),
+        ('[run]\nmemory = "1M"\n', 2, ["too little"]),
+        ("[run]\ncpus = 0\n", 2, ["`cpus`", "1"]),
+        ('[run]\ncpus = "2"\n', 2, ["must be a whole number"]),
+        ('\n[run]\nports = ["80x"]\n', 3, ["'80x' is not a port"]),
+        ('[run]\nports = ["0:70000"]\n', 2, ["not a port forward"]),
+        ('[run]\nfiles = { "etc/x" = "main.c" }\n', 2, ["absolute path"]),
+        ('[run]\nfiles = { "/etc/x" = "absent" }\n', 2, ["'absent' does not exist"]),
+        ('[kernel]\noptions = { "a b" = "y" }\n', 2, ["not the name of a kernel option"]),
+        ("[app]\nsources = [\n", 2, ["not valid TOML"]),
+        ("[app\n", 1, ["not valid TOML"]),
+    ],
+)
+def test_what_is_wrong_is_named(project: Path, text: str, line: int, words: list[str]) -> None:
+    error = load(project, text)
+    assert error.where == f"{project}/ukl.toml:{line}"
+    for word in words:
+        assert word in error.message
+
+
+def test_unknown_key_lists_the_known_ones(project: Path) -> None:
+    assert load(project, "[run]\nzzz = 1\n").remedy == "known here: ports, memory, cpus, files"
+
+
+def test_nothing_to_build(project: Path) -> None:
+    assert "nothing to build" in load(project, "").message
+
+
+def test_not_text(project: Path) -> None:
+    (project / "ukl.toml").write_bytes(b"[app]\nname = '\xff'\n")
+    with pytest.raises(InputError, match="UTF-8"):
+        manifest.load(project)
+
+
+def test_no_manifest_no_file_wrong_suffix(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"no ukl\.toml"):
+        manifest.load(tmp_path)
+    with pytest.raises(InputError, match="no such file"):
+        manifest.load(tmp_path / "absent.c")
+    (tmp_path / "main.rs").touch()
+    with pytest.raises(InputError, match=r"neither a ukl\.toml nor a C file"):
+        manifest.load(tmp_path / "main.rs")
+
+
+class TestResolve:
+    def test_every_example_loads(self) -> None:
+        assert {"hello", "tcp-echo"} <= set(manifest.example_names())
+        for name in manifest.example_names():
+            assert manifest.resolve(name).name == name
+
+    def test_a_word_is_an_example_and_a_path_is_not(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (tmp_path / "hello").mkdir()
+        (tmp_path / "hello" / "own.c").touch()
+        (tmp_path / "hello" / "ukl.toml").write_text('[app]\nsources = ["own.c"]\n')
+        monkeypatch.chdir(tmp_path)
+        assert manifest.resolve("hello").sources[0].name == "hello.c"
+        assert manifest.resolve("./hello").sources[0].name == "own.c"
+
+    def test_a_near_miss_is_suggested(self) -> None:
+        with pytest.raises(InputError, match="did you mean `tcp-echo`"):
+            manifest.resolve("tcpecho")
+
+
+def test_memory_and_ports_and_env() -> None:
+    assert manifest.parse_memory("256M") == 256 << 20
+    assert manifest.parse_memory("2GiB") == 2 << 30
+    assert manifest.parse_port("1:2") == PortForward(1, 2)
+    assert manifest.parse_port("80") == PortForward(80, 80)
+    assert manifest.parse_port("10.0.0.1:1:2") == PortForward(1, 2, "10.0.0.1")
+    assert manifest.parse_env("A=b=c") == ("A", "b=c")
+    for bad in ("1:2:3", "x", "999.0.0.1:1:2", "-1:2", ""):
+        with pytest.raises(ValueError, match="port"):
+            manifest.parse_port(bad)
+
+
+def test_find_line_heeds_tables() -> None:
+    text = '[a]\nx = 1\n\n[b]\nx = 2\n[c.d]\n"y" = 3\n'
+    assert manifest.find_line(text, ["a", "x"]) == 2
+    assert manifest.find_line(text, ["b", "x"]) == 5
+    assert manifest.find_line(text, ["c", "d", "y"]) == 7
+    assert manifest.find_line(text, ["b", "absent"]) == 4
+    assert manifest.find_line(text, ["absent"]) is None

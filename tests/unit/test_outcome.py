@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The verdict about a run: each way to end gives its own."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from ukl.errors import ExitCode, TimeoutExpired, UklError, VmLost
+from ukl.model import Outcome, RunResult
+from ukl.vm import outcome
+from ukl.vm.outcome import Observed
+from ukl.vm.status import Message, Type
+
+HELLO = Message(Type.HELLO, 0.5, {"version": 1})
+STARTED = Message(Type.STARTED, 0.6, {"who": "application", "pid": 33})
+DONE = Message(Type.DONE, 0.9, {})
+PANIC = b"[    1.0] Kernel panic - not syncing: sysrq triggered crash\r\n"
+INIT_END = b"[    1.0] Kernel panic - not syncing: Attempted to kill init! exitcode=0x%08x\r\n"
+
+BASE = Observed(
+    messages=(HELLO, STARTED),
+    tail=b"",
+    companion=False,
+    init_is_app=False,
+    panicked=False,
+    timed_out=False,
+    stopped=False,
+    shutdown="guest-shutdown",
+    qemu_status=0,
+)
+INIT = replace(BASE, messages=(), init_is_app=True, shutdown="guest-panicked")
+
+
+def exited(status: int, who: str = "application") -> Message:
+    return Message(Type.EXITED, 0.8, {"who": who, "status": status})
+
+
+def seen(*more: Message, **changes: object) -> Observed:
+    return replace(BASE, messages=(*BASE.messages, *more), **changes)  # type: ignore[arg-type]
+
+
+KILLED = Message(Type.SIGNALED, 0.8, {"who": "application", "signal": 11, "core": True})
+NOEXEC = Message(
+    Type.ERROR, 0.6, {"what": "execve", "errno": 8, "text": "Exec format error"}
+)  # fmt: skip
+
+CASES = [
+    (seen(exited(7), DONE), Outcome.EXITED, 7),
+    (seen(exited(0), DONE), Outcome.EXITED, 0),
+    (seen(KILLED, DONE), Outcome.SIGNALED, 11),
+    # A companion decides when there is one, whatever became of the application.
+    (seen(KILLED, exited(3, "companion"), DONE, companion=True), Outcome.EXITED, 3),
+    (seen(exited(3), companion=True), Outcome.LOST, None),
+    # Powered off, reset, killed without a report.
+    (seen(), Outcome.LOST, None),
+    (seen(shutdown="guest-reset"), Outcome.LOST, None),
+    (seen(shutdown=None, qemu_status=-9), Outcome.LOST, None),
+    (seen(DONE), Outcome.LOST, None),
+    # A panic weighs more than a report before it.
+    (seen(panicked=True), Outcome.PANICKED, None),
+    (seen(exited(0), DONE, panicked=True), Outcome.PANICKED, None),
+    (seen(shutdown="guest-reset", tail=PANIC), Outcome.PANICKED, None),
+    # Text on the console is not a panic by itself.
+    (seen(exited(0), DONE, tail=PANIC), Outcome.EXITED, 0),
+    (seen(timed_out=True, shutdown="host-qmp-quit"), Outcome.TIMEOUT, None),
+    (seen(stopped=True, shutdown="host-qmp-quit"), Outcome.STOPPED, None),
+    (seen(KILLED, DONE, stopped=True), Outcome.STOPPED, 11),
+    (seen(NOEXEC, DONE), Outcome.FAILED, None),
+    # The application as PID 1.
+    (replace(INIT, tail=INIT_END % 0x700, panicked=True), Outcome.EXITED, 7),
+    (replace(INIT, tail=INIT_END % 0x0B, panicked=True), Outcome.SIGNALED, 11),
+    (replace(INIT, tail=PANIC, panicked=True), Outcome.PANICKED, None),
+    (replace(INIT, tail=PANIC, shutdown="guest-reset"), Outcome.PANICKED, None),
+    (replace(INIT, shutdown="guest-shutdown"), Outcome.EXITED, 0),
+    (replace(INIT, timed_out=True, shutdown="host-qmp-quit"), Outcome.TIMEOUT, None),
+    (replace(INIT, stopped=True, shutdown="host-qmp-quit"), Outcome.STOPPED, None),
+    (replace(INIT, shutdown=None, qemu_status=1), Outcome.LOST, None),
+]
+
+
+@pytest.mark.parametrize(("observed", "expected", "status"), CASES)
+def test_verdict(observed: Observed, expected: Outcome, status: int | None) -> None:
+    verdict = outcome.judge(observed)
+    assert (verdict.outcome, verdict.status) == (expected, status)
+
+
+def test_details_say_what_happened() -> None:
+    assert "without having reported" in outcome.judge(seen()).detail
+    assert "SIGKILL" in outcome.judge(seen(shutdown=None, qemu_status=-9)).detail
+    assert outcome.judge(seen(NOEXEC, DONE)).detail == "execve: Exec format error"
+    assert outcome.judge(seen(KILLED, DONE)).detail == "core dumped"
+    assert outcome.judge(seen(panicked=True, tail=PANIC)).detail == "sysrq triggered crash"
+
+
+def result(kind: Outcome, status: int | None, console: Path) -> RunResult:
+    return RunResult(kind, status, console, 1.0, "why")
+
+
+@pytest.mark.parametrize(
+    ("kind", "status", "code", "error"),
+    [
+        (Outcome.EXITED, 0, 0, None),
+        (Outcome.EXITED, 7, 7, None),
+        (Outcome.SIGNALED, 11, 139, None),
+        (Outcome.STOPPED, None, ExitCode.INTERRUPTED, None),
+        (Outcome.TIMEOUT, None, ExitCode.TIMEOUT, TimeoutExpired),
+        (Outcome.PANICKED, None, ExitCode.VM_LOST, VmLost),
+        (Outcome.LOST, None, ExitCode.VM_LOST, VmLost),
+        (Outcome.FAILED, None, ExitCode.FAILED, UklError),
+    ],
+)
+def test_exit_codes_and_errors_agree(
+    kind: Outcome, status: int | None, code: int, error: type[UklError] | None, tmp_path: Path
+) -> None:
+    file = tmp_path / "console.log"
+    file.write_bytes(b"first\r\nlast words\r\n" + PANIC)
+    ended = result(kind, status, file)
+    assert outcome.exit_code(ended) == code
+    found = outcome.error_of(ended)
+    if error is None:
+        assert found is None
+        return
+    assert type(found) is error
+    assert found.code == code
+    assert found.log == file
+    assert found.remedy
+    assert "last words" in found.message
+    assert "why" in found.message
+
+
+def test_a_death_by_signal_is_said(tmp_path: Path) -> None:
+    assert outcome.death(result(Outcome.SIGNALED, 11, tmp_path)) == "killed by SIGSEGV (why)"
+    assert outcome.death(result(Outcome.EXITED, 139, tmp_path)) == ""
+    assert outcome.death(result(Outcome.STOPPED, 15, tmp_path)) == ""

@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: GPL-2.0
+"""pipeline.py: what the command line changes, and outputs that are whole or not there."""
+
+from __future__ import annotations
+
+import os
+import pty
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ukl import pipeline
+from ukl.errors import InputError
+from ukl.host.store import Store
+from ukl.model import AppSpec, PortForward
+from ukl.pipeline import Overrides, overridden
+from ukl.progress import Progress
+
+SPEC = AppSpec(
+    name="x",
+    origin=Path("/x/ukl.toml"),
+    directory=Path("/x"),
+    sources=(Path("/x/x.c"),),
+    args=("manifest",),
+    env={"A": "1", "B": "2"},
+    ports=(PortForward(1, 1),),
+)
+
+
+def test_nothing_said_changes_nothing() -> None:
+    assert overridden(SPEC, Overrides()) == SPEC
+
+
+def test_the_command_line_goes_before_the_manifest() -> None:
+    spec = overridden(
+        SPEC,
+        Overrides(args=(), env={"B": "3"}, ports=(PortForward(2, 2),), memory=1 << 30, cpus=4),
+    )
+    assert spec.args == ()
+    assert spec.env == {"A": "1", "B": "3"}
+    assert spec.ports == (PortForward(2, 2),)
+    assert (spec.memory, spec.cpus) == (1 << 30, 4)
+
+
+class TestOutput:
+    def test_is_exchanged_as_a_whole(self, tmp_path: Path) -> None:
+        out = tmp_path / "a" / "out"
+        for content in ("one", "two"):
+            with pipeline._beside(out) as directory:
+                (directory / "vmlinux").write_text(content)
+            assert (out / "vmlinux").read_text() == content
+        assert [path.name for path in out.parent.iterdir()] == ["out"]
+
+    @pytest.mark.parametrize("error", [OSError, KeyboardInterrupt])
+    def test_failure_leaves_the_old_one(self, tmp_path: Path, error: type[BaseException]) -> None:
+        out = tmp_path / "out"
+        out.mkdir()
+        (out / "vmlinux").write_text("old")
+
+        def interrupted() -> None:
+            with pipeline._beside(out) as directory:
+                (directory / "vmlinux").write_text("half")
+                raise error
+
+        with pytest.raises(error):
+            interrupted()
+        assert (out / "vmlinux").read_text() == "old"
+        assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+    def test_what_is_not_ours_is_refused(self, tmp_path: Path) -> None:
+        pipeline._check_output(tmp_path / "new")
+        pipeline._check_output(tmp_path)
+        (tmp_path / "vmlinux").touch()
+        pipeline._check_output(tmp_path)
+        (tmp_path / "thesis.tex").touch()
+        with pytest.raises(InputError, match=r"thesis\.tex"):
+            pipeline._check_output(tmp_path)
+        with pytest.raises(InputError, match="not a directory"):
+            pipeline._check_output(tmp_path / "thesis.tex")
+
+
+class TestStandardInput:
+    """Descriptor 0 becomes the guest's input only where reading it does no harm."""
+
+    @pytest.fixture(autouse=True)
+    def _restore(self) -> Iterator[None]:
+        saved = os.dup(0)
+        yield
+        os.dup2(saved, 0)
+        os.close(saved)
+
+    def test_a_pipe_and_a_file_are_read(self, tmp_path: Path) -> None:
+        reader, writer = os.pipe()
+        os.dup2(reader, 0)
+        os.close(reader)
+        assert pipeline._standard_input(ours=True, shell=False) == 0
+        os.close(writer)
+        (tmp_path / "file").touch()
+        with (tmp_path / "file").open() as stream:
+            os.dup2(stream.fileno(), 0)
+        assert pipeline._standard_input(ours=True, shell=False) == 0
+
+    def test_the_null_device_is_not(self) -> None:
+        null = os.open(os.devnull, os.O_RDONLY)
+        os.dup2(null, 0)
+        os.close(null)
+        assert pipeline._standard_input(ours=True, shell=False) is None
+        assert pipeline._standard_input(ours=False, shell=False) == 0
+
+    def test_a_terminal_that_is_not_ours_is_not(self) -> None:
+        master, slave = pty.openpty()
+        os.dup2(slave, 0)
+        os.close(slave)
+        try:
+            assert pipeline._standard_input(ours=True, shell=False) is None
+            assert pipeline._standard_input(ours=True, shell=True) == 0
+        finally:
+            os.close(master)
+
+
+def test_a_cache_in_which_kbuild_cannot_work_gets_no_source(tmp_path: Path) -> None:
+    store = Store(tmp_path / "white space")
+    with pytest.raises(InputError, match="white space"):
+        pipeline._kernel_spec(store, Progress.quiet(), "6.12.999", {})
+    assert not store.root.exists()

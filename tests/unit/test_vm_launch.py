@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: GPL-2.0
+"""From options to the kernel's command line and the run description."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from ukl.errors import InputError, UsageError
+from ukl.model import AppSpec, Image
+from ukl.vm import launch
+from ukl.vm.launch import Options
+
+SPEC = AppSpec(
+    name="hello",
+    origin=Path("/src/ukl.toml"),
+    directory=Path("/src"),
+    sources=(),
+    args=("-v", "two words"),
+    env={"LEVEL": "3"},
+)
+IMAGE = Image(
+    name="hello",
+    directory=Path("/image"),
+    vmlinux=Path("/image/vmlinux"),
+    bzimage=Path("/image/bzImage"),
+    system_map=Path("/image/System.map"),
+    marker=Path("/image/marker"),
+    build_id=bytes(20),
+    key="key",
+)
+
+
+def test_run_starts_the_marker_or_the_executable() -> None:
+    assert launch.guest_run(IMAGE, SPEC, Options(), "n").path == "/ukl/hello"
+    run = launch.guest_run(IMAGE, SPEC, Options(user=True), "n")
+    assert run.path == "/user/hello"
+    assert run.argv == ("hello", "-v", "two words")
+    assert run.env["LEVEL"] == "3"
+    assert run.nonce == "n"
+
+
+def test_kernel_without_application_can_only_run_the_executable() -> None:
+    bare = replace(IMAGE, marker=None)
+    with pytest.raises(InputError):
+        launch.guest_run(bare, SPEC, Options(), "n")
+    assert launch.guest_run(bare, SPEC, Options(user=True), "n").path == "/user/hello"
+
+
+def test_shell_is_an_interactive_companion() -> None:
+    run = launch.guest_run(IMAGE, SPEC, Options(shell=True, input=0), "n")
+    assert run.companion
+    assert run.interactive
+    assert not run.console_input
+
+
+def test_command_line_with_our_init_names_no_program() -> None:
+    line = launch.command_line(IMAGE, SPEC, Options(append=("nokaslr",)))
+    assert "nokaslr" in line.split()
+    assert "init=" not in line
+
+
+def test_command_line_with_the_application_as_init() -> None:
+    words = shlex.split(launch.command_line(IMAGE, SPEC, Options(init="app")))
+    assert "rdinit=/ukl/hello" in words
+    assert "init=/ukl/hello" in words
+    assert "LEVEL=3" in words
+    assert words[words.index("--") + 1 :] == ["-v", "two words"]
+
+
+@pytest.mark.parametrize("word", ["--", 'say "hi"', "a\nb", "a\0b"])
+def test_words_the_kernel_cannot_carry(word: str) -> None:
+    with pytest.raises(InputError):
+        launch.init_words((word,), {})
+
+
+@pytest.mark.parametrize("key", ["debug", "a.b", "", "A-B", "Path"])
+def test_variables_the_kernel_would_take(key: str) -> None:
+    with pytest.raises(InputError):
+        launch.init_words((), {key: "1"})
+
+
+def test_command_line_has_an_end() -> None:
+    long = replace(SPEC, args=("x" * 3000,))
+    with pytest.raises(InputError, match="too long"):
+        launch.command_line(IMAGE, long, Options(init="app"))
+    launch.command_line(IMAGE, long, Options())  # init reads them from a file
+    with pytest.raises(InputError, match="at most"):
+        launch.init_words(("x",) * 31, {})
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        Options(init="systemd"),
+        Options(init="app", shell=True),
+        Options(init="app", companion=("/bin/sh",)),
+        Options(init="app", uid=1000),
+        Options(shell=True, companion=("/bin/ps",)),
+    ],
+)
+def test_options_that_do_not_go_together(options: Options) -> None:
+    with pytest.raises(UsageError):
+        launch.check(options)
+
+
+def test_old_runs_are_forgotten(tmp_path: Path) -> None:
+    for number in range(launch.KEEP_RUNS + 5):
+        directory = tmp_path / f"run-{number:02}"
+        directory.mkdir()
+        (directory / "console.log").touch()
+        age = 1_000_000_000 + number
+        os.utime(directory, (age, age))
+    made = launch.run_directory(tmp_path, "hello")
+    left = sorted(path.name for path in tmp_path.iterdir())
+    assert made.name in left
+    assert "run-04" not in left
+    assert "run-05" in left
+    assert len(left) == launch.KEEP_RUNS + 1

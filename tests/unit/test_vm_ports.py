@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Ports are asked for before anything is started."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ukl.errors import InputError
+from ukl.model import PortForward
+from ukl.vm import ports
+from ukl.vm.ports import PortBusy
+
+
+@pytest.fixture
+def taken() -> Iterator[int]:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(1)
+        yield listener.getsockname()[1]
+
+
+def test_busy_port_names_port_owner_and_remedy(taken: int) -> None:
+    with pytest.raises(PortBusy) as caught:
+        ports.check([PortForward(taken, 7)])
+    error = caught.value
+    assert str(taken) in error.message
+    assert f"process {os.getpid()}" in error.message
+    assert error.remedy is not None
+    assert ":7" in error.remedy
+    assert error.where == f"127.0.0.1:{taken}"
+
+
+def test_free_port_passes_and_stays_free(taken: int) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        free = probe.getsockname()[1]
+    ports.check([PortForward(free, 7)])
+    ports.check([PortForward(free, 7)])
+    with pytest.raises(PortBusy):
+        ports.check([PortForward(free, 7), PortForward(taken, 7)])
+
+
+def test_port_that_lingers_is_free() -> None:
+    """A connection of a former run in TIME_WAIT must not block the next one."""
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(1)
+        port = listener.getsockname()[1]
+        with socket.create_connection(("127.0.0.1", port)):
+            listener.accept()[0].close()  # we close first: TIME_WAIT is ours
+    ports.check([PortForward(port, 7)])
+
+
+@pytest.mark.parametrize("port", [PortForward(0, 7), PortForward(7000, 0), PortForward(65536, 7)])
+def test_numbers_out_of_range(port: PortForward) -> None:
+    with pytest.raises(InputError):
+        ports.check([port])
+
+
+def test_twice() -> None:
+    with pytest.raises(InputError, match="twice"):
+        ports.check([PortForward(40001, 1), PortForward(40001, 2)])
+
+
+def test_owner_of_a_port_nobody_has(tmp_path: Path) -> None:
+    assert ports.find_owner(1, tmp_path) is None

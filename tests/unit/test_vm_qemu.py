@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: GPL-2.0
+"""QEMU's argument vector."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from ukl.model import Accelerator, Machine, PortForward
+from ukl.vm import qemu
+from ukl.vm.qemu import Channels
+
+MACHINE = Machine(
+    kernel=Path("/k/vmlinux"),
+    initrd=Path("/i/initrd"),
+    cmdline="console=ttyS0 quiet",
+    memory=256 << 20,
+    cpus=2,
+    accelerator=Accelerator.TCG,
+)
+CHANNELS = Channels(console=10, qmp=11, status=12)
+
+
+def values(argv: list[str], option: str) -> list[str]:
+    return [argv[at + 1] for at, word in enumerate(argv) if word == option]
+
+
+def test_machine_is_translated() -> None:
+    argv = qemu.argv(MACHINE, CHANNELS)
+    assert values(argv, "-kernel") == ["/k/vmlinux"]
+    assert values(argv, "-initrd") == ["/i/initrd"]
+    assert values(argv, "-append") == ["console=ttyS0 quiet"]
+    assert values(argv, "-m") == ["262144k"]
+    assert values(argv, "-smp") == ["2"]
+    assert values(argv, "-cpu") == ["max"]
+    assert "-icount" not in argv
+
+
+def test_nothing_of_the_caller_and_no_way_out() -> None:
+    argv = qemu.argv(MACHINE, CHANNELS)
+    for option in ("-nodefaults", "-no-user-config", "-no-reboot"):
+        assert option in argv
+    assert values(argv, "-sandbox")[0].startswith("on")
+
+
+def test_channels_are_descriptors() -> None:
+    devices = values(qemu.argv(MACHINE, CHANNELS), "-chardev")
+    assert "socket,id=qmp,fd=11" in devices
+    assert "socket,id=status,fd=12" in devices
+    assert "socket,id=console,fd=10" in devices
+
+
+def test_without_status_channel_there_is_no_port() -> None:
+    argv = qemu.argv(MACHINE, replace(CHANNELS, status=None))
+    assert not any("virtserialport" in word for word in argv)
+
+
+def test_ports_are_forwarded() -> None:
+    ports = (PortForward(5555, 5556), PortForward(80, 8080, "0.0.0.0"))
+    network = values(qemu.argv(replace(MACHINE, ports=ports), CHANNELS), "-netdev")[0]
+    assert "hostfwd=tcp:127.0.0.1:5555-:5556" in network
+    assert "hostfwd=tcp:0.0.0.0:80-:8080" in network
+
+
+@pytest.mark.parametrize("accelerator", list(Accelerator))
+def test_instruction_counting_needs_emulation(accelerator: Accelerator) -> None:
+    argv = qemu.argv(replace(MACHINE, icount=True, accelerator=accelerator), CHANNELS)
+    assert ("-icount" in argv) == (accelerator is Accelerator.TCG)
+
+
+def test_kernel_is_quiet_unless_asked() -> None:
+    assert "quiet" in qemu.kernel_words(verbose=False)
+    assert "quiet" not in qemu.kernel_words(verbose=True)
+    for verbose in (False, True):
+        assert {"console=ttyS0", "panic=-1", "no_timer_check"} <= set(
+            qemu.kernel_words(verbose=verbose)
+        )
+
+
+@pytest.mark.parametrize(
+    ("accelerator", "cpus", "version", "expected"),
+    [
+        (Accelerator.TCG, 1, None, "tcg"),
+        (Accelerator.TCG, 2, None, "tcg,thread=single"),
+        (Accelerator.TCG, 2, (7, 2, 22), "tcg,thread=single"),
+        (Accelerator.TCG, 2, (8, 1), "tcg"),
+        (Accelerator.TCG, 2, (10, 0, 2), "tcg"),
+        (Accelerator.KVM, 2, (7, 2), "kvm"),
+    ],
+)
+def test_emulated_processors_share_a_thread_where_they_must(
+    accelerator: Accelerator, cpus: int, version: tuple[int, ...] | None, expected: str
+) -> None:
+    machine = replace(MACHINE, accelerator=accelerator, cpus=cpus)
+    argv = qemu.argv(machine, CHANNELS, version=version)
+    assert values(argv, "-accel") == [expected]
