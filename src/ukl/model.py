@@ -14,13 +14,42 @@ from enum import StrEnum
 from pathlib import Path
 
 
+class Protocol(StrEnum):
+    """Transport protocol of a forwarded port."""
+
+    TCP = "tcp"
+    UDP = "udp"
+
+
 @dataclass(frozen=True, slots=True)
 class PortForward:
-    """A TCP port of this machine that QEMU forwards to the guest (`-p HOST:GUEST`)."""
+    """A port of this machine that QEMU forwards to the guest (`-p HOST:GUEST[/udp]`)."""
 
     host: int
     guest: int
     address: str = "127.0.0.1"
+    protocol: Protocol = Protocol.TCP
+
+
+@dataclass(frozen=True, slots=True)
+class Volume:
+    """A directory of this machine, mounted at `target` in the guest (`-v DIR:/path[:ro]`)."""
+
+    source: Path
+    target: str
+    read_only: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Disk:
+    """An ext4 image that the guest mounts at `target` (`--disk FILE:/path`).
+
+    A file that is not there is made, `size` bytes large and sparse.
+    """
+
+    file: Path
+    target: str
+    size: int = 1 << 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +67,14 @@ class AppSpec:
     cflags: tuple[str, ...] = ()
     libraries: tuple[str, ...] = ()
     objects: tuple[Path, ...] = ()
+    program: Path | None = None
+    """An executable that ukl-cc linked: PROGRAM.ukl.o beside it is the application."""
     args: tuple[str, ...] = ()
     env: Mapping[str, str] = field(default_factory=dict)
     ports: tuple[PortForward, ...] = ()
     files: Mapping[str, Path] = field(default_factory=dict)
+    volumes: tuple[Volume, ...] = ()
+    disks: tuple[Disk, ...] = ()
     memory: int = 256 << 20
     cpus: int = 1
     kernel_options: Mapping[str, str] = field(default_factory=dict)
