@@ -10,8 +10,9 @@ import pytest
 from tests.boot.harness import Built, Lab
 from ukl import pipeline
 from ukl.model import AppSpec, Outcome
+from ukl.selftest import KERNELS
 
-OPTIONS = {"CONFIG_DEBUG_FS": "y", "CONFIG_UKL_TEST": "y"}
+OPTIONS = KERNELS[1]
 SECONDS = 300
 
 
