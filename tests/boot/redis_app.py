@@ -15,7 +15,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from ukl.app import build as app_build
-from ukl.app.compile import UKL_FLAGS
+from ukl.app.flags import UKL_FLAGS
 from ukl.errors import UklError
 from ukl.host import exec as host_exec
 from ukl.host.store import Store, digest

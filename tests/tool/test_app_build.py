@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ukl.app.build import build
-from ukl.app.compile import UKL_FLAGS
+from ukl.app.flags import UKL_FLAGS
 from ukl.errors import ExitCode, InputError, UklError
 from ukl.host.store import Store
 from ukl.model import AppObject, AppSpec

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from ukl import resources
-from ukl.app.build import SCRIPTS, build
-from ukl.app.compile import UKL_FLAGS
+from ukl.app.build import build
+from ukl.app.flags import UKL_FLAGS
+from ukl.app.linking import SCRIPTS
 from ukl.elf.reader import Elf, facts
 from ukl.host.store import Store
 from ukl.model import AppSpec

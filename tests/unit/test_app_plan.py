@@ -165,11 +165,12 @@ def test_undefined_names_are_sorted_out() -> None:
 
 def inputs() -> link.Inputs:
     objects, libraries = (Path("/o/a.o"), Path("/o/b.o")), (Path("/l/libm.a"),)
-    return link.Inputs(objects, libraries, Path("/o/crt.o"), Path("/s/app.lds"))
+    return link.Inputs(objects, libraries, Path("/o/crt.o"))
 
 
 def test_order_of_the_partial_link() -> None:
-    argv = link.partial_argv(TOOLS, inputs(), Path("/parts"), Path("/out.o"))
+    words = link.words(TOOLS, inputs())
+    argv = link.partial_argv("ld", words, script=Path("s"), parts=Path("p"), output=Path("o"))
     files = argv[argv.index("/l/crt1.o") :]
     assert files == [
         "/l/crt1.o",
@@ -185,7 +186,7 @@ def test_order_of_the_partial_link() -> None:
 
 
 def test_names_that_the_kernels_scripts_look_for_are_renamed() -> None:
-    argv = link.localise_argv(TOOLS, Path("a"), Path("b"))
+    argv = link.localise_argv("objcopy", Path("a"), Path("b"))
     for name in ("_end", "_etext", "__bss_start"):
         assert f"--redefine-sym={name}=ukl_app_{name}" in argv
     assert "--keep-global-symbol=ukl_app_start" in argv

@@ -8,24 +8,20 @@ by the content of everything that went into it.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from ukl import resources
 from ukl.app import compile as plan
 from ukl.app import link, sections, toolchain
-from ukl.elf import audit
-from ukl.elf.reader import SHT_NOBITS, Elf, facts
-from ukl.errors import InputError, UklError
+from ukl.app.linking import SCRIPTS, Hint, Linking
+from ukl.elf.reader import Elf, facts
+from ukl.errors import InputError
 from ukl.host import exec as host_exec
 from ukl.host.store import Store, digest
 from ukl.model import AppObject, AppSpec
 from ukl.progress import Progress
-
-SCRIPTS = "kernel/overlay/scripts/ukl"
-"""Linker scripts and the two small sources of our own, shared with link-app.sh."""
 
 PROCEDURE = 1
 """Part of the key: raised when the link's result changes and its argument lists do not."""
@@ -64,20 +60,28 @@ def build(spec: AppSpec, store: Store, progress: Progress) -> AppObject:
             stage.cached()
     objects = [*made[: len(units)], *(path for path in spec.objects if path.suffix != ".a")]
     _check_objects(spec)
-    inputs = link.Inputs(
-        objects=tuple(objects),
-        libraries=_libraries(spec, tools, is_cxx),
-        crt=made[-2],
-        script=scripts / "app.lds",
-    )
+    inputs = link.Inputs(tuple(objects), _libraries(spec, tools, is_cxx), crt=made[-2])
     origin = {str(path): unit.source for path, unit in zip(made, units, strict=False)}
     with progress.stage(f"partial link {spec.name}") as stage:
         key = _link_key(tools, inputs, made[-1], scripts)
         if store.get("app", key) is not None:
             stage.cached()
-        linking = _Linking(tools, inputs, made[-1], scripts, origin, spec.origin)
+        linking = Linking(
+            tools.ld,
+            tools.objcopy,
+            tuple(link.words(tools, inputs)),
+            scripts,
+            origin,
+            spec.origin,
+            _hint(tools, inputs.libraries),
+        )
         summary = {"name": spec.name, "objects": objects, "libraries": inputs.libraries}
-        directory = store.make("app", key, summary, linking.run)
+
+        def work(directory: Path) -> None:
+            linking.run(directory)
+            linking.finish(directory, made[-1])
+
+        directory = store.make("app", key, summary, work)
     path = directory / "app.o"
     return AppObject(spec.name, path, directory / "user", facts(path), key)
 
@@ -181,15 +185,15 @@ def _libraries(spec: AppSpec, tools: link.Toolchain, is_cxx: bool) -> tuple[Path
 
 
 def _link_key(tools: link.Toolchain, inputs: link.Inputs, syscall: Path, scripts: Path) -> str:
-    bare = link.Inputs((), (), Path("crt"), Path("script"))
+    bare = link.words(tools, link.Inputs((), (), Path("crt")))
     out = Path("out")
     return digest(
         PROCEDURE,
         tools.identity,
-        link.partial_argv(tools, bare, Path("parts"), out),
-        link.weaken_argv(tools, out, out),
-        link.localise_argv(tools, out, out),
-        link.user_argv(tools, out, out, Path("script"), out),
+        link.partial_argv(tools.ld, bare, script=out, parts=out, output=out),
+        link.weaken_argv(tools.objcopy, out, out),
+        link.localise_argv(tools.objcopy, out, out),
+        link.user_argv(tools.ld, out, out, Path("script"), out),
         sorted(sections.IMPORTS),
         [*inputs.objects, *inputs.libraries, inputs.crt, syscall],
         [*tools.crt_before, *tools.crt_after, *tools.runtime],
@@ -197,80 +201,10 @@ def _link_key(tools: link.Toolchain, inputs: link.Inputs, syscall: Path, scripts
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Linking:
-    """The links of one application; `origin` turns compiled objects into their sources."""
+def _hint(tools: link.Toolchain, libraries: tuple[Path, ...]) -> Hint:
+    """Return the function that names an installed library which defines missing symbols."""
 
-    tools: link.Toolchain
-    inputs: link.Inputs
-    syscall: Path
-    scripts: Path
-    origin: Mapping[str, str]
-    where: Path
+    def look(missing: Sequence[str]) -> str | None:
+        return toolchain.library_that_defines(tools, missing, {*libraries, *tools.runtime})
 
-    def run(self, directory: Path) -> None:
-        """Make app.o, app.debug.o and the executable `user` in `directory`."""
-        log = directory / "link.log"
-        first, second = directory / "first.o", directory / "second.o"
-        self._partial(None, first, log)
-        self._partial(Elf.open(first), second, log)
-        placed = Elf.open(second)
-        if missing := sections.missing_names(placed.symbols):
-            raise self._undefined(missing, log)
-        _verify(placed, log)
-        if narrow := audit.narrow_addresses(placed):
-            raise link.not_relocatable(narrow, self.where, log)
-        unique = directory / "unique"
-        # objcopy refuses an empty list.
-        names = ["# STB_GNU_UNIQUE", *sections.unique_names(placed.symbols)]
-        unique.write_text("".join(f"{name}\n" for name in names))
-
-        tools, script = self.tools, self.scripts / "user.lds"
-        debug, application = directory / "app.debug.o", directory / "app.o"
-        for argv in (
-            link.weaken_argv(tools, unique, second),
-            link.localise_argv(tools, second, debug),
-            link.strip_argv(tools, debug, application),
-            link.user_argv(tools, application, self.syscall, script, directory / "user"),
-        ):
-            host_exec.run(argv, log=log)
-        for temporary in (first, second, unique):
-            temporary.unlink()
-
-    def _partial(
-        self, known: Elf | None, output: Path, log: Path, trace: Sequence[str] = ()
-    ) -> str:
-        """Run the partial link with the script parts for `known`; return what ld printed."""
-        with TemporaryDirectory(prefix="ukl-") as temporary:
-            for name, text in sections.parts(known).items():
-                (Path(temporary) / name).write_text(text)
-            argv = link.partial_argv(self.tools, self.inputs, Path(temporary), output, trace)
-            try:
-                return host_exec.run(argv, log=log).stdout
-            except host_exec.CommandFailed as error:
-                raise link.explain(error.output, self.origin, log) from error
-
-    def _undefined(self, missing: Sequence[str], log: Path) -> InputError:
-        """Return the error about symbols that nobody defines, with who wants them."""
-        with TemporaryDirectory(prefix="ukl-") as temporary:
-            output = self._partial(None, Path(temporary) / "traced.o", log, missing)
-        wanted = link.wanted_by(output, missing, self.origin)
-        linked = {*self.inputs.libraries, *self.tools.runtime}
-        library = toolchain.library_that_defines(self.tools, missing, linked)
-        return link.undefined(missing, wanted, library, self.where, log)
-
-
-def _verify(elf: Elf, log: Path) -> None:
-    """Prove that the script left nothing behind that the kernel's link would misplace."""
-    stray = [
-        section.name
-        for section in elf.sections
-        if section.allocated and not section.name.startswith(".ukl.")
-    ]
-    if stray:
-        raise UklError(f"sections without a place: {' '.join(stray)}", log=log)
-    for section in elf.sections:
-        if section.name == ".ukl.relro" and section.kind != "SHT_PROGBITS":
-            raise UklError(f".ukl.relro became {section.kind}", log=log)
-        if section.name == ".ukl.bss" and section.kind != SHT_NOBITS:
-            raise UklError(f".ukl.bss became {section.kind}", log=log)
+    return look

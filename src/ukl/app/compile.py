@@ -12,28 +12,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ukl.app.flags import UKL_FLAGS
 from ukl.errors import InputError
 
 DEFAULT_FLAGS = ("-O2", "-g")
 """What the application's own flags may override."""
-
-UKL_FLAGS = (
-    # An interrupt in ring 0 must not find live data below the stack pointer
-    # when a call replaces the syscall instruction.
-    "-mno-red-zone",
-    # Text in the top 2 GiB, data in the bottom 2 GiB: sign-extended 32-bit
-    # addresses reach both.
-    "-mcmodel=kernel",
-    "-fno-pic",
-    "-fno-pie",
-    # The kernel model takes the canary from %gs, which is the kernel's.
-    "-mstack-protector-guard=tls",
-    "-mstack-protector-guard-reg=fs",
-    "-mstack-protector-guard-offset=40",
-    # The partial link reads machine code.
-    "-fno-lto",
-)
-"""What makes code fit for both the kernel and a normal process; comes last, and wins."""
 
 CXX_SUFFIXES = frozenset({".cc", ".cpp", ".cxx", ".c++", ".C", ".cp", ".CPP"})
 C_SUFFIXES = frozenset({".c"})

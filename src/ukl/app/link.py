@@ -59,38 +59,16 @@ class Toolchain:
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """Everything a partial link reads, in order."""
+    """Everything a partial link of compiled sources reads, in order."""
 
     objects: tuple[Path, ...]
     libraries: tuple[Path, ...]
     crt: Path
-    script: Path
 
 
-def partial_argv(
-    tools: Toolchain, inputs: Inputs, parts: Path, output: Path, trace: Sequence[str] = ()
-) -> list[str]:
-    """Return the partial link; `parts` is the directory of the generated script parts.
-
-    `trace` names symbols whose definitions and references ld shall print.
-    """
+def words(tools: Toolchain, inputs: Inputs) -> list[str]:
+    """Return the inputs as ld reads them: the start files, the program, its libraries."""
     return [
-        tools.ld,
-        "-r",
-        # Common symbols get their room now: the kernel's link must not merge them.
-        "-d",
-        "-X",
-        # A group's discarded twin would leave references to nothing.
-        "--force-group-allocation",
-        "--build-id=none",
-        "-nostdlib",
-        *(f"--trace-symbol={name}" for name in trace),
-        "-L",
-        str(parts),
-        "-T",
-        str(inputs.script),
-        "-o",
-        str(output),
         *map(str, tools.crt_before),
         str(inputs.crt),
         *map(str, inputs.objects),
@@ -103,20 +81,59 @@ def partial_argv(
     ]
 
 
-def weaken_argv(tools: Toolchain, names: Path, path: Path) -> list[str]:
+def partial_argv(
+    ld: str,
+    inputs: Sequence[str],
+    *,
+    script: Path,
+    parts: Path,
+    output: Path,
+    extra: Sequence[str] = (),
+) -> list[str]:
+    """Return the partial link; `parts` is the directory of the generated script parts.
+
+    `inputs` are ld's own words: files, libraries, groups. `extra` comes first.
+    """
+    return [
+        ld,
+        "-r",
+        # Common symbols get their room now: the kernel's link must not merge them.
+        "-d",
+        "-X",
+        # A group's discarded twin would leave references to nothing.
+        "--force-group-allocation",
+        "--build-id=none",
+        "-nostdlib",
+        *extra,
+        "-L",
+        str(parts),
+        "-T",
+        str(script),
+        "-o",
+        str(output),
+        *inputs,
+    ]
+
+
+def trace_words(names: Sequence[str]) -> list[str]:
+    """Return the options that make ld print the definitions and references of `names`."""
+    return [f"--trace-symbol={name}" for name in names]
+
+
+def weaken_argv(objcopy: str, names: Path, path: Path) -> list[str]:
     """Return the command that makes the symbols listed in the file `names` weak, in place.
 
     objcopy makes global and weak symbols local, but not C++'s third kind,
     STB_GNU_UNIQUE.
     """
-    return [tools.objcopy, f"--weaken-symbols={names}", str(path)]
+    return [objcopy, f"--weaken-symbols={names}", str(path)]
 
 
-def localise_argv(tools: Toolchain, source: Path, output: Path) -> list[str]:
+def localise_argv(objcopy: str, source: Path, output: Path) -> list[str]:
     """Return the command that makes everything but the entry point local."""
     renamed = [f"{name}=ukl_app_{name}" for name in BOUNDARIES]
     return [
-        tools.objcopy,
+        objcopy,
         f"--redefine-sym=_start={ENTRY}",
         "--redefine-sym=__ehdr_start=ukl_ehdr_start",
         f"--keep-global-symbol={ENTRY}",
@@ -126,17 +143,15 @@ def localise_argv(tools: Toolchain, source: Path, output: Path) -> list[str]:
     ]
 
 
-def strip_argv(tools: Toolchain, source: Path, output: Path) -> list[str]:
+def strip_argv(objcopy: str, source: Path, output: Path) -> list[str]:
     """Return the command that drops debug information and keeps the symbols."""
-    return [tools.objcopy, "--strip-debug", str(source), str(output)]
+    return [objcopy, "--strip-debug", str(source), str(output)]
 
 
-def user_argv(
-    tools: Toolchain, application: Path, syscall: Path, script: Path, output: Path
-) -> list[str]:
+def user_argv(ld: str, application: Path, syscall: Path, script: Path, output: Path) -> list[str]:
     """Return the link of the same object as a normal static executable."""
     return [
-        tools.ld,
+        ld,
         "-static",
         "-nostdlib",
         "--build-id=sha1",

@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Does the links of one application; build.py and the compiler wrapper share it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TypeAlias
+
+from ukl.app import link, sections
+from ukl.elf import audit
+from ukl.elf.reader import SHT_NOBITS, Elf
+from ukl.errors import InputError, UklError
+from ukl.host import exec as host_exec
+
+SCRIPTS = "kernel/overlay/scripts/ukl"
+"""Linker scripts and the two small sources of our own, shared with link-app.sh."""
+
+Hint: TypeAlias = Callable[[Sequence[str]], str | None]
+"""Symbols that nobody defines -> the name of an installed library that does."""
+
+
+def _no_hint(missing: Sequence[str]) -> str | None:
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Linking:
+    """The links of one application.
+
+    `inputs` are ld's words (see link.partial_argv), `scripts` the directory of our
+    linker scripts; `origin` turns compiled objects into their sources, for messages,
+    and `where` is the place they name.
+    """
+
+    ld: str
+    objcopy: str
+    inputs: tuple[str, ...]
+    scripts: Path
+    origin: Mapping[str, str]
+    where: Path
+    hint: Hint = _no_hint
+    extra: tuple[str, ...] = ()
+
+    def run(self, directory: Path) -> str:
+        """Make app.debug.o in `directory`; return what ld printed in the second pass.
+
+        Raises InputError for what the kernel could not take.
+        """
+        log = directory / "link.log"
+        first, second = directory / "first.o", directory / "second.o"
+        self._partial(None, first, log)
+        printed = self._partial(Elf.open(first), second, log)
+        placed = Elf.open(second)
+        if missing := sections.missing_names(placed.symbols):
+            raise self._undefined(missing, log)
+        _verify(placed, log)
+        if narrow := audit.narrow_addresses(placed):
+            raise link.not_relocatable(narrow, self.where, log)
+        unique = directory / "unique"
+        # objcopy refuses an empty list.
+        names = ["# STB_GNU_UNIQUE", *sections.unique_names(placed.symbols)]
+        unique.write_text("".join(f"{name}\n" for name in names))
+        host_exec.run(link.weaken_argv(self.objcopy, unique, second), log=log)
+        localise = link.localise_argv(self.objcopy, second, directory / "app.debug.o")
+        host_exec.run(localise, log=log)
+        for temporary in (first, second, unique):
+            temporary.unlink()
+        return printed
+
+    def finish(self, directory: Path, syscall: Path) -> None:
+        """Make app.o and the executable `user` of the app.debug.o in `directory`."""
+        finish(self.ld, self.objcopy, directory, syscall, self.scripts)
+
+    def _partial(
+        self, known: Elf | None, output: Path, log: Path, extra: Sequence[str] = ()
+    ) -> str:
+        """Run the partial link with the script parts for `known`; return what ld printed."""
+        with TemporaryDirectory(prefix="ukl-") as temporary:
+            for name, text in sections.parts(known).items():
+                (Path(temporary) / name).write_text(text)
+            argv = link.partial_argv(
+                self.ld,
+                self.inputs,
+                script=self.scripts / "app.lds",
+                parts=Path(temporary),
+                output=output,
+                extra=(*self.extra, *extra),
+            )
+            try:
+                return host_exec.run(argv, log=log).stdout
+            except host_exec.CommandFailed as error:
+                raise link.explain(error.output, self.origin, log) from error
+
+    def _undefined(self, missing: Sequence[str], log: Path) -> InputError:
+        """Return the error about symbols that nobody defines, with who wants them."""
+        with TemporaryDirectory(prefix="ukl-") as temporary:
+            traced = Path(temporary) / "traced.o"
+            output = self._partial(None, traced, log, link.trace_words(missing))
+        wanted = link.wanted_by(output, missing, self.origin)
+        return link.undefined(missing, wanted, self.hint(missing), self.where, log)
+
+
+def finish(ld: str, objcopy: str, directory: Path, syscall: Path, scripts: Path) -> None:
+    """Make of `directory`'s app.debug.o the object app.o and the normal executable `user`.
+
+    `syscall` is the compiled syscall.S.
+    """
+    log = directory / "link.log"
+    debug, application = directory / "app.debug.o", directory / "app.o"
+    host_exec.run(link.strip_argv(objcopy, debug, application), log=log)
+    script = scripts / "user.lds"
+    host_exec.run(link.user_argv(ld, application, syscall, script, directory / "user"), log=log)
+
+
+def _verify(elf: Elf, log: Path) -> None:
+    """Prove that the script left nothing behind that the kernel's link would misplace."""
+    stray = [
+        section.name
+        for section in elf.sections
+        if section.allocated and not section.name.startswith(".ukl.")
+    ]
+    if stray:
+        raise UklError(f"sections without a place: {' '.join(stray)}", log=log)
+    for section in elf.sections:
+        if section.name == ".ukl.relro" and section.kind != "SHT_PROGBITS":
+            raise UklError(f".ukl.relro became {section.kind}", log=log)
+        if section.name == ".ukl.bss" and section.kind != SHT_NOBITS:
+            raise UklError(f".ukl.bss became {section.kind}", log=log)
