@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
 """Facts about ELF files: sections, segments, symbols, the build id.
 
-Headers are parsed by pyelftools. Symbol tables are unpacked in one go, because
-vmlinux has some 40,000 symbols and one Python object each costs a second.
+Names of numbers and the dynamic section are pyelftools'. Headers and symbol tables
+are unpacked in one go: archives have thousands of members, vmlinux has some 40,000
+symbols, and one Python object each costs a second.
 Source of the formats: the System V ABI, gABI and AMD64 supplement; gnu/elf.h.
 """
 
@@ -11,14 +12,20 @@ from __future__ import annotations
 import io
 import mmap
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from elftools.common.exceptions import ELFError
 from elftools.elf.elffile import ELFFile
+from elftools.elf.enums import (
+    ENUM_E_MACHINE,
+    ENUM_E_TYPE,
+    ENUM_P_TYPE_BASE,
+    ENUM_SH_TYPE_AMD64,
+)
 
 from ukl.errors import InputError
 from ukl.model import ObjectFacts
@@ -43,8 +50,30 @@ STB_GNU_UNIQUE = 10
 SHN_UNDEF = 0
 SHN_ABS = 0xFFF1
 
+_MAGIC = b"\177ELF"
+_EHDR = struct.Struct("<HHIQQQIHHHHHH")
+_SHDR = struct.Struct("<IIQQQQIIQQ")
+_PHDR = struct.Struct("<IIQQQQQQ")
+_SHN_XINDEX = 0xFFFF
 _SYMBOL = struct.Struct("<IBBHQQ")
+_RELA = struct.Struct("<QIIq")
 _NOTE = struct.Struct("<III")
+
+
+def _named(table: Mapping[str, Any]) -> dict[int, str]:
+    """Return number -> name of one of pyelftools' tables, without the bounds of ranges."""
+    bounds = ("LOOS", "HIOS", "LOPROC", "HIPROC", "LOUSER", "HIUSER", "NUM")
+    return {
+        number: name
+        for name, number in table.items()
+        if isinstance(number, int) and not name.endswith(bounds)
+    }
+
+
+_KINDS = _named(ENUM_SH_TYPE_AMD64)
+_SEGMENTS = _named(ENUM_P_TYPE_BASE)
+_MACHINES = _named(ENUM_E_MACHINE)
+_TYPES = _named(ENUM_E_TYPE)
 _NT_GNU_BUILD_ID = 3
 
 
@@ -81,6 +110,20 @@ class Segment:
 
 
 @dataclass(frozen=True, slots=True)
+class Relocation:
+    """A relocation: `kind` is R_X86_64_*, `section` the number of the section it changes.
+
+    `symbol` is the number of the symbol in `Elf.raw_symbols()`.
+    """
+
+    section: int
+    offset: int
+    kind: int
+    symbol: int
+    addend: int
+
+
+@dataclass(frozen=True, slots=True)
 class Symbol:
     """A symbol table entry; numbers as in elf.h (STT_*, STB_*, SHN_*)."""
 
@@ -106,28 +149,14 @@ class Elf:
     def __init__(self, data: Buffer, where: str | Path | None = None) -> None:
         self.data = data
         try:
-            # pyelftools wants a stream; a memory map is one, and copies nothing.
-            stream: Any = data if isinstance(data, mmap.mmap) else io.BytesIO(data)
-            self._file: Any = ELFFile(stream)
-            headers = [(section.name, section.header) for section in self._file.iter_sections()]
-            self.segments: tuple[Segment, ...] = tuple(_segments(self._file))
-        except (ELFError, struct.error, UnicodeDecodeError) as error:
+            self._header = _Header.read(data)
+            headers = _headers(self._header, data)
+            self.segments: tuple[Segment, ...] = _segments(self._header, data)
+        except (ELFError, struct.error, ValueError) as error:
             raise InputError(f"not an ELF file that can be read: {error}", where=where) from error
-        if self._file.elfclass != 64 or not self._file.little_endian:
-            raise InputError("not an ELF file of 64 bit, little endian", where=where)
-        self.sections: tuple[Section, ...] = tuple(
-            Section(
-                name,
-                header["sh_type"] if isinstance(header["sh_type"], str) else str(header["sh_type"]),
-                header["sh_flags"],
-                header["sh_addr"],
-                header["sh_offset"],
-                header["sh_size"],
-                max(1, header["sh_addralign"]),
-            )
-            for name, header in headers
-        )
-        self._links = tuple(header["sh_link"] for _, header in headers)
+        self.sections: tuple[Section, ...] = tuple(section for section, _, _ in headers)
+        self._links = tuple(link for _, link, _ in headers)
+        self._infos = tuple(info for _, _, info in headers)
 
     @classmethod
     def open(cls, path: Path) -> Elf:
@@ -144,12 +173,17 @@ class Elf:
     @property
     def machine(self) -> str:
         """The architecture, as in elf.h (`EM_X86_64`)."""
-        return str(self._file["e_machine"])
+        return _MACHINES.get(self._header.machine, str(self._header.machine))
+
+    @property
+    def kind(self) -> str:
+        """The kind of file, as in elf.h (`ET_REL`, `ET_EXEC`, `ET_DYN`)."""
+        return _TYPES.get(self._header.type, str(self._header.type))
 
     @property
     def entry(self) -> int:
         """The address where execution starts."""
-        return int(self._file["e_entry"])
+        return self._header.entry
 
     def section(self, name: str) -> Section | None:
         """Return the first section of that name."""
@@ -176,6 +210,31 @@ class Elf:
             Symbol(_name(names, name), value, size, info & 15, info >> 4, section)
             for name, info, _, section, value, size in _SYMBOL.iter_unpack(entries)
         )
+
+    def relocations(self) -> Iterator[Relocation]:
+        """Yield the relocations of allocated sections, of a relocatable file, in order."""
+        for section, target in zip(self.sections, self._infos, strict=True):
+            if section.kind != "SHT_RELA" or not 0 < target < len(self.sections):
+                continue
+            if self.sections[target].allocated:
+                content = self.content(section)
+                whole = len(content) // _RELA.size * _RELA.size
+                for offset, kind, symbol, addend in _RELA.iter_unpack(content[:whole]):
+                    yield Relocation(target, offset, kind, symbol, addend)
+
+    def dynamic(self) -> dict[str, list[str]]:
+        """Return the names in the dynamic section: tag (`DT_NEEDED`, …) -> strings, or values."""
+        found: dict[str, list[str]] = {}
+        # pyelftools wants a stream; a memory map is one, and copies nothing.
+        stream: Any = self.data if isinstance(self.data, mmap.mmap) else io.BytesIO(self.data)
+        file: Any = ELFFile(stream)
+        for segment in file.iter_segments("PT_DYNAMIC"):
+            for tag in segment.iter_tags():
+                name = str(tag.entry.d_tag)
+                strings = {"DT_NEEDED": "needed", "DT_SONAME": "soname", "DT_RUNPATH": "runpath"}
+                value = getattr(tag, strings[name]) if name in strings else hex(tag["d_val"])
+                found.setdefault(name, []).append(str(value))
+        return found
 
     def addresses(self, wanted: Iterable[str]) -> dict[str, int]:
         """Return name -> value of those `wanted` that are defined; global ones win.
@@ -217,19 +276,78 @@ class Elf:
         return None
 
 
-def _segments(file: Any) -> Iterator[Segment]:
-    for segment in file.iter_segments():
-        header = segment.header
-        yield Segment(
-            str(header["p_type"]),
-            header["p_flags"],
-            header["p_offset"],
-            header["p_vaddr"],
-            header["p_paddr"],
-            header["p_filesz"],
-            header["p_memsz"],
-            header["p_align"],
+class _Header(NamedTuple):
+    """The ELF header behind e_ident, as in elf.h."""
+
+    type: int
+    machine: int
+    version: int
+    entry: int
+    segments: int
+    sections: int
+    flags: int
+    size: int
+    segment_size: int
+    segment_count: int
+    section_size: int
+    section_count: int
+    names: int
+
+    @classmethod
+    def read(cls, data: Buffer) -> _Header:
+        """Return the header; ELFError for what is not ELF of 64 bit, little endian."""
+        if data[:4] != _MAGIC:
+            raise ELFError("it does not begin with the ELF magic number")
+        if data[4:6] != b"\2\1":
+            raise ELFError("it is not of 64 bit, little endian")
+        return cls._make(_EHDR.unpack_from(data, 16))
+
+
+def _headers(header: _Header, data: Buffer) -> tuple[tuple[Section, int, int], ...]:
+    """Return each section header, its sh_link and its sh_info.
+
+    Unpacked here and not by pyelftools, which takes 4 ms to open a file: an archive
+    has thousands of members.
+    """
+    if not header.sections:
+        return ()
+    count, names = header.section_count, header.names
+    first = _SHDR.unpack_from(data, header.sections)
+    count = count or first[5]  # extended numbering: see e_shnum in the gABI
+    names = first[6] if names == _SHN_XINDEX else names
+    rows = list(_SHDR.iter_unpack(data[header.sections : header.sections + count * _SHDR.size]))
+    if len(rows) != count or names >= count or header.section_size != _SHDR.size:
+        raise ELFError("the table of sections is damaged")
+    strings = bytes(data[rows[names][4] : rows[names][4] + rows[names][5]])
+    return tuple(
+        (
+            Section(
+                _name(strings, name),
+                _KINDS.get(kind, str(kind)),
+                flags,
+                address,
+                offset,
+                size,
+                max(1, align),
+            ),
+            link,
+            info,
         )
+        for name, kind, flags, address, offset, size, link, info, align, _ in rows
+    )
+
+
+def _segments(header: _Header, data: Buffer) -> tuple[Segment, ...]:
+    start, count = header.segments, header.segment_count
+    rows = list(_PHDR.iter_unpack(data[start : start + count * _PHDR.size])) if start else []
+    if start and (len(rows) != count or header.segment_size != _PHDR.size):
+        raise ELFError("the table of segments is damaged")
+    return tuple(
+        Segment(
+            _SEGMENTS.get(kind, str(kind)), flags, offset, address, physical, size, memory, align
+        )
+        for kind, flags, offset, address, physical, size, memory, align in rows
+    )
 
 
 def _name(names: bytes, offset: int) -> str:
