@@ -180,6 +180,7 @@ class _Run(_Table):
     ports: list[Annotated[str, BeforeValidator(_port)]] = []
     memory: Annotated[str, BeforeValidator(_memory)] = "256M"
     cpus: Annotated[int, Field(ge=1, le=CPUS_MAX)] = 1
+    program: _Source | None = None
     files: dict[
         Annotated[str, AfterValidator(_guest_path)], Annotated[str, AfterValidator(_host_path)]
     ] = {}
@@ -204,7 +205,7 @@ class _Manifest(_Table):
 
 
 def load(path: Path) -> AppSpec:
-    """Return the specification in `path`: a `ukl.toml`, its directory, or one C file.
+    """Return the specification in `path`: a `ukl.toml`, its directory, a C file or a program.
 
     Raises InputError when there is none, or when something in it is wrong.
     """
@@ -225,15 +226,17 @@ def load(path: Path) -> AppSpec:
         )
     if path.suffix == ".c":
         path = path.absolute()
-        name = re.sub(r"[^A-Za-z0-9._-]", "-", path.stem).lstrip("-._")[:NAME_LIMIT] or "app"
+        name = name_of(path.stem)
         return AppSpec(name=name, origin=path, directory=path.parent, sources=(path,))
     if path.suffix != ".toml":
         raise InputError(
-            f"`{path.suffix or path.name}` is neither a {FILENAME} nor a C file",
+            f"`{path.suffix or path.name}` is neither a {FILENAME} nor a C file, nor a program",
             where=path,
-            remedy=f"name a directory with a {FILENAME}, or a file that ends in .c",
+            remedy=f"name a directory with a {FILENAME}, a file that ends in .c, or a program "
+            "that ukl-cc linked",
         )
-    return _load_toml(path.absolute())
+    name = name_of(path.name.removesuffix(".o").removesuffix(".ukl"))
+    return AppSpec(name=name, origin=path, directory=path.parent, sources=(), program=path)
 
 
 def find_example(name: str) -> Path | None:
@@ -247,6 +250,20 @@ def example_names() -> list[str]:
     return sorted(file.parent.name for file in resources.root().glob(f"examples/*/{FILENAME}"))
 
 
+        return _load_program(path.absolute())
+    return _load_toml(path.absolute())
+
+
+def name_of(text: str) -> str:
+    """Return a name for an application that comes from a file called `text`. Pure."""
+    return re.sub(r"[^A-Za-z0-9._-]", "-", text).lstrip("-._")[:NAME_LIMIT] or "app"
+
+
+def _load_program(path: Path) -> AppSpec:
+    """Return the specification of a program that ukl-cc linked, or of its object."""
+    with path.open("rb") as stream:
+        is_elf = stream.read(4) == b"\x7fELF"
+    if not is_elf:
 def resolve(target: str) -> AppSpec:
     """Return the specification of what a person named: an example, a directory or a file.
 
@@ -290,7 +307,13 @@ def _load_toml(path: Path) -> AppSpec:
         manifest = _Manifest.model_validate(data, context={"directory": path.parent})
     except ValidationError as error:
         raise _explain(path, text, error) from error
-    if not manifest.app.sources and not manifest.link.objects:
+    if manifest.app.program and (manifest.app.sources or manifest.link.objects):
+        raise InputError(
+            "[app] program is linked already: it goes without sources and [link] objects",
+            where=path,
+            remedy="name the program, or what it is made of",
+        )
+    if not (manifest.app.program or manifest.app.sources or manifest.link.objects):
         raise InputError(
             "nothing to build: neither [app] sources nor [link] objects names a file",
             where=path,
@@ -331,6 +354,7 @@ def _load_toml(path: Path) -> AppSpec:
 def _syntax(message: str, text: str) -> tuple[str, int | None]:
     """Split tomllib's message into reason and line."""
     if match := re.fullmatch(r"(.*) \(at line (\d+), column \d+\)", message, re.DOTALL):
+        program=Path(manifest.app.program) if manifest.app.program else None,
         return match[1], int(match[2])
     if message.endswith("(at end of document)"):
         return message, len(text.splitlines())
@@ -400,6 +424,7 @@ def _known_keys(tables: list[str]) -> list[str]:
         inner = next(
             (item for item in candidates if isinstance(item, type) and issubclass(item, BaseModel)),
             None,
+    ("app", "program"): "name an executable that ukl-cc linked",
         )
         if inner is None:
             return []

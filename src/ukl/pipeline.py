@@ -19,6 +19,7 @@ from typing import Any, Literal
 
 from ukl import __version__, manifest
 from ukl.app import build as app_build
+from ukl.app import captured
 from ukl.bench import syscalls
 from ukl.errors import InputError, UklError
 from ukl.host import packages, probe
@@ -158,7 +159,7 @@ def build_image(
 ) -> tuple[AppObject, KernelBuild, Image]:
     """Return the application's object, the kernel it goes into, and both linked."""
     packages.require(*BUILD_TOOLS)
-    app = app_build.build(spec, store, progress)
+    app = (captured if spec.program else app_build).build(spec, store, progress)
     kernel = build_kernel(
         store,
         progress,

@@ -55,7 +55,7 @@ def build(spec: AppSpec, store: Store, progress: Progress) -> AppObject:
         made: list[Path] = []
         for number, unit in enumerate([*units, *ours]):
             stage.update(number, len(units), unit.source)
-            made.append(_compile(unit, store, compiled))
+            made.append(compile_unit(unit, store, compiled))
         if not compiled:
             stage.cached()
     objects = [*made[: len(units)], *(path for path in spec.objects if path.suffix != ".a")]
@@ -95,7 +95,7 @@ def _unit(source: Path, spec: AppSpec, tools: link.Toolchain) -> plan.Unit:
 # --- compile --------------------------------------------------------------
 
 
-def _compile(unit: plan.Unit, store: Store, compiled: list[str]) -> Path:
+def compile_unit(unit: plan.Unit, store: Store, compiled: list[str]) -> Path:
     """Return the compiled object of `unit`; a run that was needed is noted in `compiled`."""
     begin = time.time_ns()
     text = _text(unit)

@@ -15,7 +15,8 @@ Target = Annotated[
     str,
     typer.Argument(
         metavar="TARGET",
-        help="An example's name, a directory with a ukl.toml, or a C file.",
+        help="An example's name, a directory with a ukl.toml, a C file, or a program "
+        "that ukl-cc linked.",
         show_default=False,
     ),
 ]

@@ -50,6 +50,39 @@ def require(*tools: str) -> None:
         )
 
 
+def owners(files: Iterable[str]) -> dict[str, str | None]:
+    """Return file -> Debian package it came with; None for one that no package has."""
+    found: dict[str, str | None] = dict.fromkeys(files)
+    if not found or not _has_dpkg():
+        return found
+    # dpkg knows a file by the name its package has: /lib and /usr/lib are one directory.
+    names = {name: other for other in found for name in _merged(other)}
+    result = host_exec.run(["dpkg-query", "-S", *names], check=False, merge_stderr=False)
+    for line in result.stdout.splitlines():
+        package, _, name = line.partition(": ")
+        if name in names:
+            found[names[name]] = package.partition(":")[0].partition(",")[0]
+    return found
+
+
+def files(package: str) -> tuple[str, ...]:
+    """Return the files of an installed Debian package; none if there is no such."""
+    if not _has_dpkg():
+        return ()
+    result = host_exec.run(["dpkg-query", "-L", package], check=False, merge_stderr=False)
+    return tuple(result.stdout.splitlines()) if result.returncode == 0 else ()
+
+
+def _has_dpkg() -> bool:
+    return shutil.which("dpkg-query", path=host_exec.clean_environment()["PATH"]) is not None
+
+
+def _merged(name: str) -> tuple[str, ...]:
+    real = os.path.realpath(name)
+    names = {name, os.path.normpath(name), real}
+    return tuple(names | {each.removeprefix("/usr") for each in names if each[:9] == "/usr/lib/"})
+
+
 def install(packages: Iterable[str]) -> None:
     """Install Debian packages, talking to the person at the terminal (sudo may ask).
 

@@ -1,0 +1,209 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Reads the arguments of a compiler driver and says what must be changed. Pure.
+
+Sources of the option lists: "Option Summary" of the GCC manual, and `clang --help`.
+Imports only what imports nothing: it runs at every compilation.
+"""
+
+from ukl.app.flags import CANARY, KERNEL_MODEL, NO_LTO, NO_RED_ZONE
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+_WITH_VALUE = frozenset(
+    "-o -I -L -D -U -B -T -u -z -e -l -x -A -MF -MT -MQ -include -imacros -isystem -idirafter "
+    "-iprefix -iquote -isysroot -iwithprefix -iwithprefixbefore -imultilib -imultiarch "
+    "-aux-info -Xlinker -Xassembler -Xpreprocessor -Xclang -Xarch_host -wrapper --param "
+    "-dumpbase -dumpdir -dumpbase-ext --sysroot -target --target -arch -mllvm "
+    "-include-pch -cxx-isystem -ivfsoverlay -iwithsysroot -gcc-toolchain -resource-dir "
+    "--output --include-directory -rpath -Tbss -Tdata -Ttext -h -fplugin -G "
+    "-working-directory".split()
+)
+"""Options whose value may be the next word."""
+
+_ASKING = frozenset(
+    "--version --help --target-help -dumpmachine -dumpversion -dumpfullversion -dumpspecs "
+    "-cc1 -cc1as -m32 -mx32 -m16".split()
+)
+"""A question, or code for another mode of the processor: nothing of ours."""
+
+_NO_LINK = frozenset("-c -S -E -M -MM -fsyntax-only --compile --assemble --preprocess".split())
+
+_PIC = {
+    "-fPIC": True,
+    "-fpic": True,
+    "-fno-pic": False,
+    "-fno-PIC": False,
+    "-fPIE": False,
+    "-fpie": False,
+    "-fno-pie": False,
+    "-fno-PIE": False,
+}
+"""The last of these says whether the code is for a shared object."""
+
+_SHARED = frozenset(
+    "-shared --shared -Wl,-shared -Wl,-Bshareable -r -Wl,-r --relocatable -Wl,--relocatable "
+    "-Wl,-i -dynamiclib".split()
+)
+"""Links whose result is no program."""
+
+_DROPPED = frozenset(
+    "-pie --pie -Wl,-pie -Wl,--pie -static-pie --static-pie -fwhole-program-vtables "
+    "-fsplit-lto-unit -fno-split-lto-unit".split()
+)
+"""What makes another kind of program, or cannot be without LTO."""
+
+_SOURCES = frozenset(
+    "c cc cp cpp cxx c++ C CPP CC i ii s S sx m mm M mi mii f for ftn f90 f95 f03 f08 F FOR "
+    "F90 d ads adb go ll bc h hh hpp hxx H".split()
+)
+_HEADERS = frozenset("h hh hpp hxx h++ H tcc".split())
+
+
+class Seen:
+    """What the arguments say."""
+
+    __slots__ = ("asking", "headers", "language", "links", "objects", "pic", "program", "sources")
+
+    def __init__(self) -> None:
+        self.asking = False
+        """Whether the compiler is only asked something, or for code that is not ours."""
+        self.links = True
+        self.program = True
+        self.pic = False
+        self.sources = False
+        self.objects = False
+        self.headers = True
+        self.language = ""
+
+    def file(self, word: str) -> None:
+        """Take an input."""
+        suffix = word.rpartition(".")[2] if "." in word else ""
+        if self.language or word == "-" or suffix in _SOURCES:
+            self.sources = True
+            is_header = self.language.endswith("-header") or suffix in _HEADERS
+            self.headers = self.headers and is_header
+        else:
+            self.objects = True
+
+    def option(self, word: str) -> None:
+        """Take an option whose value, if it has one, is in the same word."""
+        if word in _NO_LINK:
+            self.links = False
+        elif word in _SHARED:
+            self.program = False
+        elif word in _PIC:
+            self.pic = _PIC[word]
+        elif word.startswith("-l"):
+            self.objects = True
+        elif word.startswith("-x"):
+            self.language = "" if word == "-xnone" else word[2:]
+        elif word in _ASKING or word.startswith(("-print-", "--print-", "--help=")):
+            self.asking = True
+        elif word.startswith("--target="):
+            self.asking = self.asking or not word.startswith("--target=x86_64")
+
+    def pair(self, word: str, value: str) -> None:
+        """Take an option whose value is the next word."""
+        if word == "-x":
+            self.language = "" if value == "none" else value
+        elif word == "-l":
+            self.objects = True
+        elif word == "-Xlinker" and value in {"-shared", "-Bshareable", "-r"}:
+            self.program = False
+        elif word in {"-target", "--target"} and not value.startswith("x86_64"):
+            self.asking = True
+
+
+def look(words: "Sequence[str]") -> Seen:
+    """Return what the (expanded) arguments say."""
+    seen = Seen()
+    position = 0
+    while position < len(words):
+        word = words[position]
+        position += 1
+        if word in _WITH_VALUE:
+            seen.pair(word, words[position] if position < len(words) else "")
+            position += 1
+        elif word[:1] != "-" or word == "-":
+            seen.file(word)
+        else:
+            seen.option(word)
+    if seen.sources and seen.headers and not seen.objects:
+        seen.links = False  # a precompiled header
+    if not seen.sources and not seen.objects:
+        seen.asking = True  # `gcc -v`
+    return seen
+
+
+def dropped(word: str) -> bool:
+    """Whether an argument is taken away."""
+    return word in _DROPPED or word.startswith("-flto")
+
+
+def plan(
+    words: "Sequence[str]", *, clang: bool, linkers: str, read: "Callable[[str], str | None]"
+) -> "tuple[list[str], bool]":
+    """Return the compiler's arguments, and whether it will link a program.
+
+    `linkers` is the directory where the compiler shall find our linker; `read` gives
+    the text of a response file, None when there is none.
+    """
+    full = expand(words, read)
+    seen = look(full)
+    if seen.asking:
+        return list(words), False
+    kept = [word for word in full if not dropped(word)]
+    # A response file exists because the words are too many: it stays unless it must not.
+    result = kept if len(kept) != len(full) else list(words)
+    if seen.sources or not clang:
+        # clang complains about options for a compiler that does not run.
+        result += [*NO_RED_ZONE, *CANARY, *NO_LTO]
+        if not seen.pic and (seen.program or not seen.links):
+            result += KERNEL_MODEL
+    if not (seen.links and seen.program):
+        return result, False
+    # First, or a -B of the caller's would find another linker.
+    return [f"-B{linkers}/", *result, "-no-pie", "-static"], True
+
+
+def expand(words: "Sequence[str]", read: "Callable[[str], str | None]") -> "list[str]":
+    """Return the arguments with the contents of response files (`@FILE`) in their place."""
+    if not any(word[:1] == "@" for word in words):
+        return list(words)
+    result: list[str] = []
+    for word in words:
+        text = read(word[1:]) if word[:1] == "@" else None
+        if text is None:
+            result.append(word)
+        else:
+            result += expand(split(text), read)
+    return result
+
+
+def split(text: str) -> "list[str]":
+    """Return the words of a response file, as libiberty's buildargv() does."""
+    words: list[str] = []
+    word: str | None = None
+    quote = ""
+    escaped = False
+    for char in text:
+        if escaped:
+            word, escaped = (word or "") + char, False
+        elif char == "\\" and quote != "'":
+            word, escaped = word or "", True
+        elif quote:
+            if char == quote:
+                quote = ""
+            else:
+                word = (word or "") + char
+        elif char in "'\"":
+            word, quote = word or "", char
+        elif char.isspace():
+            if word is not None:
+                words.append(word)
+            word = None
+        else:
+            word = (word or "") + char
+    return words if word is None else [*words, word]

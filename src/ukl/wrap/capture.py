@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Makes the unikernel form of a program that was just linked: PROG.ukl.o and PROG.ukl.json.
+
+A failure here is no failure of the user's build: the reason is written into
+PROG.ukl.json, for `ukl run PROG`, and said once on stderr.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+import traceback
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from ukl import __version__, resources
+from ukl.app.captured import FORMAT, facts_path, object_path, text_digest
+from ukl.app.linking import SCRIPTS, Linking
+from ukl.elf.reader import facts
+from ukl.errors import InputError, UklError
+from ukl.host import exec as host_exec
+from ukl.host import packages
+from ukl.host.store import jsonable
+from ukl.wrap import ldwords
+
+
+def main() -> None:
+    """Read ld's arguments from stdin (separated by NUL) and make both files."""
+    words = sys.stdin.buffer.read().decode("utf-8", "surrogateescape").split("\0")
+    link = ldwords.Link(words)
+    program = Path(link.output).absolute()
+    summary: dict[str, Any] = {
+        "ukl": __version__,
+        "format": FORMAT,
+        "program": program.name,
+        "object": None,
+        "link": words,
+    }
+    try:
+        summary |= _capture(link, program)
+    except Exception as error:  # noqa: BLE001 - the user's build goes on, whatever it was
+        _failed(summary, error, link.output)
+    _write(facts_path(program), json.dumps(summary, indent=1).encode())
+
+
+def _failed(summary: dict[str, Any], error: Exception, output: str) -> None:
+    """Note the reason in `summary`, and say it once."""
+    if not isinstance(error, UklError):
+        trace = "".join(traceback.format_exception(error))
+        error = UklError(
+            f"internal error: {type(error).__name__}: {error}",
+            remedy="this is a defect of ukl; please report it with the text of the log",
+        )
+        summary["trace"] = trace
+    summary["error"] = {
+        "message": error.message,
+        "where": error.where,
+        "remedy": error.remedy,
+        "log": _read(error.log),
+    }
+    text = error.message.splitlines()[0]
+    print(
+        f"ukl: warning: {output}: no unikernel form: {text} (`ukl run {output}` says more)",
+        file=sys.stderr,
+    )
+
+
+def _read(log: Path | None) -> str | None:
+    try:
+        return None if log is None else log.read_text(errors="replace")[-20000:]
+    except OSError:
+        return None
+
+
+def _write(path: Path, data: bytes) -> None:
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    beside.write_bytes(data)
+    beside.replace(path)
+
+
+def _capture(link: ldwords.Link, program: Path) -> Mapping[str, object]:
+    """Make PROG.ukl.o and return what PROG.ukl.json says about it."""
+    if not link.static:
+        raise InputError(
+            "it was linked without -static, by another way than ukl-cc",
+            remedy="let the build link with ukl-cc or ukl-c++ instead of calling ld",
+        )
+    ld, objcopy = host_exec.find("ld"), host_exec.find("objcopy")
+    scripts = resources.path(SCRIPTS)
+    with TemporaryDirectory(prefix="ukl-") as temporary:
+        directory = Path(temporary)
+        crt = directory / "ukl-crt.o"
+        gcc = host_exec.find("gcc")
+        host_exec.run([gcc, "-c", scripts / "crt.S", "-o", crt], cwd=directory)
+        words, left = ldwords.partial_words(link, str(crt), os.path.exists)
+        linking = Linking(
+            ld, objcopy, tuple(words), scripts, {}, program, extra=(*_collect(link), "--trace")
+        )
+        try:
+            printed = linking.run(directory)
+        except host_exec.CommandFailed as error:
+            raise UklError(error.message, remedy=error.remedy, log=error.log) from error
+        made = directory / "app.debug.o"
+        found = facts(made)
+        _write(object_path(program), made.read_bytes())
+    files = [name for name in _traced(printed) if not name.startswith(temporary)]
+    archives = tuple(name for name in files if name.endswith(".a"))
+    return {
+        "object": object_path(program).name,
+        "text": text_digest(program),
+        "facts": jsonable(found),
+        "inputs": [name for name in files if name not in archives],
+        "libraries": [
+            {"path": name, "package": package}
+            for name, package in packages.owners(archives).items()
+        ],
+        "left_out": left,
+    }
+
+
+def _collect(link: ldwords.Link) -> Sequence[str]:
+    """Return the options that leave out what nothing refers to, if the build wants that."""
+    wanted = [item.name for item in link.items if item.name.endswith("gc-sections")]
+    return ("--gc-sections", "-e", "_start") if wanted[-1:] == ["gc-sections"] else ()
+
+
+def _traced(printed: str) -> list[str]:
+    """Return the files that ld --trace names: objects, and archives that gave members."""
+    names = []
+    for line in printed.splitlines():
+        # An archive's member is `(libc.a)printf.o` or `libc.a(printf.o)`.
+        name = re.sub(r"^\((.*)\)\S*$|\([^()]*\)$", r"\1", line)
+        if Path(name).is_file():
+            names.append(os.path.normpath(Path(name).absolute()) if name.endswith(".a") else name)
+    return list(dict.fromkeys(names))

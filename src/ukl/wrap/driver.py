@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Stands for the compiler: adds the flags, then becomes the real one by execv(2).
+
+It starts with every compilation of a build, so it imports nothing but os and sys.
+"""
+
+import os
+import sys
+
+from ukl.wrap import arguments
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+OURS = tuple(os.path.join(HERE, name) for name in ("bin", "as-gcc", "as-clang"))
+LINKERS = os.path.join(HERE, "linkers")
+
+DEFAULTS = {"cc": "gcc", "c++": "g++"}
+VARIABLES = {"cc": "UKL_CC_COMPILER", "c++": "UKL_CXX_COMPILER"}
+
+
+def main(argv: "list[str]") -> int:
+    """Run the compiler that the wrapper's name `argv[1]` stands for; returns only to fail."""
+    name, words = argv[1], argv[2:]
+    path = cleaned(os.environ.get("PATH", os.defpath))
+    compiler = command(name)
+    program = find(compiler[0], path)
+    if program is None:
+        remedy = f"install it, or name another in {VARIABLES['cc']} and {VARIABLES['c++']}"
+        sys.stderr.write(
+            f"ukl: error: {name}: the compiler `{compiler[0]}` is not in PATH\n  remedy: {remedy}\n"
+        )
+        return 3
+    clang = any("clang" in os.path.basename(word) for word in compiler)
+    words, links = arguments.plan(words, clang=clang, linkers=LINKERS, read=read)
+    # Compilers that search PATH for one (ccache, distcc) must not find us again.
+    os.environ["PATH"] = path
+    if links:
+        os.environ["UKL_WRAP_PYTHON"] = sys.executable
+    try:
+        os.execv(program, [*compiler, *words])
+    except OSError as error:
+        sys.stderr.write(f"ukl: error: {program}: {error.strerror}\n")
+        return 1
+
+
+def command(name: str) -> "list[str]":
+    """Return the compiler behind the wrapper's name: as it is called, or as the user chose."""
+    generic = name.removeprefix("ukl-")
+    if generic in DEFAULTS:
+        chosen = os.environ.get(VARIABLES[generic], "").split()
+        return chosen or [DEFAULTS[generic]]
+    return [name]
+
+
+def cleaned(path: str) -> str:
+    """Return PATH without our own directories."""
+    kept = [part for part in path.split(":") if os.path.realpath(part or ".") not in OURS]
+    return ":".join(kept)
+
+
+def find(program: str, path: str) -> "str | None":
+    """Return where `program` is in `path`, itself if it is a path, None if nowhere."""
+    if "/" in program:
+        return program if os.access(program, os.X_OK) else None
+    for part in path.split(":"):
+        found = os.path.join(part or ".", program)
+        if not os.access(found, os.X_OK) or os.path.isdir(found):
+            continue
+        # A link to us, such as one in ~/bin, is not a compiler either.
+        if not os.path.realpath(found).startswith(f"{HERE}/"):
+            return found
+    return None
+
+
+def read(name: str) -> "str | None":
+    """Return the text of a response file; None: the word is not one."""
+    try:
+        with open(name, encoding="utf-8", errors="surrogateescape") as stream:
+            return stream.read()
+    except OSError:
+        return None
+
+
+def cc() -> int:
+    """Entry point `ukl-cc` of an installed package."""
+    return main([sys.argv[0], "ukl-cc", *sys.argv[1:]])
+
+
+def cxx() -> int:
+    """Entry point `ukl-c++` of an installed package."""
+    return main([sys.argv[0], "ukl-c++", *sys.argv[1:]])

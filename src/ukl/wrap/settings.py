@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The environment in which build systems find the compiler wrapper. Pure but for looking."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from ukl.wrap import driver
+
+HERE = Path(__file__).resolve().parent
+BIN = HERE / "bin"
+SHARE = HERE / "share"
+
+
+def environment(base: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return the variables to set for a build, given those it has (default: ours).
+
+    PATH has our directories in front of that of `base`: `ukl-cc`, and our wrappers
+    under the names cc, gcc, g++, c++ (and clang, where there is one), for Makefiles
+    that call the compiler by its name.
+    """
+    given = os.environ if base is None else base
+    path = driver.cleaned(given.get("PATH") or os.defpath)
+    ours = [BIN, HERE / "as-gcc"]
+    if shutil.which("clang", path=path):
+        ours.append(HERE / "as-clang")
+    cc, cxx = str(BIN / "ukl-cc"), str(BIN / "ukl-c++")
+    data = given.get("XDG_DATA_DIRS") or "/usr/local/share:/usr/share"
+    return {
+        "PATH": ":".join([*map(str, ours), path]),
+        "UKL_WRAP_PYTHON": sys.executable,
+        "CC": cc,
+        "CXX": cxx,
+        # CMake 3.21 and later reads it where -DCMAKE_TOOLCHAIN_FILE is not given.
+        "CMAKE_TOOLCHAIN_FILE": str(SHARE / "ukl.cmake"),
+        # meson setup --native-file ukl
+        "XDG_DATA_DIRS": ":".join(dict.fromkeys([str(SHARE), *data.split(":")])),
+        "CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_LINKER": cc,
+        "CGO_ENABLED": "1",
+        "GOFLAGS": _go_flags(given.get("GOFLAGS", "")),
+    }
+
+
+def _go_flags(given: str) -> str:
+    """Return GOFLAGS that make Go link by the C compiler, without its cgo resolver."""
+    flags = ["-ldflags=-linkmode=external", "-tags=netgo,osusergo"]
+    return " ".join([*flags, *([given] if given else [])])
+
+
+def shell_text(variables: Mapping[str, str]) -> str:
+    """Return lines for a shell's eval. Pure."""
+    return "".join(f"export {name}={shlex.quote(value)}\n" for name, value in variables.items())

@@ -1,0 +1,17 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Where the scripts in bin/ and linkers/ start Python: NAME, then the arguments.
+
+Started as a file, with -I and -S: nobody's environment has a say, and it is quick.
+"""
+
+import sys
+
+sys.path.insert(0, __file__.rpartition("/ukl/wrap/")[0])
+if sys.argv[1] == "--linker":
+    from ukl.wrap.linker import main
+else:
+    from ukl.wrap.driver import main
+try:
+    sys.exit(main(sys.argv))
+except KeyboardInterrupt:
+    sys.exit(130)
