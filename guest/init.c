@@ -28,6 +28,7 @@
 
 #define PORT_TIMEOUT	5000	/* ms that the status port may take to appear */
 #define ACK_TIMEOUT	3000	/* ms that the host may take to read the last message */
+#define KILL_TIMEOUT	1000	/* ms that the killed may take to die */
 
 #define APPLICATION	"application"
 #define COMPANION	"companion"
@@ -64,14 +65,31 @@ static void silence_kernel(void)
 	close(fd);
 }
 
+/* End all that is left and wait for it: whoever has a file open keeps its volume busy. */
+static void kill_all(void)
+{
+	pid_t pid;
+
+	kill(-1, SIGKILL);
+	for (long end = now_ms() + KILL_TIMEOUT; now_ms() < end; usleep(1000)) {
+		do {
+			pid = waitpid(-1, NULL, WNOHANG);
+		} while (pid > 0);
+		if (pid < 0)	/* there is none left */
+			return;
+	}
+}
+
+/* The host gives the machine some seconds after the last message: the volumes come before. */
 __attribute__((noreturn))
-static void power_off(void)
+static void power_off(const struct run *run)
 {
 	tcdrain(STDOUT_FILENO);
 	silence_kernel();
-	status_done(ACK_TIMEOUT);
-	kill(-1, SIGKILL);
+	kill_all();
+	volumes_down(run);
 	sync();
+	status_done(ACK_TIMEOUT);
 	reboot(RB_POWER_OFF);
 	reboot(RB_AUTOBOOT);	/* a machine that cannot be switched off */
 	for (;;)
@@ -79,10 +97,10 @@ static void power_off(void)
 }
 
 __attribute__((noreturn))
-static void give_up(const char *what, int error)
+static void give_up(const struct run *run, const char *what, int error)
 {
 	status_error(what, error);
-	power_off();
+	power_off(run);
 }
 
 /* The device behind /dev/console: only that one can be a controlling terminal. */
@@ -181,10 +199,10 @@ static pid_t start(const struct run *run, bool companion)
 	pid_t pid;
 
 	if (pipe2(report, O_CLOEXEC))
-		give_up("pipe", errno);
+		give_up(run, "pipe", errno);
 	pid = fork();
 	if (pid < 0)
-		give_up("fork", errno);
+		give_up(run, "fork", errno);
 	if (!pid)
 		child(run, companion, report[1]);
 	close(report[1]);
@@ -314,16 +332,19 @@ static void prepare(struct guest *guest)
 		status_error("status port", -error);
 	if (wrong) {
 		dprintf(STDERR_FILENO, "init: " RUN_FILE ": %s\n", wrong);
-		give_up("run description", EINVAL);
+		give_up(&guest->run, "run description", EINVAL);
 	}
 	if (mounted)
-		give_up(what, -mounted);
+		give_up(&guest->run, what, -mounted);
 	status_hello(guest->run.name);
 	if (sethostname(guest->run.name, strlen(guest->run.name)))
-		give_up("host name", errno);
+		give_up(&guest->run, "host name", errno);
 	error = net_up(&what);
 	if (error)
-		give_up(what, -error);
+		give_up(&guest->run, what, -error);
+	error = volumes_up(&guest->run, &what);
+	if (error)
+		give_up(&guest->run, what, -error);
 	setup_limits();
 	setup_console(&guest->run);
 	umask(022);
@@ -342,10 +363,10 @@ int main(void)
 	if (guest.run.start) {
 		guest.application = start(&guest.run, false);
 		if (!guest.application && !guest.run.companion)
-			power_off();
+			power_off(&guest.run);
 	}
 	if (guest.run.companion)
 		guest.companion = start(&guest.run, true);
 	serve(&guest);
-	power_off();
+	power_off(&guest.run);
 }

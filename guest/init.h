@@ -12,6 +12,14 @@
 
 #define RUN_FILE	"/etc/ukl/run"
 
+/* A file system beside the kernel's own: a volume or disk of the host. */
+struct volume {
+	char *type;		/* 9p, virtiofs, ext4 */
+	char *source;		/* mount tag, or serial number of the disk */
+	char *target;		/* made if it is not there */
+	bool read_only;
+};
+
 /*
  * The run description: what to start, and how. Written by the host into RUN_FILE,
  * one "key value" per line; src/ukl/guest/rundesc.py is the other side.
@@ -23,6 +31,8 @@ struct run {
 	char **argv;
 	char **envp;
 	char *cwd;
+	struct volume *volumes;
+	size_t volume_count;
 	uid_t uid;
 	gid_t gid;
 	bool start;		/* false: only the companion runs */
@@ -64,5 +74,9 @@ int setup_mounts(const char **what);
 void setup_limits(void);
 void setup_console(const struct run *run);
 long now_ms(void);
+
+/* volumes.c */
+int volumes_up(const struct run *run, const char **what);
+void volumes_down(const struct run *run);
 
 #endif

@@ -88,6 +88,29 @@ static const char *set_word(char **where, char *value)
 	return NULL;
 }
 
+/* "TYPE ro|rw SOURCE TARGET"; only the target may have spaces. */
+static const char *add_volume(struct run *run, char *value)
+{
+	struct volume *volumes, *volume;
+	char *access;
+
+	volumes = reallocarray(run->volumes, run->volume_count + 1, sizeof(*volumes));
+	if (!volumes)
+		return "out of memory";
+	run->volumes = volumes;
+	volume = &volumes[run->volume_count++];
+	volume->type = strsep(&value, " ");
+	access = strsep(&value, " ");
+	volume->source = strsep(&value, " ");
+	volume->target = value;
+	if (!volume->target || *volume->target != '/')
+		return "no absolute target";
+	if (strcmp(access, "ro") && strcmp(access, "rw"))
+		return "neither ro nor rw";
+	volume->read_only = !strcmp(access, "ro");
+	return NULL;
+}
+
 struct parser {
 	struct run *run;
 	struct words argv, envp, companion;
@@ -112,6 +135,8 @@ static const char *set(struct parser *parser, const char *key, char *value)
 		return strchr(value, '=') ? append(&parser->envp, value) : "no '='";
 	if (!strcmp(key, "companion"))
 		return append(&parser->companion, value);
+	if (!strcmp(key, "mount"))
+		return add_volume(run, value);
 	if (!strcmp(key, "uid"))
 		return number(value, &run->uid);
 	if (!strcmp(key, "gid"))

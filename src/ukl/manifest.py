@@ -22,7 +22,8 @@ from pydantic import (
 
 from ukl import resources
 from ukl.errors import InputError
-from ukl.model import AppSpec, PortForward
+from ukl.model import AppSpec, PortForward, Protocol
+from ukl.volumes import parse_disk, parse_volume
 
 FILENAME = "ukl.toml"
 
@@ -53,8 +54,14 @@ def parse_memory(text: str) -> int:
 
 
 def parse_port(text: str) -> PortForward:
-    """Return the forward that `HOST:GUEST` or `ADDRESS:HOST:GUEST` stands for, else ValueError."""
-    *address, host, guest = text.split(":") if ":" in text else (text, text)
+    """Return the forward that `[ADDRESS:]HOST:GUEST[/udp]` stands for, else ValueError."""
+    plain, slash, protocol = text.partition("/")
+    if slash and protocol not in set(Protocol):
+        raise ValueError(
+            f"{text!r} is not a port forward: {protocol!r} is neither tcp nor udp; "
+            "write it like 5353:53/udp"
+        )
+    *address, host, guest = plain.split(":") if ":" in plain else (plain, plain)
     numbers = []
     for word in (host, guest):
         if not re.fullmatch(r"\d{1,5}", word) or not 0 < int(word) < 1 << 16:
@@ -68,7 +75,7 @@ def parse_port(text: str) -> PortForward:
         int(byte) > 255 for byte in where.split(".")
     ):
         raise ValueError(f"{text!r} is not a port forward: {where!r} is not an IPv4 address")
-    return PortForward(host=numbers[0], guest=numbers[1], address=where)
+    return PortForward(numbers[0], numbers[1], where, Protocol(protocol or "tcp"))
 
 
 def parse_env(text: str) -> tuple[str, str]:
@@ -139,6 +146,16 @@ def _port(value: object) -> str:
     return str(value)
 
 
+def _volume(text: str) -> str:
+    parse_volume(text)
+    return text
+
+
+def _disk(text: str) -> str:
+    parse_disk(text)
+    return text
+
+
 def _memory(value: object) -> str:
     parse_memory(str(value))
     return str(value)
@@ -163,6 +180,7 @@ _Source = Annotated[str, AfterValidator(_source)]
 class _App(_Table):
     name: Annotated[str, AfterValidator(_name)] | None = None
     sources: list[_Source] = []
+    program: _Source | None = None
     args: list[str] = []
     env: dict[Annotated[str, AfterValidator(_variable)], str] = {}
 
@@ -178,9 +196,10 @@ class _Link(_Table):
 
 class _Run(_Table):
     ports: list[Annotated[str, BeforeValidator(_port)]] = []
+    volumes: list[Annotated[str, AfterValidator(_volume)]] = []
+    disks: list[Annotated[str, AfterValidator(_disk)]] = []
     memory: Annotated[str, BeforeValidator(_memory)] = "256M"
     cpus: Annotated[int, Field(ge=1, le=CPUS_MAX)] = 1
-    program: _Source | None = None
     files: dict[
         Annotated[str, AfterValidator(_guest_path)], Annotated[str, AfterValidator(_host_path)]
     ] = {}
@@ -229,6 +248,20 @@ def load(path: Path) -> AppSpec:
         name = name_of(path.stem)
         return AppSpec(name=name, origin=path, directory=path.parent, sources=(path,))
     if path.suffix != ".toml":
+        return _load_program(path.absolute())
+    return _load_toml(path.absolute())
+
+
+def name_of(text: str) -> str:
+    """Return a name for an application that comes from a file called `text`. Pure."""
+    return re.sub(r"[^A-Za-z0-9._-]", "-", text).lstrip("-._")[:NAME_LIMIT] or "app"
+
+
+def _load_program(path: Path) -> AppSpec:
+    """Return the specification of a program that ukl-cc linked, or of its object."""
+    with path.open("rb") as stream:
+        is_elf = stream.read(4) == b"\x7fELF"
+    if not is_elf:
         raise InputError(
             f"`{path.suffix or path.name}` is neither a {FILENAME} nor a C file, nor a program",
             where=path,
@@ -250,20 +283,6 @@ def example_names() -> list[str]:
     return sorted(file.parent.name for file in resources.root().glob(f"examples/*/{FILENAME}"))
 
 
-        return _load_program(path.absolute())
-    return _load_toml(path.absolute())
-
-
-def name_of(text: str) -> str:
-    """Return a name for an application that comes from a file called `text`. Pure."""
-    return re.sub(r"[^A-Za-z0-9._-]", "-", text).lstrip("-._")[:NAME_LIMIT] or "app"
-
-
-def _load_program(path: Path) -> AppSpec:
-    """Return the specification of a program that ukl-cc linked, or of its object."""
-    with path.open("rb") as stream:
-        is_elf = stream.read(4) == b"\x7fELF"
-    if not is_elf:
 def resolve(target: str) -> AppSpec:
     """Return the specification of what a person named: an example, a directory or a file.
 
@@ -335,12 +354,15 @@ def _load_toml(path: Path) -> AppSpec:
         origin=path,
         directory=directory,
         sources=tuple(map(Path, manifest.app.sources)),
+        program=Path(manifest.app.program) if manifest.app.program else None,
         cflags=tuple(manifest.compile.cflags),
         libraries=tuple(manifest.link.libraries),
         objects=tuple(map(Path, manifest.link.objects)),
         args=tuple(manifest.app.args),
         env=manifest.app.env,
         ports=tuple(map(parse_port, manifest.run.ports)),
+        volumes=tuple(parse_volume(text, directory) for text in manifest.run.volumes),
+        disks=tuple(parse_disk(text, directory) for text in manifest.run.disks),
         files={guest: Path(host) for guest, host in manifest.run.files.items()},
         memory=parse_memory(manifest.run.memory),
         cpus=manifest.run.cpus,
@@ -354,7 +376,6 @@ def _load_toml(path: Path) -> AppSpec:
 def _syntax(message: str, text: str) -> tuple[str, int | None]:
     """Split tomllib's message into reason and line."""
     if match := re.fullmatch(r"(.*) \(at line (\d+), column \d+\)", message, re.DOTALL):
-        program=Path(manifest.app.program) if manifest.app.program else None,
         return match[1], int(match[2])
     if message.endswith("(at end of document)"):
         return message, len(text.splitlines())
@@ -403,12 +424,15 @@ _REMEDIES: dict[tuple[str, ...], str] = {
     ("app",): "write a table: [app], and its keys below",
     ("app", "name"): 'write it like name = "tcp-echo"',
     ("app", "sources"): f"name C files, relative to the directory of {FILENAME}",
+    ("app", "program"): "name an executable that ukl-cc linked",
     ("app", "args"): 'write a list of strings: args = ["-p", "5555"]',
     ("app", "env"): 'write a table of strings: env = { KEY = "value" }',
     ("compile", "cflags"): 'write a list of strings: cflags = ["-O2", "-DNDEBUG"]',
     ("link", "libraries"): 'write a list of names: libraries = ["m", "event"]',
     ("link", "objects"): f".o and .a files, relative to the directory of {FILENAME}",
     ("run", "ports"): 'write a list like ports = ["5555:5555"] (host, then guest)',
+    ("run", "volumes"): 'write a list like volumes = ["data:/data", "conf:/etc/app:ro"]',
+    ("run", "disks"): 'write a list like disks = ["data.img:/data,size=1G"]',
     ("run", "memory"): 'write it like memory = "256M"',
     ("run", "cpus"): f"write a number from 1 to {CPUS_MAX}",
     ("run", "files"): 'write it like files = { "/etc/app.conf" = "app.conf" }',
@@ -424,7 +448,6 @@ def _known_keys(tables: list[str]) -> list[str]:
         inner = next(
             (item for item in candidates if isinstance(item, type) and issubclass(item, BaseModel)),
             None,
-    ("app", "program"): "name an executable that ukl-cc linked",
         )
         if inner is None:
             return []

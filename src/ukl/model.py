@@ -40,6 +40,10 @@ class Volume:
     read_only: bool = False
 
 
+DISK_SIZE = 1 << 30
+"""Bytes of a disk that is made without a size."""
+
+
 @dataclass(frozen=True, slots=True)
 class Disk:
     """An ext4 image that the guest mounts at `target` (`--disk FILE:/path`).
@@ -49,7 +53,7 @@ class Disk:
 
     file: Path
     target: str
-    size: int = 1 << 30
+    size: int = DISK_SIZE
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,6 +204,8 @@ class Machine:
     cpus: int
     accelerator: Accelerator
     ports: tuple[PortForward, ...] = ()
+    volumes: tuple[Volume, ...] = ()
+    disks: tuple[Disk, ...] = ()
     icount: bool = False
     interactive: bool = False
 

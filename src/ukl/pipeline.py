@@ -34,15 +34,18 @@ from ukl.model import (
     Accelerator,
     AppObject,
     AppSpec,
+    Disk,
     HostCaps,
     Image,
     KernelBuild,
     KernelSpec,
     PortForward,
     RunResult,
+    Volume,
 )
 from ukl.progress import Progress
-from ukl.vm import launch, outcome, ports, session
+from ukl.vm import launch, outcome, ports, session, storage
+from ukl.volumes import merged
 
 BENCH_TIMEOUT = 120.0
 """Seconds for one run of the benchmark, boot included; it takes a few."""
@@ -61,6 +64,8 @@ class Overrides:
     args: tuple[str, ...] | None = None
     env: Mapping[str, str] = field(default_factory=dict)
     ports: tuple[PortForward, ...] | None = None
+    volumes: tuple[Volume, ...] = ()
+    disks: tuple[Disk, ...] = ()
     memory: int | None = None
     cpus: int | None = None
 
@@ -87,6 +92,8 @@ def overridden(spec: AppSpec, overrides: Overrides) -> AppSpec:
         args=spec.args if overrides.args is None else overrides.args,
         env={**spec.env, **overrides.env},
         ports=spec.ports if overrides.ports is None else overrides.ports,
+        volumes=merged(spec.volumes, overrides.volumes),
+        disks=merged(spec.disks, overrides.disks),
         memory=overrides.memory or spec.memory,
         cpus=overrides.cpus or spec.cpus,
     )
@@ -283,15 +290,16 @@ def run_app(
         icount=options.icount,
         verbose=options.verbose,
     )
-    launch.check(launching)
+    launch.check(launching, spec)
     ports.check(spec.ports)
+    storage.check(spec)
     caps = host_caps(store, progress)
     app, _, image = build_image(
         spec, store, progress, kernel_source=options.kernel_source, jobs=options.jobs
     )
     initrd = initrd_room.build(image, spec, app.user, store, progress)
     if spec.ports:
-        forwards = ", ".join(f"{port.address}:{port.host}" for port in spec.ports)
+        forwards = ", ".join(map(ports.written, spec.ports))
         progress.line(f"  {spec.name}: {forwards}; Ctrl-C ends it")
     result = launch.launch(
         image,

@@ -12,7 +12,7 @@ import pytest
 from ukl.errors import MissingError
 from ukl.guest import build as guest_build
 from ukl.guest import rundesc
-from ukl.guest.rundesc import GuestRun
+from ukl.guest.rundesc import GuestRun, Mount
 from ukl.host.store import Store
 from ukl.resources import path as resource
 
@@ -39,6 +39,9 @@ int main(int argc, char **argv)
     words("arg", run.argv);
     words("env", run.envp);
     words("companion", run.companion);
+    for (size_t i = 0; i < run.volume_count; i++)
+        printf("mount<%s><%s><%s>%d\n", run.volumes[i].type, run.volumes[i].source,
+               run.volumes[i].target, run.volumes[i].read_only);
     return 0;
 }
 """
@@ -84,6 +87,7 @@ def test_what_is_written_is_read(parser: Path, tmp_path: Path) -> None:
         rows=24,
         columns=80,
         grace_ms=250,
+        mounts=(Mount("9p", "tag0", "/a b", read_only=True), Mount("ext4", "disk0", "/c")),
     )
     code, text = parse(parser, tmp_path, rundesc.encode(run))
     assert code == 0, text
@@ -92,6 +96,7 @@ def test_what_is_written_is_read(parser: Path, tmp_path: Path) -> None:
     expected += [f"arg<{word}>" for word in run.argv]
     expected += [f"env<{key}={value}>" for key, value in run.env.items()]
     expected += [f"companion<{word}>" for word in run.companion]
+    expected += ["mount<9p><tag0></a b>1", "mount<ext4><disk0></c>0"]
     assert text == "\n".join(expected) + "\n"
 
 
@@ -124,6 +129,10 @@ GOOD = rundesc.encode(GuestRun(name="a", path="/a", argv=("a",), nonce="n"))
         (GOOD.replace(b"start 1", b"start 0"), "neither application nor companion"),
         (GOOD.replace(b"interactive 0", b"interactive 1"), "interactive without companion"),
         (GOOD.replace(b"arg a", b"env A"), "no '='"),
+        (GOOD.replace(b"arg a", b"mount 9p rw tag"), "no absolute target"),
+        (GOOD.replace(b"arg a", b"mount 9p"), "no absolute target"),
+        (GOOD.replace(b"arg a", b"mount 9p rw tag data"), "no absolute target"),
+        (GOOD.replace(b"arg a", b"mount 9p xy tag /data"), "neither ro nor rw"),
         (b"ukl-run 1\n" + b"arg x\n" * 200000, "too large"),
     ],
 )

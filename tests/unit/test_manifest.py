@@ -9,7 +9,7 @@ import pytest
 
 from ukl import manifest
 from ukl.errors import ExitCode, InputError
-from ukl.model import PortForward
+from ukl.model import Disk, PortForward, Protocol, Volume
 
 FULL = """\
 [app]
@@ -26,7 +26,9 @@ libraries = ["m", "event"]
 objects = ["extra.o"]
 
 [run]
-ports = ["5555:80", "0.0.0.0:8080:80"]
+ports = ["5555:80", "0.0.0.0:8080:80", "53:53/udp"]
+volumes = ["data:/data", "/etc:/conf:ro"]
+disks = ["db.img:/db,size=64M"]
 memory = "1G"
 cpus = 2
 files = { "/etc/server.conf" = "server.conf" }
@@ -67,7 +69,13 @@ def test_everything_is_read(project: Path) -> None:
     assert spec.cflags == ("-O2",)
     assert spec.libraries == ("m", "event")
     assert spec.objects == (project / "extra.o",)
-    assert spec.ports == (PortForward(5555, 80), PortForward(8080, 80, "0.0.0.0"))
+    assert spec.ports == (
+        PortForward(5555, 80),
+        PortForward(8080, 80, "0.0.0.0"),
+        PortForward(53, 53, protocol=Protocol.UDP),
+    )
+    assert spec.volumes == (Volume(project / "data", "/data"), Volume(Path("/etc"), "/conf", True))
+    assert spec.disks == (Disk(project / "db.img", "/db", 64 << 20),)
     assert spec.memory == 1 << 30
     assert spec.cpus == 2
     assert spec.files == {"/etc/server.conf": project / "server.conf"}
@@ -109,6 +117,9 @@ def test_a_single_c_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         ('[run]\ncpus = "2"\n', 2, ["must be a whole number"]),
         ('\n[run]\nports = ["80x"]\n', 3, ["'80x' is not a port"]),
         ('[run]\nports = ["0:70000"]\n', 2, ["not a port forward"]),
+        ('[run]\nports = ["53:53/icmp"]\n', 2, ["neither tcp nor udp"]),
+        ('[run]\nvolumes = ["data"]\n', 2, ["'data' is not a volume"]),
+        ('[run]\ndisks = ["a.img:b"]\n', 2, ["'b' is not an absolute path"]),
         ('[run]\nfiles = { "etc/x" = "main.c" }\n', 2, ["absolute path"]),
         ('[run]\nfiles = { "/etc/x" = "absent" }\n', 2, ["'absent' does not exist"]),
         ('[kernel]\noptions = { "a b" = "y" }\n', 2, ["not the name of a kernel option"]),
@@ -124,7 +135,9 @@ def test_what_is_wrong_is_named(project: Path, text: str, line: int, words: list
 
 
 def test_unknown_key_lists_the_known_ones(project: Path) -> None:
-    assert load(project, "[run]\nzzz = 1\n").remedy == "known here: ports, memory, cpus, files"
+    assert load(project, "[run]\nzzz = 1\n").remedy == (
+        "known here: ports, volumes, disks, memory, cpus, files"
+    )
 
 
 def test_nothing_to_build(project: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from ukl.errors import InputError, UsageError
-from ukl.model import AppSpec, Image
+from ukl.model import AppSpec, Image, Volume
 from ukl.vm import launch
 from ukl.vm.launch import Options
 
@@ -105,7 +105,16 @@ def test_command_line_has_an_end() -> None:
 )
 def test_options_that_do_not_go_together(options: Options) -> None:
     with pytest.raises(UsageError):
-        launch.check(options)
+        launch.check(options, SPEC)
+
+
+def test_what_is_saved_has_its_time(tmp_path: Path) -> None:
+    spec = replace(SPEC, volumes=(Volume(tmp_path, "/data"),))
+    run = launch.guest_run(IMAGE, spec, Options(), "n")
+    assert [mount.target for mount in run.mounts] == ["/data"]
+    assert run.grace_ms > launch.guest_run(IMAGE, SPEC, Options(), "n").grace_ms
+    with pytest.raises(UsageError, match="nobody mounts"):
+        launch.check(Options(init="app"), spec)
 
 
 def test_old_runs_are_forgotten(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from ukl.errors import InputError
-from ukl.model import PortForward
+from ukl.model import PortForward, Protocol
 from ukl.vm import ports
 from ukl.vm.ports import PortBusy
 
@@ -33,6 +33,20 @@ def test_busy_port_names_port_owner_and_remedy(taken: int) -> None:
     assert error.remedy is not None
     assert ":7" in error.remedy
     assert error.where == f"127.0.0.1:{taken}"
+
+
+def test_udp_is_another_port() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+        with pytest.raises(PortBusy) as caught:
+            ports.check([PortForward(port, 7, protocol=Protocol.UDP)])
+        assert f"process {os.getpid()}" in caught.value.message
+        assert str(caught.value.remedy).endswith(":7/udp")
+    both = [PortForward(port, 7), PortForward(port, 7, protocol=Protocol.UDP)]
+    ports.check(both)
+    with pytest.raises(InputError, match="twice"):
+        ports.check([*both, both[1]])
 
 
 def test_free_port_passes_and_stays_free(taken: int) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ukl.model import Accelerator, Machine, PortForward
+from ukl.model import Accelerator, Machine, PortForward, Protocol
 from ukl.vm import qemu
 from ukl.vm.qemu import Channels
 
@@ -58,10 +58,15 @@ def test_without_status_channel_there_is_no_port() -> None:
 
 
 def test_ports_are_forwarded() -> None:
-    ports = (PortForward(5555, 5556), PortForward(80, 8080, "0.0.0.0"))
+    ports = (
+        PortForward(5555, 5556),
+        PortForward(80, 8080, "0.0.0.0"),
+        PortForward(53, 5353, protocol=Protocol.UDP),
+    )
     network = values(qemu.argv(replace(MACHINE, ports=ports), CHANNELS), "-netdev")[0]
     assert "hostfwd=tcp:127.0.0.1:5555-:5556" in network
     assert "hostfwd=tcp:0.0.0.0:80-:8080" in network
+    assert "hostfwd=udp:127.0.0.1:53-:5353" in network
 
 
 @pytest.mark.parametrize("accelerator", list(Accelerator))

@@ -27,8 +27,25 @@ def run(
         typer.Option(
             "--publish",
             "-p",
-            metavar="[ADDR:]HOST:GUEST",
-            help="Forward a TCP port (repeatable; instead of the manifest's).",
+            metavar="[ADDR:]HOST:GUEST[/udp]",
+            help="Forward a port (repeatable; instead of the manifest's).",
+        ),
+    ] = None,
+    volume: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--volume",
+            "-v",
+            metavar="DIR:/PATH[:ro]",
+            help="Mount a directory of this machine in the guest (repeatable).",
+        ),
+    ] = None,
+    disk: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--disk",
+            metavar="FILE[:/PATH][,size=SIZE]",
+            help="Mount a disk with ext4, made if it is not there (repeatable; on /data).",
         ),
     ] = None,
     memory: Annotated[
@@ -77,12 +94,15 @@ def run(
     from ukl import manifest, pipeline  # noqa: PLC0415 - not needed for --help
     from ukl.vm.outcome import exit_code  # noqa: PLC0415
     from ukl.vm.session import to_descriptor  # noqa: PLC0415
+    from ukl.volumes import parse_disk, parse_volume  # noqa: PLC0415
 
     ports = [parsed(manifest.parse_port, text, "--publish") for text in publish or []]
     overrides = pipeline.Overrides(
         args=tuple(args) if args else None,
         env=dict(parsed(manifest.parse_env, text, "--env") for text in env or []),
         ports=tuple(ports) or None,
+        volumes=tuple(parsed(parse_volume, text, "--volume") for text in volume or []),
+        disks=tuple(parsed(parse_disk, text, "--disk") for text in disk or []),
         memory=parsed(manifest.parse_memory, memory, "--memory") if memory else None,
         cpus=smp,
     )

@@ -25,11 +25,27 @@ MAX_NAME = 64
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 """What the name of an application consists of; it goes into messages unescaped."""
 
+GRACE_MS = 1500
+"""Milliseconds between SIGTERM and SIGKILL for a program that has nothing to save."""
+
 DEFAULT_ENV = {
     "PATH": "/bin:/sbin:/usr/bin:/usr/sbin:/ukl",
     "HOME": "/root",
     "TERM": "linux",
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """A file system that init mounts: `kind` is `9p`, `virtiofs` or `ext4`.
+
+    `source` is the mount tag, or the serial number of the virtio disk.
+    """
+
+    kind: str
+    source: str
+    target: str
+    read_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +57,8 @@ class GuestRun:
     end the run ends. `interactive` gives it the console as controlling terminal of
     `rows` and `columns`. `console_input` makes the console the application's standard
     input instead of /dev/null. `grace_ms` lie between SIGTERM and SIGKILL when the
-    host asks for the end. `nonce` is what init proves itself with.
+    host asks for the end. `nonce` is what init proves itself with. `mounts` are made in
+    their order, and taken down before the machine is switched off.
     """
 
     name: str
@@ -58,7 +75,8 @@ class GuestRun:
     interactive: bool = False
     rows: int = 0
     columns: int = 0
-    grace_ms: int = 1500
+    grace_ms: int = GRACE_MS
+    mounts: tuple[Mount, ...] = ()
 
 
 def encode(run: GuestRun) -> bytes:
@@ -89,6 +107,9 @@ def _lines(run: GuestRun) -> Iterator[str]:
         yield _line("env", f"{key}={value}")
     for word in run.companion:
         yield _line("companion", word)
+    for mount in run.mounts:
+        access = "ro" if mount.read_only else "rw"
+        yield _line("mount", f"{mount.kind} {access} {mount.source} {mount.target}")
     for key, number in (("uid", run.uid), ("gid", run.gid), ("grace-ms", run.grace_ms)):
         yield _line(key, str(number))
     for key, flag in (

@@ -28,6 +28,7 @@ from ukl.host.store import Store, digest
 from ukl.image import cpio
 from ukl.model import AppSpec, Image
 from ukl.progress import Progress
+from ukl.vm import storage
 
 BUSYBOX = Path("/bin/busybox")
 NO_APPLETS = frozenset({"busybox", "init", "linuxrc"})
@@ -120,6 +121,7 @@ def default_run(spec: AppSpec, image: Image | None) -> GuestRun:
         path=path,
         argv=(spec.name, *spec.args),
         env={**rundesc.DEFAULT_ENV, **spec.env},
+        mounts=storage.mounts(spec),
     )
 
 

@@ -20,7 +20,7 @@ from ukl.host import exec as host_exec
 from ukl.host import probe
 from ukl.image import initrd as initrd_room
 from ukl.model import Accelerator, AppSpec, Image, Machine, RunResult
-from ukl.vm import ports, qemu, session, status, terminal
+from ukl.vm import ports, qemu, session, status, storage, terminal
 from ukl.vm.outcome import error_of
 
 SHELL = ("/bin/sh", "-l")
@@ -88,7 +88,14 @@ def guest_run(image: Image, spec: AppSpec, options: Options, nonce: str) -> Gues
         interactive=options.shell,
         rows=rows,
         columns=columns,
+        grace_ms=round(1000 * storage.GRACE) if has_storage(spec) else rundesc.GRACE_MS,
+        mounts=storage.mounts(spec),
     )
+
+
+def has_storage(spec: AppSpec) -> bool:
+    """Tell whether the application has something to save before it ends. Pure."""
+    return bool(spec.volumes or spec.disks)
 
 
 def program_path(image: Image, spec: AppSpec, options: Options) -> str:
@@ -150,8 +157,8 @@ def _quoted(word: str) -> str:
     return word if plain else f'"{word}"'
 
 
-def check(options: Options) -> None:
-    """Raise UsageError for options that do not go together."""
+def check(options: Options, spec: AppSpec) -> None:
+    """Raise UsageError for options that do not go together, or not with `spec`."""
     companion = options.shell or bool(options.companion)
     if options.init not in {"ukl", "app"}:
         raise UsageError(f"no such init: {options.init!r}", remedy="use `ukl` or `app`")
@@ -159,6 +166,11 @@ def check(options: Options) -> None:
         raise UsageError(
             "with --init app nothing but the application runs, as root",
             remedy="leave --shell out, or use --init ukl",
+        )
+    if options.init == "app" and has_storage(spec):
+        raise UsageError(
+            "with --init app nobody mounts the volumes and disks",
+            remedy="leave them out, or use --init ukl",
         )
     if options.shell and options.companion:
         raise UsageError("a run has one companion: the shell, or another program")
@@ -176,6 +188,8 @@ def machine(
         cpus=spec.cpus,
         accelerator=accelerator,
         ports=spec.ports,
+        volumes=spec.volumes,
+        disks=spec.disks,
         icount=options.icount,
         interactive=options.shell,
     )
@@ -201,13 +215,16 @@ def prepare(
     """Write the run's initrd into `directory` and return the plan.
 
     `initrd` is the base of image.initrd.build(). Raises UsageError for a bad
-    combination of options, PortBusy for a port that is taken.
+    combination of options, PortBusy for a port that is taken, and the errors of
+    vm/storage.py; disks that are not there are made.
     """
-    check(options)
+    check(options, spec)
+    storage.check(spec)
     own = directory / "initrd"
     planned = machine(image, spec, options, own, accelerator)
     nonce = None if options.init == "app" else status.make_nonce()
     ports.check(spec.ports)
+    storage.prepare(spec)
     if nonce is None:
         own.write_bytes(initrd.read_bytes())
     else:
@@ -221,6 +238,7 @@ def prepare(
         input=options.input,
         interactive=options.shell,
         timeout=options.timeout,
+        stop_grace=session.STOP_GRACE + (storage.GRACE if has_storage(spec) else 0),
         qemu=options.qemu,
         qemu_version=_qemu_version(options.qemu) if planned.cpus > 1 else None,
     )

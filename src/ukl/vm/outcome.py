@@ -22,7 +22,7 @@ SIGNAL_BASE = 128
 
 LOST_REMEDY = (
     "run it with --user: as a normal process it cannot take the machine down, "
-    "and what it does wrong is a signal; -v shows what the kernel says"
+    "and what it does wrong is a signal; `ukl -v run` shows what the kernel says"
 )
 """In the kernel, an error of the program is the most likely reason for the machine's end."""
 
@@ -186,7 +186,7 @@ def error_of(result: RunResult) -> UklError | None:
         case Outcome.FAILED:
             return UklError(
                 _with_lines(f"the guest could not run it: {result.detail}", tail),
-                remedy="run it with -v to see what the kernel says about it",
+                remedy="`ukl -v run` shows what the kernel says about it",
                 log=result.console,
             )
         case Outcome.LOST:

@@ -9,12 +9,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ukl.errors import InputError, UklError
-from ukl.model import PortForward
+from ukl.model import PortForward, Protocol
 
 PROC = Path("/proc")
 
-_LISTEN = "0A"
-"""State of a listening socket in /proc/net/tcp (TCP_LISTEN in the kernel's tcp_states.h)."""
+_STATE = {Protocol.TCP: "0A", Protocol.UDP: "07"}
+"""State of a socket that takes what comes, in /proc/net/tcp and udp: TCP_LISTEN and
+TCP_CLOSE in the kernel's tcp_states.h."""
 
 
 class PortBusy(UklError):
@@ -30,51 +31,71 @@ def check(ports: Sequence[PortForward]) -> None:
     for port in ports:
         if not 0 < port.host < 1 << 16 or not 0 < port.guest < 1 << 16:
             raise InputError(f"not a port: {port.host}:{port.guest}", remedy="use 1 to 65535")
-        if (port.address, port.host) in seen:
+        if (port.address, port.host, port.protocol) in seen:
             raise InputError(f"port {port.host} is forwarded twice", remedy="leave one of them out")
-        seen.add((port.address, port.host))
+        seen.add((port.address, port.host, port.protocol))
         _try(port)
 
 
 def _try(port: PortForward) -> None:
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        # As QEMU does it: connections of a former run that linger are no obstacle.
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    is_tcp = port.protocol is Protocol.TCP
+    kind = socket.SOCK_STREAM if is_tcp else socket.SOCK_DGRAM
+    with socket.socket(socket.AF_INET, kind) as probe:
+        if is_tcp:
+            # As QEMU does it: connections of a former run that linger are no obstacle.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((port.address, port.host))
-            probe.listen(1)
+            if is_tcp:
+                probe.listen(1)
         except OSError as error:
             raise _explain(port, error) from error
 
 
 def _explain(port: PortForward, error: OSError) -> UklError:
-    where = f"{port.address}:{port.host}"
+    suffix = _suffix(port)
+    where = written(port)
+    example = f"{_another(port.host)}:{port.guest}{suffix}"
     if error.errno == errno.EADDRINUSE:
-        owner = find_owner(port.host)
+        owner = find_owner(port.host, protocol=port.protocol)
         by = f" by {owner[1]} (process {owner[0]})" if owner else ""
         stop = f"stop process {owner[0]}, or " if owner else ""
         return PortBusy(
             f"port {port.host} is already in use{by}",
             where=where,
-            remedy=f"{stop}forward another one, e.g. -p {_another(port.host)}:{port.guest}",
+            remedy=f"{stop}forward another one, e.g. -p {example}",
         )
     if error.errno == errno.EACCES:
         return UklError(
             f"no permission to listen on port {port.host}",
             where=where,
-            remedy=f"forward one above 1023, e.g. -p {_another(port.host)}:{port.guest}",
+            remedy=f"forward one above 1023, e.g. -p {example}",
         )
     return UklError(f"cannot listen on port {port.host}: {error.strerror}", where=where)
+
+
+def written(port: PortForward) -> str:
+    """Return this machine's end as people write it: `127.0.0.1:53/udp`. Pure."""
+    return f"{port.address}:{port.host}{_suffix(port)}"
+
+
+def _suffix(port: PortForward) -> str:
+    return "" if port.protocol is Protocol.TCP else f"/{port.protocol}"
 
 
 def _another(port: int) -> int:
     return port + 10000 if port + 10000 < 1 << 16 else port - 10000
 
 
-def find_owner(port: int, proc: Path = PROC) -> tuple[int, str] | None:
-    """Return id and name of a process that listens on a TCP port, None if we cannot see it."""
+def find_owner(
+    port: int, proc: Path = PROC, protocol: Protocol = Protocol.TCP
+) -> tuple[int, str] | None:
+    """Return id and name of a process that listens on a port, None if we cannot see it."""
+    state = _STATE[protocol]
     inodes = {
-        inode for table in ("tcp", "tcp6") for inode in _listening(proc / "net" / table, port)
+        inode
+        for table in (protocol.value, f"{protocol}6")
+        for inode in _listening(proc / "net" / table, port, state)
     }
     if not inodes:
         return None
@@ -95,7 +116,7 @@ def _target(link: Path) -> str:
         return ""
 
 
-def _listening(table: Path, port: int) -> Iterator[str]:
+def _listening(table: Path, port: int, state: str) -> Iterator[str]:
     """Yield the inodes of sockets that listen on `port`; format: man 5 proc, /proc/net/tcp."""
     try:
         lines = table.read_text().splitlines()[1:]
@@ -103,5 +124,5 @@ def _listening(table: Path, port: int) -> Iterator[str]:
         return
     for line in lines:
         fields = line.split()
-        if len(fields) > 9 and fields[3] == _LISTEN and int(fields[1].split(":")[1], 16) == port:
+        if len(fields) > 9 and fields[3] == state and int(fields[1].split(":")[1], 16) == port:
             yield fields[9]

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ukl.model import Accelerator, Machine, PortForward
+from ukl.vm import storage
 
 QEMU = "qemu-system-x86_64"
 
@@ -69,6 +70,7 @@ def argv(
         *("-device", "pvpanic-pci"),
         *("-netdev", _network(machine.ports)),
         *("-device", "virtio-net-pci,netdev=net0,romfile="),
+        *storage.qemu_words(machine.volumes, machine.disks),
     ]
     if channels.status is not None:
         words += [
@@ -93,7 +95,9 @@ def _processor(machine: Machine, version: tuple[int, ...] | None) -> list[str]:
 
 def _network(ports: Sequence[PortForward]) -> str:
     # Without IPv6: the addresses are then known and nothing waits for router advertisements.
-    forwards = "".join(f",hostfwd=tcp:{port.address}:{port.host}-:{port.guest}" for port in ports)
+    forwards = "".join(
+        f",hostfwd={port.protocol}:{port.address}:{port.host}-:{port.guest}" for port in ports
+    )
     return f"user,id=net0,ipv6=off{forwards}"
 
 

@@ -23,7 +23,7 @@ from typing import BinaryIO, Self
 from ukl.errors import UklError
 from ukl.host import exec as host_exec
 from ukl.model import Machine, Outcome, RunResult
-from ukl.vm import console, outcome, qemu, status, terminal
+from ukl.vm import console, outcome, qemu, status, storage, terminal
 from ukl.vm.feed import Feed
 from ukl.vm.monitor import Monitor
 from ukl.vm.ports import PortBusy
@@ -188,6 +188,10 @@ class Session:
                 remedy="end the program that has it, or forward another one with -p",
                 log=log,
             )
+        if "Failed to get" in said and "lock" in said:
+            for disk in self.machine.disks:
+                if str(disk.file) in said:
+                    return storage.in_use(disk.file)
         return UklError(f"QEMU did not start: {said or 'no message'}", log=log)
 
     def _qemu_said(self) -> str:

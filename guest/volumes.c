@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Mounts the host's volumes and disks, and takes them down at the end.
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "init.h"
+
+/*
+ * directio: read() and write() go to the host at once, past the guest's page cache, so
+ * that the two never disagree and nothing that was written is lost when the machine is
+ * killed. cache=mmap: a shared mapping, which databases use, is possible nevertheless;
+ * msync() writes it back. See "cache" and "directio" in
+ * Documentation/filesystems/9p.rst. msize is the kernel's own default, said here because
+ * it is a buffer's size: more would be physically contiguous memory by the MiB.
+ */
+#define OPTIONS_9P	"trans=virtio,version=9p2000.L,msize=131072,cache=mmap,directio"
+
+/* After an error of the disk nothing is written to a journal that may be broken. */
+#define OPTIONS_EXT4	"errors=remount-ro"
+
+#define DISKS		"/sys/block"
+#define DISK_WAIT	2000	/* ms until a disk's node is there */
+
+/* "mounting TARGET", and what stands in its way. */
+static char complaint[PATH_MAX + 64];
+
+static int make_directories(const char *path)
+{
+	char copy[PATH_MAX];
+	struct stat found;
+
+	if ((size_t)snprintf(copy, sizeof(copy), "%s", path) >= sizeof(copy))
+		return -ENAMETOOLONG;
+	for (char *slash = strchr(copy + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
+		*slash = '\0';
+		if (mkdir(copy, 0755) && errno != EEXIST)
+			return -errno;
+		*slash = '/';
+	}
+	if (mkdir(copy, 0755) && errno != EEXIST)
+		return -errno;
+	if (stat(copy, &found))
+		return -errno;
+	return S_ISDIR(found.st_mode) ? 0 : -ENOTDIR;
+}
+
+static bool has_serial(const char *disk, const char *serial)
+{
+	char path[PATH_MAX], text[64] = "";
+	ssize_t got;
+	int fd;
+
+	snprintf(path, sizeof(path), DISKS "/%s/serial", disk);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return false;
+	got = read(fd, text, sizeof(text) - 1);
+	close(fd);
+	if (got < 0)
+		return false;
+	text[strcspn(text, "\n")] = '\0';
+	return !strcmp(text, serial);
+}
+
+/* Names of disks depend on the order in which they are found; serial numbers do not. */
+static bool find_disk(const char *serial, char *node, size_t size)
+{
+	struct dirent *entry;
+	bool found = false;
+	DIR *disks = opendir(DISKS);
+
+	if (!disks)
+		return false;
+	while (!found && (entry = readdir(disks))) {
+		found = entry->d_name[0] != '.' && has_serial(entry->d_name, serial);
+		if (found)
+			snprintf(node, size, "/dev/%s", entry->d_name);
+	}
+	closedir(disks);
+	return found;
+}
+
+static int mount_disk(const struct volume *volume, unsigned long flags)
+{
+	long end = now_ms() + DISK_WAIT;
+	char node[PATH_MAX];
+
+	while (!find_disk(volume->source, node, sizeof(node))) {
+		if (now_ms() >= end)
+			return -ENODEV;
+		usleep(5000);
+	}
+	return mount(node, volume->target, "ext4", flags, OPTIONS_EXT4) ? -errno : 0;
+}
+
+static int volume_up(const struct volume *volume)
+{
+	unsigned long flags = MS_NODEV | MS_NOSUID | (volume->read_only ? MS_RDONLY : 0);
+	bool is_9p = !strcmp(volume->type, "9p");
+	int error;
+
+	error = make_directories(volume->target);
+	if (error)
+		return error;
+	if (!strcmp(volume->type, "ext4"))
+		return mount_disk(volume, flags);
+	if (mount(volume->source, volume->target, volume->type, flags, is_9p ? OPTIONS_9P : NULL))
+		return -errno;
+	return 0;
+}
+
+/* Returns 0 or a negative errno, with *@what then saying what failed. */
+int volumes_up(const struct run *run, const char **what)
+{
+	for (size_t i = 0; i < run->volume_count; i++) {
+		const struct volume *volume = &run->volumes[i];
+		int error = volume_up(volume);
+
+		if (!error)
+			continue;
+		snprintf(complaint, sizeof(complaint), "mounting %s (%s)", volume->target,
+			 volume->type);
+		*what = complaint;
+		return error;
+	}
+	return 0;
+}
+
+/*
+ * In the order of their mounting backwards. What cannot be unmounted is at least made
+ * read-only, which writes everything; the journal takes care of the rest.
+ */
+void volumes_down(const struct run *run)
+{
+	for (size_t i = run->volume_count; i-- > 0;) {
+		const char *target = run->volumes[i].target;
+
+		if (umount2(target, 0) && errno != EINVAL)
+			mount(NULL, target, NULL, MS_REMOUNT | MS_RDONLY, NULL);
+	}
+}
