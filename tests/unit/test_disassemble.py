@@ -28,8 +28,8 @@ def code(
         BASE,
         data,
         (Function(name, BASE, BASE + len(data)),),
-        frozenset(BASE + at for at in entries),
-        frozenset(BASE + at for at in relocated),
+        entries=frozenset(BASE + at for at in entries),
+        relocated=frozenset(BASE + at for at in relocated),
     )
 
 
@@ -247,6 +247,29 @@ def test_ranges() -> None:
     ]
     assert covering(found, 0x11F) == found[1]
     assert covering(found, 0x140) is None
+
+
+def test_table_behind_code_is_not_read() -> None:
+    # An unsized function, a table behind its end, and code that it jumps to behind that.
+    data = bytes.fromhex("74 05 c3fa fa fa fafb c3")
+    functions = ranges(0, len(data), ".text", [(0, 0, "f", True)])
+    found = sweep(Code(".text", 0, data, functions))
+    assert [note.text for note in found.notes] == ["cli"] * 4 + ["sti"]
+    data = bytes.fromhex("74 00 c3fa fa fa fafb c3")
+    assert not sweep(Code(".text", 0, data, functions)).notes
+    called = sweep(Code(".text", 0, data, functions, called=frozenset([7])))
+    assert [note.text for note in called.notes] == ["sti"]
+
+
+def test_table_in_a_function_is_not_believed() -> None:
+    assert not sweep(code(RET, "fa", "06", "fa")).notes
+
+
+def test_unnamed_stretch_is_read_if_something_leads_there() -> None:
+    data = bytes.fromhex("e8 01 00 00 00c3fa c3")
+    functions = ranges(0, len(data), ".text", [(0, 6, "f", True)])
+    [note] = sweep(Code(".text", 0, data, functions)).notes
+    assert note.function == ".text+0x6"
 
 
 def test_data_between_functions_does_not_shift_what_follows() -> None:

@@ -11,7 +11,15 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 from ukl.elf.disassemble import Code, ranges
-from ukl.elf.reader import SHF_EXECINSTR, SHT_NOBITS, STT_GNU_IFUNC, Elf, Relocation, Symbol
+from ukl.elf.reader import (
+    SHF_EXECINSTR,
+    SHT_NOBITS,
+    STB_LOCAL,
+    STT_GNU_IFUNC,
+    Elf,
+    Relocation,
+    Symbol,
+)
 
 STT_NOTYPE = 0
 STT_FUNC = 2
@@ -59,9 +67,10 @@ def codes(
             continue
         entries[symbol.section].add(symbol.value)
         if symbol.name:
-            is_function = symbol.kind != STT_NOTYPE
-            named[symbol.section].append((symbol.value, symbol.size, symbol.name, is_function))
-    relocated = _follow(elf, symbols, relocations, entries)
+            is_code = symbol.kind != STT_NOTYPE or symbol.binding != STB_LOCAL
+            named[symbol.section].append((symbol.value, symbol.size, symbol.name, is_code))
+    called: dict[int, set[int]] = defaultdict(set)
+    relocated = _follow(elf, symbols, relocations, entries, called)
     found = {}
     for number in sorted(texts):
         section = elf.sections[number]
@@ -71,6 +80,7 @@ def codes(
             data=elf.content(section),
             functions=ranges(section.address, section.size, section.name, named[number]),
             entries=frozenset(entries[number]),
+            called=frozenset(called[number]),
             relocated=frozenset(relocated[number]),
         )
     return found
@@ -81,8 +91,12 @@ def _follow(
     symbols: Sequence[Symbol],
     relocations: Iterable[Relocation],
     entries: dict[int, set[int]],
+    called: dict[int, set[int]],
 ) -> dict[int, set[int]]:
-    """Return the bytes of code that are relocated; add what relocations name to `entries`."""
+    """Return the bytes of code that are relocated.
+
+    What relocations name is added to `entries`, and to `called` if it is by a call or jump.
+    """
     relocated: dict[int, set[int]] = defaultdict(set)
     tables: dict[int, list[tuple[int, int, int]]] = defaultdict(list)
     starts: dict[int, set[int]] = defaultdict(set)
@@ -105,6 +119,8 @@ def _follow(
             continue
         if relocation.kind in _ABSOLUTE or place in texts:
             entries[symbol.section].add(target)
+            if relocation.kind == R_X86_64_PLT32:
+                called[symbol.section].add(target)
         elif relocation.kind in _RELATIVE:
             tables[place].append((relocation.offset, symbol.section, target))
     for place, rows in tables.items():

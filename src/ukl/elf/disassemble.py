@@ -10,9 +10,9 @@ Source of the encodings: Intel SDM, volume 2.
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cache
 from typing import Any
@@ -20,8 +20,8 @@ from typing import Any
 import capstone
 
 from ukl.elf import red_zone
-from ukl.elf.instruction import Instruction
-from ukl.elf.rewritable import Site, classify
+from ukl.elf.instruction import JUMPS, Instruction
+from ukl.elf.rewritable import Site, classify, doubt
 
 CHUNK = 1 << 15
 """Bytes decoded at a time: capstone takes 248 bytes of memory for each instruction."""
@@ -74,11 +74,17 @@ _VSYSCALL_PAGE = "0xffffffffff600"
 
 @dataclass(frozen=True, slots=True)
 class Function:
-    """A stretch of code under one name; addresses as in the section."""
+    """A stretch of code under one name; addresses as in the section.
+
+    What has no symbol is not `named`: code with local labels, or data among code.
+    The end of one that is not `sized` is a guess: where the next begins.
+    """
 
     name: str
     start: int
     end: int
+    named: bool = True
+    sized: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +93,8 @@ class Code:
 
     `address` is that of the first byte (0 in a relocatable object). `entries` are
     addresses that something else than the code's own direct jumps refers to:
-    symbols, relocations, jump tables. `relocated` are the addresses of bytes that
-    the linker fills in.
+    symbols, relocations, jump tables. `called` are those that calls and jumps with a
+    relocation go to. `relocated` are the addresses of bytes that the linker fills in.
     """
 
     section: str
@@ -96,6 +102,7 @@ class Code:
     data: bytes
     functions: tuple[Function, ...]
     entries: frozenset[int] = frozenset()
+    called: frozenset[int] = frozenset()
     relocated: frozenset[int] = frozenset()
 
     @property
@@ -159,13 +166,15 @@ def ranges(
 ) -> tuple[Function, ...]:
     """Return the functions that cover `size` bytes at `address`, without gaps or overlaps.
 
-    `symbols` are (value, size, name, whether it is a function). A name inside a sized
+    `symbols` are (value, size, name, whether it is surely code). A name inside a sized
     function divides it not: it is an entry. What no symbol covers is called by the
     section's name and offset.
     """
     end = address + size
     best: dict[int, tuple[int, bool, str]] = {}
     for value, length, name, is_function in symbols:
+        if not (is_function or length):
+            continue  # perhaps a table
         if address <= value < end and (length, is_function) > best.get(value, (-1, False))[:2]:
             best[value] = (length, is_function, name)
     found: list[Function] = []
@@ -179,14 +188,14 @@ def ranges(
         length, _, name = best[start]
         following = starts[number + 1] if number + 1 < len(starts) else end
         position = min(end, start + length) if length else following
-        found.append(Function(name, start, position))
+        found.append(Function(name, start, position, sized=length > 0))
     if position < end:
         found.append(_unnamed(section, address, position, end))
     return tuple(found)
 
 
 def _unnamed(section: str, address: int, start: int, end: int) -> Function:
-    return Function(f"{section}+{start - address:#x}", start, end)
+    return Function(f"{section}+{start - address:#x}", start, end, named=False)
 
 
 def covering(functions: Sequence[Function], address: int) -> Function | None:
@@ -201,20 +210,24 @@ def sweep(code: Code) -> Sweep:
     """Decode all of `code` once and return what there is to know about it."""
     result = Sweep()
     waiting: list[tuple[Function, list[Instruction]]] = []
-    for function in code.functions:
+    tails: list[Function] = []
+    for function in _reached(code, result, tails):
         here = code.data[function.start - code.address : function.end - code.address]
         if function.end - function.start <= LONGEST and not here.strip(b"\x90\xcc\x00"):
             continue  # padding
-        kept = _function(code, function, result, keep=_SYSCALL in here)
+        notes = len(result.notes)
+        kept, end = _function(code, function, result, keep=_SYSCALL in here)
+        if len(result.notes) > notes and doubt(list(decode(code, function.start, end)), ()):
+            del result.notes[notes:]  # a table among the code looks like anything
+        if end < function.end:
+            tails.append(_unnamed(code.section, code.address, end, function.end))
         if kept:
             waiting.append((function, kept))
     entries = code.entries.union(result.branches, (f.start for f in code.functions))
-    zones = {
-        _whole(function.name) for function, instructions in waiting if red_zone.used(instructions)
-    }
-    for function, instructions in waiting:
+    zones = {_whole(function.name) for function, rows in waiting if red_zone.used(rows)}
+    for function, rows in waiting:
         result.sites += classify(
-            instructions,
+            rows,
             function=function.name,
             section=code.section,
             entries=entries,
@@ -224,27 +237,72 @@ def sweep(code: Code) -> Sweep:
     return result
 
 
+def _reached(code: Code, result: Sweep, tails: list[Function]) -> Iterator[Function]:
+    """Yield the named functions, then from the others what these jump or call into.
+
+    Hand-written code keeps tables among the instructions, without a symbol. In a
+    section without any symbol everything is code. `tails` are the ends of functions
+    that turned out to be shorter.
+    """
+    named = [function for function in code.functions if function.named]
+    if not named:
+        yield from code.functions
+        return
+    yield from named
+    others = [function for function in code.functions if not function.named] + tails
+    tails.clear()
+    while others:
+        targets = sorted(code.called.union(result.branches))
+        waiting = []
+        for function in others:
+            number = bisect_left(targets, function.start)
+            if number < len(targets) and targets[number] < function.end:
+                yield replace(function, start=targets[number], sized=False)
+            else:
+                waiting.append(function)
+        waiting += tails
+        tails.clear()
+        if len(waiting) >= len(others):
+            return
+        others = waiting
+
+
 def _whole(name: str) -> str:
     """Return the function that a part split off by the compiler (`f.cold`) belongs to."""
     return name.partition(".cold")[0]
 
 
-def _function(code: Code, function: Function, result: Sweep, *, keep: bool) -> list[Instruction]:
-    """Add what is in one function to `result`; return its instructions if a syscall is there."""
+def _function(
+    code: Code, function: Function, result: Sweep, *, keep: bool
+) -> tuple[list[Instruction], int]:
+    """Add what is in one function to `result`.
+
+    Returns its instructions if a syscall is there, and its end. A function without a
+    size ends where nothing leads further.
+    """
     kept: list[Instruction] = []
-    found = False
-    count = 0
+    found, over = False, False
+    farthest = function.start
+    if not function.sized:
+        inside = (a for a in code.entries if function.start < a < function.end)
+        farthest = max(inside, default=farthest)
     for row in decode(code, function.start, function.end):
-        count += 1
+        if over and row[0] > farthest:
+            return kept if found else [], row[0]
+        over = not function.sized and row[2] in JUMPS
+        result.instructions += 1
         if keep:
             kept.append(row)
         address, size, mnemonic, operands = row
         first = mnemonic[0]
         if first == "j" or mnemonic == "call" or mnemonic.startswith("loop"):
-            if operands.startswith("0x"):
+            if operands[:1].isdigit():  # capstone writes 0 to 9 without 0x
                 # The linker fills in the displacement: a relocation names the target.
                 if address + size - 1 not in code.relocated:
-                    result.branches.setdefault(int(operands, 16), []).append(address)
+                    target = int(operands, 0)
+                    result.branches.setdefault(target, []).append(address)
+                    if farthest < target < function.end:
+                        farthest = target
                 continue
         elif mnemonic == "lea":
             if "[rip" in operands and address + size - 1 not in code.relocated:
@@ -264,8 +322,7 @@ def _function(code: Code, function: Function, result: Sweep, *, keep: bool) -> l
         if kind is not None:
             text = f"{mnemonic} {operands}".rstrip()
             result.notes.append(Note(kind, function.name, address, text))
-    result.instructions += count
-    return kept if found else []
+    return kept if found else [], function.end
 
 
 def _displacement(operands: str) -> int:

@@ -12,7 +12,7 @@ Instruction: TypeAlias = tuple[int, int, str, str]
 _INDIRECT = re.compile(r"\[([^\]]+)\]")
 _TERM = re.compile(r"([+-]?)\s*([a-z][a-z0-9]*(?:\*\d)?|0x[0-9a-f]+|\d+)")
 
-JUMPS = frozenset({"jmp", "ret", "retf", "ud2", "hlt", "iretq", "int3"})
+JUMPS = frozenset({"jmp", "ret", "repz ret", "retf", "ud2", "hlt", "iretq", "int3"})
 """What the next instruction is not reached from."""
 
 
@@ -22,7 +22,7 @@ def is_branch(mnemonic: str) -> bool:
         mnemonic[0] == "j"
         or mnemonic in {"call", "syscall", "xbegin"}
         or mnemonic in JUMPS
-        or mnemonic.startswith(("loop", "int", "sys", "notrack", "bnd"))
+        or mnemonic.startswith(("loop", "int", "sys", "notrack", "bnd", "repz ret"))
     )
 
 

@@ -80,13 +80,13 @@ def _walk(instructions: Sequence[Instruction], known: dict[int, _State], *, judg
         if judge and "[" in operands and mnemonic != "nop" and _below(state, operands):
             return True
         _step(state, mnemonic, operands)
-        if mnemonic[0] == "j" and operands.startswith("0x"):
-            target = int(operands, 16)
+        if mnemonic[0] == "j" and operands[:1].isdigit():
+            target = int(operands, 0)
             if target in known:
                 known[target].merge(state)
             else:
                 known[target] = state.copy()
-        elif mnemonic == "call" or (_is_jump(mnemonic) and not operands.startswith("0x")):
+        elif mnemonic == "call" or (_is_jump(mnemonic) and not operands[:1].isdigit()):
             body = state.copy()
         if mnemonic in JUMPS or _is_jump(mnemonic):
             state = None

@@ -70,12 +70,12 @@ def classify(
     that the linker fills in; `red_zone` whether the function keeps data below its
     stack pointer.
     """
-    doubt = _doubt(instructions, entries)
+    doubtful = doubt(instructions, entries)
     for index, (address, size, mnemonic, _) in enumerate(instructions):
         if mnemonic != "syscall":
             continue
         number, mov = _number(instructions, index, relocated)
-        way, start, end, reason = Way.KEEP, address, address + size, doubt
+        way, start, end, reason = Way.KEEP, address, address + size, doubtful
         if not reason and number == RT_SIGRETURN:
             reason = "unwinders know the return from a signal by its bytes"
         if not reason and red_zone and number in NEW_STACK:
@@ -99,12 +99,24 @@ def _why_stub(*, mov: bool, red_zone: bool) -> str:
     return "something jumps between the number and it" if mov else "no `mov $number,%eax` before it"
 
 
-def _doubt(instructions: Sequence[Instruction], entries: Collection[int]) -> str:
-    """Return why the decoding of a function is not to be trusted, "" if it is."""
+def doubt(instructions: Sequence[Instruction], entries: Collection[int]) -> str:
+    """Return why the decoding of a function is not to be trusted, "" if it is.
+
+    `entries` are addresses that anything jumps to; the function's own jumps are seen here.
+    """
     if any(mnemonic == ".byte" for _, _, mnemonic, _ in instructions):
         return "data among the code of the function"
+    starts = {address for address, *_ in instructions}
+    first, last = instructions[0][0], instructions[-1][0] + instructions[-1][1]
+    own = {
+        int(operands, 0)
+        for _, _, mnemonic, operands in instructions
+        if mnemonic[0] == "j" and operands[:1].isdigit()
+    }
+    for target in own:
+        if first <= target < last and target not in starts:
+            return "something jumps into the middle of an instruction of the function"
     for address, size, _, _ in instructions:
-        # A lock prefix may be jumped over (glibc before 2.26): two readings of the same bytes.
         if size > 1 and _entered(address, address + size, entries):
             return "something jumps into the middle of an instruction of the function"
     return ""
