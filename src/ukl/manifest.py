@@ -7,6 +7,8 @@ import difflib
 import os
 import re
 import tomllib
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, get_args
 
@@ -206,6 +208,7 @@ class _Run(_Table):
 
 
 class _Kernel(_Table):
+    applications: list[str] = []
     options: dict[
         Annotated[str, AfterValidator(_option_name)],
         Annotated[str, BeforeValidator(_option_value)],
@@ -223,10 +226,11 @@ class _Manifest(_Table):
 # --- loading -----------------------------------------------------------------
 
 
-def load(path: Path) -> AppSpec:
+def load(path: Path, *, alone: bool = False) -> AppSpec:
     """Return the specification in `path`: a `ukl.toml`, its directory, a C file or a program.
 
-    Raises InputError when there is none, or when something in it is wrong.
+    `alone` leaves out the applications that it wants in its kernel too. Raises
+    InputError when there is none, or when something in it is wrong.
     """
     if path.is_dir():
         if not (path / FILENAME).is_file():
@@ -249,7 +253,7 @@ def load(path: Path) -> AppSpec:
         return AppSpec(name=name, origin=path, directory=path.parent, sources=(path,))
     if path.suffix != ".toml":
         return _load_program(path.absolute())
-    return _load_toml(path.absolute())
+    return _load_toml(path.absolute(), alone=alone)
 
 
 def name_of(text: str) -> str:
@@ -283,7 +287,7 @@ def example_names() -> list[str]:
     return sorted(file.parent.name for file in resources.root().glob(f"examples/*/{FILENAME}"))
 
 
-def resolve(target: str) -> AppSpec:
+def resolve(target: str, *, alone: bool = False) -> AppSpec:
     """Return the specification of what a person named: an example, a directory or a file.
 
     A word without a slash that is an example means the example; `./word` is the
@@ -291,10 +295,10 @@ def resolve(target: str) -> AppSpec:
     """
     example = find_example(target)
     if example is not None:
-        return load(example)
+        return load(example, alone=alone)
     path = Path(target).expanduser()
     if path.exists() or "/" in target or path.suffix in {".c", ".toml"}:
-        return load(path)
+        return load(path, alone=alone)
     names = example_names()
     near = difflib.get_close_matches(target, names, 1)
     raise InputError(
@@ -305,7 +309,13 @@ def resolve(target: str) -> AppSpec:
     )
 
 
-def _load_toml(path: Path) -> AppSpec:
+def resolve_all(target: str, others: Sequence[str]) -> AppSpec:
+    """Return the specification of `target`, with `others` for the same kernel. InputError."""
+    spec = resolve(target)
+    return replace(spec, others=(*spec.others, *map(resolve, others)))
+
+
+def _load_toml(path: Path, *, alone: bool) -> AppSpec:
     try:
         text = path.read_text(encoding="utf-8")
         data = tomllib.loads(text)
@@ -367,7 +377,20 @@ def _load_toml(path: Path) -> AppSpec:
         memory=parse_memory(manifest.run.memory),
         cpus=manifest.run.cpus,
         kernel_options=manifest.kernel.options,
+        others=tuple(
+            _neighbour(path, each) for each in (() if alone else manifest.kernel.applications)
+        ),
     )
+
+
+def _neighbour(path: Path, target: str) -> AppSpec:
+    """Return an application that the manifest `path` wants in its kernel too.
+
+    Those that this one in turn names do not count: nothing goes round in circles.
+    """
+    if find_example(target) is None:
+        target = os.path.normpath(path.parent / target)
+    return resolve(target, alone=True)
 
 
 # --- errors --------------------------------------------------------------------
@@ -436,6 +459,7 @@ _REMEDIES: dict[tuple[str, ...], str] = {
     ("run", "memory"): 'write it like memory = "256M"',
     ("run", "cpus"): f"write a number from 1 to {CPUS_MAX}",
     ("run", "files"): 'write it like files = { "/etc/app.conf" = "app.conf" }',
+    ("kernel", "applications"): 'write a list like applications = ["../other", "hello"]',
     ("kernel", "options"): 'write it like options = { CONFIG_TMPFS = "y" }',
 }
 

@@ -82,6 +82,8 @@ class AppSpec:
     memory: int = 256 << 20
     cpus: int = 1
     kernel_options: Mapping[str, str] = field(default_factory=dict)
+    others: tuple[AppSpec, ...] = ()
+    """Further applications that are linked into the same kernel."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,11 +160,20 @@ class KernelBuild:
 
 
 @dataclass(frozen=True, slots=True)
-class Image:
-    """A bootable kernel with (or without) an application in it.
+class LinkedApp:
+    """A further application in an image: its marker file and its normal executable."""
 
-    `marker` is the small file whose execve() starts the application; it carries
-    the kernel's build id. None where no application is linked in.
+    name: str
+    marker: Path
+    user: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """A bootable kernel with (or without) applications in it.
+
+    `marker` is the small file whose execve() starts the application called `name`;
+    it carries the kernel's build id. None where no application is linked in.
     """
 
     name: str
@@ -173,6 +184,7 @@ class Image:
     marker: Path | None
     build_id: bytes
     key: str
+    others: tuple[LinkedApp, ...] = ()
 
 
 class Accelerator(StrEnum):

@@ -12,7 +12,7 @@ import os
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -156,6 +156,21 @@ def kernel_export(directory: Path, series: str | None = None) -> list[Path]:
 # --- application and image ---------------------------------------------------
 
 
+def _kernel_options(specs: Sequence[AppSpec]) -> dict[str, str]:
+    """Return the options that all of `specs` ask for; InputError where they disagree."""
+    options: dict[str, str] = {}
+    for spec in specs:
+        for name, value in spec.kernel_options.items():
+            if options.setdefault(name, value) != value:
+                raise InputError(
+                    f"{name} is to be `{options[name]}` for one application and `{value}` "
+                    f"for {spec.name}",
+                    where=spec.origin,
+                    remedy="applications in one kernel have to agree on its options",
+                )
+    return options
+
+
 def build_image(
     spec: AppSpec,
     store: Store,
@@ -166,15 +181,18 @@ def build_image(
 ) -> tuple[AppObject, KernelBuild, Image]:
     """Return the application's object, the kernel it goes into, and both linked."""
     packages.require(*BUILD_TOOLS)
-    app = (captured if spec.program else app_build).build(spec, store, progress)
+    app, *others = (
+        (captured if each.program else app_build).build(each, store, progress)
+        for each in (spec, *spec.others)
+    )
     kernel = build_kernel(
         store,
         progress,
         kernel_source=kernel_source,
-        kernel_options=spec.kernel_options,
+        kernel_options=_kernel_options((spec, *spec.others)),
         jobs=jobs,
     )
-    return app, kernel, kernel_link.link(kernel, app, store, progress)
+    return app, kernel, kernel_link.link(kernel, app, store, progress, others)
 
 
 def build_into(

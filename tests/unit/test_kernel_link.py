@@ -11,7 +11,7 @@ import pytest
 from ukl.errors import InputError, UklError
 from ukl.host.exec import CommandFailed
 from ukl.kernel import link, recipe, symbols
-from ukl.model import KernelBuild, ObjectFacts
+from ukl.model import AppObject, KernelBuild, ObjectFacts
 
 KERNEL = {"__ukl_text_start": (0xFFFFFFFF82000000, "T"), "printk": (1, "T"), "helper": (2, "t")}
 BUILD = KernelBuild("key", Path("/tree"), Path("/objects"), "6.12.117", 28 << 20)
@@ -101,12 +101,31 @@ def test_the_link_command_is_read_from_kbuild() -> None:
         recipe.parse_link_command("savedcmd_vmlinux := ld -o vmlinux\n")
 
 
-def test_the_application_replaces_an_earlier_one() -> None:
+def test_the_applications_replace_earlier_ones() -> None:
     before = "CONFIG_UKL=y\nCONFIG_UKL_APP=/old.o\nCONFIG_UKL_APP_NAME=old\nCONFIG_NET=y\n"
-    after = link.set_application(before, Path("/a/b.o"), "b")
-    assert after == "CONFIG_UKL=y\nCONFIG_NET=y\nCONFIG_UKL_APP=/a/b.o\nCONFIG_UKL_APP_NAME=b\n"
+    kept = "CONFIG_UKL=y\nCONFIG_NET=y\n"
+    one = link.set_applications(before, [(Path("/a/b.o"), "b")])
+    assert one == kept + "CONFIG_UKL_APP=/a/b.o\nCONFIG_UKL_APP_NAME=b\n"
+    two = link.set_applications(before, [(Path("/a/b.o"), "b"), (Path("/c.o"), "c")])
+    assert two == kept + "CONFIG_UKL_APP=/a/b.o /c.o\nCONFIG_UKL_APP_NAME=b c\n"
     with pytest.raises(InputError, match="white space"):
-        link.set_application(before, Path("/a b/c.o"), "b")
+        link.set_applications(before, [(Path("/a b/c.o"), "b")])
+
+
+def app(name: str, bss: int = 0) -> AppObject:
+    return AppObject(name, Path(f"/{name}.o"), Path(f"/{name}"), facts(bss=bss), name)
+
+
+def test_several_applications_share_the_room_for_data() -> None:
+    link.check_all([app("a", 10 << 20), app("b", 10 << 20)], BUILD, KERNEL)
+    with pytest.raises(InputError, match=r"a 15.0 MiB, b 15.0 MiB") as caught:
+        link.check_all([app("a", 15 << 20), app("b", 15 << 20)], BUILD, KERNEL)
+    assert "PHYSICAL_START" in (caught.value.remedy or "")
+
+
+def test_two_applications_of_one_name_are_refused() -> None:
+    with pytest.raises(InputError, match="called `a`"):
+        link.check_all([app("a"), app("b"), app("a")], BUILD, KERNEL)
 
 
 LD = """\

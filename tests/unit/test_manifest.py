@@ -200,3 +200,27 @@ def test_find_line_heeds_tables() -> None:
     assert manifest.find_line(text, ["c", "d", "y"]) == 7
     assert manifest.find_line(text, ["b", "absent"]) == 4
     assert manifest.find_line(text, ["absent"]) is None
+
+
+def test_applications_of_one_kernel(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "main.c").write_text("int main(void) { return 0; }\n")
+        (tmp_path / name / "ukl.toml").write_text('[app]\nsources = ["main.c"]\n')
+    with (tmp_path / "one" / "ukl.toml").open("a") as stream:
+        stream.write('[kernel]\napplications = ["../two", "hello"]\n')
+    spec = manifest.load(tmp_path / "one")
+    assert [other.name for other in spec.others] == ["two", "hello"]
+    both = manifest.resolve_all(str(tmp_path / "two"), [str(tmp_path / "one")])
+    assert [other.name for other in both.others] == ["one"]
+
+
+def test_applications_may_name_each_other(tmp_path: Path) -> None:
+    for name, other in (("one", "two"), ("two", "one")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "main.c").write_text("int main(void) { return 0; }\n")
+        (tmp_path / name / "ukl.toml").write_text(
+            f'[app]\nsources = ["main.c"]\n[kernel]\napplications = ["../{other}"]\n'
+        )
+    [two] = manifest.load(tmp_path / "one").others
+    assert (two.name, two.others) == ("two", ())

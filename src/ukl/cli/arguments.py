@@ -34,6 +34,14 @@ Jobs = Annotated[
     int | None,
     typer.Option("--jobs", "-j", min=1, metavar="N", help="Compilers at a time (default: cores)."),
 ]
+With = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--with",
+        metavar="TARGET",
+        help="Link a further application into the same kernel (repeatable).",
+    ),
+]
 OutputDirectory = Annotated[
     Path, typer.Option("--output", "-o", metavar="DIR", help="Where the files are written.")
 ]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import typer
 
-from ukl.cli.arguments import Jobs, Json, KernelSource, OutputDirectory, Target
+from ukl.cli.arguments import Jobs, Json, KernelSource, OutputDirectory, Target, With
 from ukl.cli.state import STATE, print_json, verb
 
 
@@ -15,6 +15,7 @@ from ukl.cli.state import STATE, print_json, verb
 def build(
     target: Target,
     output: OutputDirectory = Path("out"),
+    others: With = None,
     kernel_source: KernelSource = None,
     jobs: Jobs = None,
     as_json: Json = False,
@@ -25,7 +26,7 @@ def build(
     """
     from ukl import manifest, pipeline  # noqa: PLC0415 - not needed for --help
 
-    spec = manifest.resolve(target)
+    spec = manifest.resolve_all(target, others or ())
     built = pipeline.build_into(
         spec, output, STATE.store, STATE.progress, kernel_source=kernel_source, jobs=jobs
     )

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from ukl.cli.arguments import Jobs, Json, KernelSource, Target, parsed
+from ukl.cli.arguments import Jobs, Json, KernelSource, Target, With, parsed
 from ukl.cli.state import STATE, print_json, verb
 
 
@@ -71,6 +71,7 @@ def run(
         float | None,
         typer.Option("--timeout", min=0, metavar="SECONDS", help="End the guest after this time."),
     ] = None,
+    others: With = None,
     kernel_source: KernelSource = None,
     env: Annotated[
         list[str] | None,
@@ -117,7 +118,7 @@ def run(
         verbose=STATE.verbose,
         jobs=jobs,
     )
-    spec = pipeline.overridden(manifest.resolve(target), overrides)
+    spec = pipeline.overridden(manifest.resolve_all(target, others or ()), overrides)
     output = to_descriptor(2) if as_json else None  # stdout is for the result then
     result = pipeline.run_app(spec, options, STATE.store, STATE.progress, output)
     if as_json:

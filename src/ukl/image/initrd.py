@@ -183,9 +183,13 @@ def build(
     with progress.stage(f"initrd {spec.name}") as stage:
         init = guest_build.init(store)
         entries = skeleton(spec.name, init.read_bytes(), _busybox(), _applets())
-        entries.update(application_files(spec.files))
+        for each in (*reversed(spec.others), spec):  # of the same file, the main one's counts
+            entries.update(application_files(each.files))
         if image is not None and image.marker is not None:
             entries[marker_path(spec.name)] = cpio.regular(image.marker.read_bytes(), 0o755)
+        for other in image.others if image is not None else ():
+            entries[marker_path(other.name)] = cpio.regular(other.marker.read_bytes(), 0o755)
+            entries[user_path(other.name)] = cpio.regular(other.user.read_bytes(), 0o755)
         if user is not None:
             entries[user_path(spec.name)] = cpio.regular(user.read_bytes(), 0o755)
         run = rundesc.encode(default_run(spec, image))

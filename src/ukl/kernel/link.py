@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from ukl.errors import InputError, UklError
@@ -20,10 +20,10 @@ from ukl.host.exec import CommandFailed, run
 from ukl.host.store import Store, digest, is_no_space
 from ukl.kernel import symbols
 from ukl.kernel.recipe import Recipe, check_path
-from ukl.model import AppObject, Image, KernelBuild, ObjectFacts
+from ukl.model import AppObject, Image, KernelBuild, LinkedApp, ObjectFacts
 from ukl.progress import Progress
 
-_FORMAT = 1
+_FORMAT = 2
 """Part of the keys; raised when the same inputs give another image."""
 
 _WRITTEN = (
@@ -48,33 +48,49 @@ _LINKER = re.compile(r"^(?:\S*ld: )(?P<text>.*)$")
 _MIB = 1 << 20
 
 
-def link(build: KernelBuild, app: AppObject | None, store: Store, progress: Progress) -> Image:
+def link(
+    build: KernelBuild,
+    app: AppObject | None,
+    store: Store,
+    progress: Progress,
+    others: Sequence[AppObject] = (),
+) -> Image:
     """Return a bootable image with the application in it; without one, the plain kernel.
 
-    Raises InputError when the application's data does not fit or a weak symbol of it
-    would bind to the kernel's, UklError with symbol and origin when the linker fails.
+    `others` are linked in too, each with a marker file of its own. Raises InputError
+    when their data does not fit, a name is there twice or a weak symbol would bind to
+    the kernel's, UklError with symbol and origin when the linker fails.
     """
     objects = build.directory / "objects"
     if app is None:
         return _plain(build, objects)
-    check(app.name, app.facts, build, symbols.read_map(objects / "System.map"))
-    key = digest("image", _FORMAT, build.key, app.name, app.key)
-    inputs = {"kernel": build.key, "version": build.version, "name": app.name, "app": app.key}
+    apps = (app, *others)
+    check_all(apps, build, symbols.read_map(objects / "System.map"))
+    named = [(each.name, each.key) for each in apps]
+    key = digest("image", _FORMAT, build.key, named)
+    inputs = {"kernel": build.key, "version": build.version, "applications": named}
     found = store.get("image", key)
-    with progress.stage(f"link vmlinux with {app.name}") as stage:
+    with progress.stage(f"link vmlinux with {', '.join(each.name for each in apps)}") as stage:
         if found is not None:
             stage.cached()
-        entry = store.make("image", key, inputs, lambda out: _make(build, app, out))
+        entry = store.make("image", key, inputs, lambda out: _make(build, apps, out))
     return Image(
         name=app.name,
         directory=entry,
         vmlinux=entry / "vmlinux",
         bzimage=entry / "bzImage",
         system_map=entry / "System.map",
-        marker=entry / "marker",
+        marker=entry / _marker(app.name),
         build_id=symbols.build_id(entry / "vmlinux"),
         key=key,
+        others=tuple(
+            LinkedApp(each.name, entry / _marker(each.name), each.user) for each in others
+        ),
     )
+
+
+def _marker(name: str) -> str:
+    return f"{name}.marker"
 
 
 def _plain(build: KernelBuild, objects: Path) -> Image:
@@ -96,6 +112,30 @@ def _plain(build: KernelBuild, objects: Path) -> Image:
 def data_size(facts: ObjectFacts) -> int:
     """Return the bytes the application's data takes at least, without padding and headers."""
     return facts.rodata_size + facts.data_size + facts.bss_size + facts.tls_size
+
+
+def check_all(
+    apps: Sequence[AppObject], build: KernelBuild, kernel: dict[str, tuple[int, str]]
+) -> None:
+    """Raise InputError for applications that cannot be in this kernel, or not together."""
+    for number, app in enumerate(apps):
+        if app.name in {other.name for other in apps[:number]}:
+            raise InputError(
+                f"two applications for one kernel are called `{app.name}`",
+                where=app.name,
+                remedy="give one of them another `name` in [app]",
+            )
+        check(app.name, app.facts, build, kernel)
+    sizes = {app.name: data_size(app.facts) for app in apps}
+    if sum(sizes.values()) > build.data_room:
+        listed = ", ".join(f"{name} {_mib(size)}" for name, size in sizes.items())
+        raise InputError(
+            f"the data of all applications ({listed}) is more than the "
+            f"{_mib(build.data_room)} that this kernel has room for below its text",
+            where=apps[0].name,
+            remedy="link fewer of them into one kernel, or raise the room with the kernel "
+            "option PHYSICAL_START",
+        )
 
 
 def check(
@@ -156,27 +196,30 @@ def compose(objects: Path, work: Path) -> None:
                 place.symlink_to(entry.path)
 
 
-def set_application(auto_conf: str, path: Path, name: str) -> str:
-    """Return the content of include/config/auto.conf with the application named in it."""
-    check_path(path)
+def set_applications(auto_conf: str, apps: Sequence[tuple[Path, str]]) -> str:
+    """Return the content of include/config/auto.conf with objects and names in it."""
+    for path, _ in apps:
+        check_path(path)
     kept = [
         line
         for line in auto_conf.splitlines()
         if not line.startswith(("CONFIG_UKL_APP=", "CONFIG_UKL_APP_NAME="))
     ]
-    return "\n".join([*kept, f"CONFIG_UKL_APP={path}", f"CONFIG_UKL_APP_NAME={name}"]) + "\n"
+    paths = " ".join(str(path) for path, _ in apps)
+    names = " ".join(name for _, name in apps)
+    return "\n".join([*kept, f"CONFIG_UKL_APP={paths}", f"CONFIG_UKL_APP_NAME={names}"]) + "\n"
 
 
 # --- the link ------------------------------------------------------------------
 
 
-def _make(build: KernelBuild, app: AppObject, out: Path) -> None:
-    """Fill the entry `out` with vmlinux, System.map, bzImage and the marker file."""
+def _make(build: KernelBuild, apps: Sequence[AppObject], out: Path) -> None:
+    """Fill the entry `out` with vmlinux, System.map, bzImage and the marker files."""
     work, log = out / "work", out / "link.log"
     objects = build.directory / "objects"
     compose(objects, work)
     auto_conf = work / "include/config/auto.conf"
-    text = set_application(auto_conf.read_text(), app.path, app.name)
+    text = set_applications(auto_conf.read_text(), [(app.path, app.name) for app in apps])
     auto_conf.unlink()
     auto_conf.write_text(text)
     recipe = Recipe.read(build.directory / "link.json").moved(build.source, work)
@@ -190,13 +233,15 @@ def _make(build: KernelBuild, app: AppObject, out: Path) -> None:
     except CommandFailed as error:
         if is_no_space(error):
             raise
-        raise explain(app.name, error) from None
+        raise explain(", ".join(app.name for app in apps), error) from None
     _compress(build.source, work, env, log)
     for name in ("vmlinux", "System.map", "arch/x86/boot/bzImage"):
         (work / name).rename(out / Path(name).name)
     identity = symbols.build_id(out / "vmlinux")
-    (out / "marker").write_bytes(symbols.marker(app.name, identity))
-    (out / "marker").chmod(0o755)
+    for app in apps:
+        marker = out / _marker(app.name)
+        marker.write_bytes(symbols.marker(app.name, identity))
+        marker.chmod(0o755)
     shutil.rmtree(work)
 
 
