@@ -8,6 +8,9 @@ it becomes an application like one that we compiled ourselves.
 from __future__ import annotations
 
 import json
+import os
+import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +18,7 @@ from ukl import resources
 from ukl.app import compile as plan
 from ukl.app import link, linking, toolchain
 from ukl.app.build import compile_unit
-from ukl.elf.reader import Elf, facts
+from ukl.elf.reader import SHT_NOBITS, Elf, facts
 from ukl.errors import InputError
 from ukl.host.store import Store, digest
 from ukl.model import AppObject, AppSpec
@@ -41,44 +44,78 @@ def facts_path(program: Path) -> Path:
     return program.with_name(program.name + FACTS_SUFFIX)
 
 
-def find(program: Path) -> Path:
-    """Return the object of `program`: an executable with PROG.ukl.o beside it, or the object.
+def find(program: Path, store: Store) -> Path:
+    """Return the object of `program`: beside it, or where it was linked; or itself.
 
+    cargo, go and `make install` move what they linked: the cache remembers from where.
     Raises InputError with the wrapper's own reason when there is no object.
     """
     if is_application(program):
         return program
+    content = content_digest(program)
+    linked = store.place("linked", content)
+    for path, facts_file in (
+        (object_path(program), facts_path(program)),
+        (linked / "ukl.o", linked / "ukl.json"),
+    ):
+        recorded = _read(facts_file)
+        if recorded.get("content") != content:
+            continue
+        reason = recorded.get("error")
+        if isinstance(reason, dict):
+            raise InputError(
+                f"this program has no unikernel form: {reason.get('message')}",
+                where=reason.get("where") or program,
+                remedy=reason.get("remedy"),
+                log=facts_file,
+            )
+        if path.is_file():
+            return path
+    remedy = (
+        "build it by: ukl wrap -- make (or what builds it); a name that is taken for "
+        "a configure script's probe is linked with UKL_WRAP_ALL=1"
+    )
     path = object_path(program)
-    recorded = _recorded(program)
-    reason = recorded.get("error")
-    if isinstance(reason, dict):
-        raise InputError(
-            f"this program has no unikernel form: {reason.get('message')}",
-            where=reason.get("where") or program,
-            remedy=reason.get("remedy"),
-            log=facts_path(program),
-        )
-    if not path.is_file():
-        raise InputError(
-            f"it was not linked by ukl-cc: there is no {path.name} beside it",
-            where=program,
-            remedy="build it by: ukl wrap -- make (or what builds it); a name that is "
-            "taken for a configure script's probe is linked with UKL_WRAP_ALL=1",
-        )
-    if recorded.get("text") not in {None, text_digest(program)}:
-        raise InputError(
-            f"it is of another link than {path.name}",
-            where=program,
-            remedy="link it with ukl-cc again",
-        )
-    return path
+    if path.exists():
+        text = f"it is of another link than {path.name}"
+    else:
+        text = f"it was not linked by ukl-cc: there is no {path.name} beside it"
+    raise InputError(text, where=program, remedy=remedy)
 
 
-def text_digest(program: Path) -> str | None:
-    """Return what tells links apart and strip(1) leaves alone: a digest of the code."""
+_GO_BUILD_ID = re.compile(rb'\xff Go build ID: "[^"\n]*"\n \xff')
+"""At the begin of the text; `go build` writes it into the program after the link."""
+
+
+def content_digest(program: Path) -> str:
+    """Return what tells links apart: a digest of code and data, which strip(1) leaves alone."""
     elf = Elf.open(program)
-    section = elf.section(".text")
-    return None if section is None else digest(elf.content(section))
+    return digest(
+        [
+            [section.name, section.address, _GO_BUILD_ID.sub(b"", elf.content(section))]
+            for section in elf.sections
+            if section.allocated and section.kind not in {SHT_NOBITS, "SHT_NOTE"}
+        ]
+    )
+
+
+def remember(program: Path, content: str, store: Store, *, copy: bool) -> None:
+    """Note in the cache where the object of `program` is; `copy` it if it will vanish."""
+    files = {"ukl.o": object_path(program), "ukl.json": facts_path(program)}
+
+    def work(directory: Path) -> None:
+        for name, file in files.items():
+            if copy and file.exists():
+                shutil.copyfile(file, directory / name)
+            else:
+                (directory / name).symlink_to(file)
+
+    place = store.make("linked", content, {"program": program}, work)
+    if not copy and (place / "ukl.json").resolve() != facts_path(program).resolve():
+        for name, file in files.items():  # the same program was linked elsewhere before
+            fresh = place / f".{name}.{os.getpid()}"
+            fresh.symlink_to(file)
+            fresh.replace(place / name)
 
 
 def is_application(path: Path) -> bool:
@@ -89,9 +126,9 @@ def is_application(path: Path) -> bool:
     return elf.kind == "ET_REL" and bool(elf.addresses([link.ENTRY]))
 
 
-def _recorded(program: Path) -> dict[str, Any]:
+def _read(file: Path) -> dict[str, Any]:
     try:
-        content = json.loads(facts_path(program).read_text())
+        content = json.loads(file.read_text())
     except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}
@@ -100,10 +137,10 @@ def _recorded(program: Path) -> dict[str, Any]:
 def build(spec: AppSpec, store: Store, progress: Progress) -> AppObject:
     """Return the object of `spec.program`, and the normal executable of the very same."""
     assert spec.program is not None
-    source = find(spec.program)
+    source = find(spec.program, store)
     tools = toolchain.find()
     scripts = resources.path(linking.SCRIPTS)
-    with progress.stage(f"take {source.name}") as stage:
+    with progress.stage(f"take {spec.program.name}") as stage:
         unit = plan.unit(scripts / "syscall.S", scripts, (), tools.cc, tools.cxx)
         syscall = compile_unit(unit, store, [])
         out = Path("out")

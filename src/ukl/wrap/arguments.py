@@ -165,7 +165,8 @@ def plan(
     if not (seen.links and seen.program):
         return result, False
     # First, or a -B of the caller's would find another linker.
-    return [f"-B{linkers}/", *result, "-no-pie", "-static"], True
+    # clang is not -pie with -static, and complains about a -no-pie that changes nothing.
+    return [f"-B{linkers}/", *result, *(() if clang else ("-no-pie",)), "-static"], True
 
 
 def expand(words: "Sequence[str]", read: "Callable[[str], str | None]") -> "list[str]":

@@ -7,24 +7,25 @@ PROG.ukl.json, for `ukl run PROG`, and said once on stderr.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
 import sys
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from ukl import __version__, resources
-from ukl.app.captured import FORMAT, facts_path, object_path, text_digest
+from ukl.app.captured import FORMAT, content_digest, facts_path, object_path, remember
 from ukl.app.linking import SCRIPTS, Linking
 from ukl.elf.reader import facts
 from ukl.errors import InputError, UklError
 from ukl.host import exec as host_exec
 from ukl.host import packages
-from ukl.host.store import jsonable
+from ukl.host.store import Store, jsonable
 from ukl.wrap import ldwords
 
 
@@ -33,10 +34,12 @@ def main() -> None:
     words = sys.stdin.buffer.read().decode("utf-8", "surrogateescape").split("\0")
     link = ldwords.Link(words)
     program = Path(link.output).absolute()
+    content = content_digest(program)
     summary: dict[str, Any] = {
         "ukl": __version__,
         "format": FORMAT,
         "program": program.name,
+        "content": content,
         "object": None,
         "link": words,
     }
@@ -45,6 +48,9 @@ def main() -> None:
     except Exception as error:  # noqa: BLE001 - the user's build goes on, whatever it was
         _failed(summary, error, link.output)
     _write(facts_path(program), json.dumps(summary, indent=1).encode())
+    with contextlib.suppress(OSError, UklError):  # a cache that cannot be written
+        store = Store.default(notify=lambda text: None)
+        remember(program, content, store, copy=ldwords.vanishes(str(program)))
 
 
 def _failed(summary: dict[str, Any], error: Exception, output: str) -> None:
@@ -97,9 +103,7 @@ def _capture(link: ldwords.Link, program: Path) -> Mapping[str, object]:
         gcc = host_exec.find("gcc")
         host_exec.run([gcc, "-c", scripts / "crt.S", "-o", crt], cwd=directory)
         words, left = ldwords.partial_words(link, str(crt), os.path.exists)
-        linking = Linking(
-            ld, objcopy, tuple(words), scripts, {}, program, extra=(*_collect(link), "--trace")
-        )
+        linking = Linking(ld, objcopy, tuple(words), scripts, {}, program, extra=("--trace",))
         try:
             printed = linking.run(directory)
         except host_exec.CommandFailed as error:
@@ -111,7 +115,6 @@ def _capture(link: ldwords.Link, program: Path) -> Mapping[str, object]:
     archives = tuple(name for name in files if name.endswith(".a"))
     return {
         "object": object_path(program).name,
-        "text": text_digest(program),
         "facts": jsonable(found),
         "inputs": [name for name in files if name not in archives],
         "libraries": [
@@ -120,12 +123,6 @@ def _capture(link: ldwords.Link, program: Path) -> Mapping[str, object]:
         ],
         "left_out": left,
     }
-
-
-def _collect(link: ldwords.Link) -> Sequence[str]:
-    """Return the options that leave out what nothing refers to, if the build wants that."""
-    wanted = [item.name for item in link.items if item.name.endswith("gc-sections")]
-    return ("--gc-sections", "-e", "_start") if wanted[-1:] == ["gc-sections"] else ()
 
 
 def _traced(printed: str) -> list[str]:

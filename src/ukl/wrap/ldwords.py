@@ -46,6 +46,8 @@ _LONG_FLAG = frozenset(
 )
 _SHORT_VALUE = "AabcefFGhILlmOoPRTuYyz"
 
+_OPEN = frozenset(("start-group", "("))
+_CLOSE = frozenset(("end-group", ")"))
 _NO_PROGRAM = frozenset(
     "r i relocatable ur shared Bshareable help version v V target-help print-sysroot".split()
 )
@@ -162,10 +164,21 @@ def static_words(link: Link, exists: "Callable[[str], bool]") -> "list[str]":
     object's archive beside it is linked in its place.
     """
     result: list[str] = []
+    depth = 0
+    loose = False
+    end = None
     for item in link.items:
+        depth += (item.name in _OPEN) - (item.name in _CLOSE)
         if item.name in _DYNAMIC:
             continue
+        if item.name in {"l", "library"} and item.value == "c" and not depth:
+            loose = True
+        if item.name == "" and item.value.rpartition("/")[2].startswith("crtend"):
+            end = len(result)
         result += _static_input(item, exists)
+    if loose and end is not None:
+        # With -nodefaultlibs (rustc) the list is made for a libc.so, which needs nothing.
+        result[end:end] = ["--start-group", "-lgcc", "-lgcc_eh", "-lc", "--end-group"]
     return result
 
 
@@ -219,9 +232,16 @@ def partial_words(
     return (kept if ours else [crt, *kept]), left
 
 
+def vanishes(output: str) -> bool:
+    """Whether the program is moved away and its directory deleted: as go build does."""
+    return _matches(output, "*/go-build*/exe/*")
+
+
 def is_probe(output: str, patterns: "Sequence[str]") -> bool:
     """Whether `output` is a program that nobody will run but a configure script."""
     name = output.rpartition("/")[2]
+    if vanishes(output):  # go calls each program a.out
+        return False
     return any(_matches(output if "/" in each else name, each) for each in patterns)
 
 

@@ -47,9 +47,10 @@ def environment(base: Mapping[str, str] | None = None) -> dict[str, str]:
 
 
 def _go_flags(given: str) -> str:
-    """Return GOFLAGS that make Go link by the C compiler, without its cgo resolver."""
-    flags = ["-ldflags=-linkmode=external", "-tags=netgo,osusergo"]
-    return " ".join([*flags, *([given] if given else [])])
+    """Return GOFLAGS that make Go link by the C compiler."""
+    # Without `all=` a program that imports no C has no runtime/cgo, which the C
+    # library's start of it needs (seen with Go 1.19); so does one with -tags=netgo.
+    return f"-ldflags=all=-linkmode=external {given}".strip()
 
 
 def shell_text(variables: Mapping[str, str]) -> str:
