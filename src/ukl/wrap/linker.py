@@ -10,6 +10,10 @@ import sys
 
 from ukl.wrap import arguments, driver, ldwords
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 
 def main(argv: "list[str]") -> int:
     """Link what `argv` (START --linker NAME WORDS...) says; return ld's own status."""
@@ -71,7 +75,7 @@ def real(name: str) -> "str | None":
     return None
 
 
-def probes(environment: "os._Environ[str]") -> "list[str]":
+def probes(environment: "Mapping[str, str]") -> "list[str]":
     """Return the patterns of programs for which no object is made."""
     if environment.get("UKL_WRAP_ALL"):
         return []

@@ -1,0 +1,284 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Build systems that know nothing of us link programs with the compiler wrapper."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import OPTIONAL
+from ukl import manifest
+from ukl.app import captured
+from ukl.errors import InputError
+from ukl.host.store import Store
+from ukl.model import AppObject
+from ukl.progress import Progress
+from ukl.wrap import settings
+
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+MAIN = (
+    '#include <stdio.h>\nint part(void);\nint main(void) { printf("%d\\n", part()); return 0; }\n'
+)
+PART = "int part(void) { return 42; }\n"
+CXX = (
+    '#include <iostream>\nextern "C" int part(void);\n'
+    "int main() { try { throw part(); } catch (int n) { std::cout << n << std::endl; } }\n"
+)
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    directory = tmp_path / "project"
+    directory.mkdir()
+    for name, text in (("main.c", MAIN), ("part.c", PART), ("main.cpp", CXX)):
+        (directory / name).write_text(text)
+    return directory
+
+
+@pytest.fixture
+def run(project: Path, store: Store) -> Run:
+    """Return a function that runs a command in the project, in the environment of `ukl wrap`."""
+
+    def run(*argv: str, check: bool = True, **env: str) -> subprocess.CompletedProcess[str]:
+        environment = {**os.environ, "UKL_CACHE_DIR": str(store.root)}
+        environment |= {**settings.environment(), "LC_ALL": "C.UTF-8", **env}
+        done = subprocess.run(
+            argv, cwd=project, env=environment, capture_output=True, text=True, check=False
+        )
+        assert not check or done.returncode == 0, done.stdout + done.stderr
+        return done
+
+    return run
+
+
+def taken(program: Path, store: Store) -> AppObject:
+    """Return the application that `ukl run PROGRAM` would boot."""
+    spec = manifest.resolve(str(program))
+    return captured.build(spec, store, Progress.quiet())
+
+
+def output(program: Path) -> str:
+    return subprocess.run([program], capture_output=True, text=True, check=True).stdout
+
+
+def recorded(program: Path) -> dict[str, Any]:
+    content = json.loads(captured.facts_path(program).read_text())
+    assert isinstance(content, dict)
+    return content
+
+
+def works(program: Path, store: Store, text: str = "42\n") -> None:
+    """Check the normal program, and the one made from the object for the kernel."""
+    assert output(program) == text
+    app = taken(program, store)
+    assert output(app.user) == text
+    assert app.facts.text_size
+
+
+def test_make_that_calls_gcc_by_its_name(project: Path, run: Run, store: Store) -> None:
+    (project / "Makefile").write_text(
+        "CC = gcc\nprog: main.o libpart.a\n\t$(CC) -o $@ main.o -L. -lpart\n"
+        "libpart.a: part.o\n\tar rcs $@ $^\n"
+    )
+    done = run("make")
+    assert "ukl" not in done.stderr
+    works(project / "prog", store)
+    content = recorded(project / "prog")
+    assert content["object"] == "prog.ukl.o"
+    packages = {row["path"].rpartition("/")[2]: row["package"] for row in content["libraries"]}
+    assert packages["libpart.a"] is None
+    assert packages["libc.a"] in {"libc6-dev", None}
+    assert "main.o" in content["inputs"]
+
+
+def test_configure_script_with_probes(project: Path, run: Run, store: Store) -> None:
+    (project / "configure").write_text(
+        "#!/bin/sh\nset -e\necho 'int main(void) { return 0; }' >conftest.c\n"
+        "$CC -o conftest conftest.c\n./conftest\n$CC conftest.c\n./a.out\nls conftest* a.out*\n"
+        "$CC -fPIE -pie -o prog main.c part.c\n"
+    )
+    done = run("sh", "configure")
+    assert done.stdout.split() == ["a.out", "conftest", "conftest.c"]
+    works(project / "prog", store)
+
+
+def test_cmake(project: Path, run: Run, store: Store, need: Callable[..., None]) -> None:
+    need("cmake", "make")
+    (project / "CMakeLists.txt").write_text(
+        "cmake_minimum_required(VERSION 3.16)\nproject(toy C CXX)\n"
+        "find_package(Threads REQUIRED)\nadd_library(part part.c)\n"
+        "add_executable(prog main.cpp)\ntarget_link_libraries(prog part Threads::Threads)\n"
+    )
+    run("cmake", "-S", ".", "-B", "out", "-G", "Unix Makefiles")
+    run("cmake", "--build", "out")
+    works(project / "out" / "prog", store)
+    assert len(list(project.rglob("*.ukl.o"))) == 1
+
+
+def test_meson(project: Path, run: Run, store: Store) -> None:
+    if not shutil.which("meson") or not shutil.which("ninja"):
+        pytest.skip(f"{OPTIONAL} no meson on this machine")
+    (project / "meson.build").write_text(
+        "project('toy', 'c', 'cpp')\nexecutable('prog', 'main.cpp',"
+        " link_with: library('part', 'part.c'), dependencies: dependency('threads'))\n"
+    )
+    run("meson", "setup", "--native-file", "ukl", "out")
+    run("meson", "compile", "-C", "out")
+    works(project / "out" / "prog", store)
+    assert len(list(project.rglob("*.ukl.o"))) == 1
+
+
+@pytest.mark.parametrize("linker", ["", "-fuse-ld=lld"])
+def test_clang(project: Path, run: Run, store: Store, linker: str) -> None:
+    if not shutil.which("clang") or (linker and not shutil.which("ld.lld")):
+        pytest.skip(f"{OPTIONAL} no clang or lld on this machine")
+    clang = {"UKL_CC_COMPILER": "clang", "UKL_CXX_COMPILER": "clang++"}
+    run("ukl-cc", "-Werror", "-flto", "-O2", "-c", "part.c", **clang)
+    words = ["-Werror", "-O2", "-pie", *filter(None, [linker])]
+    run("ukl-c++", *words, "main.cpp", "part.o", "-o", "prog", **clang)
+    works(project / "prog", store)
+
+
+def test_options_of_the_link_reach_the_partial_one(project: Path, run: Run, store: Store) -> None:
+    (project / "wrapper.c").write_text(
+        "int __real_part(void);\nint __wrap_part(void) { return __real_part() + 1; }\n"
+    )
+    (project / "extra.c").write_text(
+        "#include <stdio.h>\n"
+        '__attribute__((constructor)) static void first(void) { printf("first "); }\n'
+    )
+    for name in ("main", "part", "wrapper", "extra"):
+        run("gcc", "-O2", "-c", f"{name}.c")
+    run("ar", "rcs", "libextra.a", "extra.o")
+    (project / "words").write_text(
+        "main.o part.o wrapper.o -Wl,--wrap=part\n"
+        "-Wl,--whole-archive libextra.a -Wl,--no-whole-archive"
+    )
+    run("gcc", "-o", "prog", "@words")
+    works(project / "prog", store, "first 43\n")
+
+
+def test_other_uses_of_the_compiler(project: Path, run: Run) -> None:
+    assert run("ukl-cc", "-dumpmachine").stdout == run("/usr/bin/gcc", "-dumpmachine").stdout
+    run("sh", "-c", "echo 'int x;' | ukl-cc -x c -c - -o x.o")
+    run("ukl-cc", "-fPIC", "-shared", "part.c", "-o", "libpart.so")
+    run("ukl-cc", "-c", "part.c")
+    run("ukl-cc", "-r", "part.o", "x.o", "-o", "both.o")
+    assert "puts" in run("sh", "-c", "echo '#include <stdio.h>' | ukl-cc -E -").stdout
+    assert not list(project.glob("*.ukl.*"))
+    assert run("ukl-cc", "-c", "absent.c", check=False).returncode == 1
+
+
+def test_missing_compiler(run: Run) -> None:
+    done = run("ukl-cc", "-c", "part.c", check=False, UKL_CC_COMPILER="no-such-cc")
+    assert done.returncode == 3
+    assert "no-such-cc" in done.stderr
+
+
+def test_library_that_is_shared_only(project: Path, run: Run) -> None:
+    run("ukl-cc", "-fPIC", "-shared", "part.c", "-o", "libpart.so")
+    for words in (["-L.", "-lpart"], ["./libpart.so"]):
+        done = run("ukl-cc", "main.c", *words, "-o", "prog", check=False)
+        assert done.returncode == 1
+        assert "`part` is here as a shared object only" in done.stderr
+        assert "remedy:" in done.stderr
+    run("ukl-cc", "-c", "part.c")
+    run("ar", "rcs", "libpart.a", "part.o")
+    assert run("ukl-cc", "main.c", "./libpart.so", "-o", "prog").returncode == 0
+
+
+def test_program_without_unikernel_form(project: Path, run: Run, store: Store) -> None:
+    (project / "low.c").write_text(
+        "void take(void (*)(void));\nstatic void callee(void) {}\nvoid (*keep)(void);\n"
+        "void take(void (*f)(void)) { keep = f; }\n"
+        "int main(void) { take(callee); return 0; }\n"
+    )
+    run("/usr/bin/gcc", "-O0", "-fno-pie", "-mcmodel=small", "-c", "low.c")
+    done = run("ukl-cc", "low.o", "-o", "prog")
+    assert output(project / "prog") == ""
+    assert done.stderr.count("no unikernel form") == 1
+    with pytest.raises(InputError, match="`callee` in 32 bits") as caught:
+        taken(project / "prog", store)
+    assert caught.value.remedy is not None
+    assert "-fPIC" in caught.value.remedy
+    # The next link that succeeds takes the reason away.
+    run("ukl-cc", "main.c", "part.c", "-o", "prog")
+    works(project / "prog", store)
+
+
+def test_program_that_was_moved_and_stripped(project: Path, run: Run, store: Store) -> None:
+    run("ukl-cc", "-g", "main.c", "part.c", "-o", "prog")
+    installed = project / "installed" / "server"
+    installed.parent.mkdir()
+    run("install", "-s", "prog", str(installed))
+    works(installed, store)
+    assert manifest.resolve(str(installed)).name == "server"
+    (project / "part.c").write_text("int part(void) { return 43; }\n")
+    run("ukl-cc", "main.c", "part.c", "-o", "prog")
+    works(project / "prog", store, "43\n")
+    run("cp", str(installed), "prog")  # an older program beside a newer object
+    with pytest.raises(InputError):
+        captured.find(project / "prog", Store(project / "empty"))
+
+
+def test_program_of_another_compiler(project: Path, run: Run, store: Store) -> None:
+    run("/usr/bin/gcc", "main.c", "part.c", "-o", "prog")
+    with pytest.raises(InputError, match="not linked by ukl-cc") as caught:
+        taken(project / "prog", store)
+    assert caught.value.remedy is not None
+    assert "ukl wrap" in caught.value.remedy
+
+
+def test_the_object_itself_is_taken(project: Path, run: Run, store: Store) -> None:
+    run("ukl-cc", "main.c", "part.c", "-o", "prog")
+    app = taken(project / "prog.ukl.o", store)
+    assert output(app.user) == "42\n"
+    assert app.name == "prog"
+    (project / "ukl.toml").write_text('[app]\nname = "named"\nprogram = "prog"\n')
+    assert manifest.load(project).program == project / "prog"
+
+
+def test_same_inputs_give_the_same_object(project: Path, run: Run) -> None:
+    run("ukl-cc", "-c", "main.c")
+    run("ukl-cc", "-c", "part.c")
+    made = []
+    for _ in range(2):
+        run("ukl-cc", "main.o", "part.o", "-o", "prog")
+        made.append((project / "prog.ukl.o").read_bytes())
+    assert made[0] == made[1]
+
+
+def test_go(project: Path, run: Run, store: Store) -> None:
+    if not shutil.which("go"):
+        pytest.skip(f"{OPTIONAL} no go on this machine")
+    for path in project.glob("*.c*"):
+        path.unlink()
+    (project / "go.mod").write_text("module example.org/prog\n\ngo 1.19\n")
+    (project / "main.go").write_text(
+        'package main\n\nimport "fmt"\n\nfunc main() { fmt.Println(42) }\n'
+    )
+    run("go", "build", "-o", "prog", ".", GOCACHE=str(project / "cache"))
+    works(project / "prog", store)
+
+
+def test_rust(project: Path, run: Run, store: Store) -> None:
+    if not shutil.which("cargo"):
+        pytest.skip(f"{OPTIONAL} no cargo on this machine")
+    (project / "src").mkdir()
+    (project / "src" / "main.rs").write_text(
+        "fn main() {\n    let caught = std::panic::catch_unwind(|| panic!());\n"
+        '    println!("{}", if caught.is_err() { 42 } else { 0 });\n}\n'
+    )
+    (project / "Cargo.toml").write_text(
+        '[package]\nname = "prog"\nversion = "0.1.0"\nedition = "2021"\n'
+    )
+    run("cargo", "build", "--offline", "--release")
+    works(project / "target" / "release" / "prog", store)

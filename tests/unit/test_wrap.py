@@ -1,0 +1,248 @@
+# SPDX-License-Identifier: GPL-2.0
+"""What the compiler wrapper makes of arguments: the compiler's, the linker's, the environment's."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import TOP
+from ukl.app.flags import CANARY, KERNEL_MODEL, NO_LTO, NO_RED_ZONE
+from ukl.wrap import arguments, driver, ldwords, linker, settings
+
+OURS = [*NO_RED_ZONE, *CANARY, *NO_LTO]
+
+
+def plan(text: str, *, clang: bool = False, **files: str) -> tuple[list[str], bool]:
+    return arguments.plan(text.split(), clang=clang, linkers="/l", read=files.get)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "-v",
+        "--version",
+        "-dumpmachine",
+        "-print-file-name=libc.a",
+        "--print-prog-name ld",
+        "-m32 -c a.c",
+        "-cc1 -triple x",
+        "",
+        "-O2 -Wall",
+        "--target=aarch64-linux-gnu -c a.c",
+        "-target aarch64-linux-gnu a.c",
+    ],
+)
+def test_questions_stay_as_they_are(text: str) -> None:
+    assert plan(text) == (text.split(), False)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["-c a.c", "-S a.c", "-E a.c", "-M a.c", "-fsyntax-only a.c", "-c -x c -", "-O2 -c a.c -o a.o"],
+)
+def test_compilation_gets_the_flags_behind(text: str) -> None:
+    assert plan(text) == ([*text.split(), *OURS, *KERNEL_MODEL], False)
+
+
+@pytest.mark.parametrize("text", ["a.h", "-x c++-header all.hpp -o all.gch"])
+def test_precompiled_header_is_no_link(text: str) -> None:
+    assert not plan(text)[1]
+
+
+@pytest.mark.parametrize(
+    ("text", "pic"),
+    [
+        ("-fPIC -c a.c", True),
+        ("-fPIE -fpic -c a.c", True),
+        ("-fPIC -fno-PIC -c a.c", False),
+        ("-fPIC -fPIE -c a.c", False),
+        ("-fPIE -c a.c", False),
+    ],
+)
+def test_position_independent_code_has_no_model(text: str, *, pic: bool) -> None:
+    words, _ = plan(text)
+    assert ("-mcmodel=kernel" in words) is not pic
+    assert "-mno-red-zone" in words
+
+
+@pytest.mark.parametrize("text", ["a.o -o prog", "a.c", "-o a -lfoo a.o", "-l foo", "a.c -xnone"])
+def test_link_is_static_and_runs_our_linker(text: str) -> None:
+    words, links = plan(text)
+    assert links
+    # A -B of the caller's (rustc has one) must not come first.
+    assert words[0] == "-B/l/"
+    assert words[-2:] == ["-no-pie", "-static"]
+
+
+@pytest.mark.parametrize(
+    "text", ["-shared a.o -o a.so", "-r a.o b.o -o c.o", "-Wl,-r a.o", "-Xlinker -shared a.o"]
+)
+def test_links_that_make_no_program(text: str) -> None:
+    words, links = plan(text)
+    assert not links
+    assert "-static" not in words
+    assert "-mcmodel=kernel" not in words
+
+
+@pytest.mark.parametrize("option", ["-pie", "-static-pie", "-flto", "-flto=auto", "-Wl,-pie"])
+def test_other_kinds_of_program_are_left_out(option: str) -> None:
+    words, links = plan(f"{option} a.c -o a")
+    assert option not in words
+    assert links
+
+
+def test_clang_gets_nothing_that_it_would_not_use() -> None:
+    assert plan("a.o -o a", clang=True) == (["-B/l/", "a.o", "-o", "a", "-static"], True)
+    assert "-static" not in plan("-c a.c", clang=True)[0]
+
+
+def test_values_are_no_inputs() -> None:
+    assert plan("-MF a.c -o b.c -include x.h")[0] == ["-MF", "a.c", "-o", "b.c", "-include", "x.h"]
+    assert not plan("-c a.c -o -shared")[1]
+
+
+def test_response_file_is_read_and_kept() -> None:
+    words, links = plan("@all", all="a.o -lfoo\n'b c.o'")
+    assert links
+    assert "@all" in words
+    words, _ = plan("@all", all="a.o -pie @more", more="-lm")
+    assert words[1:3] == ["a.o", "-lm"]
+    assert not plan("@all", all="-c a.c")[1]
+    assert plan("@absent")[0][1] == "@absent"
+
+
+def test_words_of_a_response_file() -> None:
+    assert arguments.split("a 'b c' \"d\\\" e\" f\\ g '' \n h") == [
+        "a",
+        "b c",
+        'd" e',
+        "f g",
+        "",
+        "h",
+    ]
+
+
+# --- ld ---------------------------------------------------------------------
+
+GCC = (
+    "-plugin p.so -plugin-opt=x --build-id -m elf_x86_64 --as-needed -static -o prog"
+    " /l/crt1.o /l/crti.o /g/crtbeginT.o -L/g -Ldir main.o --whole-archive libw.a"
+    " --no-whole-archive --wrap=malloc --start-group -lgcc -lgcc_eh -lc --end-group"
+    " /g/crtend.o /l/crtn.o"
+)
+
+
+def link(text: str) -> ldwords.Link:
+    return ldwords.Link(text.split())
+
+
+def test_what_a_link_makes() -> None:
+    assert link(GCC).output == "prog"
+    assert link(GCC).program
+    assert link(GCC).static
+    assert link("a.o").output == "a.out"
+    assert link("-oprog a.o").output == "prog"
+    assert link("--output=prog a.o").output == "prog"
+    for text in ("-r a.o", "-shared a.o", "-Bshareable a.o", "--version", "-v", "-export-dynamic"):
+        assert not link(text).program, text
+    assert link("-export-dynamic -rpath -r -soname -shared -z now a.o").program
+
+
+def test_partial_link_keeps_order_and_exchanges_the_start_files() -> None:
+    words, left = ldwords.partial_words(link(GCC), "/t/crt.o", lambda path: False)
+    expected = (
+        "-m elf_x86_64 /l/crt1.o /l/crti.o /g/crtbeginS.o /t/crt.o -L/g -Ldir main.o"
+        " --whole-archive libw.a --no-whole-archive --wrap=malloc"
+        " --start-group -lgcc -lgcc_eh -lc --end-group /g/crtendS.o /l/crtn.o"
+    )
+    assert words == expected.split()
+    assert "-plugin" in left
+    assert "--as-needed" in left
+
+
+def test_program_without_start_files_gets_ours() -> None:
+    words, _ = ldwords.partial_words(link("-static a.o"), "/t/crt.o", lambda path: False)
+    assert words == ["/t/crt.o", "a.o"]
+
+
+def test_static_link_asks_for_nothing_shared() -> None:
+    text = "-static -pie -Bdynamic a.o --fatal-warnings /x/libz.so /x/liby.so.1.2 -l:libw.so.3"
+    words = ldwords.static_words(link(text), lambda path: path == "/x/libz.a")
+    assert words == ["-static", "a.o", "/x/libz.a", "/x/liby.so.1.2", "-l:libw.a"]
+
+
+def test_rusts_list_is_closed_by_the_group() -> None:
+    text = "-static a.o -lgcc_s -lc crtend.o crtn.o"
+    words = ldwords.static_words(link(text), lambda path: False)
+    closed = "-static a.o -lgcc_eh -lgcc -lc --start-group -lgcc -lgcc_eh -lc --end-group"
+    assert words == [*closed.split(), "crtend.o", "crtn.o"]
+    assert ldwords.static_words(link(GCC), lambda path: False).count("-lc") == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "archive"),
+    [
+        ("libz.so", "libz.a"),
+        ("/a/libz.so.1.2.13", "/a/libz.a"),
+        ("libz.a", None),
+        ("my.source.o", None),
+    ],
+)
+def test_archive_of_a_shared_object(name: str, archive: str | None) -> None:
+    assert ldwords.archive_of(name) == archive
+
+
+def test_probes() -> None:
+    patterns = linker.probes({})
+    for name in (
+        "conftest",
+        "/b/conftest",
+        "CMakeFiles/x/cmTC_1a2b3",
+        "a.out",
+        "b/meson-private/tmp1/output.exe",
+        "target/release/build/x-1/build_script_build-1",
+    ):
+        assert ldwords.is_probe(name, patterns), name
+    for name in ("prog", "conftests", "/tmp/go-build1/b001/exe/a.out", "meson-private"):
+        assert not ldwords.is_probe(name, patterns), name
+    assert ldwords.is_probe("helper-3", linker.probes({"UKL_WRAP_SKIP": "gen:helper-*"}))
+    assert linker.probes({"UKL_WRAP_ALL": "1"}) == []
+
+
+# --- environment --------------------------------------------------------------
+
+
+def test_environment_has_us_in_front_once() -> None:
+    first = settings.environment({"PATH": "/usr/bin:/bin"})
+    again = settings.environment({**first})
+    assert again["PATH"] == first["PATH"]
+    assert first["PATH"].endswith(":/usr/bin:/bin")
+    assert first["PATH"].startswith(f"{settings.BIN}:")
+    assert driver.cleaned(first["PATH"]) == "/usr/bin:/bin"
+    for name in ("CC", "CXX", "CMAKE_TOOLCHAIN_FILE"):
+        assert Path(first[name]).is_file()
+    assert first["XDG_DATA_DIRS"] == f"{settings.SHARE}:/usr/local/share:/usr/share"
+
+
+def test_the_compiler_behind_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("UKL_CC_COMPILER", raising=False)
+    assert driver.command("ukl-cc") == driver.command("cc") == ["gcc"]
+    assert driver.command("ukl-c++") == ["g++"]
+    monkeypatch.setenv("UKL_CC_COMPILER", "ccache clang")
+    assert driver.command("cc") == ["ccache", "clang"]
+    assert driver.command("gcc") == ["gcc"]
+
+
+def test_start_imports_next_to_nothing() -> None:
+    code = (
+        "import os, sys; before = set(sys.modules); sys.path.insert(0, sys.argv[1]);"
+        "from ukl.wrap import driver, linker; print(*sorted(set(sys.modules) - before))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-IS", "-c", code, TOP / "src"], capture_output=True, text=True, check=True
+    )
+    assert all(name.startswith("ukl") for name in done.stdout.split()), done.stdout
