@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from ukl import __version__
-from ukl.cli import bench, build, cache, doctor, kernel, run, selftest, wrap
+from ukl.cli import bench, build, cache, compare, check, doctor, kernel, run, selftest, wrap
 from ukl.cli.state import STATE
 
 app = typer.Typer(
@@ -55,7 +55,9 @@ def options(
 app.command("run")(run.run)
 app.command("build")(build.build)
 app.command("wrap")(wrap.wrap)
+app.command("check")(check.check)
 app.add_typer(kernel.app, name="kernel")
+app.command("compare")(compare.compare)
 app.command("doctor")(doctor.doctor)
 app.command("selftest")(selftest.selftest)
 app.add_typer(cache.app, name="cache")

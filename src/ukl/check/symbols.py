@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Names that nobody defines."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from ukl.app.sections import IMPORTS
+from ukl.check.model import Finding, Kind, Subject, finding
+from ukl.check.rules import Severity
+from ukl.check.unit import Place
+from ukl.elf.reader import STB_WEAK
+
+_BY_SCRIPT = """
+    main _start _DYNAMIC _init _fini __dso_handle __preinit_array_start __preinit_array_end
+    __init_array_start __init_array_end __fini_array_start __fini_array_end __bss_start
+    __executable_start _end end _edata edata _etext etext __etext
+"""
+
+_OF_THE_LINKER = frozenset(_BY_SCRIPT.split())
+"""What crt files and linker scripts define, and `main`, which a library has not."""
+
+SHOWN = 8
+
+
+def findings(subject: Subject, library: Callable[[list[str]], str | None]) -> Iterator[Finding]:
+    """Yield the names that neither the files nor the runtime define.
+
+    `library` gives the name of an installed library that defines most of some names.
+    """
+    if subject.kind is Kind.EXECUTABLE:
+        return
+    defined = subject.runtime | IMPORTS | _OF_THE_LINKER
+    for unit in subject.units:
+        defined |= unit.defined
+    missing: dict[str, Place] = {}
+    for unit in subject.units:
+        for symbol in unit.symbols:
+            name = symbol.name
+            if not name or not symbol.undefined or symbol.binding == STB_WEAK or name in defined:
+                continue
+            if not name.startswith(("__start_", "__stop_")):
+                missing.setdefault(name, unit.whole)
+    if not missing:
+        return
+    names = sorted(missing)
+    found = library(names)
+    text = ", ".join(f"`{name}`" for name in names[:SHOWN])
+    if len(names) > SHOWN:
+        text += f" and {len(names) - SHOWN} more"
+    yield finding(
+        "undefined",
+        list(dict.fromkeys(missing.values())),
+        text,
+        severity=Severity.ERROR if subject.kind is Kind.APPLICATION else None,
+        remedy=f'add "{found}" to `libraries` of [link]' if found else None,
+        count=len(names),
+    )

@@ -1,0 +1,215 @@
+# SPDX-License-Identifier: GPL-2.0
+"""From what a person named to what is checked: files read, sources compiled, packages asked."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from ukl import manifest, resources
+from ukl.app import build as app_build
+from ukl.app import captured, link, toolchain
+from ukl.check import instructions, languages, layout, licences, linked, loading, processor, symbols
+from ukl.check.model import Finding, Kind, LinkedLibrary, Report, Subject, finding
+from ukl.check.rules import RULES, Severity
+from ukl.check.unit import Place, Unit
+from ukl.elf import archive
+from ukl.elf.reader import Elf
+from ukl.errors import InputError, UsageError
+from ukl.host import packages
+from ukl.host.store import Store
+from ukl.kernel.symbols import DATA_BASE, data_room
+from ukl.model import AppSpec
+from ukl.progress import Progress
+
+CONFIG = "kernel/config/base.config"
+DOC = Path("/usr/share/doc")
+_ELF = b"\x7fELF"
+_ORDER = {Severity.ERROR: 0, Severity.WARNING: 1, Severity.INFO: 2}
+
+
+@dataclass(frozen=True, slots=True)
+class _Input:
+    """The files to read and what is linked; `failure` if they could not be made."""
+
+    kind: Kind
+    units: tuple[Unit, ...]
+    libraries: tuple[str, ...] = ()
+    failure: Finding | None = None
+
+
+def check(target: str, store: Store, progress: Progress, rules: Iterable[str] = ()) -> Report:
+    """Check what `target` names and return the report, of the `rules` alone if any are given.
+
+    Raises InputError for what cannot be read, UsageError for a rule that there is not.
+    """
+    only = frozenset(rules)
+    if unknown := sorted(only - set(RULES)):
+        raise UsageError(
+            f"there is no rule `{unknown[0]}`", remedy=f"there are: {', '.join(RULES)}"
+        )
+    given = _open(target, store, progress)
+    with progress.stage(f"check {target}"):
+        room, exact = _room(store)
+        owners = packages.owners(given.libraries)
+        subject = Subject(
+            kind=given.kind,
+            units=given.units,
+            runtime=_runtime(),
+            room=room,
+            room_exact=exact,
+            libraries=tuple(LinkedLibrary(path, owners[path]) for path in given.libraries),
+        )
+        found = [given.failure] if given.failure else []
+        if given.units:
+            found += _all(subject)
+        counts = instructions.counts(subject)
+    kept = [item for item in found if not only or item.rule in only]
+    kept.sort(key=lambda item: _ORDER[item.severity])
+    return Report(target, given.kind, counts, tuple(kept))
+
+
+def _all(subject: Subject) -> list[Finding]:
+    foreign = any(unit.elf.machine != "EM_X86_64" for unit in subject.units)
+    found = [*layout.findings(subject)]
+    if foreign:
+        return found
+    statics = _statics(linked.needed(subject)) if subject.kind is Kind.EXECUTABLE else {}
+    found += linked.findings(subject, statics)
+    found += symbols.findings(subject, _hint)
+    found += loading.findings(subject)
+    found += instructions.findings(subject)
+    found += processor.findings(subject)
+    found += languages.findings(subject)
+    found += licences.findings(subject, _copyright)
+    return found
+
+
+# --- what is given ------------------------------------------------------------
+
+
+def _open(target: str, store: Store, progress: Progress) -> _Input:
+    path = Path(target).expanduser()
+    if manifest.find_example(target) is None and path.is_file():
+        if archive.is_archive(path):
+            return _archive(path)
+        with path.open("rb") as stream:
+            magic = stream.read(len(_ELF))
+        if magic == _ELF:
+            return _elf(path, store)
+        if magic[:2] == b"#!":
+            raise InputError(
+                "a script: its interpreter is the program",
+                where=path,
+                remedy="check the interpreter, which has to be linked into the kernel",
+            )
+    return _specified(manifest.resolve(target), store, progress)
+
+
+def _archive(path: Path) -> _Input:
+    units = tuple(
+        Unit(Elf(data, f"{file}({name})"), str(path), name)
+        for file in archive.files(path)
+        for name, data in archive.members(file)
+        if data[:4] == _ELF
+    )
+    if not units:
+        raise InputError("the archive has no machine code", where=path)
+    return _Input(Kind.ARCHIVE, units, (str(path.resolve()),))
+
+
+def _elf(path: Path, store: Store) -> _Input:
+    elf = Elf.open(path)
+    if elf.kind == "ET_REL":
+        kind = Kind.APPLICATION if captured.is_application(path) else Kind.OBJECT
+        return _Input(kind, (Unit(elf, str(path)),), _recorded(path))
+    if elf.kind not in {"ET_EXEC", "ET_DYN"} or elf.machine != "EM_X86_64":
+        return _Input(Kind.EXECUTABLE, (Unit(elf, str(path)),))
+    try:
+        found = captured.find(path, store)
+    except InputError:
+        return _Input(Kind.EXECUTABLE, (Unit(elf, str(path)),))
+    return _Input(Kind.APPLICATION, (Unit(Elf.open(found), str(path)),), _recorded(found))
+
+
+def _recorded(path: Path) -> tuple[str, ...]:
+    """Return the archives that the compiler wrapper noted beside an object."""
+    name = path.name.removesuffix(captured.OBJECT_SUFFIX) + captured.FACTS_SUFFIX
+    beside = path.with_name("ukl.json" if path.name == "ukl.o" else name)
+    try:
+        rows = json.loads(beside.read_text())["libraries"]
+        return tuple(str(row["path"]) for row in rows)
+    except (OSError, ValueError, KeyError, TypeError):
+        return ()
+
+
+def _specified(spec: AppSpec, store: Store, progress: Progress) -> _Input:
+    """Compile and partially link what a manifest or a C file says."""
+    try:
+        if spec.program is not None:
+            found = captured.find(spec.program, store)
+            unit = Unit(Elf.open(found), str(spec.program))
+            return _Input(Kind.APPLICATION, (unit,), _recorded(found))
+        app = app_build.build(spec, store, progress)
+    except InputError as error:
+        failure = finding(
+            "build",
+            [Place(error.where or str(spec.origin))],
+            error.message,
+            remedy=error.remedy or "",
+        )
+        return _Input(Kind.APPLICATION, (), (), failure)
+    tools = toolchain.find()
+    archives = [path for path in spec.objects if path.suffix == ".a"]
+    archives += [
+        path for name in spec.libraries if (path := toolchain.library(tools.cc, name)) is not None
+    ]
+    names = tuple(dict.fromkeys(map(str, [*archives, *tools.runtime])))
+    return _Input(Kind.APPLICATION, (Unit(Elf.open(app.path), spec.name),), names)
+
+
+# --- the machine --------------------------------------------------------------
+
+
+def _runtime() -> frozenset[str]:
+    """Return the names that the C library and the compiler's runtime define here."""
+    return frozenset().union(*(archive.defined(path) for path in toolchain.find().runtime))
+
+
+def _room(store: Store) -> tuple[int, bool]:
+    """Return the room for data, and whether a kernel in the cache says it."""
+    maps = (store.root / "kernel").glob("*/objects/System.map")
+    for file in sorted(maps, key=lambda file: file.stat().st_mtime, reverse=True):
+        if room := data_room(file):
+            return room, True
+    text = resources.path(CONFIG).read_text()
+    match = re.search(r"^CONFIG_PHYSICAL_START=(0x[0-9a-f]+)", text, re.MULTILINE)
+    return (int(match[1], 16) if match else 0x1000000) - DATA_BASE, False
+
+
+def _hint(names: list[str]) -> str | None:
+    return toolchain.library_that_defines(toolchain.find(), names, toolchain.find().runtime)
+
+
+def _copyright(package: str) -> str | None:
+    try:
+        return (DOC / package / "copyright").read_text(errors="replace")
+    except OSError:
+        return None
+
+
+def _statics(sonames: Iterable[str]) -> dict[str, linked.Static]:
+    """Return what is known of the static archive of each shared object."""
+    cc = toolchain.find().cc
+    found = {soname: toolchain.library(cc, linked.library_name(soname)) for soname in sonames}
+    owners = packages.owners([str(path) for path in found.values() if path is not None])
+    return {
+        soname: linked.Static(
+            str(path) if path else None,
+            owners.get(str(path)) if path else link.PACKAGES.get(linked.library_name(soname)),
+        )
+        for soname, path in found.items()
+    }

@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: GPL-2.0
+"""One ELF file to be checked (perhaps a member of an archive) and the views of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+from ukl.elf import code as machine_code
+from ukl.elf.disassemble import Code, Sweep, covering, decode, sweep
+from ukl.elf.instruction import Instruction
+from ukl.elf.reader import Elf, Relocation, Symbol
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where something is: a file, a member if it is an archive, a section or function.
+
+    `offset` is from the begin of the function or section; None: the whole.
+    """
+
+    file: str
+    member: str = ""
+    section: str = ""
+    function: str = ""
+    offset: int | None = None
+
+    def __str__(self) -> str:
+        file = f"{self.file}({self.member})" if self.member else self.file
+        inner = self.function or self.section
+        if inner and self.offset:
+            inner += f"+{self.offset:#x}"
+        return f"{file}: {inner}" if inner else file
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """Where code or data refers to a symbol; `section` is its number, `address` in it."""
+
+    symbol: str
+    section: int
+    address: int
+    place: Place
+
+
+class Unit:
+    """An ELF file and what is read of it, once."""
+
+    def __init__(self, elf: Elf, file: str, member: str = "") -> None:
+        self.elf = elf
+        self.file = file
+        self.member = member
+
+    @property
+    def whole(self) -> Place:
+        """The file as a place."""
+        return Place(self.file, self.member)
+
+    @cached_property
+    def symbols(self) -> tuple[Symbol, ...]:
+        """The symbol table, nameless entries too."""
+        return self.elf.raw_symbols()
+
+    @cached_property
+    def names(self) -> frozenset[str]:
+        """All names in the symbol table."""
+        return frozenset(symbol.name for symbol in self.symbols if symbol.name)
+
+    @cached_property
+    def defined(self) -> frozenset[str]:
+        """The names that it defines."""
+        return frozenset(s.name for s in self.symbols if s.name and not s.undefined)
+
+    @cached_property
+    def relocations(self) -> tuple[Relocation, ...]:
+        """The relocations of allocated sections."""
+        return tuple(self.elf.relocations())
+
+    @cached_property
+    def codes(self) -> dict[int, Code]:
+        """Section number -> the machine code in it."""
+        return machine_code.codes(self.elf, self.symbols, self.relocations)
+
+    @cached_property
+    def sweeps(self) -> dict[int, Sweep]:
+        """Section number -> what disassembly finds in it."""
+        return {number: sweep(code) for number, code in self.codes.items()}
+
+    def place(self, section: int, address: int) -> Place:
+        """Return where an address of a section is: in which function, if it is code."""
+        header = self.elf.sections[section]
+        code = self.codes.get(section)
+        function = covering(code.functions, address) if code else None
+        if function is not None and function.named:
+            offset = address - function.start
+            return Place(self.file, self.member, header.name, function.name, offset)
+        return Place(self.file, self.member, header.name, "", address - header.address)
+
+    def function(self, section: int, address: int) -> list[Instruction]:
+        """Return the instructions of the function around an address of code."""
+        code = self.codes.get(section)
+        found = covering(code.functions, address) if code else None
+        return list(decode(code, found.start, found.end)) if code and found else []
+
+    def references(self, names: Iterable[str]) -> Iterator[Reference]:
+        """Yield where any of `names` is referred to: by relocation, or by a direct branch.
+
+        What a function says of itself (recursion) counts as well.
+        """
+        wanted = self.names.intersection(names)
+        if not wanted:
+            return
+        numbers = {n: s.name for n, s in enumerate(self.symbols) if s.name in wanted}
+        for item in self.relocations:
+            if item.symbol in numbers:
+                place = self.place(item.section, item.offset)
+                yield Reference(numbers[item.symbol], item.section, item.offset, place)
+        targets = {
+            (s.section, s.value): s.name
+            for s in self.symbols
+            if s.name in wanted and not s.undefined
+        }
+        for section, found in self.sweeps.items():
+            for (home, value), name in targets.items():
+                if home != section and not self.elf.sections[section].address:
+                    continue  # a relocatable file has no addresses across sections
+                for address in (*found.branches.get(value, ()), *found.lea.get(value, ())):
+                    yield Reference(name, section, address, self.place(section, address))

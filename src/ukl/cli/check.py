@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: GPL-2.0
+"""`ukl check`: what would go wrong, before anything is built."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from ukl.cli.arguments import Json
+from ukl.cli.state import STATE, print_json, verb
+from ukl.errors import ExitCode
+
+
+@verb
+def check(
+    target: Annotated[
+        str,
+        typer.Argument(
+            metavar="TARGET",
+            help="A program, an object, a static archive, or what `ukl run` takes.",
+            show_default=False,
+        ),
+    ],
+    rule: Annotated[
+        list[str] | None,
+        typer.Option("--rule", metavar="RULE", help="Only findings of this rule (repeatable)."),
+    ] = None,
+    as_json: Json = False,
+) -> int:
+    """Say what would go wrong with TARGET, where, and what to do about it.
+
+    The exit code is 1 if anything is certain not to work.
+    """
+    from ukl.check import target as room  # noqa: PLC0415 - not needed for --help
+    from ukl.check import text  # noqa: PLC0415
+
+    report = room.check(target, STATE.store, STATE.progress, rule or ())
+    if as_json:
+        print_json(text.as_json(report))
+    else:
+        colors = {
+            "error": typer.colors.RED,
+            "warning": typer.colors.YELLOW,
+            "info": typer.colors.GREEN,
+        }
+        for severity, line in text.lines(report):
+            if severity is None:
+                typer.echo(f"{'':<9}{line}")
+            else:
+                typer.echo(typer.style(f"{severity:<9}", fg=colors[severity]) + line)
+        typer.echo(text.summary(report))
+    return ExitCode.FAILED if report.failed else ExitCode.OK

@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The rules and their reference, licences, and the report's two forms."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from tests.conftest import TOP
+from ukl.check import licences, linked, text
+from ukl.check.model import Kind, LinkedLibrary, Report, Subject, SyscallCounts, finding
+from ukl.check.rules import RULES, Severity
+from ukl.check.unit import Place
+
+
+def test_reference_lists_the_rules() -> None:
+    table = (TOP / "docs" / "reference" / "check.md").read_text()
+    rows = re.findall(r"(?m)^\| `([a-z0-9-]+)` \| (\w+) \| (.*?) \| (.*?) \|$", table)
+    assert [name for name, *_ in rows] == list(RULES)
+    for name, severity, happens, remedy in rows:
+        assert severity == RULES[name].severity
+        assert remedy == RULES[name].remedy
+        assert happens == RULES[name].happens or not RULES[name].happens
+
+
+def test_every_hazard_has_a_remedy() -> None:
+    for name, rule in RULES.items():
+        if rule.severity is not Severity.INFO and name != "build":
+            assert rule.remedy, name
+
+
+def report(*rules: str) -> Report:
+    places = [Place("a.o", "", ".text", f"f{n}", n) for n in range(6)]
+    findings = tuple(finding(rule, places) for rule in rules)
+    return Report("a.o", Kind.OBJECT, SyscallCounts(3, 2, 1), findings)
+
+
+def test_only_errors_fail() -> None:
+    assert report("gs").failed
+    assert not report("dlopen", "tls").failed
+
+
+def test_text() -> None:
+    shown = text.lines(report("gs"))
+    assert shown[0] == (Severity.ERROR, f"gs: {RULES['gs'].happens}")
+    assert (None, "at a.o: f0") in shown
+    assert (None, "at a.o: f1+0x1") in shown
+    assert (None, "and at 2 more places (--json)") in shown
+    assert shown[-1][1] == f"→ {RULES['gs'].remedy}"
+    assert "3 in place, 2 by stub, 1 kept; 1 errors, 0 warnings" in text.summary(report("gs"))
+
+
+def test_json_has_all_places() -> None:
+    [found] = text.as_json(report("gs"))["findings"]
+    assert len(found["places"]) == found["count"] == 6
+    assert found["places"][1]["offset"] == 1
+
+
+@pytest.mark.parametrize(
+    ("expression", "verdict"),
+    [
+        ("GPL-2", True),
+        ("GPL-2+", True),
+        ("GPL-2.0-only", True),
+        ("LGPL-2.1+", True),
+        ("Expat", True),
+        ("BSD-3-clause", True),
+        ("zlib", True),
+        ("public-domain", True),
+        ("GPL-3+ with GCC-exception", True),
+        ("GPL-3+", False),
+        ("LGPL-3+", False),
+        ("Apache-2.0", False),
+        ("BSD-4-clause", False),
+        ("OpenSSL", False),
+        ("CDDL-1.0", False),
+        ("Apache-2.0 or GPL-2", True),
+        ("LGPL-3+ or GPL-2+", True),
+        ("Expat and Apache-2.0", False),
+        ("Expat, BSD-2-clause", True),
+        ("Expat and Something", None),
+        ("", None),
+    ],
+)
+def test_compatibility(expression: str, verdict: bool | None) -> None:
+    assert licences.compatible(expression) is verdict
+
+
+DEP5 = """Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/
+
+Files: debian/*
+License: GPL-3
+
+Files: *
+Copyright: somebody
+License: Apache-2.0
+ with more words
+"""
+
+
+def test_copyright_files() -> None:
+    assert licences.name_of(DEP5) == "Apache-2.0"
+    prose = "under the GNU Lesser General Public\nLicense; either version 2.1 of the License"
+    assert licences.name_of(prose) == "LGPL-2.1+"
+    assert "exception" in licences.name_of("… GCC Runtime Library Exception …")
+    assert licences.name_of("All rights reserved.") == ""
+
+
+def test_licence_findings() -> None:
+    subject = Subject(
+        Kind.APPLICATION,
+        (),
+        frozenset(),
+        0,
+        True,
+        (
+            LinkedLibrary("/a.a", "one"),
+            LinkedLibrary("/b.a", "one"),
+            LinkedLibrary("/c.a", None),
+            LinkedLibrary("/d.a", "two"),
+        ),
+    )
+    texts = {"one": DEP5, "two": DEP5.replace("Apache-2.0", "Expat")}
+    found = list(licences.findings(subject, texts.get))
+    assert [(item.rule, item.places[0].file) for item in found] == [
+        ("licence", "/a.a"),
+        ("licence-unknown", "/c.a"),
+        ("licences", "/d.a"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("soname", "name"),
+    [("libssl.so.3", "ssl"), ("libstdc++.so.6", "stdc++"), ("libdb-5.3.so", "db"), ("x", "x")],
+)
+def test_library_name(soname: str, name: str) -> None:
+    assert linked.library_name(soname) == name
