@@ -261,11 +261,17 @@ def name_of(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]", "-", text).lstrip("-._")[:NAME_LIMIT] or "app"
 
 
+def _is_elf(path: Path) -> bool:
+    with path.open("rb") as stream:
+        return stream.read(4) == b"\x7fELF"
+
+
 def _load_program(path: Path) -> AppSpec:
     """Return the specification of a program that ukl-cc linked, or of its object."""
-    with path.open("rb") as stream:
-        is_elf = stream.read(4) == b"\x7fELF"
-    if not is_elf:
+    hidden = path.parent / ".libs" / path.name
+    if not _is_elf(path) and hidden.is_file():
+        path = hidden  # libtool puts a script in the place of the program
+    if not _is_elf(path):
         raise InputError(
             f"`{path.suffix or path.name}` is neither a {FILENAME} nor a C file, nor a program",
             where=path,

@@ -248,6 +248,21 @@ def test_the_object_itself_is_taken(project: Path, run: Run, store: Store) -> No
     assert manifest.load(project).program == project / "prog"
 
 
+def test_script_that_libtool_puts_in_the_place_of_the_program(
+    project: Path, run: Run, store: Store
+) -> None:
+    (project / ".libs").mkdir()
+    run("ukl-cc", "-fPIC", "-shared", "part.c", "-o", ".libs/libpart.so")
+    run("ukl-cc", "-fPIC", "-c", "part.c")
+    run("ar", "rcs", ".libs/libpart.a", "part.o")
+    run("ukl-cc", "main.c", "./.libs/libpart.so", "-Wl,-rpath", "-Wl,/x", "-o", ".libs/prog")
+    (project / "prog").write_text("#!/bin/sh\nexec .libs/prog\n")
+    assert output(taken(project / "prog", store).user) == "42\n"
+    (project / "other").write_text("#!/bin/sh\n")
+    with pytest.raises(InputError, match="nor a program"):
+        manifest.resolve(str(project / "other"))
+
+
 def test_same_inputs_give_the_same_object(project: Path, run: Run) -> None:
     run("ukl-cc", "-c", "main.c")
     run("ukl-cc", "-c", "part.c")
