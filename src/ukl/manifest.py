@@ -25,6 +25,7 @@ from pydantic import (
 from ukl import resources
 from ukl.errors import InputError
 from ukl.model import AppSpec, PortForward, Protocol
+from ukl.recipe import schema
 from ukl.volumes import parse_disk, parse_volume
 
 FILENAME = "ukl.toml"
@@ -217,6 +218,8 @@ class _Kernel(_Table):
 
 class _Manifest(_Table):
     app: _App = _App()
+    build: schema.BuildTable | None = None
+    test: schema.TestTable | None = None
     compile: _Compile = _Compile()
     link: _Link = _Link()
     run: _Run = _Run()
@@ -342,15 +345,23 @@ def _load_toml(path: Path, *, alone: bool) -> AppSpec:
         manifest = _Manifest.model_validate(data, context={"directory": path.parent})
     except ValidationError as error:
         raise _explain(path, text, error) from error
+    if manifest.build and (manifest.app.program or manifest.app.sources or manifest.link.objects):
+        raise InputError(
+            "[build] makes the program: it goes without [app] sources, program and [link] objects",
+            where=path,
+            remedy="let the source's own build system name them, or leave [build] out",
+        )
     if manifest.app.program and (manifest.app.sources or manifest.link.objects):
         raise InputError(
             "[app] program is linked already: it goes without sources and [link] objects",
             where=path,
             remedy="name the program, or what it is made of",
         )
-    if not (manifest.app.program or manifest.app.sources or manifest.link.objects):
+    made_of = (manifest.build, manifest.app.program, manifest.app.sources, manifest.link.objects)
+    if not any(made_of):
         raise InputError(
-            "nothing to build: neither [app] sources nor [link] objects names a file",
+            "nothing to build: neither [app] sources nor [link] objects names a file, "
+            "and there is no [build]",
             where=path,
             remedy='add to [app]: sources = ["main.c"]',
         )
@@ -371,6 +382,8 @@ def _load_toml(path: Path, *, alone: bool) -> AppSpec:
         directory=directory,
         sources=tuple(map(Path, manifest.app.sources)),
         program=Path(manifest.app.program) if manifest.app.program else None,
+        build=schema.build_spec(manifest.build, directory) if manifest.build else None,
+        suite=schema.suite_spec(manifest.test) if manifest.test else None,
         cflags=tuple(manifest.compile.cflags),
         libraries=tuple(manifest.link.libraries),
         objects=tuple(map(Path, manifest.link.objects)),
@@ -454,6 +467,10 @@ _REMEDIES: dict[tuple[str, ...], str] = {
     ("app", "name"): 'write it like name = "tcp-echo"',
     ("app", "sources"): f"name C files, relative to the directory of {FILENAME}",
     ("app", "program"): "name an executable that ukl-cc linked",
+    ("build", "source"): 'write one of source = { directory = "." }, '
+    'source = { url = "https://...", sha256 = "..." }, source = { debian = "redis" }',
+    ("build", "commands"): 'write a list of shell commands: commands = ["make -j$JOBS"]',
+    ("build", "program"): "name the executable that the commands make, relative to the source",
     ("app", "args"): 'write a list of strings: args = ["-p", "5555"]',
     ("app", "env"): 'write a table of strings: env = { KEY = "value" }',
     ("compile", "cflags"): 'write a list of strings: cflags = ["-O2", "-DNDEBUG"]',

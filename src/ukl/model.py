@@ -57,6 +57,57 @@ class Disk:
 
 
 @dataclass(frozen=True, slots=True)
+class Source:
+    """Where a recipe's source is: one of `directory`, `url` with `sha256`, `debian`.
+
+    `inputs` are patterns of the files of the directory that count (none: all);
+    `version` is what that of the Debian package must begin with.
+    """
+
+    directory: Path | None = None
+    inputs: tuple[str, ...] = ()
+    url: str | None = None
+    sha256: str | None = None
+    debian: str | None = None
+    version: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BuildSpec:
+    """How a program's own build system makes it: the content of `[build]`, checked.
+
+    `commands` are of the shell and run in the source's top. `program`, and the values
+    of `files` (path in the guest = path there), are relative to that.
+    """
+
+    source: Source
+    commands: tuple[str, ...]
+    program: str
+    packages: tuple[str, ...] = ()
+    patches: tuple[Path, ...] = ()
+    files: Mapping[str, str] = field(default_factory=dict)
+    env: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class SuiteSpec:
+    """A program's own tests: the content of `[test]`. `timeout` is in seconds, for each command.
+
+    `passed`, `failed` and `skipped` are regular expressions for lines of the commands'
+    output; their group is the test's name. `args` are the server's while it is tested.
+    """
+
+    commands: tuple[str, ...]
+    passed: str
+    failed: str
+    skipped: str | None = None
+    quick: tuple[str, ...] = ()
+    packages: tuple[str, ...] = ()
+    args: tuple[str, ...] | None = None
+    timeout: float = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
 class AppSpec:
     """What to build and how to start it: the content of `ukl.toml`, checked.
 
@@ -73,6 +124,9 @@ class AppSpec:
     objects: tuple[Path, ...] = ()
     program: Path | None = None
     """An executable that ukl-cc linked: PROGRAM.ukl.o beside it is the application."""
+    build: BuildSpec | None = None
+    """How `program` is made; None where it is there, or needs no build system."""
+    suite: SuiteSpec | None = None
     args: tuple[str, ...] = ()
     env: Mapping[str, str] = field(default_factory=dict)
     ports: tuple[PortForward, ...] = ()

@@ -44,6 +44,7 @@ from ukl.model import (
     Volume,
 )
 from ukl.progress import Progress
+from ukl.recipe import build as recipe_build
 from ukl.vm import launch, outcome, ports, session, storage
 from ukl.volumes import merged
 
@@ -171,6 +172,15 @@ def _kernel_options(specs: Sequence[AppSpec]) -> dict[str, str]:
     return options
 
 
+def prepared(spec: AppSpec, store: Store, progress: Progress, jobs: int | None = None) -> AppSpec:
+    """Return `spec` with the programs of its recipes built; the same where there is none."""
+    if spec.build is None and not any(other.build for other in spec.others):
+        return spec
+    packages.require(*BUILD_TOOLS)
+    others = (prepared(other, store, progress, jobs) for other in spec.others)
+    return recipe_build.prepared(replace(spec, others=tuple(others)), store, progress, jobs)
+
+
 def build_image(
     spec: AppSpec,
     store: Store,
@@ -181,6 +191,7 @@ def build_image(
 ) -> tuple[AppObject, KernelBuild, Image]:
     """Return the application's object, the kernel it goes into, and both linked."""
     packages.require(*BUILD_TOOLS)
+    spec = prepared(spec, store, progress, jobs)
     app, *others = (
         (captured if each.program else app_build).build(each, store, progress)
         for each in (spec, *spec.others)
@@ -210,6 +221,7 @@ def build_into(
     An existing one must be empty or ours: InputError otherwise.
     """
     _check_output(directory)
+    spec = prepared(spec, store, progress, jobs)
     app, kernel, image = build_image(spec, store, progress, kernel_source=kernel_source, jobs=jobs)
     initrd = initrd_room.build(image, spec, app.user, store, progress)
     sources = {
@@ -312,6 +324,7 @@ def run_app(
     ports.check(spec.ports)
     storage.check(spec)
     caps = host_caps(store, progress)
+    spec = prepared(spec, store, progress, options.jobs)
     app, _, image = build_image(
         spec, store, progress, kernel_source=options.kernel_source, jobs=options.jobs
     )

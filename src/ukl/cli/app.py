@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from ukl import __version__
-from ukl.cli import bench, build, cache, compare, check, doctor, kernel, run, selftest, wrap
+from ukl.cli import bench, build, cache, check, compare, doctor, kernel, run, selftest, wrap
 from ukl.cli.state import STATE
 
 app = typer.Typer(

@@ -83,6 +83,21 @@ def _merged(name: str) -> tuple[str, ...]:
     return tuple(names | {each.removeprefix("/usr") for each in names if each[:9] == "/usr/lib/"})
 
 
+def versions(packages: Iterable[str]) -> dict[str, str]:
+    """Return the versions of those of the Debian packages that are installed."""
+    names = list(packages)
+    if not names or shutil.which("dpkg-query") is None:
+        return {}
+    argv = ["dpkg-query", "-W", "-f=${db:Status-Status} ${Package} ${Version}\\n", *names]
+    rows = [line.split() for line in host_exec.run(argv, check=False).stdout.splitlines()]
+    return {row[1]: row[2] for row in rows if len(row) == 3 and row[0] == "installed"}
+
+
+def is_installed(package: str) -> bool:
+    """Tell whether a Debian package is installed; where there is no dpkg, nobody knows: yes."""
+    return shutil.which("dpkg-query") is None or package in versions([package])
+
+
 def install(packages: Iterable[str]) -> None:
     """Install Debian packages, talking to the person at the terminal (sudo may ask).
 

@@ -42,6 +42,7 @@ USER_DIRECTORY = "/user"
 
 DIRECTORIES: Mapping[str, int] = {
     "/bin": 0o755,
+    "/data": 0o755,  # where recipes keep theirs, and disks are mounted by default
     "/dev": 0o755,
     "/etc": 0o755,
     "/proc": 0o555,

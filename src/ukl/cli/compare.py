@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: GPL-2.0
+"""`ukl compare`: a recipe's own tests, as unikernel and as normal process."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import typer
+
+from ukl.cli.arguments import Jobs, Json, Target
+from ukl.cli.state import STATE, print_json, verb
+from ukl.errors import ExitCode
+
+
+@verb
+def compare(
+    target: Target,
+    only: Annotated[
+        Literal["unikernel", "process"] | None,
+        typer.Option("--only", help="One of the two, without comparing."),
+    ] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="The part of the suite that takes minutes.")
+    ] = False,
+    jobs: Jobs = None,
+    as_json: Json = False,
+) -> int:
+    """Run the test suite of TARGET's recipe against the unikernel and the normal process.
+
+    Both run on the same kernel. The exit status is 1 when a test failed or differs.
+    """
+    from ukl import compare as room  # noqa: PLC0415 - not needed for --help
+    from ukl import manifest  # noqa: PLC0415
+
+    modes = {mode: user for mode, user in room.MODES.items() if only in {None, mode}}
+    found = room.compare(
+        manifest.resolve(target),
+        STATE.store,
+        STATE.progress,
+        modes=modes,
+        quick=quick,
+        jobs=jobs,
+    )
+    if as_json:
+        print_json({"results": found.results, "differences": found.differences})
+    else:
+        for line in room.table(found):
+            typer.echo(line)
+    return ExitCode.OK if found.is_good else ExitCode.FAILED

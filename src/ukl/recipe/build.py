@@ -1,0 +1,203 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Runs a recipe's own build with the compiler wrapper, once per content.
+
+The key has everything that the result depends on: the source, the commands, the
+packages they need with their versions, the wrapper and the compiler.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from ukl import wrap
+from ukl.errors import InputError, MissingError
+from ukl.host import exec as host_exec
+from ukl.host import packages as host_packages
+from ukl.host.requirements import install_command
+from ukl.host.store import Store, digest
+from ukl.model import AppSpec, BuildSpec
+from ukl.progress import Progress
+from ukl.recipe import fetch
+from ukl.resources import path as resource
+
+KIND = "recipe"
+TREE = "tree"
+"""Directory of the cache entry with the source, built."""
+
+FORMAT = 1
+"""Part of the key: raised when the same inputs are built in another way."""
+
+TIMEOUT = 3600.0
+"""Seconds for each command."""
+
+EPOCH = "1700000000"
+"""SOURCE_DATE_EPOCH: builds that write their time write this one."""
+
+WRAPPER = ("wrap", "app", "elf")
+"""Rooms whose code makes the unikernel form of what is linked."""
+
+DPKG_SOURCE = "dpkg-dev"
+"""Package that unpacks source packages."""
+
+
+def prepared(
+    spec: AppSpec, store: Store, progress: Progress, jobs: int | None = None
+) -> AppSpec:
+    """Return `spec` with its program built, and itself when it has no [build].
+
+    Raises InputError when a command fails or makes no program, MissingError when
+    packages are missing that cannot be installed here, and the errors of fetch.py.
+    """
+    build = spec.build
+    if build is None:
+        return spec
+    needed = (*build.packages, *((DPKG_SOURCE,) if build.source.debian else ()))
+    ensure(needed, spec.name, progress)
+    fetched = fetch.fetch(build.source, spec.origin, store, progress)
+    key = _key(build, fetched, spec)
+    with progress.stage(f"build {spec.name}") as stage:
+        if store.get(KIND, key) is not None:
+            stage.cached()
+        lines = 0
+
+        def line(text: str) -> None:
+            nonlocal lines
+            lines += 1
+            stage.update(lines, None, text.strip()[:60])
+
+        def work(directory: Path) -> None:
+            log = directory / "build.log"
+            tree = directory / TREE
+            fetch.unpack(fetched, tree, log)
+            for patch in build.patches:
+                argv = ["patch", "-p1", "--no-backup-if-mismatch", "-i", str(patch)]
+                _run(argv, spec, f"patch {patch.name}", tree=tree, log=log)
+            environment = _environment(build, store, directory, jobs)
+            for command in build.commands:
+                argv = ["sh", "-e", "-c", command]
+                _run(argv, spec, command, tree=tree, log=log, env=environment, on_line=line)
+            _check(build, tree, spec, log)
+
+        inputs = {"name": spec.name, "source": fetched.origin, "commands": build.commands}
+        entry = store.make(KIND, key, inputs, work)
+    tree = entry / TREE
+    files = {**{guest: tree / name for guest, name in build.files.items()}, **spec.files}
+    return replace(spec, build=None, program=tree / build.program, files=files)
+
+
+def tree_of(spec: AppSpec, build: BuildSpec) -> Path:
+    """Return the built source tree of a specification that `prepared` returned."""
+    assert spec.program is not None
+    path = spec.program
+    for _ in Path(build.program).parts:
+        path = path.parent
+    return path
+
+
+def _key(build: BuildSpec, fetched: fetch.Fetched, spec: AppSpec) -> str:
+    for patch in build.patches:
+        if not patch.is_file():
+            raise InputError("the patch is not there", where=patch, remedy=f"see {spec.origin}")
+    return digest(
+        FORMAT,
+        fetched.identity,
+        build.commands,
+        build.program,
+        build.files,
+        build.env,
+        list(build.patches),
+        host_packages.versions(build.packages),
+        wrapper_identity(),
+        host_exec.version("gcc"),
+        host_exec.version("ld"),
+    )
+
+
+def wrapper_identity() -> str:
+    """Return what changes when the wrapper makes something else of a link."""
+    package = resource("kernel/overlay/scripts/ukl")
+    rooms = [Path(wrap.__file__).parent.parent / room for room in WRAPPER]
+    sources = [file for room in rooms for file in sorted(room.rglob("*.py"))]
+    return digest([[file.name, digest(file)] for file in sources], package)
+
+
+def _environment(
+    build: BuildSpec, store: Store, directory: Path, jobs: int | None
+) -> dict[str, str]:
+    """Return the variables of the commands: the wrapper's, and nothing of the caller's."""
+    home = directory / ".home"
+    home.mkdir()
+    base = {**host_exec.clean_environment(), "HOME": str(home)}
+    return {
+        **base,
+        **wrap.environment(base),
+        "JOBS": str(jobs or len(os.sched_getaffinity(0))),
+        "LC_ALL": "C.UTF-8",
+        "TZ": "UTC",
+        "SOURCE_DATE_EPOCH": EPOCH,
+        "UKL_CACHE_DIR": str(store.root),
+        **build.env,
+    }
+
+
+def _run(
+    argv: Sequence[str],
+    spec: AppSpec,
+    shown: str,
+    *,
+    tree: Path,
+    log: Path,
+    env: Mapping[str, str] | None = None,
+    on_line: Callable[[str], None] | None = None,
+) -> None:
+    try:
+        host_exec.run(argv, cwd=tree, env=env, log=log, timeout=TIMEOUT, on_line=on_line)
+    except host_exec.CommandFailed as error:
+        raise InputError(
+            f"the build of {spec.name} failed: `{shown}` ended with status {error.returncode}:\n"
+            f"{error.tail}",
+            where=spec.origin,
+            remedy="see the log; commands run by `sh -e -c` in the source's top directory",
+            log=log,
+        ) from error
+
+
+def _check(build: BuildSpec, tree: Path, spec: AppSpec, log: Path) -> None:
+    for name in (build.program, *build.files.values()):
+        if not (tree / name).exists():
+            raise InputError(
+                f"the commands of [build] did not make {name}",
+                where=spec.origin,
+                remedy="correct `program`, `files` or `commands`; "
+                "the names are relative to the source's top",
+                log=log,
+            )
+    facts = tree / f"{build.program}.ukl.json"
+    if facts.is_file() and (reason := json.loads(facts.read_text()).get("error")):
+        raise InputError(
+            f"{build.program} has no unikernel form: {reason.get('message')}",
+            where=spec.origin,
+            remedy=reason.get("remedy"),
+            log=log,
+        )
+
+
+def ensure(packages: Sequence[str], name: str, progress: Progress) -> None:
+    """Install the Debian packages that are missing, as the launcher does; else say the command."""
+    absent = [package for package in packages if not host_packages.is_installed(package)]
+    if not absent:
+        return
+    if os.environ.get("UKL_NO_INSTALL"):
+        raise MissingError(
+            f"{name} needs packages that are not installed: {' '.join(absent)}",
+            remedy=install_command(*absent),
+        )
+    progress.line(f"{name} needs packages that are not installed: {' '.join(absent)}")
+    begin = time.monotonic()
+    host_packages.install(absent)
+    progress.line(f"  installed in {time.monotonic() - begin:.0f} s")

@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Source packages of the distribution, verified by apt.
+
+Most machines have no `deb-src`; their lists stay as they are. What apt knows as `deb`
+is written as `deb-src` into a directory of our own, keys and options included, with
+lists of its own.
+"""
+
+from __future__ import annotations
+
+import platform
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from ukl.errors import InputError, MissingError, UklError
+from ukl.host import exec as host_exec
+
+UPDATE_TIMEOUT = 300.0
+DOWNLOAD_TIMEOUT = 900.0
+
+ONLINE_REMEDY = "see whether this machine reaches the mirrors: apt-get update"
+
+
+class Unavailable(UklError):
+    """The network, or what is at its other end, did not give us the package."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """An index that apt has: who made it (empty before the first update), and where it is said."""
+
+    origin: str
+    file: str
+
+
+def read_targets(text: str) -> list[Target]:
+    """Return what `apt-get indextargets` says. Pure."""
+    targets = []
+    for paragraph in text.split("\n\n"):
+        fields = dict(re.findall(r"(?m)^([A-Za-z-]+): (.*)$", paragraph))
+        if fields.get("Created-By") == "Packages" and (entry := fields.get("Sourcesentry")):
+            targets.append(Target(fields.get("Origin", ""), entry.rpartition(":")[0]))
+    return targets
+
+
+def source_files(targets: Iterable[Target], distribution: str) -> list[str]:
+    """Return the files that name the distribution's own archives. Pure.
+
+    Others seldom have sources, and may not answer. Before the first `apt-get update`
+    nobody's origin is known, and all are tried.
+    """
+    targets = list(targets)
+    own = [row.file for row in targets if row.origin.lower() == distribution.lower()]
+    return list(dict.fromkeys(own or [row.file for row in targets]))
+
+
+def as_sources(name: str, text: str) -> str:
+    """Return a file of apt's with `deb-src` for each `deb`. Pure. See sources.list(5)."""
+    if name.endswith(".sources"):
+        return re.sub(r"(?mi)^Types:.*$", "Types: deb-src", text)
+    lines = [line for line in text.splitlines() if re.match(r"\s*deb\s", line)]
+    return "".join(re.sub(r"^\s*deb\s", "deb-src ", line) + "\n" for line in lines)
+
+
+def distribution() -> str:
+    """Return the name of the running distribution, such as debian."""
+    try:
+        return platform.freedesktop_os_release().get("ID", "")
+    except OSError:
+        return ""
+
+
+def release() -> str:
+    """Return distribution and code name, for keys: `debian bookworm`."""
+    try:
+        found = platform.freedesktop_os_release()
+    except OSError:
+        return ""
+    return f"{found.get('ID', '')} {found.get('VERSION_CODENAME', '')}"
+
+
+class _Apt:
+    """apt-get with sources and lists below `root`."""
+
+    def __init__(self, root: Path, log: Path) -> None:
+        self._log = log
+        parts = root / "sources.list.d"
+        for directory in (parts, root / "lists/partial", root / "cache/archives/partial"):
+            directory.mkdir(parents=True)
+        found = host_exec.run(["apt-get", "indextargets"], check=False).stdout
+        for number, file in enumerate(source_files(read_targets(found), distribution())):
+            text = as_sources(file, Path(file).read_text())
+            (parts / f"{number}-{Path(file).name}").write_text(text)
+        if not any(parts.iterdir()):
+            raise MissingError(
+                "apt has no sources of packages",
+                where="/etc/apt/sources.list.d",
+                remedy="add the distribution's own, and run apt-get update",
+            )
+        self._options = [
+            "-oDir::Etc::sourcelist=/dev/null",
+            f"-oDir::Etc::sourceparts={parts}",
+            f"-oDir::State::Lists={root}/lists",
+            f"-oDir::Cache={root}/cache",
+            "-oDebug::NoLocking=true",
+            "-oAPT::Sandbox::User=",
+            "-oAcquire::Retries=2",
+            "-oAcquire::Languages=none",
+        ]
+
+    def run(self, *words: str, cwd: Path | None = None, timeout: float) -> host_exec.Completed:
+        """Run it and return what it printed; Unavailable when it fails."""
+        argv = ["apt-get", "-q", *self._options, *words]
+        return host_exec.run(argv, cwd=cwd, log=self._log, timeout=timeout, check=False)
+
+
+def download(
+    package: str, version: str | None, directory: Path, note: Callable[[str], None]
+) -> str:
+    """Download a source package into `directory` and return its version.
+
+    `version` is what the package's version must begin with, without its epoch. Raises
+    InputError when there is no such package or version, Unavailable without network.
+    """
+    log = directory / "apt.log"
+    with TemporaryDirectory(prefix="ukl-apt-") as temporary:
+        apt = _Apt(Path(temporary), log)
+        note("reading the lists")
+        updated = apt.run("update", timeout=UPDATE_TIMEOUT)
+        note("downloading")
+        words = ("source", "--download-only", "--only-source", package)
+        done = apt.run(*words, cwd=directory, timeout=DOWNLOAD_TIMEOUT)
+    if done.returncode != 0 and "Unable to find a source package" in done.stdout:
+        if "Err:" in updated.stdout or updated.returncode != 0:
+            raise Unavailable(
+                f"the lists of source packages could not be read, to find {package}",
+                remedy=ONLINE_REMEDY,
+                log=log,
+            )
+        raise InputError(
+            f"the distribution has no source package {package}",
+            remedy="correct the name, or give an url and its sha256 as the source",
+            log=log,
+        )
+    if done.returncode != 0:
+        raise Unavailable(
+            f"the source package {package} could not be downloaded", remedy=ONLINE_REMEDY, log=log
+        )
+    (dsc,) = directory.glob("*.dsc")
+    found = version_of(dsc.read_text(errors="replace"))
+    if version is not None and not without_epoch(found).startswith(version):
+        raise InputError(
+            f"the distribution has version {found} of {package}, the recipe is for {version}",
+            remedy="change `version` and try, or give an url and its sha256 as the source",
+            log=log,
+        )
+    return found
+
+
+def version_of(dsc: str) -> str:
+    """Return the version that a .dsc names. Pure."""
+    match = re.search(r"(?m)^Version: *(\S+)$", dsc)
+    if match is None:
+        raise UklError("a source package without a version")
+    return match[1]
+
+
+def without_epoch(version: str) -> str:
+    """Return a version as its upstream writes it: what is behind `N:`. Pure."""
+    return version.partition(":")[2] if ":" in version else version
+
+
+def unpack(directory: Path, tree: Path, log: Path) -> None:
+    """Unpack the source package in `directory`, the distribution's patches applied, as `tree`."""
+    (dsc,) = directory.glob("*.dsc")
+    # apt has verified the files against its signed lists.
+    host_exec.run(
+        ["dpkg-source", "--no-check", "--require-strong-checksums", "-x", dsc, tree],
+        log=log,
+        timeout=600,
+    )

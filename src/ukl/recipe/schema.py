@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: GPL-2.0
+"""[build] and [test] of `ukl.toml`; docs/reference/ukl-toml.md describes them for people."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from ukl.model import BuildSpec, Source, SuiteSpec
+
+
+def _url(text: str) -> str:
+    parts = urlsplit(text)
+    if parts.scheme not in {"https", "http", "file"} or not parts.path.strip("/"):
+        raise ValueError(f"{text!r} is not the address of a tarball, like https://host/x.tar.xz")
+    return text
+
+
+def _sha256(text: str) -> str:
+    if not re.fullmatch(r"[0-9a-f]{64}", text.lower()):
+        raise ValueError(f"{text!r} is not a SHA-256 sum: 64 hexadecimal digits")
+    return text.lower()
+
+
+def _package(text: str) -> str:
+    # Debian Policy 5.6.7
+    if not re.fullmatch(r"[a-z0-9][a-z0-9+.-]+", text):
+        raise ValueError(f"{text!r} is not the name of a Debian package")
+    return text
+
+
+def _below(text: str) -> str:
+    path = os.path.normpath(text)
+    if not text or path.startswith(("/", "..")):
+        raise ValueError(f"{text!r} is not a path inside of the source")
+    return path
+
+
+def _pattern(text: str) -> str:
+    try:
+        if re.compile(text).groups != 1:
+            raise ValueError(f"{text!r}: write one group, around the test's name")
+    except re.error as error:
+        raise ValueError(f"{text!r} is not a regular expression: {error}") from None
+    return text
+
+
+Package = Annotated[str, AfterValidator(_package)]
+Below = Annotated[str, AfterValidator(_below)]
+Pattern = Annotated[str, AfterValidator(_pattern)]
+Command = Annotated[str, Field(min_length=1)]
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class SourceTable(_Table):
+    """One of: a directory, a tarball with its sum, a Debian source package."""
+
+    directory: str | None = None
+    inputs: list[str] = []
+    url: Annotated[str, AfterValidator(_url)] | None = None
+    sha256: Annotated[str, AfterValidator(_sha256)] | None = None
+    debian: Package | None = None
+    version: str | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> SourceTable:
+        kinds = [name for name in ("directory", "url", "debian") if getattr(self, name)]
+        if len(kinds) != 1:
+            raise ValueError("write one of directory, url and debian")
+        if (self.url is None) != (self.sha256 is None):
+            raise ValueError("an url needs the sha256 of what is there, and only an url has one")
+        if self.version and not self.debian:
+            raise ValueError("only a debian source has a version")
+        if self.inputs and not self.directory:
+            raise ValueError("only a directory has inputs")
+        return self
+
+
+class BuildTable(_Table):
+    """How a program is built by its own build system."""
+
+    source: SourceTable
+    commands: Annotated[list[Command], Field(min_length=1)]
+    program: Below
+    packages: list[Package] = []
+    patches: list[str] = []
+    files: dict[str, Below] = {}
+    env: dict[str, str] = {}
+
+
+class TestTable(_Table):
+    """The program's own tests, which talk to it over the network."""
+
+    commands: Annotated[list[Command], Field(min_length=1)]
+    quick: list[Command] = []
+    packages: list[Package] = []
+    args: list[str] | None = None
+    passed: Pattern
+    failed: Pattern
+    skipped: Pattern | None = None
+    timeout: Annotated[int, Field(ge=1)] = 3600
+
+
+def build_spec(table: BuildTable, directory: Path) -> BuildSpec:
+    """Return what [build] says. Pure but for the directory's name."""
+    source = table.source
+    where = Path(os.path.normpath(directory / source.directory)) if source.directory else None
+    return BuildSpec(
+        source=Source(
+            directory=where,
+            inputs=tuple(source.inputs),
+            url=source.url,
+            sha256=source.sha256,
+            debian=source.debian,
+            version=source.version,
+        ),
+        commands=tuple(table.commands),
+        program=table.program,
+        packages=tuple(table.packages),
+        patches=tuple(directory / name for name in table.patches),
+        files=table.files,
+        env=table.env,
+    )
+
+
+def suite_spec(table: TestTable) -> SuiteSpec:
+    """Return what [test] says. Pure."""
+    return SuiteSpec(
+        commands=tuple(table.commands),
+        quick=tuple(table.quick),
+        packages=tuple(table.packages),
+        args=None if table.args is None else tuple(table.args),
+        passed=table.passed,
+        failed=table.failed,
+        skipped=table.skipped,
+        timeout=float(table.timeout),
+    )

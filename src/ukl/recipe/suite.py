@@ -1,0 +1,225 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Runs a program's own tests against a guest, and says which differ between two runs.
+
+The tests run on this machine, in a copy of the built source, and talk to the guest
+over its forwarded ports: HOST and PORT say where.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+import shutil
+import socket
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ukl.errors import TimeoutExpired, UklError, VmLost
+from ukl.host import exec as host_exec
+from ukl.model import Machine, RunResult, SuiteSpec
+from ukl.progress import Stage
+from ukl.vm import outcome, session, status
+
+PASSED, FAILED, SKIPPED = "passed", "failed", "skipped"
+
+START_TIMEOUT = 120.0
+"""Seconds from the start of QEMU until the program takes connections."""
+
+STAYS_OPEN = 0.3
+"""Seconds after which a connection that is still open has reached the program: QEMU
+itself takes every connection, and closes it when the guest refuses."""
+
+
+@dataclass(frozen=True, slots=True)
+class SuiteResult:
+    """What a suite said about each of its tests, and how its commands ended.
+
+    `ended` maps each command to its status, None when it took too long. `lost` says how
+    the guest ended if it did so before its tests.
+    """
+
+    tests: Mapping[str, str]
+    ended: Mapping[str, int | None]
+    seconds: float
+    log: Path
+    lost: str = ""
+
+    def count(self, kind: str) -> int:
+        """Return how many tests ended as `kind`: passed, failed or skipped."""
+        return sum(1 for value in self.tests.values() if value == kind)
+
+    @property
+    def is_good(self) -> bool:
+        """Whether tests passed, none failed, and every command and the guest ended well."""
+        ended = all(status == 0 for status in self.ended.values())
+        return ended and not self.lost and not self.count(FAILED) and bool(self.count(PASSED))
+
+
+@dataclass(slots=True)
+class Reader:
+    """Finds the tests in the output of a suite's commands, line by line."""
+
+    suite: SuiteSpec
+    tests: dict[str, str] = field(default_factory=dict)
+    _seen: Counter[str] = field(default_factory=Counter)
+    _patterns: list[tuple[str, re.Pattern[str]]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        kinds = ((FAILED, self.suite.failed), (PASSED, self.suite.passed))
+        self._patterns = [(kind, re.compile(pattern)) for kind, pattern in kinds]
+        if self.suite.skipped:
+            self._patterns.insert(0, (SKIPPED, re.compile(self.suite.skipped)))
+
+    def line(self, text: str) -> str | None:
+        """Take a line; return the name of the test that it is about."""
+        for kind, pattern in self._patterns:
+            if match := pattern.search(text):
+                name = match[1].strip()
+                self._seen[name] += 1
+                number = self._seen[name]
+                # Suites run a test of one name for several encodings, say.
+                self.tests[name if number == 1 else f"{name} #{number}"] = kind
+                return name
+        return None
+
+
+def differences(one: SuiteResult, other: SuiteResult) -> list[tuple[str, str, str]]:
+    """Return the tests that ended differently: name, how in `one`, how in `other`. Pure."""
+    names = dict.fromkeys((*one.tests, *other.tests))
+    absent = "did not run"
+    rows = [(name, one.tests.get(name, absent), other.tests.get(name, absent)) for name in names]
+    return [row for row in rows if row[1] != row[2]]
+
+
+class Guest:
+    """A guest that runs in a thread of its own until the block is left."""
+
+    def __init__(self, machine: Machine, settings: session.Settings) -> None:
+        self._session = session.Session(machine, settings)
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._started = threading.Event()
+        self._error: BaseException | None = None
+        self.result: RunResult | None = None
+
+    def __enter__(self) -> Guest:
+        self._thread.start()
+        try:
+            self._started.wait()
+            if self._error is not None:
+                raise self._error
+        except BaseException:
+            self._stop()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop()
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the guest has not ended yet."""
+        return self._thread.is_alive()
+
+    def _stop(self) -> None:
+        if self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # it has just ended
+                self._loop.call_soon_threadsafe(self._session.stop)
+        self._thread.join()
+
+    def _run(self) -> None:
+        try:
+            asyncio.run(self._serve())
+        except BaseException as error:  # noqa: BLE001 - it is raised in the other thread
+            self._error = error
+        finally:
+            self._started.set()
+
+    async def _serve(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        async with self._session as running:
+            await running.until(status.Type.STARTED)
+            self._started.set()
+            self.result = await running.wait()
+
+
+def wait_for_port(port: int, guest: Guest, timeout: float = START_TIMEOUT) -> None:
+    """Wait until the program in the guest takes connections on a forwarded TCP port."""
+    end = time.monotonic() + timeout
+    while time.monotonic() < end:
+        if not guest.is_running:
+            raise _gone(guest)
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 5) as link:
+            link.settimeout(STAYS_OPEN)
+            try:
+                if link.recv(1):
+                    return
+            except TimeoutError:
+                return
+        time.sleep(0.1)
+    raise TimeoutExpired(f"the program took no connection within {timeout:g} s")
+
+
+def _gone(guest: Guest) -> UklError:
+    if guest.result is None:
+        return VmLost("the guest ended before its tests")
+    return outcome.error_of(guest.result) or UklError(
+        f"the program ended before its tests: {guest.result.outcome.value} {guest.result.status}",
+        log=guest.result.console,
+    )
+
+
+@contextlib.contextmanager
+def copied(tree: Path, directory: Path) -> Iterator[Path]:
+    """Give a copy of a built source tree that tests may write into, for the block."""
+    copy = directory / "tree"
+    shutil.copytree(tree, copy, symlinks=True)
+    try:
+        yield copy
+    finally:
+        shutil.rmtree(copy, ignore_errors=True)
+
+
+def run(
+    suite: SuiteSpec,
+    commands: Sequence[str],
+    *,
+    tree: Path,
+    port: int,
+    guest: Guest,
+    log: Path,
+    stage: Stage,
+) -> SuiteResult:
+    """Run `commands` in `tree` against `guest` and return what they said."""
+    begin = time.monotonic()
+    reader = Reader(suite)
+    ended: dict[str, int | None] = {}
+    lost = ""
+
+    def line(text: str) -> None:
+        if name := reader.line(text):
+            stage.update(len(reader.tests), None, name[:60])
+
+    for command in commands:
+        try:
+            done = host_exec.run(
+                ["sh", "-c", command],
+                cwd=tree,
+                env={"HOST": "127.0.0.1", "PORT": str(port)},
+                log=log,
+                check=False,
+                timeout=suite.timeout,
+                on_line=line,
+            )
+            ended[command] = done.returncode
+        except TimeoutExpired:
+            ended[command] = None
+        if not guest.is_running:
+            lost = _gone(guest).message
+            break
+    return SuiteResult(reader.tests, ended, time.monotonic() - begin, log, lost)

@@ -1,0 +1,191 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Recipes: what ukl.toml may say, where Debian's sources are, what a suite's output means."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ukl import compare, manifest
+from ukl.errors import InputError
+from ukl.model import AppSpec, Source, SuiteSpec
+from ukl.recipe import debian, suite
+from ukl.recipe.suite import Reader, SuiteResult
+
+BUILD = """
+[build]
+source = { debian = "redis", version = "7." }
+commands = ["make"]
+program = "src/server"
+packages = ["libevent-dev"]
+patches = ["fix.patch"]
+files = { "/etc/x.conf" = "x.conf" }
+env = { LEVEL = "3" }
+
+[test]
+commands = ["./runtest"]
+passed = '^ok (.*)$'
+failed = '^not ok (.*)$'
+args = ["--save", ""]
+"""
+
+
+def load(directory: Path, text: str) -> AppSpec:
+    (directory / "ukl.toml").write_text(f'[app]\nname = "x"\n{text}')
+    return manifest.load(directory)
+
+
+def test_a_recipe_is_read(tmp_path: Path) -> None:
+    spec = load(tmp_path, BUILD)
+    assert spec.build is not None
+    assert spec.build.source == Source(debian="redis", version="7.")
+    assert spec.build.commands == ("make",)
+    assert spec.build.program == "src/server"
+    assert spec.build.patches == (tmp_path / "fix.patch",)
+    assert spec.build.files == {"/etc/x.conf": "x.conf"}
+    assert spec.suite is not None
+    assert spec.suite.args == ("--save", "")
+    assert spec.suite.skipped is None
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("{}", "one of"),
+        ('{ directory = ".", debian = "redis" }', "one of"),
+        ('{ url = "https://x/y.tar" }', "sha256"),
+        ('{ url = "y.tar", sha256 = "%s" }' % ("0" * 64), "not the address"),
+        ('{ url = "https://x/y.tar", sha256 = "12" }', "not a SHA-256"),
+        ('{ debian = "Redis" }', "not the name of a Debian package"),
+        ('{ directory = ".", version = "1" }', "version"),
+        ('{ debian = "redis", inputs = ["*"] }', "inputs"),
+        ('{ debian = "redis", tag = "1" }', "tag"),
+    ],
+)
+def test_what_is_no_source(tmp_path: Path, source: str, words: str) -> None:
+    text = f'[build]\nsource = {source}\ncommands = ["make"]\nprogram = "x"\n'
+    with pytest.raises(InputError) as caught:
+        load(tmp_path, text)
+    assert words in caught.value.message
+    assert caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ('program = "/bin/x"', "inside of the source"),
+        ('program = "../x"', "inside of the source"),
+        ("commands = []", "at least 1"),
+        ('packages = ["-x"]', "Debian package"),
+    ],
+)
+def test_what_is_no_build(tmp_path: Path, line: str, words: str) -> None:
+    rows = {"program": 'program = "x"', "commands": 'commands = ["make"]'}
+    rows[line.partition(" ")[0]] = line
+    text = '[build]\nsource = { directory = "." }\n' + "\n".join(rows.values())
+    with pytest.raises(InputError, match=words):
+        load(tmp_path, text)
+
+
+def test_a_recipe_has_no_sources_of_ours(tmp_path: Path) -> None:
+    (tmp_path / "main.c").touch()
+    text = 'sources = ["main.c"]\n' + BUILD
+    with pytest.raises(InputError, match="goes without"):
+        load(tmp_path, text)
+
+
+@pytest.mark.parametrize("pattern", ["^ok", "(a)(b)", "("])
+def test_patterns_have_one_group(tmp_path: Path, pattern: str) -> None:
+    with pytest.raises(InputError):
+        load(tmp_path, BUILD.replace("^ok (.*)$", pattern))
+
+
+TARGETS = """\
+Created-By: Packages
+Origin: Debian
+Sourcesentry: /etc/apt/sources.list.d/debian.sources:1
+
+Created-By: Packages
+Origin: Somebody
+Sourcesentry: /etc/apt/sources.list.d/else.list:3
+
+Created-By: Translations
+Origin: Debian
+Sourcesentry: /etc/apt/other:1
+"""
+
+
+def test_sources_are_the_distributions_own() -> None:
+    targets = debian.read_targets(TARGETS)
+    assert debian.source_files(targets, "debian") == ["/etc/apt/sources.list.d/debian.sources"]
+    fresh = debian.read_targets(TARGETS.replace("Origin: Debian", "Origin: "))
+    assert len(debian.source_files(fresh, "debian")) == 2
+
+
+def test_sources_are_written_as_apt_reads_them() -> None:
+    deb822 = "Types: deb\nURIs: http://m/debian\nSigned-By: /k.gpg\n"
+    assert debian.as_sources("x.sources", deb822) == deb822.replace("deb\n", "deb-src\n", 1)
+    line = "# deb x\n deb [signed-by=/k.gpg] http://m/debian bookworm main\ndeb-src http://m x\n"
+    assert debian.as_sources("sources.list", line) == (
+        "deb-src [signed-by=/k.gpg] http://m/debian bookworm main\n"
+    )
+
+
+def test_versions() -> None:
+    assert debian.version_of("Format: 3.0\nVersion: 5:7.0.15-1\n") == "5:7.0.15-1"
+    assert debian.without_epoch("5:7.0.15-1") == "7.0.15-1"
+    assert debian.without_epoch("1.6.18") == "1.6.18"
+
+
+SUITE = SuiteSpec(("x",), passed="^ok (.*)$", failed="^not ok (.*)$", skipped="^ok (.*) # skip$")
+
+
+def result(*lines: str, status: int | None = 0, lost: str = "") -> SuiteResult:
+    reader = Reader(SUITE)
+    for line in lines:
+        reader.line(line)
+    return SuiteResult(reader.tests, {"x": status}, 1.0, Path("/log"), lost)
+
+
+def test_the_output_of_a_suite_is_read() -> None:
+    got = result("hello", "ok a", "not ok b", "ok c # skip", "ok a", "not ok a")
+    assert got.tests == {
+        "a": suite.PASSED,
+        "b": suite.FAILED,
+        "c": suite.SKIPPED,
+        "a #2": suite.PASSED,
+        "a #3": suite.FAILED,
+    }
+    assert not got.is_good
+
+
+def test_a_suite_is_good_only_if_all_is() -> None:
+    assert result("ok a").is_good
+    assert not result().is_good
+    assert not result("ok a", status=1).is_good
+    assert not result("ok a", status=None).is_good
+    assert not result("ok a", lost="panicked").is_good
+
+
+def test_a_comparison_says_what_differs() -> None:
+    results = {"unikernel": result("ok a", "not ok b"), "process": result("ok a", "ok b", "ok c")}
+    found = compare.Comparison("x", results)
+    assert found.differences == [
+        ("b", suite.FAILED, suite.PASSED),
+        ("c", "did not run", suite.PASSED),
+    ]
+    assert not found.is_good
+    text = "\n".join(compare.table(found))
+    assert "differs: b: failed in the unikernel, passed in the process" in text
+    same = compare.Comparison("x", {mode: result("ok a") for mode in compare.MODES})
+    assert same.is_good
+    assert "no test differs" in "\n".join(compare.table(same))
+
+
+@pytest.mark.parametrize("name", manifest.example_names())
+def test_recipes_that_ship_are_whole(name: str) -> None:
+    spec = manifest.resolve(name)
+    if spec.build is not None:
+        assert spec.suite is not None
+        assert spec.ports
