@@ -175,6 +175,10 @@ def test_other_uses_of_the_compiler(project: Path, run: Run) -> None:
     run("ukl-cc", "-c", "part.c")
     run("ukl-cc", "-r", "part.o", "x.o", "-o", "both.o")
     assert "puts" in run("sh", "-c", "echo '#include <stdio.h>' | ukl-cc -E -").stdout
+    run("sh", "-c", "$LD -r part.o x.o -o both.o")
+    (project / "bare.c").write_text("void _start(void) { for (;;); }\n")
+    run("ukl-cc", "-c", "bare.c")
+    assert run("sh", "-c", "$LD bare.o -o bare").stderr == ""
     assert not list(project.glob("*.ukl.*"))
     assert run("ukl-cc", "-c", "absent.c", check=False).returncode == 1
 

@@ -22,7 +22,7 @@ from ukl import __version__, resources
 from ukl.app.captured import FORMAT, content_digest, facts_path, object_path, remember
 from ukl.app.linking import SCRIPTS, Linking
 from ukl.elf.reader import facts
-from ukl.errors import InputError, UklError
+from ukl.errors import UklError
 from ukl.host import exec as host_exec
 from ukl.host import packages
 from ukl.host.store import Store, jsonable
@@ -90,11 +90,6 @@ def _write(path: Path, data: bytes) -> None:
 
 def _capture(link: ldwords.Link, program: Path) -> Mapping[str, object]:
     """Make PROG.ukl.o and return what PROG.ukl.json says about it."""
-    if not link.static:
-        raise InputError(
-            "it was linked without -static, by another way than ukl-cc",
-            remedy="let the build link with ukl-cc or ukl-c++ instead of calling ld",
-        )
     ld, objcopy = host_exec.find("ld"), host_exec.find("objcopy")
     scripts = resources.path(SCRIPTS)
     with TemporaryDirectory(prefix="ukl-") as temporary:

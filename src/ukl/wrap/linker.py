@@ -39,7 +39,7 @@ def main(argv: "list[str]") -> int:
     patterns = probes(os.environ)
     if ldwords.is_probe(link.output, patterns):
         return status if status >= 0 else 1
-    if status == 0 or link.static:
+    if link.static:  # else ld was called directly, for something that is not ours
         follow("capture" if status == 0 else "missing", full)
     return status if status >= 0 else 1
 

@@ -36,6 +36,7 @@ def environment(base: Mapping[str, str] | None = None) -> dict[str, str]:
         "UKL_WRAP_PYTHON": sys.executable,
         "CC": cc,
         "CXX": cxx,
+        "LD": str(BIN / "ukl-ld"),
         # CMake 3.21 and later reads it where -DCMAKE_TOOLCHAIN_FILE is not given.
         "CMAKE_TOOLCHAIN_FILE": str(SHARE / "ukl.cmake"),
         # meson setup --native-file ukl

@@ -7,6 +7,8 @@ Started as a file, with -I and -S: nobody's environment has a say, and it is qui
 import sys
 
 sys.path.insert(0, __file__.rpartition("/ukl/wrap/")[0])
+if sys.argv[1] == "ukl-ld":
+    sys.argv[1:2] = ["--linker", "ld"]
 if sys.argv[1] == "--linker":
     from ukl.wrap.linker import main
 else:
