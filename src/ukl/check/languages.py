@@ -28,7 +28,7 @@ class Language:
 LANGUAGES = (
     Language(
         "Go",
-        frozenset({"runtime.rt0_go", "_rt0_amd64_linux"}),
+        frozenset({"runtime.rt0_go.abi0", "runtime.goexit.abi0"}),
         "Go's own linker leaves no relocatable object; its external mode links by the C compiler",
         "CGO_ENABLED=1 CC=ukl-cc go build -ldflags=-linkmode=external",
         sections=frozenset({".go.buildinfo", ".note.go.buildid"}),

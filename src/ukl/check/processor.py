@@ -54,9 +54,9 @@ def _ifuncs(subject: Subject) -> Iterator[Finding]:
             for match in _FEATURE.findall(name)
         )
     if chosen:
-        text = f"{chosen} of them"
+        text = f"{chosen} functions"
         if features:
-            text += f", with variants for {', '.join(sorted(features))}"
+            text += f" with variants for {', '.join(sorted(features))}"
         yield finding("ifunc", (), text, count=chosen)
 
 

@@ -172,8 +172,8 @@ RULES: dict[str, Rule] = {
     ),
     "ifunc": Rule(
         _I,
-        "functions whose variant is chosen when the program starts, by what the guest's "
-        "processor can do; they work",
+        "the variant is chosen when the program starts, by what the guest's processor can "
+        "do; this works",
     ),
     "tls": Rule(
         _I,

@@ -74,11 +74,12 @@ def codes(
     found = {}
     for number in sorted(texts):
         section = elf.sections[number]
+        data = elf.content(section)
         found[number] = Code(
             section=section.name,
             address=section.address,
-            data=elf.content(section),
-            functions=ranges(section.address, section.size, section.name, named[number]),
+            data=data,
+            functions=ranges(section.address, len(data), section.name, named[number]),
             entries=frozenset(entries[number]),
             called=frozenset(called[number]),
             relocated=frozenset(relocated[number]),

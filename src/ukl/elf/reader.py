@@ -269,7 +269,7 @@ class Elf:
 
     def _symbol_table(self) -> tuple[bytes, bytes] | None:
         for section, link in zip(self.sections, self._links, strict=True):
-            if section.kind == "SHT_SYMTAB":
+            if section.kind == "SHT_SYMTAB" and link < len(self.sections):
                 entries = self.content(section)
                 whole = len(entries) // _SYMBOL.size * _SYMBOL.size
                 return entries[:whole], self.content(self.sections[link])
@@ -311,6 +311,8 @@ def _headers(header: _Header, data: Buffer) -> tuple[tuple[Section, int, int], .
     """
     if not header.sections:
         return ()
+    if header.sections + _SHDR.size > len(data):
+        raise ELFError("the file ends before its table of sections")
     count, names = header.section_count, header.names
     first = _SHDR.unpack_from(data, header.sections)
     count = count or first[5]  # extended numbering: see e_shnum in the gABI
@@ -351,7 +353,8 @@ def _segments(header: _Header, data: Buffer) -> tuple[Segment, ...]:
 
 
 def _name(names: bytes, offset: int) -> str:
-    return names[offset : names.index(b"\0", offset)].decode("utf-8", "surrogateescape")
+    end = names.find(b"\0", offset)
+    return names[offset : end if end >= 0 else None].decode("utf-8", "surrogateescape")
 
 
 def _offsets_of(names: bytes, word: bytes) -> Iterator[int]:
