@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ukl import manifest, resources
+from ukl import manifest, pipeline, resources
 from ukl.app import build as app_build
 from ukl.app import captured, link, toolchain
 from ukl.check import instructions, languages, layout, licences, linked, loading, processor, symbols
@@ -148,6 +148,7 @@ def _recorded(path: Path) -> tuple[str, ...]:
 
 def _specified(spec: AppSpec, store: Store, progress: Progress) -> _Input:
     """Compile and partially link what a manifest or a C file says."""
+    spec = pipeline.prepared(spec, store, progress)
     try:
         if spec.program is not None:
             found = captured.find(spec.program, store)

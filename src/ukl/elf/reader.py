@@ -227,13 +227,16 @@ class Elf:
         found: dict[str, list[str]] = {}
         # pyelftools wants a stream; a memory map is one, and copies nothing.
         stream: Any = self.data if isinstance(self.data, mmap.mmap) else io.BytesIO(self.data)
-        file: Any = ELFFile(stream)
-        for segment in file.iter_segments("PT_DYNAMIC"):
-            for tag in segment.iter_tags():
-                name = str(tag.entry.d_tag)
-                strings = {"DT_NEEDED": "needed", "DT_SONAME": "soname", "DT_RUNPATH": "runpath"}
-                value = getattr(tag, strings[name]) if name in strings else hex(tag["d_val"])
-                found.setdefault(name, []).append(str(value))
+        strings = {"DT_NEEDED": "needed", "DT_SONAME": "soname", "DT_RUNPATH": "runpath"}
+        try:
+            file: Any = ELFFile(stream)
+            for segment in file.iter_segments("PT_DYNAMIC"):
+                for tag in segment.iter_tags():
+                    name = str(tag.entry.d_tag)
+                    value = getattr(tag, strings[name]) if name in strings else hex(tag["d_val"])
+                    found.setdefault(name, []).append(str(value))
+        except (ELFError, ValueError, OverflowError, AttributeError) as error:
+            raise InputError(f"the dynamic section cannot be read: {error}") from error
         return found
 
     def addresses(self, wanted: Iterable[str]) -> dict[str, int]:
