@@ -28,6 +28,7 @@
 
 #define PORT_TIMEOUT	5000	/* ms that the status port may take to appear */
 #define ACK_TIMEOUT	3000	/* ms that the host may take to read the last message */
+#define CLOCK_TIMEOUT	1000	/* ms that the host may take to say what time it is */
 #define KILL_TIMEOUT	1000	/* ms that the killed may take to die */
 
 #define APPLICATION	"application"
@@ -342,6 +343,7 @@ static void prepare(struct guest *guest)
 	error = net_up(&what);
 	if (error)
 		give_up(&guest->run, what, -error);
+	status_clock(CLOCK_TIMEOUT);
 	error = volumes_up(&guest->run, &what);
 	if (error)
 		give_up(&guest->run, what, -error);

@@ -53,12 +53,14 @@ enum host_request {
 	HOST_NOTHING,
 	HOST_STOP,		/* end the application */
 	HOST_ACK,		/* the last message has arrived */
+	HOST_TIME,		/* what time it is: the clock was set */
 	HOST_GONE,		/* nobody listens any more */
 };
 
 int status_open(const char *nonce, int timeout_ms);
 int status_fd(void);
 void status_hello(const char *name);
+void status_clock(int timeout_ms);
 void status_ready(void);
 void status_started(const char *who, pid_t pid);
 void status_ended(const char *who, int wait_status, const struct rusage *usage);

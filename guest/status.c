@@ -195,6 +195,17 @@ void status_error(const char *what, int error)
 		dprintf(STDERR_FILENO, "init: %s: %s\n", what, error ? strerror(error) : "failed");
 }
 
+static enum host_request pending = HOST_NOTHING;	/* came while something else was waited for */
+
+/* "time SECONDS NANOSECONDS" of the host's clock. The one of the machine has seconds only. */
+static bool set_clock(const char *line)
+{
+	struct timespec now;
+
+	return sscanf(line, "time %ld %ld", &now.tv_sec, &now.tv_nsec) == 2 &&
+	       !clock_settime(CLOCK_REALTIME, &now);
+}
+
 /* Return the next word of the host; does not wait. */
 enum host_request status_request(void)
 {
@@ -204,6 +215,11 @@ enum host_request status_request(void)
 	ssize_t got;
 	char *end;
 
+	if (pending != HOST_NOTHING) {
+		request = pending;
+		pending = HOST_NOTHING;
+		return request;
+	}
 	end = memchr(line, '\n', size);
 	if (!end) {
 		if (size == sizeof(line))
@@ -219,10 +235,36 @@ enum host_request status_request(void)
 	}
 	*end = '\0';
 	request = !strcmp(line, "stop") ? HOST_STOP :
-		  !strcmp(line, "ack") ? HOST_ACK : HOST_NOTHING;
+		  !strcmp(line, "ack") ? HOST_ACK :
+		  set_clock(line) ? HOST_TIME : HOST_NOTHING;
 	size -= end + 1 - line;
 	memmove(line, end + 1, size);
 	return request;
+}
+
+/*
+ * Wait until the host, which answers the first message with it, has said what time it is.
+ * A request to end that comes instead is kept for later.
+ */
+void status_clock(int timeout_ms)
+{
+	long deadline = now_ms() + timeout_ms, left;
+	struct pollfd ready = { .fd = port, .events = POLLIN };
+
+	while (port >= 0 && (left = deadline - now_ms()) > 0) {
+		if (poll(&ready, 1, left) <= 0)
+			continue;
+		switch (status_request()) {
+		case HOST_STOP:
+			pending = HOST_STOP;
+			return;
+		case HOST_TIME:
+		case HOST_GONE:
+			return;
+		default:
+			break;
+		}
+	}
 }
 
 /*

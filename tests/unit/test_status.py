@@ -25,6 +25,10 @@ def test_message_is_read() -> None:
     assert message.number("signal") is None
 
 
+def test_the_time_is_told_in_two_numbers() -> None:
+    assert status.clock(1_700_000_000_000_000_007) == b"time 1700000000 7\n"
+
+
 @pytest.mark.parametrize(
     "data",
     [

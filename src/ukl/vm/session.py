@@ -365,6 +365,8 @@ class Session:
     def _on_status(self, reader: status.Reader, data: bytes) -> None:
         for message in reader.feed(data):
             self._seen.messages.append(message)
+            if message.type is status.Type.HELLO:
+                self._say(status.clock(time.time_ns()))
             if message.type is status.Type.READY and self._feed is not None:
                 self._feed.open()
             if message.type is status.Type.DONE:

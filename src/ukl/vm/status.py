@@ -15,6 +15,12 @@ from enum import StrEnum
 STOP = b"stop\n"
 ACK = b"ack\n"
 
+
+def clock(now_ns: int) -> bytes:
+    """Return the word that says what time it is: nanoseconds since the epoch. Pure."""
+    return b"time %d %d\n" % divmod(now_ns, 1_000_000_000)
+
+
 MAX_LINE = 4096
 """Bytes of a message at most (init's have below 512); a longer line is thrown away."""
 
