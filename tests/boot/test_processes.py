@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: GPL-2.0
+"""An application in the kernel forks, executes, waits and is waited for."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.boot import matrix
+from tests.boot.harness import Lab
+from tests.boot.matrix import Results
+
+CHECKS = (
+    "processes.fork",
+    "processes.spawn",
+    "processes.exec",
+    "processes.wait",
+    "processes.credentials",
+)
+
+
+@pytest.fixture(scope="module")
+def results(lab: Lab) -> Results:
+    return matrix.run(lab, matrix.plain(lab), CHECKS)
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("name", CHECKS)
+def test_same_in_the_kernel(results: Results, name: str) -> None:
+    matrix.same(results, name)
