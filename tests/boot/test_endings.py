@@ -201,7 +201,7 @@ print(f"outcome {result.outcome.value}", flush=True)
 
 def runner(lab: Lab, checks: Built, directory: Path, check: str) -> subprocess.Popen[str]:
     assert checks.image.marker is not None
-    files = (directory, checks.image.vmlinux, checks.image.marker, checks.initrd)
+    files = (directory, checks.image.bzimage, checks.image.marker, checks.initrd)
     return subprocess.Popen(
         [sys.executable, "-c", RUNNER, *files, check, lab.accelerator.value],
         env={**os.environ, "PYTHONPATH": str(TOP / "src")},

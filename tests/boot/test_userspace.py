@@ -98,7 +98,7 @@ class Terminal:
         self.leader, self.follower = pty.openpty()
         self.before = termios.tcgetattr(self.follower)
         assert checks.image.marker is not None
-        files = (directory, checks.image.vmlinux, checks.image.marker, checks.initrd)
+        files = (directory, checks.image.bzimage, checks.image.marker, checks.initrd)
         self.process = subprocess.Popen(
             [sys.executable, "-c", SHELL_RUNNER, *files, "hang", lab.accelerator.value],
             env={**os.environ, "PYTHONPATH": str(TOP / "src")},

@@ -181,7 +181,8 @@ def machine(
 ) -> Machine:
     """Return the machine for a run. Pure."""
     return Machine(
-        kernel=image.vmlinux,
+        # Not vmlinux: its decompressor is what moves the kernel (KASLR).
+        kernel=image.bzimage,
         initrd=initrd,
         cmdline=command_line(image, spec, options),
         memory=spec.memory,

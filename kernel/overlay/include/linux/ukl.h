@@ -6,13 +6,20 @@
 
 struct file;
 struct linux_binprm;
+struct mm_struct;
+struct page;
 struct pt_regs;
+struct vm_area_struct;
 
 #ifdef CONFIG_UKL
 
 bool ukl_binprm(const struct linux_binprm *bprm);
 struct file *ukl_exe_file(const struct linux_binprm *bprm);
+void ukl_setup_additional_pages(void);
 void ukl_start_thread(struct pt_regs *regs);
+struct page *ukl_text_page(unsigned long addr);
+struct vm_area_struct *ukl_text_vma(struct mm_struct *mm);
+int ukl_read_text(struct mm_struct *mm, unsigned long addr, void *buf, int len);
 
 #else
 
@@ -26,8 +33,28 @@ static inline struct file *ukl_exe_file(const struct linux_binprm *bprm)
 	return NULL;
 }
 
+static inline void ukl_setup_additional_pages(void)
+{
+}
+
 static inline void ukl_start_thread(struct pt_regs *regs)
 {
+}
+
+static inline struct page *ukl_text_page(unsigned long addr)
+{
+	return NULL;
+}
+
+static inline struct vm_area_struct *ukl_text_vma(struct mm_struct *mm)
+{
+	return NULL;
+}
+
+static inline int ukl_read_text(struct mm_struct *mm, unsigned long addr,
+				void *buf, int len)
+{
+	return 0;
 }
 
 #endif /* CONFIG_UKL */

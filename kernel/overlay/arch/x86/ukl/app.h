@@ -3,19 +3,65 @@
 #define _ARCH_X86_UKL_APP_H
 
 #include <linux/types.h>
+#include <uapi/linux/time.h>
 #include <uapi/linux/ukl.h>
+
+struct getcpu_cache;
+struct ms_hyperv_tsc_page;
+struct pvclock_vsyscall_time_info;
+
+/**
+ * struct ukl_piece - a part of an application's data
+ * @vaddr:	where the application has it
+ * @size:	its size in bytes
+ */
+struct ukl_piece {
+	u64	vaddr;
+	u64	size;
+};
 
 /**
  * struct ukl_app_info - an application in this kernel, as template.S describes it
  * @name:	its name, NUL-terminated
- * @image:	the ELF file without text that holds its initial data
- * @size:	size of @image in bytes
+ * @text:	its text
+ * @text_end:	the end of that
+ * @image:	the initial content of the data of all applications
+ * @low:	the address that the start of @image has in an application
+ * @ro:		constants, with the header of the ELF file in front
+ * @common:	what the linker made for all applications together
+ * @rw:		data that is not zero
+ * @rela:	in @common, the relocations of indirect functions
+ * @rela_end:	the end of those
  */
 struct ukl_app_info {
-	char		name[UKL_NAME_SIZE];
-	const void	*image;
-	u64		size;
+	char			name[UKL_NAME_SIZE];
+	const char		*text;
+	const char		*text_end;
+	const char		*image;
+	u64			low;
+	struct ukl_piece	ro;
+	struct ukl_piece	common;
+	struct ukl_piece	rw;
+	u64			rela;
+	u64			rela_end;
 };
+
+/* The image of a vDSO in the kernel's read-only data, see vdso.S. */
+extern const char ukl_vdso[];
+
+#ifdef CONFIG_PARAVIRT_CLOCK
+extern struct pvclock_vsyscall_time_info *ukl_pvclock;
+#endif
+#ifdef CONFIG_HYPERV_TIMER
+extern struct ms_hyperv_tsc_page *ukl_hvclock;
+#endif
+
+/* The functions of that image, in application text */
+int ukl_clock_gettime(clockid_t clock, struct __kernel_timespec *ts);
+int ukl_clock_getres(clockid_t clock, struct __kernel_timespec *res);
+int ukl_gettimeofday(struct __kernel_old_timeval *tv, struct timezone *tz);
+__kernel_old_time_t ukl_time(__kernel_old_time_t *t);
+long ukl_getcpu(unsigned int *cpu, unsigned int *node, struct getcpu_cache *unused);
 
 /* In init data, like @image: gone after boot. */
 extern const struct ukl_app_info __ukl_apps_start[], __ukl_apps_end[];

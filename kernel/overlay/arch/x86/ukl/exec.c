@@ -14,12 +14,15 @@
 #include <linux/build_bug.h>
 #include <linux/buildid.h>
 #include <linux/cred.h>
+#include <linux/elf.h>
 #include <linux/err.h>
 #include <linux/file.h>
 #include <linux/fs.h>
 #include <linux/init.h>
 #include <linux/kobject.h>
+#include <linux/kprobes.h>
 #include <linux/list.h>
+#include <linux/mm.h>
 #include <linux/mount.h>
 #include <linux/ptrace.h>
 #include <linux/sched.h>
@@ -31,6 +34,8 @@
 #include <linux/uidgid.h>
 #include <linux/ukl.h>
 #include <asm/cpufeature.h>
+#include <asm/pvclock.h>
+#include <clocksource/hyperv_timer.h>
 #include <asm/mmu.h>
 #include <asm/ptrace.h>
 #include <asm/ukl.h>
@@ -42,12 +47,18 @@
  * @list:	in ukl_apps
  * @kobj:	its directory in /sys/kernel/ukl
  * @file:	the internal file with its data
+ * @text:	its text
+ * @text_end:	the end of that
+ * @vma:	describes its text
  * @marker:	what a marker file for it contains
  */
 struct ukl_app {
 	struct list_head	list;
 	struct kobject		kobj;
 	struct file		*file;
+	const char		*text;
+	const char		*text_end;
+	struct vm_area_struct	vma;
 	struct ukl_marker	marker;
 };
 
@@ -84,12 +95,14 @@ bool ukl_current(void)
  * check the way back to application mode could enter the kernel proper
  * anywhere.
  *
- * Return: true if @ip is in application text or in the user half (where SMEP or
- * page protections make it a fault) and @sp in the user half.
+ * Return: true if @ip is in application text, in the copy of an instruction that
+ * has a probe, or in the user half (where SMEP or page protections make it a
+ * fault), and @sp in the user half.
  */
 bool ukl_valid_frame(unsigned long ip, unsigned long sp)
 {
-	return (ukl_text_address(ip) || ip < TASK_SIZE_MAX) && sp < TASK_SIZE_MAX;
+	return (ukl_text_address(ip) || is_kprobe_insn_slot(ip) || ip < TASK_SIZE_MAX) &&
+	       sp < TASK_SIZE_MAX;
 }
 
 /**
@@ -116,17 +129,39 @@ struct file *ukl_exe_file(const struct linux_binprm *bprm)
 }
 
 /**
+ * ukl_setup_additional_pages - let a program find out what the kernel offers it
+ *
+ * The counterpart of arch_setup_additional_pages(), before the auxiliary vector is
+ * made. A vDSO is user text, which application mode cannot execute: it gets one
+ * whose functions are application text.
+ */
+void ukl_setup_additional_pages(void)
+{
+	current->mm->context.vdso = (void __user *)ukl_vdso;
+}
+
+/**
  * ukl_start_thread - turn a fresh user frame into one of application mode
  * @regs:	what start_thread() has set up
  */
 void ukl_start_thread(struct pt_regs *regs)
 {
 	struct mm_struct *mm = current->mm;
+	const struct ukl_app *app;
 
 	set_bit(MM_CONTEXT_UKL, &mm->context.flags);
 	/* For /proc/PID/stat: the executable has no text segment of its own. */
-	mm->start_code = (unsigned long)__ukl_text_start;
-	mm->end_code = (unsigned long)__ukl_text_end;
+	list_for_each_entry(app, &ukl_apps, list) {
+		if (regs->ip >= (unsigned long)app->text &&
+		    regs->ip < (unsigned long)app->text_end) {
+			mm->context.ukl_app = app;
+			mm->start_code = (unsigned long)app->text;
+			mm->end_code = (unsigned long)app->text_end;
+		}
+	}
+
+	/* The auxiliary vector is made, and to the kernel there is no vDSO. */
+	mm->context.vdso = NULL;
 
 	regs->csx = __KERNEL_CS | UKL_CSX_APP;
 	regs->ssx = __KERNEL_DS;
@@ -134,6 +169,80 @@ void ukl_start_thread(struct pt_regs *regs)
 	if (cpu_feature_enabled(X86_FEATURE_SMAP))
 		regs->flags |= X86_EFLAGS_AC;
 }
+
+/**
+ * ukl_text_page - the page of an application's text
+ * @addr:	address
+ *
+ * Return: the page of the kernel image, or NULL if @addr is not in application
+ * text.
+ */
+struct page *ukl_text_page(unsigned long addr)
+{
+	return ukl_text_address(addr) ? pfn_to_page(PHYS_PFN(__pa_symbol(addr))) : NULL;
+}
+
+/**
+ * ukl_text_vma - what /proc/PID/maps shows of the text, and core dumps contain
+ * @mm:		an address space, or NULL
+ *
+ * Return: a description that is in no address space, as that of the vsyscall
+ * page, or NULL if @mm is not that of an application.
+ */
+struct vm_area_struct *ukl_text_vma(struct mm_struct *mm)
+{
+	if (!mm || !mm->context.ukl_app)
+		return NULL;
+	return (struct vm_area_struct *)&mm->context.ukl_app->vma;
+}
+
+/**
+ * ukl_read_text - read an application's text for a tracer
+ * @mm:		the application's address space
+ * @addr:	where to begin
+ * @buf:	where to put it
+ * @len:	how many bytes
+ *
+ * Return: how many bytes were read.
+ */
+int ukl_read_text(struct mm_struct *mm, unsigned long addr, void *buf, int len)
+{
+	const struct vm_area_struct *vma = ukl_text_vma(mm);
+
+	if (!vma || addr < vma->vm_start || addr >= vma->vm_end)
+		return 0;
+	len = min_t(unsigned long, len, vma->vm_end - addr);
+	memcpy(buf, (const void *)addr, len);
+	return len;
+}
+
+#ifndef CONFIG_X86_VSYSCALL_EMULATION
+struct vm_area_struct *get_gate_vma(struct mm_struct *mm)
+{
+	return ukl_text_vma(mm);
+}
+
+int in_gate_area(struct mm_struct *mm, unsigned long addr)
+{
+	const struct vm_area_struct *vma = ukl_text_vma(mm);
+
+	return vma && addr >= vma->vm_start && addr < vma->vm_end;
+}
+
+int in_gate_area_no_mm(unsigned long addr)
+{
+	return 0;
+}
+#endif
+
+static const char *ukl_vma_name(struct vm_area_struct *vma)
+{
+	return "[ukl]";
+}
+
+static const struct vm_operations_struct ukl_vma_ops = {
+	.name	= ukl_vma_name,
+};
 
 /*
  * Who may start code in supervisor mode is a matter of policy: a marker file
@@ -257,28 +366,98 @@ static const struct kobj_type ukl_app_type = {
 	.default_groups	= ukl_app_groups,
 };
 
-/* The internal file: a copy of the image, which is freed with the init data. */
+/* The content of a piece, in the image that is freed with the init data */
+static const void *__init ukl_content(const struct ukl_app_info *info, u64 vaddr)
+{
+	return info->image + (vaddr - info->low);
+}
+
+/*
+ * The linker makes one table of the relocations of indirect functions for all
+ * applications, and the C library of each applies all that it sees. Functions of
+ * another cannot run in its place: let an own one take the place of each of those.
+ */
+static void __init ukl_filter_rela(const struct ukl_app_info *info, void *common)
+{
+	Elf64_Rela *start = common + (info->rela - info->common.vaddr);
+	Elf64_Rela *end = common + (info->rela_end - info->common.vaddr);
+	const Elf64_Rela *own = NULL;
+	Elf64_Rela *rela;
+
+	for (rela = start; rela < end; rela++) {
+		if (rela->r_addend >= (unsigned long)info->text &&
+		    rela->r_addend < (unsigned long)info->text_end)
+			own = rela;
+	}
+	for (rela = start; rela < end; rela++) {
+		if (rela->r_addend >= (unsigned long)info->text &&
+		    rela->r_addend < (unsigned long)info->text_end)
+			continue;
+		if (own)
+			*rela = *own;
+		else
+			memset(rela, 0, sizeof(*rela));
+	}
+}
+
+static int __init ukl_write(struct file *file, const void *content, u64 size, loff_t *pos)
+{
+	u64 done = 0;
+
+	while (done < size) {
+		ssize_t n = kernel_write(file, content + done, size - done, pos);
+
+		if (n <= 0)
+			return n ?: -EIO;
+		done += n;
+	}
+	/* The pieces begin at page boundaries, as app-rw.lds has it. */
+	*pos = ALIGN(*pos, PAGE_SIZE);
+	return 0;
+}
+
+static int __init ukl_fill_file(struct file *file, const struct ukl_app_info *info)
+{
+	loff_t pos = 0;
+	void *common;
+	int err;
+
+	common = kvmalloc(info->common.size, GFP_KERNEL);
+	if (!common)
+		return -ENOMEM;
+	memcpy(common, ukl_content(info, info->common.vaddr), info->common.size);
+	ukl_filter_rela(info, common);
+
+	err = ukl_write(file, ukl_content(info, info->ro.vaddr), info->ro.size, &pos);
+	if (!err)
+		err = ukl_write(file, common, info->common.size, &pos);
+	if (!err)
+		err = ukl_write(file, ukl_content(info, info->rw.vaddr), info->rw.size, &pos);
+	kvfree(common);
+	return err;
+}
+
+/* The internal file: a copy of what is in the image. */
 static struct file *__init ukl_make_file(const struct ukl_app_info *info)
 {
+	u64 size = ALIGN(info->ro.size, PAGE_SIZE) + ALIGN(info->common.size, PAGE_SIZE) +
+		   info->rw.size;
 	struct file *file;
-	loff_t pos = 0;
 	char *name;
+	int err;
 
 	name = kasprintf(GFP_KERNEL, "ukl:%s", info->name);
 	if (!name)
 		return ERR_PTR(-ENOMEM);
-	file = shmem_kernel_file_setup(name, info->size, VM_NORESERVE);
+	file = shmem_kernel_file_setup(name, size, VM_NORESERVE);
 	kfree(name);
 	if (IS_ERR(file))
 		return file;
 
-	while (pos < info->size) {
-		ssize_t n = kernel_write(file, info->image + pos, info->size - pos, &pos);
-
-		if (n <= 0) {
-			fput(file);
-			return ERR_PTR(n ?: -EIO);
-		}
+	err = ukl_fill_file(file, info);
+	if (err) {
+		fput(file);
+		return ERR_PTR(err);
 	}
 	/* All processes that run the application share its pages. */
 	SHMEM_I(file_inode(file))->seals = F_SEAL_SEAL | F_SEAL_SHRINK |
@@ -301,6 +480,13 @@ static int __init ukl_add_app(struct kobject *parent, const struct ukl_app_info 
 	memcpy(app->marker.magic, UKL_MARKER_MAGIC, sizeof(app->marker.magic));
 	app->marker.version = UKL_MARKER_VERSION;
 	strscpy(app->marker.name, info->name);
+	app->text = info->text;
+	app->text_end = info->text_end;
+	app->vma.vm_start = PAGE_ALIGN_DOWN((unsigned long)info->text);
+	app->vma.vm_end = PAGE_ALIGN((unsigned long)info->text_end);
+	app->vma.vm_page_prot = PAGE_READONLY_EXEC;
+	app->vma.vm_ops = &ukl_vma_ops;
+	vm_flags_init(&app->vma, VM_READ | VM_EXEC);
 	err = build_id_parse_buf(&__start_notes, app->marker.build_id,
 				 &__stop_notes - &__start_notes);
 	if (err)
@@ -317,8 +503,8 @@ static int __init ukl_add_app(struct kobject *parent, const struct ukl_app_info 
 
 	list_add_tail(&app->list, &ukl_apps);
 	pr_info("application '%s': %zu KiB of text, %llu KiB of initial data\n",
-		info->name, (__ukl_text_end - __ukl_text_start) / 1024,
-		info->size / 1024);
+		info->name, (info->text_end - info->text) / 1024,
+		(info->ro.size + info->common.size + info->rw.size) / 1024);
 	return 0;
 put:
 	kobject_put(&app->kobj);
@@ -343,6 +529,12 @@ static int __init ukl_init(void)
 		if (err)
 			pr_err("application '%s': error %d\n", info->name, err);
 	}
+#ifdef CONFIG_PARAVIRT_CLOCK
+	ukl_pvclock = pvclock_get_pvti_cpu0_va();
+#endif
+#ifdef CONFIG_HYPERV_TIMER
+	ukl_hvclock = hv_get_tsc_page();
+#endif
 	/* Before the other formats: none of them knows the magic. */
 	register_binfmt(&ukl_format);
 	return 0;

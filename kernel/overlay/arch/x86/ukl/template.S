@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * What the kernel has to know about the application that is linked into it.
- * scripts/link-vmlinux.sh assembles this with UKL_APP_NAME defined, and links
- * it with the object that CONFIG_UKL_APP names.
+ * What the kernel has to know about an application that is linked into it.
+ * scripts/link-vmlinux.sh assembles this for each, with UKL_APP_NAME and
+ * UKL_APP_INDEX defined, and links it with the object that CONFIG_UKL_APP names.
  *
  * The application's data is linked at user addresses and stored in the image
  * as an ELF executable without text: execve() of that file is all it takes to
- * map it. This is the header of the file; the linker script has the rest.
+ * map it. This is the header of the file; image.lds.S and app-*.lds have the rest.
  */
 #include <linux/elf-em.h>
 
@@ -25,9 +25,14 @@
 #define EHDR_SIZE	64	/* sizeof(Elf64_Ehdr) */
 #define PHDR_SIZE	56	/* sizeof(Elf64_Phdr) */
 
-#ifndef UKL_APP_NAME
-#error "UKL_APP_NAME is not defined"
+#if !defined(UKL_APP_NAME) || !defined(UKL_APP_INDEX)
+#error "UKL_APP_NAME and UKL_APP_INDEX are not defined"
 #endif
+
+/* A symbol of this application, from the linker's scripts */
+#define __OWN(index, name)	__ukl_ ## index ## _ ## name
+#define _OWN(index, name)	__OWN(index, name)
+#define OWN(name)		_OWN(UKL_APP_INDEX, name)
 
 	.section .ukl.hdr, "a"
 	.balign	64
@@ -45,26 +50,35 @@ ukl_ehdr_start:
 	.word	0, 0, 0				/* no section headers */
 phdrs:
 	.long	PT_LOAD, PF_R
-	.quad	0, __ukl_ro_start, __ukl_ro_start
-	.quad	__ukl_ro_size, __ukl_ro_size, 4096
+	.quad	0, OWN(ro_start), OWN(ro_start)
+	.quad	OWN(ro_size), OWN(ro_size), 4096
 
 	.long	PT_LOAD, PF_R | PF_W
-	.quad	__ukl_rw_offset, __ukl_rw_start, __ukl_rw_start
-	.quad	__ukl_rw_filesz, __ukl_rw_memsz, 4096
+	.quad	OWN(common_offset), __ukl_common_start, __ukl_common_start
+	.quad	__ukl_common_size, __ukl_common_size, 4096
+
+	.long	PT_LOAD, PF_R | PF_W
+	.quad	OWN(rw_offset), OWN(rw_start), OWN(rw_start)
+	.quad	OWN(rw_size), OWN(rw_size), 4096
+
+	.long	PT_LOAD, PF_R | PF_W
+	.quad	0, OWN(bss_start), OWN(bss_start)
+	.quad	0, OWN(bss_size), 4096
 
 	.long	PT_TLS, PF_R
-	.quad	__ukl_rw_offset, __ukl_rw_start, __ukl_rw_start
+	.quad	OWN(common_offset), __ukl_common_start, __ukl_common_start
 	.quad	__ukl_tls_filesz, __ukl_tls_memsz, __ukl_tls_align
 
 	/* Read-only once the C library has started. */
 	.long	PT_GNU_RELRO, PF_R
-	.quad	__ukl_rw_offset, __ukl_rw_start, __ukl_rw_start
-	.quad	__ukl_relro_size, __ukl_relro_size, 1
+	.quad	0, OWN(relro_start), OWN(relro_start)
+	.quad	OWN(relro_size), OWN(relro_size), 1
 
 	.long	PT_GNU_STACK, PF_R | PF_W
 	.quad	0, 0, 0, 0, 0, 16
 phdrs_end:
 
+	/* struct ukl_app_info */
 	.section .ukl.apps, "a"
 	.balign	8
 name:
@@ -73,7 +87,11 @@ name:
 	.error	"the application's name is longer than 31 characters"
 	.endif
 	.skip	32 - (. - name)
-	.quad	__ukl_image
-	.quad	__ukl_image_size
+	.quad	OWN(text_start), OWN(text_end)
+	.quad	__ukl_image, __ukl_low_start
+	.quad	OWN(ro_start), OWN(ro_size)
+	.quad	__ukl_common_start, __ukl_common_size
+	.quad	OWN(rw_start), OWN(rw_size)
+	.quad	__rela_iplt_start, __rela_iplt_end
 
 	.section .note.GNU-stack, "", @progbits

@@ -38,6 +38,9 @@ struct pt_regs;
  */
 extern const char __ukl_text_start[], __ukl_text_end[], __ukl_leave_end[];
 
+/* In it, behind the applications' own: what the kernel adds. */
+extern const char __ukl_stubs_start[];
+
 /* Restarts a system call that ukl_syscall() made, see arch/x86/ukl/entry.S. */
 extern const char ukl_syscall_restart[];
 
@@ -66,6 +69,18 @@ static __always_inline bool ukl_entry_address(unsigned long ip)
 /* Was application mode left through ukl_syscall()? */
 #define ukl_call_regs(regs)	((regs)->csx & UKL_CSX_CALL)
 
+/*
+ * For entries that stay on a stack of their own: mark @regs if it interrupted
+ * application text.
+ */
+#define ukl_mark_regs(regs)						\
+do {									\
+	struct pt_regs *__regs = (regs);				\
+									\
+	if (ukl_text_address(__regs->ip))				\
+		__regs->csx |= UKL_CSX_APP;				\
+} while (0)
+
 bool ukl_current(void);
 bool ukl_valid_frame(unsigned long ip, unsigned long sp);
 
@@ -80,6 +95,8 @@ bool ukl_valid_frame(unsigned long ip, unsigned long sp);
 	raw_cpu_add(cpu_tss_rw.x86_tss.ist[IST_INDEX_UKL], UKL_IST_SHIFT)
 
 #else /* !CONFIG_UKL */
+
+#define ukl_mark_regs(regs)	((void)(regs))
 
 static __always_inline void ukl_ist_enter(void) { }
 static __always_inline void ukl_ist_exit(void) { }

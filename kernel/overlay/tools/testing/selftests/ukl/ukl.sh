@@ -51,14 +51,11 @@ status()
 	echo $?
 }
 
-# The shell says 126 for EACCES, EPERM and ENOEXEC (which it tries as a script:
-# a marker file is none), 127 for what is not there.
+# Not started. What the shell says then is not known: a file that execve() does
+# not know (ENOEXEC) it takes for a script, and a build id can be any command.
 refused()
 {
-	case $(status "$1" exit 21) in
-	126|127|2) return 0 ;;
-	*) return 1 ;;
-	esac
+	[ "$(status "$1" exit 21)" != 21 ]
 }
 
 echo "TAP version 13"
@@ -149,6 +146,23 @@ wait $first 2>/dev/null
 "$app" >"$dir/log" 2>&1
 report "its own tests"
 sed 's/^/# /' "$dir/log"
+
+tracing=/sys/kernel/tracing
+[ -e $tracing/trace ] || mount -t tracefs none $tracing 2>/dev/null
+if [ -e $tracing/kprobe_events ]; then
+	echo 'p:ukl/probed probed' >$tracing/kprobe_events &&
+		echo 1 >$tracing/events/ukl/probed/enable &&
+		"$app" probe 100 &&
+		[ "$(grep -c ' probed: ' $tracing/trace)" = 100 ]
+	report "a probe on an application's function"
+	echo 0 >$tracing/events/ukl/probed/enable
+	echo 'r:ukl/returned probed' >>$tracing/kprobe_events 2>/dev/null
+	[ $? != 0 ]
+	report "a probe on its return is refused"
+	echo >$tracing/kprobe_events
+	"$app" probe 100
+	report "it runs without the probe"
+fi
 
 storm=/sys/kernel/debug/ukl/nmi_storm
 [ -e $storm ] || mount -t debugfs none /sys/kernel/debug 2>/dev/null

@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/elf.h>
+#include <linux/perf_event.h>
 #include <poll.h>
 #include <pthread.h>
 #include <sched.h>
@@ -21,8 +22,10 @@
 #include <stdalign.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/ptrace.h>
 #include <sys/resource.h>
@@ -723,7 +726,175 @@ TEST(tracer_cannot_enter_the_kernel)
 	EXPECT_EQ(4, WEXITSTATUS(status));
 }
 
-/* ------------------------------------------------------------------------ */
+static int probes;
+
+static __attribute_noinline__ void probed(void)
+{
+	STORE(probes, LOAD(probes) + 1);
+	asm volatile("" : : : "memory");
+}
+
+/* A debugger disassembles and unwinds. */
+TEST(text_can_be_read_by_a_tracer)
+{
+	unsigned long start, end, text = (unsigned long)probed;
+	char line[256], mode[5] = "";
+	int status, fd;
+	bool found = false;
+	FILE *maps;
+	pid_t pid;
+	long word;
+
+	maps = fopen("/proc/self/maps", "r");
+	ASSERT_NE(NULL, maps);
+	while (!found && fgets(line, sizeof(line), maps))
+		found = sscanf(line, "%lx-%lx %4s", &start, &end, mode) == 3 &&
+			text >= start && text < end;
+	fclose(maps);
+	ASSERT_TRUE(found);
+	EXPECT_STREQ("r-xp", mode);
+
+	fd = open("/proc/self/mem", O_RDONLY);
+	ASSERT_LE(0, fd);
+	/* Not pread(): as an offset the address is negative. */
+	lseek(fd, text, SEEK_SET);
+	ASSERT_EQ(sizeof(word), read(fd, &word, sizeof(word)));
+	EXPECT_EQ(0, memcmp(&word, probed, sizeof(word)));
+	close(fd);
+
+	pid = fork();
+	if (!pid)
+		tracee();
+	ASSERT_EQ(pid, waitpid(pid, &status, 0));
+	errno = 0;
+	word = ptrace(PTRACE_PEEKTEXT, pid, text, 0);
+	EXPECT_EQ(0, errno);
+	EXPECT_EQ(0, memcmp(&word, probed, sizeof(word)));
+	if (in_application_mode()) {
+		/* All processes share it, and it is read-only. */
+		EXPECT_EQ(-1, ptrace(PTRACE_POKETEXT, pid, text, word));
+		/* No more than the text */
+		EXPECT_EQ(-1, ptrace(PTRACE_PEEKTEXT, pid, UNMAPPED_KERNEL, 0));
+		EXPECT_NE(0, errno);
+	}
+	ptrace(PTRACE_KILL, pid, 0, 0);
+	waitpid(pid, &status, 0);
+}
+
+/* As from a vDSO */
+TEST(time_without_system_calls)
+{
+	static const clockid_t clocks[] = {
+		CLOCK_REALTIME, CLOCK_MONOTONIC, CLOCK_BOOTTIME, CLOCK_REALTIME_COARSE,
+	};
+	struct timespec before, ts;
+	struct timeval tv;
+	int status;
+	pid_t pid;
+
+	pid = fork();
+	if (!pid) {
+		unsigned int cpu;
+
+		ptrace(PTRACE_TRACEME, 0, 0, 0);
+		raise(SIGSTOP);
+		by_instruction(SYS_getppid, 0, 0, 0, 0, 0, 0);
+		for (int i = 0; i < 4; i++) {
+			if (clock_gettime(clocks[i], &ts) || clock_getres(clocks[i], &before))
+				_exit(1);
+		}
+		if (gettimeofday(&tv, NULL) || time(NULL) < tv.tv_sec ||
+		    getcpu(&cpu, NULL) || cpu > 4096)
+			_exit(2);
+		_exit(0);
+	}
+	ASSERT_EQ(pid, waitpid(pid, &status, 0));
+	ptrace(PTRACE_SETOPTIONS, pid, 0, PTRACE_O_TRACESYSGOOD);
+	for (bool begun = false;;) {
+		struct user_regs_struct regs;
+
+		ASSERT_EQ(0, ptrace(PTRACE_SYSCALL, pid, 0, 0));
+		ASSERT_EQ(pid, waitpid(pid, &status, 0));
+		if (WIFEXITED(status))
+			break;
+		ASSERT_EQ(0, ptrace(PTRACE_GETREGS, pid, 0, &regs));
+		if (begun && regs.orig_rax != SYS_getppid)
+			EXPECT_EQ(SYS_exit_group, regs.orig_rax);
+		begun = begun || regs.orig_rax == SYS_getppid;
+	}
+	/* The emulated TSC of a guest can be too bad for the vDSO: no clock then. */
+	EXPECT_EQ(0, WEXITSTATUS(status));
+
+	/* And it is the same time as the kernel's. */
+	for (int i = 0; i < 4; i++) {
+		struct timespec after;
+
+		for (int n = 0; n < 1000; n++) {
+			syscall(SYS_clock_gettime, clocks[i], &before);
+			ASSERT_EQ(0, clock_gettime(clocks[i], &ts));
+			syscall(SYS_clock_gettime, clocks[i], &after);
+			EXPECT_TRUE(before.tv_sec < ts.tv_sec ||
+				    (before.tv_sec == ts.tv_sec && before.tv_nsec <= ts.tv_nsec));
+			EXPECT_TRUE(ts.tv_sec < after.tv_sec ||
+				    (ts.tv_sec == after.tv_sec && ts.tv_nsec <= after.tv_nsec));
+		}
+	}
+}
+
+static __attribute_noinline__ void spin(int milliseconds)
+{
+	struct timespec start, now;
+
+	clock_gettime(CLOCK_MONOTONIC, &start);
+	do {
+		for (int i = 0; i < 10000; i++)
+			asm volatile("");
+		clock_gettime(CLOCK_MONOTONIC, &now);
+	} while ((now.tv_sec - start.tv_sec) * 1000 + (now.tv_nsec - start.tv_nsec) / 1000000 <
+		 milliseconds);
+}
+
+/* A profiler finds the symbols where they are: in the kernel. */
+TEST(samples_of_a_profiler)
+{
+	struct perf_event_attr attr = {
+		.type = PERF_TYPE_SOFTWARE,
+		.size = sizeof(attr),
+		.config = PERF_COUNT_SW_CPU_CLOCK,
+		.sample_period = 1000000,	/* ns */
+		.sample_type = PERF_SAMPLE_IP,
+	};
+	struct perf_event_mmap_page *page;
+	unsigned long position = 0;
+	int fd, right = 0, wrong = 0;
+	char *data;
+
+	fd = syscall(SYS_perf_event_open, &attr, 0, -1, -1, 0);
+	if (fd < 0)
+		SKIP(return, "no perf events");
+	page = mmap(NULL, 9 * 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	ASSERT_NE(MAP_FAILED, page);
+	spin(200);
+	ioctl(fd, PERF_EVENT_IOC_DISABLE, 0);
+
+	data = (char *)page + 4096;
+	while (position < page->data_head && position < 8 * 4096 - 64) {
+		struct perf_event_header *header = (void *)(data + position);
+		unsigned long ip = *(unsigned long *)(header + 1);
+		int mode = header->misc & PERF_RECORD_MISC_CPUMODE_MASK;
+		int wanted = in_application_mode() ? PERF_RECORD_MISC_KERNEL :
+						     PERF_RECORD_MISC_USER;
+
+		if (header->type == PERF_RECORD_SAMPLE && ip >= (unsigned long)spin &&
+		    ip < (unsigned long)spin + 256)
+			*(mode == wanted ? &right : &wrong) += 1;
+		position += header->size;
+	}
+	EXPECT_GT(right, 10);
+	EXPECT_EQ(0, wrong);
+	munmap(page, 9 * 4096);
+	close(fd);
+}
 
 static bool stop;
 
@@ -805,6 +976,11 @@ int main(int argc, char **argv)
 {
 	if (argc == 3 && !strcmp(argv[1], "exit"))
 		return atoi(argv[2]);
+	if (argc == 3 && !strcmp(argv[1], "probe")) {
+		for (int i = atoi(argv[2]); i > 0; i--)
+			probed();
+		return 0;
+	}
 	if (argc == 3 && !strcmp(argv[1], "sleep"))
 		return sleep(atoi(argv[2]));
 	return test_harness_run(argc, argv);

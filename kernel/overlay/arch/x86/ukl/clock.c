@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * What the vDSO is for a normal process: functions that tell the time without a
+ * system call. They are linked into application text (the Makefile renames the
+ * section), and read the kernel's variables where they are.
+ *
+ * vdso.S makes an ELF image of them, as C libraries look for it.
+ */
+#include <linux/cache.h>
+#include <linux/getcpu.h>
+#include <linux/init.h>
+#include <linux/kernel.h>
+#include <linux/nsproxy.h>
+#include <linux/sched.h>
+#include <linux/time.h>
+#include <linux/time_namespace.h>
+#include <linux/types.h>
+#include <vdso/gettime.h>
+
+/*
+ * For the vDSO its linker script defines these, as pages in front of it. No time
+ * namespace but the first gets as far as using timens.
+ */
+#define vvar__vdso_data		_vdso_data
+#define timens__vdso_data	_vdso_data
+#define pvclock_page		(*ukl_pvclock)
+#define hvclock_page		(*ukl_hvclock)
+
+#include "../../../lib/vdso/gettimeofday.c"
+
+#include "app.h"
+
+/* Set before the first application is started. */
+#ifdef CONFIG_PARAVIRT_CLOCK
+struct pvclock_vsyscall_time_info *ukl_pvclock __ro_after_init;
+#endif
+#ifdef CONFIG_HYPERV_TIMER
+struct ms_hyperv_tsc_page *ukl_hvclock __ro_after_init;
+#endif
+
+/* A time namespace has offsets of its own, which the kernel knows. */
+static __always_inline bool own_time(void)
+{
+#ifdef CONFIG_TIME_NS
+	return current->nsproxy->time_ns != &init_time_ns;
+#else
+	return false;
+#endif
+}
+
+int ukl_clock_gettime(clockid_t clock, struct __kernel_timespec *ts)
+{
+	if (own_time())
+		return clock_gettime_fallback(clock, ts);
+	return __cvdso_clock_gettime(clock, ts);
+}
+
+int ukl_clock_getres(clockid_t clock, struct __kernel_timespec *res)
+{
+	return __cvdso_clock_getres(clock, res);
+}
+
+int ukl_gettimeofday(struct __kernel_old_timeval *tv, struct timezone *tz)
+{
+	return __cvdso_gettimeofday(tv, tz);
+}
+
+__kernel_old_time_t ukl_time(__kernel_old_time_t *t)
+{
+	return __cvdso_time(t);
+}
+
+long ukl_getcpu(unsigned int *cpu, unsigned int *node, struct getcpu_cache *unused)
+{
+	vdso_read_cpunode(cpu, node);
+
+	return 0;
+}
