@@ -33,7 +33,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark tests by the directory they lie in."""
     for item in items:
         group = item.path.relative_to(TOP / "tests").parts[0]
-        if group in {"tool", "boot"}:
+        if group in {"tool", "boot", "apps"}:
             item.add_marker(group)
 
 

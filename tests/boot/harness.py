@@ -14,7 +14,7 @@ from ukl import manifest, pipeline
 from ukl.errors import UklError
 from ukl.host.store import Store
 from ukl.image import initrd as initrd_room
-from ukl.model import Accelerator, AppSpec, Image, PortForward, RunResult
+from ukl.model import Accelerator, AppSpec, Image, PortForward, Protocol, RunResult
 from ukl.progress import Progress
 from ukl.vm import launch, outcome
 from ukl.vm.launch import Options
@@ -121,6 +121,7 @@ class Lab:
     def build(self, spec: AppSpec) -> Built:
         """Return an application, linked into its kernel; built once."""
         if spec.name not in self._built:
+            spec = pipeline.prepared(spec, self.store, self.progress)
             app, _, image = pipeline.build_image(spec, self.store, self.progress)
             initrd = initrd_room.build(image, spec, app.user, self.store, self.progress)
             self._built[spec.name] = Built(spec, image, initrd)
@@ -134,6 +135,7 @@ class Lab:
         cpus: int = 1,
         env: dict[str, str] | None = None,
         guest_port: int | None = None,
+        protocols: tuple[Protocol, ...] = (Protocol.TCP,),
         options: Options | None = None,
         output: Sink | None = None,
     ) -> AsyncIterator[Booted]:
@@ -144,7 +146,9 @@ class Lab:
             args=args,
             env=env or {},
             cpus=cpus,
-            ports=(PortForward(port, guest_port),) if guest_port else (),
+            ports=tuple(PortForward(port, guest_port, protocol=kind) for kind in protocols)
+            if guest_port
+            else (),
         )
         seen = bytearray()
         chosen = replace(options or Options(), output=output or seen.extend)

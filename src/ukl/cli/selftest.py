@@ -18,6 +18,9 @@ def selftest(
     unit: Annotated[bool, typer.Option("--unit", help="Only these: seconds, no tools.")] = False,
     tool: Annotated[bool, typer.Option("--tool", help="Only these: compiler and linker.")] = False,
     boot: Annotated[bool, typer.Option("--boot", help="Only these: guests are booted.")] = False,
+    apps: Annotated[
+        bool, typer.Option("--apps", help="Only these, and only if asked for: recipes' suites.")
+    ] = False,
     expression: Annotated[
         str | None,
         typer.Option("-k", metavar="EXPRESSION", help="Only tests whose names match (pytest -k)."),
@@ -29,12 +32,13 @@ def selftest(
 ) -> int:
     """Run the tests.
 
-    In this order: ruff, mypy, tests/unit, tests/tool and tests/boot.
+    In this order: ruff, mypy, tests/unit, tests/tool and tests/boot; --apps adds the test
+    suites of the recipes, which take hours.
     """
     from ukl import selftest as room  # noqa: PLC0415 - not needed for --help
 
     chosen = {"lint": lint, "unit": unit, "tool": tool, "boot": boot}
-    groups = [name for name, wanted in chosen.items() if wanted]
+    groups = [name for name, wanted in chosen.items() if wanted] + ["apps"] * apps
     if not groups:
         groups = [name for name in chosen if name != "lint" or expression is None]
     strict = no_skip or os.environ.get("CI") == "true"

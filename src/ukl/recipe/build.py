@@ -38,16 +38,14 @@ TIMEOUT = 3600.0
 EPOCH = "1700000000"
 """SOURCE_DATE_EPOCH: builds that write their time write this one."""
 
-WRAPPER = ("wrap", "app", "elf")
-"""Rooms whose code makes the unikernel form of what is linked."""
+WRAPPER = ("wrap/*.py", "app/flags.py", "app/link.py", "app/linking.py", "app/sections.py")
+"""The code that makes the unikernel form of what is linked."""
 
 DPKG_SOURCE = "dpkg-dev"
 """Package that unpacks source packages."""
 
 
-def prepared(
-    spec: AppSpec, store: Store, progress: Progress, jobs: int | None = None
-) -> AppSpec:
+def prepared(spec: AppSpec, store: Store, progress: Progress, jobs: int | None = None) -> AppSpec:
     """Return `spec` with its program built, and itself when it has no [build].
 
     Raises InputError when a command fails or makes no program, MissingError when
@@ -121,8 +119,8 @@ def _key(build: BuildSpec, fetched: fetch.Fetched, spec: AppSpec) -> str:
 def wrapper_identity() -> str:
     """Return what changes when the wrapper makes something else of a link."""
     package = resource("kernel/overlay/scripts/ukl")
-    rooms = [Path(wrap.__file__).parent.parent / room for room in WRAPPER]
-    sources = [file for room in rooms for file in sorted(room.rglob("*.py"))]
+    top = Path(wrap.__file__).parent.parent
+    sources = [file for pattern in WRAPPER for file in sorted(top.glob(pattern))]
     return digest([[file.name, digest(file)] for file in sources], package)
 
 
