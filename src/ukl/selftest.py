@@ -35,8 +35,23 @@ TIMEOUTS = {"unit": 600.0, "tool": 900.0, "boot": 2400.0, "apps": 6 * 3600.0}
 
 KERNELS: tuple[dict[str, str], ...] = (
     {},
-    # For tools/testing/selftests/ukl.
-    {"CONFIG_DEBUG_FS": "y", "CONFIG_UKL_TEST": "y"},
+    {
+        f"CONFIG_{name}": "y"
+        for name in (
+            # For tools/testing/selftests/ukl.
+            *("DEBUG_FS", "UKL_TEST"),
+            # What Linux can do to, and for, a process beyond the base configuration.
+            *("CGROUPS", "MEMCG", "CGROUP_PIDS", "CPUSETS"),
+            *("CGROUP_SCHED", "FAIR_GROUP_SCHED", "CFS_BANDWIDTH"),
+            *("NAMESPACES", "UTS_NS", "IPC_NS", "PID_NS", "NET_NS", "USER_NS", "TIME_NS"),
+            *("SWAP", "BLK_DEV_RAM", "HUGETLBFS", "USERFAULTFD", "KSM", "CHECKPOINT_RESTORE"),
+            *("X86_MCE", "MEMORY_FAILURE"),
+            # Doors into the kernel that normal processes try, and that look at its text.
+            *("MODIFY_LDT_SYSCALL", "KPROBES", "FTRACE", "KPROBE_EVENTS"),
+            # The kernel's own checks of its entry code.
+            *("DEBUG_KERNEL", "DEBUG_ENTRY"),
+        )
+    },
 )
 """Options of the kernels that the boot tests use; the first is everybody's."""
 

@@ -17,6 +17,9 @@ CHECKS = tuple(
 WITHOUT_SMAP = ("hostile.returns", "hostile.ldt")
 """QEMU 7.2 under TCG takes an IRETQ or LRET of user mode for a supervisor's access."""
 
+FULL = ("hostile.user_namespace", "hostile.kprobes")
+"""What takes more than the base configuration has."""
+
 EXPECTED = {
     "hostile.setregs": ["selector of ring 0 accepted: 0"],
     # int $3 is SIGTRAP.
@@ -50,6 +53,26 @@ EXPECTED = {
 }
 """What a check must say beyond having found no way."""
 
+EXPECTED_FULL = {
+    "hostile.user_namespace": [
+        # EACCES: its root is not root.
+        "written there: exited 13",
+        "root's own: exited 44",
+        # EPERM
+        "traced with the namespace's capabilities: exited 1",
+        "exited 0",
+    ],
+    "hostile.kprobes": [
+        "in the application: errno 0",
+        # EINVAL
+        "in the stub: errno 22",
+        "in the entry: errno 22",
+        "elsewhere, at work",
+    ],
+    "hostile.ldt": ["entries of an LDT: some"],
+}
+"""The same, in the kernel with more options."""
+
 
 @pytest.fixture(scope="module")
 def results(lab: Lab) -> Results:
@@ -61,6 +84,28 @@ def results(lab: Lab) -> Results:
             lab, built, WITHOUT_SMAP, setup=setup, modes=("USER",), append=("clearcpuid=smap",)
         ),
     }
+
+
+@pytest.fixture(scope="module")
+def full(lab: Lab) -> Results:
+    built = matrix.full(lab)
+    # clearcpuid: see WITHOUT_SMAP.
+    return matrix.run(
+        lab,
+        built,
+        (*FULL, "hostile.ldt"),
+        setup="export UKL\n",
+        modes=("USER",),
+        append=("clearcpuid=smap",),
+    )
+
+
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("name", [*FULL, "hostile.ldt"])
+def test_harmless_with_more_options(full: Results, name: str) -> None:
+    normal = full[name][0]
+    assert normal.status == 0, normal.text
+    assert normal.details == EXPECTED_FULL[name]
 
 
 @pytest.mark.timeout(900)

@@ -12,6 +12,7 @@ from tests.boot.matrix import Results
 CHECKS = (
     "memory.stack",
     "memory.mappings",
+    "memory.kernel_pointers",
     "memory.own_data",
     "memory.proc",
     "memory.accounting",

@@ -32,3 +32,10 @@ def results(lab: Lab) -> Results:
 @pytest.mark.parametrize("name", CHECKS)
 def test_same_in_the_kernel(results: Results, name: str) -> None:
     matrix.same(results, name)
+
+
+@pytest.mark.xfail(
+    strict=True, reason="a non-canonical stack pointer is taken for the kernel's: the guest panics"
+)
+def test_wild_jump_with_a_wild_stack_pointer(lab: Lab) -> None:
+    matrix.same(matrix.run(lab, matrix.plain(lab), ("signals.wild",)), "signals.wild")

@@ -7,9 +7,11 @@
 #include <asm/ldt.h>
 #include <asm/prctl.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/stat.h>
@@ -315,18 +317,6 @@ static void ldt(void)
 	OK("entries of an LDT: %s", accepted ? "some" : "refused");
 }
 
-/* That the attacks would be noticed. */
-static void ring(void)
-{
-	pid_t pid = split();
-
-	if (!pid)
-		arrived();
-	OK("%s", end_of(pid));
-}
-
-/* ---- Files ---- */
-
 static void start(const char *path, const char *what)
 {
 	char *words_of_it[] = { "matrix", "exit", "44", NULL };
@@ -338,6 +328,72 @@ static void start(const char *path, const char *what)
 	}
 	OK("%s: %s", what, end_of(pid));
 }
+
+/* Root of a user namespace is not root, on whatever it mounts. */
+static void user_namespace(void)
+{
+	char buffer[64], *real = getenv("UKL"), map[64];
+	int from = open(real, O_RDONLY), to;
+	pid_t pid;
+
+	CHECK(from >= 0 && read(from, buffer, sizeof(buffer)) == sizeof(buffer));
+	pid = split();
+	if (pid) {
+		OK("%s", end_of(pid));
+		return;
+	}
+	CHECK(!setresgid(1000, 1000, 1000) && !setresuid(1000, 1000, 1000));
+	prctl(PR_SET_DUMPABLE, 1);
+	CHECK(!unshare(CLONE_NEWUSER | CLONE_NEWNS));
+	CHECK(!put("/proc/self/setgroups", "deny"));
+	snprintf(map, sizeof(map), "0 1000 1");
+	CHECK(!put("/proc/self/uid_map", map) && !put("/proc/self/gid_map", map));
+	CHECK(getuid() == 0 && !mount("none", "/tmp", "tmpfs", 0, NULL));
+	to = open("/tmp/forged", O_CREAT | O_WRONLY, 0755);
+	CHECK(to >= 0 && write(to, buffer, sizeof(buffer)) == sizeof(buffer));
+	close(to);
+	start("/tmp/forged", "written there");
+	start(real, "root's own");
+	pid = split();
+	if (!pid) {
+		ptrace(PTRACE_TRACEME, 0, 0, 0);
+		execl(real, "matrix", "exit", "44", NULL);
+		_exit(errno);
+	}
+	OK("traced with the namespace's capabilities: %s", end_of(pid));
+	fflush(stdout);
+	_exit(0);
+}
+
+/* The kernel's own code in application text must not take breakpoints. */
+static void kprobes(void)
+{
+	static const char control[] = "/sys/kernel/tracing/kprobe_events";
+
+	mount("none", "/sys/kernel/tracing", "tracefs", 0, NULL);
+	OK("in the application: errno %d", -put(control, "p:one ukl_app_start"));
+	CHECK(!put(control, "-:one"));
+	OK("in the stub: errno %d", -put(control, "p:two ukl_syscall"));
+	OK("in the entry: errno %d", -put(control, "p:three ukl_syscall_kernel"));
+	CHECK(!put(control, "p:four do_sys_openat2"));
+	CHECK(!put("/sys/kernel/tracing/events/kprobes/four/enable", "1"));
+	CHECK(open("/nothing", O_RDONLY) < 0);
+	OK("elsewhere, at work");
+	CHECK(!put("/sys/kernel/tracing/events/kprobes/four/enable", "0"));
+	CHECK(!put(control, "-:four"));
+}
+
+/* That the attacks would be noticed. */
+static void ring(void)
+{
+	pid_t pid = split();
+
+	if (!pid)
+		arrived();
+	OK("%s", end_of(pid));
+}
+
+/* ---- Files ---- */
 
 /* As another user, with a copy of the marker; UKL names the real one. */
 static void markers(void)
@@ -416,6 +472,8 @@ const struct check hostile_checks[] = {
 	{ "hostile.syscalls", syscalls },
 	{ "hostile.ldt", ldt },
 	{ "hostile.markers", markers },
+	{ "hostile.user_namespace", user_namespace },
+	{ "hostile.kprobes", kprobes },
 	{ "differences.ring", ring },
 	{ NULL, NULL },
 };

@@ -41,6 +41,9 @@ extern char **words;
 	}								\
 } while (0)
 
+/* The error that a call has ended with, or 0. */
+#define ERROR(call)	((long)(call) < 0 ? errno : 0)
+
 /* Whether this is the application in the kernel. */
 int in_kernel(void);
 /* Start a child with nothing left in stdout's buffer. */

@@ -138,7 +138,7 @@ static void executing(void)
 
 	memset(big, 'x', 199999);
 	big[199999] = 0;
-	OK("too long: %d errno %d", execv(self(), huge), errno);
+	OK("too long: errno %d", ERROR(execv(self(), huge)));
 	many[0] = "matrix";
 	many[1] = "exit";
 	many[2] = "23";
@@ -148,7 +148,7 @@ static void executing(void)
 	if (!pid)
 		execv(self(), many);
 	OK("many: %s", end_of(pid));
-	OK("bad address: %d errno %d", (int)syscall(SYS_execve, self(), 8, environ), errno);
+	OK("bad address: errno %d", ERROR(syscall(SYS_execve, self(), 8, environ)));
 	pid = split();
 	if (!pid)
 		fexecve(fd, same, environ);
@@ -214,7 +214,7 @@ static void waiting(void)
 	CHECK(waitpid(pid, &status, WNOHANG) == 0);
 	kill(pid, SIGCONT);
 	OK("%s", end_of(pid));
-	OK("none: %d errno %d", waitpid(-1, &status, 0), errno);
+	OK("none: errno %d", ERROR(waitpid(-1, &status, 0)));
 	pid = split();
 	if (!pid) {
 		setrlimit(RLIMIT_CPU, &second);

@@ -177,6 +177,20 @@ static void codes(void)
 	(void)result;
 }
 
+/* Both pointers are garbage, as behind longjmp() with a buffer that was never set. */
+static void wild(void)
+{
+	static const unsigned long garbage[] = { 0xc79c588054ea2180, 0x0123456789abcdef, 8 };
+
+	for (size_t i = 0; i < ARRAY_SIZE(garbage); i++) {
+		pid_t pid = split();
+
+		if (!pid)
+			__asm__ volatile("mov %0, %%rsp; jmp *%0" : : "r" (garbage[i]));
+		OK("%#lx: %s", garbage[i], end_of(pid));
+	}
+}
+
 /* ---- Alternate stacks ---- */
 
 static char other[256 << 10];
@@ -574,6 +588,7 @@ const struct check signal_checks[] = {
 	{ "signals.defaults", defaults },
 	{ "signals.context", context },
 	{ "signals.codes", codes },
+	{ "signals.wild", wild },
 	{ "signals.stacks", stacks },
 	{ "signals.realtime", realtime },
 	{ "signals.restarts", restarts },
