@@ -40,10 +40,12 @@ def test_each_has_its_marker_and_its_data(lab: Lab, both: Built) -> None:
 
 
 def test_one_starts_the_other(lab: Lab, both: Built) -> None:
-    """An execve() of the other's marker file, and back to a normal program."""
-    ran = lab.script(both, "$UKL exec; echo exec $?\n/ukl/hello; /bin/true; echo true $?")
+    """By fork() and execve(), and by vfork() and execve(), of the other's marker file."""
+    ran = lab.script(both, "CHECKS=/ukl/hello $UKL exec; echo exec $?; $UKL exit 4; echo exit $?")
+    assert ran.text.count("argv[0]: /ukl/hello") == 2, ran.text
+    assert ran.text.count("ourselves: 0") == 2, ran.text
     assert "exec 0" in ran.text, ran.text
-    assert "true 0" in ran.text, ran.text
+    assert "exit 4" in ran.text, ran.text
 
 
 def test_the_data_of_one_is_not_in_the_other(lab: Lab, both: Built) -> None:
