@@ -291,9 +291,9 @@ def test_port_that_is_taken_while_qemu_starts(lab: Lab, hello: Built, tmp_path: 
 
 
 def test_kernel_that_is_none(lab: Lab, hello: Built, tmp_path: Path) -> None:
-    bad = tmp_path / "vmlinux"
+    bad = tmp_path / "bzImage"
     bad.write_bytes(b"no kernel")
-    broken = replace(hello, image=replace(hello.image, vmlinux=bad))
+    broken = replace(hello, image=replace(hello.image, bzimage=bad))
     with pytest.raises(UklError, match="QEMU did not start") as caught:
         lab.run(broken)
     assert caught.value.log is not None

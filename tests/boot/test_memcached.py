@@ -29,7 +29,7 @@ def memcached(lab: Lab) -> Built:
 
 async def ask(port: int, request: bytes, end: bytes) -> bytes:
     """Send a request by a connection of its own and return the answer up to `end`."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=4 << 20)
     try:
         writer.write(request)
         return await asyncio.wait_for(reader.readuntil(end), 60)
