@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Every example builds, and runs as a normal process."""
+"""Every example with sources of its own builds, and runs as a normal process.
+
+Recipes need a source package and minutes: tests/tool/test_recipe_build.py has the way, and
+tests/boot and tests/apps have the recipes themselves.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +19,11 @@ from ukl.host.store import Store
 from ukl.model import AppObject
 from ukl.progress import Progress
 
-EXAMPLES = sorted(path.parent for path in resources.path("examples").glob("*/ukl.toml"))
+EXAMPLES = sorted(
+    path.parent
+    for path in resources.path("examples").glob("*/ukl.toml")
+    if manifest.load(path.parent).build is None
+)
 
 
 def example(name: str, store: Store) -> AppObject:
