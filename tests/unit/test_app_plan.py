@@ -226,3 +226,20 @@ def test_a_known_library_names_its_package() -> None:
     assert "shared object only" in error.message
     assert error.remedy is not None
     assert error.remedy.endswith("libssl-dev")
+
+
+@pytest.mark.parametrize(
+    ("text", "flags", "alone"),
+    [
+        (b"#define A 1\n\tmov $A, %eax\n", ("-O2",), True),
+        (b'#include "a.h"\n', (), False),
+        (b"#if __has_include(<a.h>)\n#endif\n", (), False),
+        (b'\t.incbin "a"\n', (), True),
+        (b"int a;\n", ("-include", "a.h"), False),
+        (b"int a;\n", ("-imacros=a.h",), False),
+    ],
+)
+def test_what_needs_no_preprocessor_for_its_key(
+    text: bytes, flags: tuple[str, ...], alone: bool
+) -> None:
+    assert plan.is_alone(text, flags) is alone

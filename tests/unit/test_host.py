@@ -10,7 +10,6 @@ import pytest
 
 from ukl.errors import ExitCode, MissingError
 from ukl.host import doctor, packages, probe
-from ukl.host import exec as host_exec
 from ukl.host.requirements import PACKAGE_OF, REQUIREMENTS, Requirement, install_command
 from ukl.host.store import Store
 from ukl.model import Accelerator
@@ -136,7 +135,6 @@ class TestProbe:
         ]
         script(empty_path / probe.QEMU, "\n".join(program))
         monkeypatch.setattr(probe, "kvm_obstacle", lambda: "")
-        host_exec.version.cache_clear()
         caps, fresh = probe.probe_noted(store)
         assert fresh
         assert caps.accelerator is Accelerator.TCG

@@ -122,8 +122,9 @@ def _text(unit: plan.Unit) -> bytes:
     These make a key of their own, under which the compilation then fails with
     the same words, and a log.
     """
-    if not unit.preprocessed:
-        return (unit.directory / unit.source).read_bytes()
+    text = (unit.directory / unit.source).read_bytes()
+    if not unit.preprocessed or plan.is_alone(text, unit.flags):
+        return text
     with TemporaryDirectory(prefix="ukl-") as temporary:
         output = Path(temporary) / "text"
         result = host_exec.run(

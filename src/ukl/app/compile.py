@@ -33,6 +33,7 @@ SHOWN_ERRORS = 3
 _ERROR = re.compile(r"^(?P<where>.+?:\d+(?::\d+)?): (?:fatal )?error: (?P<text>.+)$")
 _BARE_ERROR = re.compile(r"^(?:\S*(?:gcc|g\+\+|cc1|cc1plus|as)\S*: )(?:fatal )?[Ee]rror: (.+)$")
 _ASSEMBLER_ERROR = re.compile(r"^(?P<where>[^:]+:\d+): Error: (?P<text>.+)$")
+_OTHER_FILES = re.compile(rb"include|import|embed|pragma")
 _INCBIN = re.compile(rb'\.incbin\s*\\?"([^"\\\n]+)')
 
 
@@ -107,6 +108,16 @@ def unit(source: Path, directory: Path, cflags: Sequence[str], cc: str, cxx: str
 def included_binaries(text: bytes) -> tuple[str, ...]:
     """Return the files that `.incbin` in preprocessed text names: part of the key as well."""
     return tuple(sorted({name.decode("utf-8", "replace") for name in _INCBIN.findall(text)}))
+
+
+def is_alone(text: bytes, flags: Sequence[str]) -> bool:
+    """Say whether nothing but `text` and `flags` decides what the preprocessor makes of it.
+
+    It is enough that no directive (or `__has_include`) can name another file. Then the key
+    needs no run of the preprocessor.
+    """
+    forced = any(flag.startswith(("-include", "-imacros", "-Wp,", "@")) for flag in flags)
+    return not forced and not _OTHER_FILES.search(text)
 
 
 def dependencies(depfile: str) -> Iterator[str]:

@@ -22,11 +22,24 @@ CRT_AFTER = ("crtendS.o", "crtn.o")
 RUNTIME = ("libgcc.a", "libgcc_eh.a", "libc.a")
 
 
+@cache
+def _directories(cc: str) -> tuple[Path, ...]:
+    """Return where `cc` looks for files to link, in order.
+
+    That is what `-print-file-name` goes through as well (gcc.cc: both take
+    startfile_prefixes); asked once, it saves a process for each file.
+    """
+    answer = host_exec.run([cc, "-print-search-dirs"], timeout=20).stdout
+    line = re.search(r"^libraries: =(.*)$", answer, re.MULTILINE)
+    return tuple(map(Path, line[1].split(":"))) if line else ()
+
+
 def search(cc: str, name: str) -> Path | None:
     """Return the file that `cc` would link for `name`, None when it has none."""
-    answer = host_exec.run([cc, f"-print-file-name={name}"], timeout=20).stdout.strip()
-    path = Path(answer)
-    return path.resolve() if path.is_absolute() and path.is_file() else None
+    for directory in _directories(cc):
+        if (directory / name).is_file():
+            return (directory / name).resolve()
+    return None
 
 
 @cache

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -16,9 +17,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     from ukl.cli import failures  # noqa: PLC0415 - Ctrl-C while importing is caught below
 
     code: int
+    # What the imports make stays: looking for garbage among it is a tenth of a short command.
+    gc.disable()
     try:
         failures.heed_termination()
         from ukl.cli.app import app  # noqa: PLC0415
+
+        gc.freeze()
+        gc.enable()
 
         arguments = list(sys.argv[1:] if argv is None else argv)
         # The name, not the path: usage lines say `ukl` however it was started.

@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 from elftools.common.exceptions import ELFError
-from elftools.elf.elffile import ELFFile
 from elftools.elf.enums import (
     ENUM_E_MACHINE,
     ENUM_E_TYPE,
@@ -224,6 +223,8 @@ class Elf:
 
     def dynamic(self) -> dict[str, list[str]]:
         """Return the names in the dynamic section: tag (`DT_NEEDED`, …) -> strings, or values."""
+        from elftools.elf.elffile import ELFFile  # noqa: PLC0415 - 40 ms, and few come here
+
         found: dict[str, list[str]] = {}
         # pyelftools wants a stream; a memory map is one, and copies nothing.
         stream: Any = self.data if isinstance(self.data, mmap.mmap) else io.BytesIO(self.data)

@@ -240,10 +240,14 @@ def _note(argv: Sequence[str], cwd: Path | None, returncode: int | None, seconds
         )
 
 
-@cache
 def version(program: str) -> str:
-    """Return the first line of `program --version`, asked once per process."""
-    return run([program, "--version"], timeout=20).stdout.partition("\n")[0].strip()
+    """Return the first line of `program --version`, asked once per process and file."""
+    return _version(find(program))
+
+
+@cache
+def _version(path: str) -> str:
+    return run([path, "--version"], timeout=20).stdout.partition("\n")[0].strip()
 
 
 # --- long-running children -------------------------------------------------

@@ -65,11 +65,12 @@ def link(
     if app is None:
         return _plain(build, objects)
     apps = (app, *others)
-    check_all(apps, build, symbols.read_map(objects / "System.map"))
     named = [(each.name, each.key) for each in apps]
     key = digest("image", _FORMAT, build.key, named)
     inputs = {"kernel": build.key, "version": build.version, "applications": named}
     found = store.get("image", key)
+    if found is None:  # what is there was checked when it was made
+        check_all(apps, build, symbols.read_map(objects / "System.map"))
     with progress.stage(f"link vmlinux with {', '.join(each.name for each in apps)}") as stage:
         if found is not None:
             stage.cached()
