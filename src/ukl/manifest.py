@@ -210,6 +210,7 @@ class _Run(_Table):
 
 class _Kernel(_Table):
     applications: list[str] = []
+    profile: str = ""
     options: dict[
         Annotated[str, AfterValidator(_option_name)],
         Annotated[str, BeforeValidator(_option_value)],
@@ -396,6 +397,7 @@ def _load_toml(path: Path, *, alone: bool) -> AppSpec:
         memory=parse_memory(manifest.run.memory),
         cpus=manifest.run.cpus,
         kernel_options=manifest.kernel.options,
+        kernel_profile=manifest.kernel.profile,
         others=tuple(
             _neighbour(path, each) for each in (() if alone else manifest.kernel.applications)
         ),
@@ -483,6 +485,7 @@ _REMEDIES: dict[tuple[str, ...], str] = {
     ("run", "cpus"): f"write a number from 1 to {CPUS_MAX}",
     ("run", "files"): 'write it like files = { "/etc/app.conf" = "app.conf" }',
     ("kernel", "applications"): 'write a list like applications = ["../other", "hello"]',
+    ("kernel", "profile"): 'write it like profile = "debug"',
     ("kernel", "options"): 'write it like options = { CONFIG_TMPFS = "y" }',
 }
 

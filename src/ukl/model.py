@@ -136,6 +136,8 @@ class AppSpec:
     memory: int = 256 << 20
     cpus: int = 1
     kernel_options: Mapping[str, str] = field(default_factory=dict)
+    kernel_profile: str = ""
+    """A profile of kernel/config, such as `debug`; empty: none."""
     others: tuple[AppSpec, ...] = ()
     """Further applications that are linked into the same kernel."""
 

@@ -27,7 +27,7 @@ from ukl.host.requirements import REQUIREMENTS
 from ukl.host.store import Store, digest, jsonable
 from ukl.image import initrd as initrd_room
 from ukl.kernel import build as kernel_build
-from ukl.kernel import default_spec, export, recipe, versions
+from ukl.kernel import check_profile, default_spec, export, recipe, versions
 from ukl.kernel import link as kernel_link
 from ukl.kernel import source as kernel_source_room
 from ukl.model import (
@@ -69,6 +69,7 @@ class Overrides:
     disks: tuple[Disk, ...] = ()
     memory: int | None = None
     cpus: int | None = None
+    profile: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +98,7 @@ def overridden(spec: AppSpec, overrides: Overrides) -> AppSpec:
         disks=merged(spec.disks, overrides.disks),
         memory=overrides.memory or spec.memory,
         cpus=overrides.cpus or spec.cpus,
+        kernel_profile=spec.kernel_profile if overrides.profile is None else overrides.profile,
     )
 
 
@@ -104,11 +106,17 @@ def overridden(spec: AppSpec, overrides: Overrides) -> AppSpec:
 
 
 def _kernel_spec(
-    store: Store, progress: Progress, source: str | None, options: Mapping[str, str]
+    store: Store,
+    progress: Progress,
+    source: str | None,
+    options: Mapping[str, str],
+    profile: str = "",
 ) -> KernelSpec:
-    recipe.check_path(store.root)  # before a source is fetched into it
+    # Before a source is fetched into it
+    recipe.check_path(store.root)
+    check_profile(profile)
     found = kernel_source_room.fetch(source, store, progress)
-    return default_spec(found, options)
+    return default_spec(found, options, profile)
 
 
 def build_kernel(
@@ -117,11 +125,12 @@ def build_kernel(
     *,
     kernel_source: str | None = None,
     kernel_options: Mapping[str, str] | None = None,
+    profile: str = "",
     jobs: int | None = None,
 ) -> KernelBuild:
     """Return the compiled kernel objects, from the cache if they are there."""
     packages.require(*BUILD_TOOLS)
-    spec = _kernel_spec(store, progress, kernel_source, kernel_options or {})
+    spec = _kernel_spec(store, progress, kernel_source, kernel_options or {}, profile)
     return kernel_build.build(spec, store, progress, jobs)
 
 
@@ -132,10 +141,11 @@ def kernel_config(
     *,
     kernel_source: str | None = None,
     kernel_options: Mapping[str, str] | None = None,
+    profile: str = "",
 ) -> Path:
     """Write the `.config` into `directory` and return its path."""
     packages.require(*BUILD_TOOLS)
-    spec = _kernel_spec(store, progress, kernel_source, kernel_options or {})
+    spec = _kernel_spec(store, progress, kernel_source, kernel_options or {}, profile)
     directory.mkdir(parents=True, exist_ok=True)
     return kernel_build.config(spec, store, progress, directory)
 
@@ -172,6 +182,18 @@ def _kernel_options(specs: Sequence[AppSpec]) -> dict[str, str]:
     return options
 
 
+def _kernel_profile(specs: Sequence[AppSpec]) -> str:
+    """Return the profile of those of `specs` that ask for one; InputError for two."""
+    asked = {spec.kernel_profile: spec for spec in specs if spec.kernel_profile}
+    if len(asked) > 1:
+        raise InputError(
+            f"the kernel is to have the profiles {' and '.join(sorted(asked))}",
+            where=specs[0].origin,
+            remedy="applications in one kernel have to agree on its profile",
+        )
+    return next(iter(asked), "")
+
+
 def prepared(spec: AppSpec, store: Store, progress: Progress, jobs: int | None = None) -> AppSpec:
     """Return `spec` with the programs of its recipes built; the same where there is none."""
     if spec.build is None and not any(other.build for other in spec.others):
@@ -201,6 +223,7 @@ def build_image(
         progress,
         kernel_source=kernel_source,
         kernel_options=_kernel_options((spec, *spec.others)),
+        profile=_kernel_profile((spec, *spec.others)),
         jobs=jobs,
     )
     return app, kernel, kernel_link.link(kernel, app, store, progress, others)

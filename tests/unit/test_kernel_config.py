@@ -9,8 +9,10 @@ import pytest
 
 from ukl import resources
 from ukl.errors import InputError
-from ukl.kernel import kconfig
+from ukl.kernel import PROFILES, default_spec, kconfig
+from ukl.kernel.build import requests
 from ukl.kernel.kconfig import Request
+from ukl.model import KernelSource
 
 KCONFIG = """
 config NET
@@ -124,10 +126,29 @@ def test_every_option_of_our_fragments_has_a_reason_above_and_comes_once() -> No
         reason = False  # a comment is the reason of all options up to the next blank line
         for number, line in enumerate(fragment.read_text().splitlines(), 1):
             where = f"{fragment.name}:{number}"
-            if requests := kconfig.parse_fragment(line, where):
-                assert requests[0].name not in seen, f"{where} repeats {seen[requests[0].name]}"
-                seen[requests[0].name] = where
+            if found := kconfig.parse_fragment(line, where):
+                name = found[0].name
+                # A profile is there to say something else.
+                again = name in seen and (
+                    fragment.stem not in PROFILES or seen[name].startswith(fragment.name)
+                )
+                assert not again, f"{where} repeats {seen[name]}"
+                seen[name] = where
                 assert reason, f"{where}: no comment above"
             else:
                 reason = line.startswith("#") and len(line) > 2
     assert "CONFIG_UKL" in seen
+
+
+def test_a_profile_is_added_last_and_only_where_it_is_asked_for(tmp_path: Path) -> None:
+    source = KernelSource(tmp_path, "6.12.1", "a test")
+    plain = [file.name for file in default_spec(source).fragments]
+    assert "base.config" in plain
+    assert "debug.config" not in plain
+    debug = default_spec(source, {"PREEMPT": "n"}, "debug")
+    assert [file.name for file in debug.fragments] == [*plain, "debug.config"]
+    asked = requests(debug)
+    assert asked["CONFIG_PREEMPT_NONE"].value == "n"  # base.config says y
+    assert asked["CONFIG_PREEMPT"].value == "n"  # options have the last word
+    with pytest.raises(InputError, match="no kernel profile `bedug`"):
+        default_spec(source, {}, "bedug")

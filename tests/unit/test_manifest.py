@@ -34,6 +34,7 @@ cpus = 2
 files = { "/etc/server.conf" = "server.conf" }
 
 [kernel]
+profile = "debug"
 options = { TMPFS = true, CONFIG_NR_CPUS = 4, CONFIG_X = "m" }
 """
 
@@ -80,6 +81,7 @@ def test_everything_is_read(project: Path) -> None:
     assert spec.cpus == 2
     assert spec.files == {"/etc/server.conf": project / "server.conf"}
     assert spec.kernel_options == {"CONFIG_TMPFS": "y", "CONFIG_NR_CPUS": "4", "CONFIG_X": "m"}
+    assert spec.kernel_profile == "debug"
 
 
 def test_name_is_that_of_the_directory(project: Path) -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import pty
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -35,12 +36,28 @@ def test_nothing_said_changes_nothing() -> None:
 def test_the_command_line_goes_before_the_manifest() -> None:
     spec = overridden(
         SPEC,
-        Overrides(args=(), env={"B": "3"}, ports=(PortForward(2, 2),), memory=1 << 30, cpus=4),
+        Overrides(
+            args=(),
+            env={"B": "3"},
+            ports=(PortForward(2, 2),),
+            memory=1 << 30,
+            cpus=4,
+            profile="debug",
+        ),
     )
     assert spec.args == ()
     assert spec.env == {"A": "1", "B": "3"}
     assert spec.ports == (PortForward(2, 2),)
     assert (spec.memory, spec.cpus) == (1 << 30, 4)
+    assert spec.kernel_profile == "debug"
+
+
+def test_applications_in_one_kernel_agree_on_its_profile() -> None:
+    specs = [replace(SPEC, kernel_profile=name) for name in ("", "debug", "other")]
+    assert pipeline._kernel_profile(specs[:1]) == ""
+    assert pipeline._kernel_profile(specs[:2]) == "debug"
+    with pytest.raises(InputError, match="debug and other"):
+        pipeline._kernel_profile(specs)
 
 
 class TestOutput:

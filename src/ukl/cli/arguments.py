@@ -29,6 +29,12 @@ KernelSource = Annotated[
         "#sha256=SUM if needed (default: what the distribution packages).",
     ),
 ]
+Profile = Annotated[
+    str | None,
+    typer.Option(
+        "--profile", metavar="NAME", help="Configure the kernel so; `debug`: it checks itself."
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
 Jobs = Annotated[
     int | None,

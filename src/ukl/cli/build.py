@@ -7,7 +7,7 @@ from pathlib import Path
 
 import typer
 
-from ukl.cli.arguments import Jobs, Json, KernelSource, OutputDirectory, Target, With
+from ukl.cli.arguments import Jobs, Json, KernelSource, OutputDirectory, Profile, Target, With
 from ukl.cli.state import STATE, print_json, verb
 
 
@@ -17,6 +17,7 @@ def build(
     output: OutputDirectory = Path("out"),
     others: With = None,
     kernel_source: KernelSource = None,
+    profile: Profile = None,
     jobs: Jobs = None,
     as_json: Json = False,
 ) -> None:
@@ -26,7 +27,8 @@ def build(
     """
     from ukl import manifest, pipeline  # noqa: PLC0415 - not needed for --help
 
-    spec = manifest.resolve_all(target, others or ())
+    overrides = pipeline.Overrides(profile=profile)
+    spec = pipeline.overridden(manifest.resolve_all(target, others or ()), overrides)
     built = pipeline.build_into(
         spec, output, STATE.store, STATE.progress, kernel_source=kernel_source, jobs=jobs
     )

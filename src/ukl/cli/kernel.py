@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from ukl.cli.arguments import Jobs, Json, KernelSource, OutputDirectory, parsed
+from ukl.cli.arguments import Jobs, Json, KernelSource, OutputDirectory, Profile, parsed
 from ukl.cli.state import STATE, print_json, verb
 
 app = typer.Typer(
@@ -47,6 +47,7 @@ def fetch(kernel_source: KernelSource = None, as_json: Json = False) -> None:
 def config(
     kernel_source: KernelSource = None,
     options: Options = None,
+    profile: Profile = None,
     output: OutputDirectory = Path("out"),
 ) -> None:
     """Write the kernel's .config into a directory, proved to contain what was asked for."""
@@ -58,6 +59,7 @@ def config(
         STATE.progress,
         kernel_source=kernel_source,
         kernel_options=_options(options),
+        profile=profile or "",
     )
     typer.echo(str(file))
 
@@ -67,6 +69,7 @@ def config(
 def build(
     kernel_source: KernelSource = None,
     options: Options = None,
+    profile: Profile = None,
     jobs: Jobs = None,
     as_json: Json = False,
 ) -> None:
@@ -78,6 +81,7 @@ def build(
         STATE.progress,
         kernel_source=kernel_source,
         kernel_options=_options(options),
+        profile=profile or "",
         jobs=jobs,
     )
     if as_json:

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from ukl.cli.arguments import Jobs, Json, KernelSource, Target, With, parsed
+from ukl.cli.arguments import Jobs, Json, KernelSource, Profile, Target, With, parsed
 from ukl.cli.state import STATE, print_json, verb
 
 
@@ -73,6 +73,7 @@ def run(
     ] = None,
     others: With = None,
     kernel_source: KernelSource = None,
+    profile: Profile = None,
     env: Annotated[
         list[str] | None,
         typer.Option("--env", "-e", metavar="KEY=VALUE", help="Set a variable (repeatable)."),
@@ -106,6 +107,7 @@ def run(
         disks=tuple(parsed(parse_disk, text, "--disk") for text in disk or []),
         memory=parsed(manifest.parse_memory, memory, "--memory") if memory else None,
         cpus=smp,
+        profile=profile,
     )
     options = pipeline.RunOptions(
         user=user,

@@ -7,18 +7,37 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from ukl import resources
+from ukl.errors import InputError
 from ukl.kernel.versions import base_for, bases
 from ukl.model import KernelSource, KernelSpec
 
 _NONE: Mapping[str, str] = MappingProxyType({})
 
+PROFILES = ("debug",)
+"""Fragments that are added only where they are asked for: kernel/config/NAME.config."""
 
-def default_spec(source: KernelSource, options: Mapping[str, str] = _NONE) -> KernelSpec:
+
+def check_profile(name: str) -> str:
+    """Return `name` if it is a profile's, or empty (none); else raise InputError."""
+    if name and name not in PROFILES:
+        raise InputError(
+            f"there is no kernel profile `{name}`", remedy=f"there is: {', '.join(PROFILES)}"
+        )
+    return name
+
+
+def default_spec(
+    source: KernelSource, options: Mapping[str, str] = _NONE, profile: str = ""
+) -> KernelSpec:
     """Return what is built unless somebody says otherwise: our series and our fragments.
 
-    `options` are a manifest's kernel options. Raises InputError when no series
-    applies to the source's version.
+    `options` are a manifest's kernel options; `profile` one of PROFILES, or empty. Raises
+    InputError when there is no such profile, or no series for the source's version.
     """
+    check_profile(profile)
     base = base_for(source.version, bases(), source.directory)
-    fragments = tuple(sorted(resources.path("kernel/config").glob("*.config")))
-    return KernelSpec(source, base.series, fragments, dict(options))
+    found = sorted(resources.path("kernel/config").glob("*.config"))
+    # The profile last: it has the last word on what the others say.
+    fragments = [file for file in found if file.stem not in PROFILES]
+    fragments += [file for file in found if profile and file.stem == profile]
+    return KernelSpec(source, base.series, tuple(fragments), dict(options))
