@@ -15,6 +15,9 @@ from ukl.selftest import KERNELS
 SECONDS = 40
 """A check may take, in the guest."""
 
+COMPLAINTS = "BUG:|WARNING:|Oops|general protection fault:|INFO: (task|trying)|suspicious RCU"
+"""What the kernel says when something is wrong, as an extended regular expression."""
+
 SETUP = """
 mkdir -p /dev/pts /dev/shm
 mount -t devpts none /dev/pts 2>/dev/null
@@ -66,19 +69,20 @@ def run(
     setup: str = "",
     append: tuple[str, ...] = (),
     modes: tuple[str, ...] = ("USER", "UKL"),
+    seconds: int = SECONDS,
 ) -> Results:
     """Run the checks in a guest, all as a normal process first, then all in the kernel."""
     script = SETUP + setup
     for mode in modes:
         script += f"export MATRIX=${mode}\n"
         script += "".join(
-            f"echo '<<<{mode} {name}'; timeout -s KILL {SECONDS} ${mode} {name}; s=$?\n"
+            f"echo '<<<{mode} {name}'; timeout -s KILL {seconds} ${mode} {name}; s=$?\n"
             'echo; echo ">>>$s"\n'
             for name in names
         )
-    script += "dmesg | grep -E 'BUG:|WARNING:|Oops|general protection fault:' | sed 's/^/!!!/'\n"
+    script += f"dmesg | grep -E '{COMPLAINTS}' | sed 's/^/!!!/'\n"
     script += "true\n"
-    ran = lab.script(built, script, cpus=cpus, timeout=420.0, append=append)
+    ran = lab.script(built, script, cpus=cpus, timeout=420.0 * seconds / SECONDS, append=append)
     complaints = re.findall(r"^!!!.*$", ran.text, re.MULTILINE)
     assert not complaints, "\n".join(complaints)
 
