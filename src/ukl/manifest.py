@@ -195,6 +195,7 @@ class _Compile(_Table):
 class _Link(_Table):
     libraries: list[Annotated[str, AfterValidator(_library)]] = []
     objects: list[_Source] = []
+    rewrite_syscalls: bool = True
 
 
 class _Run(_Table):
@@ -388,6 +389,7 @@ def _load_toml(path: Path, *, alone: bool) -> AppSpec:
         cflags=tuple(manifest.compile.cflags),
         libraries=tuple(manifest.link.libraries),
         objects=tuple(map(Path, manifest.link.objects)),
+        rewrite_syscalls=manifest.link.rewrite_syscalls,
         args=tuple(manifest.app.args),
         env=manifest.app.env,
         ports=tuple(map(parse_port, manifest.run.ports)),
@@ -477,6 +479,7 @@ _REMEDIES: dict[tuple[str, ...], str] = {
     ("app", "env"): 'write a table of strings: env = { KEY = "value" }',
     ("compile", "cflags"): 'write a list of strings: cflags = ["-O2", "-DNDEBUG"]',
     ("link", "libraries"): 'write a list of names: libraries = ["m", "event"]',
+    ("link", "rewrite_syscalls"): "write rewrite_syscalls = false to keep the instructions",
     ("link", "objects"): f".o and .a files, relative to the directory of {FILENAME}",
     ("run", "ports"): 'write a list like ports = ["5555:5555"] (host, then guest)',
     ("run", "volumes"): 'write a list like volumes = ["data:/data", "conf:/etc/app:ro"]',

@@ -122,6 +122,8 @@ class AppSpec:
     cflags: tuple[str, ...] = ()
     libraries: tuple[str, ...] = ()
     objects: tuple[Path, ...] = ()
+    rewrite_syscalls: bool = True
+    """Whether `syscall` instructions become calls, where they can."""
     program: Path | None = None
     """An executable that ukl-cc linked: PROGRAM.ukl.o beside it is the application."""
     build: BuildSpec | None = None
@@ -143,11 +145,20 @@ class AppSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class SyscallCounts:
+    """How many `syscall` instructions there are, by how each is made a call, or kept."""
+
+    in_place: int
+    stub: int
+    kept: int
+
+
+@dataclass(frozen=True, slots=True)
 class ObjectFacts:
     """What the ELF tells about a partially linked application.
 
     Sizes of the merged `.ukl.*` sections, the symbols that stay undefined, and
-    the `syscall` instructions seen by disassembly of nothing but `.ukl.text`.
+    what became of its `syscall` instructions (None: they were left as they are).
     """
 
     text_size: int
@@ -159,6 +170,7 @@ class ObjectFacts:
     imports: tuple[str, ...]
     weak_undefined: tuple[str, ...]
     ifuncs: int
+    syscalls: SyscallCounts | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,6 +70,10 @@ class Stage:
         """Print a line that stays, above the bar."""
         self._progress.line(f"  {text}")
 
+    def result(self, text: str) -> None:
+        """Say at the end what came out, unless nothing had to be done."""
+        self.outcome = self.outcome or text
+
     def cached(self) -> None:
         """Say at the end that nothing had to be done."""
         self.outcome = "cached"

@@ -9,9 +9,10 @@ import pytest
 
 from tests.conftest import TOP
 from ukl.check import licences, linked, text
-from ukl.check.model import Kind, LinkedLibrary, Report, Subject, SyscallCounts, finding
+from ukl.check.model import Kind, LinkedLibrary, Report, Subject, finding
 from ukl.check.rules import RULES, Severity
 from ukl.check.unit import Place
+from ukl.model import SyscallCounts
 
 
 def test_reference_lists_the_rules() -> None:

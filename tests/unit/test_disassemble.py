@@ -43,7 +43,7 @@ def site(*parts: str, **fields: Iterable[int]) -> Site:
 
 def test_in_place() -> None:
     found = site(MOV_39, SYSCALL, RET)
-    assert found == Site("f", ".text", BASE + 5, 39, Way.IN_PLACE, BASE, BASE + 7)
+    assert found == Site("f", ".text", BASE + 5, 39, Way.IN_PLACE, BASE, BASE + 7, called=True)
 
 
 def test_bytes_inside_another_instruction_are_no_site() -> None:
@@ -128,6 +128,91 @@ def test_red_zone_needs_a_stub() -> None:
     assert (found.way, found.red_zone) == (Way.STUB, True)
     clone = site("48 89 7c 24 f8", "b8 38 00 00 00", SYSCALL, RET)
     assert clone.way is Way.KEEP
+
+
+def test_red_zone_and_a_number_that_is_not_known() -> None:
+    found = site("48 89 7c 24 f8", "89 f0", SYSCALL, CMP, "48 8b 44 24 f8", RET)
+    assert (found.way, found.number) == (Way.KEEP, None)
+
+
+def test_number_from_further_before() -> None:
+    found = site(MOV_39, "48 89 d6", SYSCALL, RET)  # mov %rdx,%rsi
+    assert (found.way, found.number, found.called) == (Way.STUB, 39, True)
+    jumped = site(MOV_39, "48 89 d6", SYSCALL, RET, entries=[5])
+    assert jumped.number is None
+
+
+@pytest.mark.parametrize(
+    "behind",
+    [
+        "74 00",  # je
+        "48 ff c8 72 00",  # dec %rax leaves the carry alone; jb
+        "0f 92 c0",  # setb %al
+        "48 11 c8",  # adc %rcx,%rax
+        "9c",  # pushf
+        "eb 00 0f 42 c1",  # jmp; cmovb
+        "ff e0",  # jmp *%rax: nobody knows
+        "",  # the end of the function: nobody knows what follows
+    ],
+)
+def test_flags_that_are_looked_at(behind: str) -> None:
+    found = site("f9", MOV_39, SYSCALL, behind, RET if behind else "")
+    assert found.way is Way.KEEP
+    assert "flags" in found.reason
+
+
+@pytest.mark.parametrize("behind", [RET, CMP, "eb 00" + CMP, "48 89 c2" + CMP, "0f 0b"])
+def test_flags_that_nobody_looks_at(behind: str) -> None:
+    assert site("f9", MOV_39, SYSCALL, behind, "74 00", RET).way is Way.IN_PLACE
+
+
+def test_direction_flag() -> None:
+    assert site("fd", MOV_39, SYSCALL, CMP, "f3 a4 fc", RET).way is Way.KEEP
+
+
+def test_the_stack_may_be_gone() -> None:
+    # What ends the thread, and munmap() straight before it.
+    assert site("b8 3c 00 00 00", SYSCALL, RET).way is Way.KEEP
+    sweep_of = sweep(code("b8 0b 00 00 00", SYSCALL, "31 ff", "b8 01 00 00 00", SYSCALL, RET))
+    assert [found.way for found in sweep_of.sites] == [Way.KEEP, Way.KEEP]
+    [only] = sweep(code("b8 0b 00 00 00", SYSCALL, CMP, RET)).sites
+    assert only.way is Way.IN_PLACE
+
+
+@pytest.mark.parametrize("name", ["__syscall_cp_asm", "__syscall_cancel_arch"])
+def test_cancellation_by_address(name: str) -> None:
+    [found] = sweep(code("48 89 f8 4c 89 c6", SYSCALL, RET, name=name)).sites
+    assert found.way is Way.KEEP
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        "48 83 ec 08",  # sub $8,%rsp
+        "48 89 e5",  # mov %rsp,%rbp
+        "41 50 41 51",  # push %r8; push %r9
+        "f3 0f 1e fa",  # endbr64
+        "90 90 90",  # probes
+    ],
+)
+def test_what_makes_the_frame_stays(before: str) -> None:
+    assert site(before, SYSCALL, RET).way is Way.KEEP
+
+
+def test_a_neighbour_that_knows_the_stack_pointer_is_not_called() -> None:
+    found = site("48 8b 7c 24 08", SYSCALL, CMP, RET)  # mov 8(%rsp),%rdi
+    assert (found.way, found.called) == (Way.STUB, False)
+    other = site("48 8b 7f 08", SYSCALL, CMP, RET)  # mov 8(%rdi),%rdi
+    assert (other.way, other.called) == (Way.STUB, True)
+
+
+def test_sites_do_not_share_bytes() -> None:
+    # xor; syscall; cmp; syscall: the first takes the comparison, the second finds no room
+    both = sweep(code(XOR, SYSCALL, CMP, SYSCALL, RET)).sites
+    assert [(found.way, found.start, found.end) for found in both] == [
+        (Way.STUB, BASE, BASE + 10),
+        (Way.KEEP, BASE + 10, BASE + 12),
+    ]
 
 
 def test_red_zone_of_the_cold_part_counts() -> None:
@@ -217,9 +302,9 @@ def test_branch_that_the_linker_fills_in_is_none() -> None:
 def test_long_code_is_decoded_in_pieces() -> None:
     # 7-byte instructions: pieces do not end on a boundary.
     count = CHUNK // 3
-    whole = code("48 8d 80 00 00 00 00" * count, MOV_39, SYSCALL)
+    whole = code("48 8d 80 00 00 00 00" * count, MOV_39, SYSCALL, RET)
     found = sweep(whole)
-    assert found.instructions == count + 2
+    assert found.instructions == count + 3
     assert found.undecoded == 0
     assert [one.way for one in found.sites] == [Way.IN_PLACE]
 

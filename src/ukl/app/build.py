@@ -15,15 +15,16 @@ from tempfile import TemporaryDirectory
 from ukl import resources
 from ukl.app import compile as plan
 from ukl.app import link, sections, toolchain
-from ukl.app.linking import SCRIPTS, Hint, Linking
-from ukl.elf.reader import Elf, facts
+from ukl.app.linking import SCRIPTS, Hint, Linking, known
+from ukl.app.linking import summary as linked
+from ukl.elf.reader import Elf
 from ukl.errors import InputError
 from ukl.host import exec as host_exec
 from ukl.host.store import Store, digest
 from ukl.model import AppObject, AppSpec
 from ukl.progress import Progress
 
-PROCEDURE = 1
+PROCEDURE = 2
 """Part of the key: raised when the link's result changes and its argument lists do not."""
 
 
@@ -63,7 +64,7 @@ def build(spec: AppSpec, store: Store, progress: Progress) -> AppObject:
     inputs = link.Inputs(tuple(objects), _libraries(spec, tools, is_cxx), crt=made[-2])
     origin = {str(path): unit.source for path, unit in zip(made, units, strict=False)}
     with progress.stage(f"partial link {spec.name}") as stage:
-        key = _link_key(tools, inputs, made[-1], scripts)
+        key = _link_key(tools, inputs, made[-1], scripts, rewriting=spec.rewrite_syscalls)
         if store.get("app", key) is not None:
             stage.cached()
         linking = Linking(
@@ -79,11 +80,12 @@ def build(spec: AppSpec, store: Store, progress: Progress) -> AppObject:
 
         def work(directory: Path) -> None:
             linking.run(directory)
-            linking.finish(directory, made[-1])
+            linking.finish(directory, made[-1], rewriting=spec.rewrite_syscalls)
 
         directory = store.make("app", key, summary, work)
-    path = directory / "app.o"
-    return AppObject(spec.name, path, directory / "user", facts(path), key)
+        found = known(directory)
+        stage.result(linked(found))
+    return AppObject(spec.name, directory / "app.o", directory / "user", found, key)
 
 
 def _unit(source: Path, spec: AppSpec, tools: link.Toolchain) -> plan.Unit:
@@ -185,11 +187,14 @@ def _libraries(spec: AppSpec, tools: link.Toolchain, is_cxx: bool) -> tuple[Path
     return tuple(dict.fromkeys(paths))
 
 
-def _link_key(tools: link.Toolchain, inputs: link.Inputs, syscall: Path, scripts: Path) -> str:
+def _link_key(
+    tools: link.Toolchain, inputs: link.Inputs, syscall: Path, scripts: Path, *, rewriting: bool
+) -> str:
     bare = link.words(tools, link.Inputs((), (), Path("crt")))
     out = Path("out")
     return digest(
         PROCEDURE,
+        rewriting,
         tools.identity,
         link.partial_argv(tools.ld, bare, script=out, parts=out, output=out),
         link.weaken_argv(tools.objcopy, out, out),

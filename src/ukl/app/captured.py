@@ -18,7 +18,7 @@ from ukl import resources
 from ukl.app import compile as plan
 from ukl.app import link, linking, toolchain
 from ukl.app.build import compile_unit
-from ukl.elf.reader import SHT_NOBITS, Elf, facts
+from ukl.elf.reader import SHT_NOBITS, Elf
 from ukl.errors import InputError
 from ukl.host.store import Store, digest
 from ukl.model import AppObject, AppSpec
@@ -30,7 +30,7 @@ FORMAT = 1
 OBJECT_SUFFIX = ".ukl.o"
 FACTS_SUFFIX = ".ukl.json"
 
-PROCEDURE = 1
+PROCEDURE = 2
 """Part of the key: raised when the result changes and the argument lists do not."""
 
 
@@ -147,6 +147,7 @@ def build(spec: AppSpec, store: Store, progress: Progress) -> AppObject:
         key = digest(
             "captured",
             PROCEDURE,
+            spec.rewrite_syscalls,
             tools.identity,
             link.strip_argv(tools.objcopy, out, out),
             link.user_argv(tools.ld, out, out, out, out),
@@ -157,9 +158,17 @@ def build(spec: AppSpec, store: Store, progress: Progress) -> AppObject:
 
         def work(directory: Path) -> None:
             (directory / "app.debug.o").write_bytes(source.read_bytes())
-            linking.finish(tools.ld, tools.objcopy, directory, syscall, scripts)
+            linking.finish(
+                tools.ld,
+                tools.objcopy,
+                directory,
+                syscall,
+                scripts,
+                rewriting=spec.rewrite_syscalls,
+            )
 
         summary = {"name": spec.name, "program": spec.program, "object": source}
         directory = store.make("app", key, summary, work)
-    path = directory / "app.o"
-    return AppObject(spec.name, path, directory / "user", facts(path), key)
+        found = linking.known(directory)
+        stage.result(linking.summary(found))
+    return AppObject(spec.name, directory / "app.o", directory / "user", found, key)

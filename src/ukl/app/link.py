@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ukl.elf.audit import Narrow
+from ukl.elf.names import PLAIN, SYSCALL
 from ukl.errors import InputError
 
 ENTRY = "ukl_app_start"
@@ -157,6 +158,7 @@ def user_argv(ld: str, application: Path, syscall: Path, script: Path, output: P
         "--build-id=sha1",
         "-z",
         "noexecstack",
+        f"--defsym={PLAIN}={SYSCALL}",
         "-z",
         "relro",
         "-T",

@@ -3,20 +3,25 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TypeAlias
 
 from ukl.app import link, sections
 from ukl.elf import audit
-from ukl.elf.reader import SHT_NOBITS, Elf
+from ukl.elf.reader import SHT_NOBITS, Elf, facts
 from ukl.errors import InputError, UklError
 from ukl.host import exec as host_exec
+from ukl.model import ObjectFacts, SyscallCounts
 
 SCRIPTS = "kernel/overlay/scripts/ukl"
 """Linker scripts and the two small sources of our own, shared with link-app.sh."""
+
+COUNTS = "syscalls.json"
+"""What rewriting did, beside the object."""
 
 Hint: TypeAlias = Callable[[Sequence[str]], str | None]
 """Symbols that nobody defines -> the name of an installed library that does."""
@@ -70,9 +75,9 @@ class Linking:
             temporary.unlink()
         return printed
 
-    def finish(self, directory: Path, syscall: Path) -> None:
+    def finish(self, directory: Path, syscall: Path, *, rewriting: bool) -> None:
         """Make app.o and the executable `user` of the app.debug.o in `directory`."""
-        finish(self.ld, self.objcopy, directory, syscall, self.scripts)
+        finish(self.ld, self.objcopy, directory, syscall, self.scripts, rewriting=rewriting)
 
     def _partial(
         self, known: Elf | None, output: Path, log: Path, extra: Sequence[str] = ()
@@ -103,16 +108,43 @@ class Linking:
         return link.undefined(missing, wanted, self.hint(missing), self.where, log)
 
 
-def finish(ld: str, objcopy: str, directory: Path, syscall: Path, scripts: Path) -> None:
+def finish(
+    ld: str, objcopy: str, directory: Path, syscall: Path, scripts: Path, *, rewriting: bool
+) -> None:
     """Make of `directory`'s app.debug.o the object app.o and the normal executable `user`.
 
-    `syscall` is the compiled syscall.S.
+    `syscall` is the compiled syscall.S. With `rewriting` the `syscall` instructions
+    become calls first, in app.debug.o too.
     """
     log = directory / "link.log"
     debug, application = directory / "app.debug.o", directory / "app.o"
+    if rewriting:
+        from ukl.elf import rewrite  # noqa: PLC0415 - capstone takes 0.1 s that others do not need
+
+        written, counts = rewrite.rewrite(Elf.open(debug), rewrite.plain_size(Elf.open(syscall)))
+        if written is not None:
+            debug.unlink()  # it is mapped
+            debug.write_bytes(written)
+        (directory / COUNTS).write_text(json.dumps(asdict(counts)) + "\n")
     host_exec.run(link.strip_argv(objcopy, debug, application), log=log)
     script = scripts / "user.lds"
     host_exec.run(link.user_argv(ld, application, syscall, script, directory / "user"), log=log)
+
+
+def known(directory: Path) -> ObjectFacts:
+    """Return the facts about the application that finish() made in `directory`."""
+    found, counts = facts(directory / "app.o"), directory / COUNTS
+    if counts.is_file():
+        found = replace(found, syscalls=SyscallCounts(**json.loads(counts.read_text())))
+    return found
+
+
+def summary(found: ObjectFacts) -> str:
+    """Return what the stage's line says about the system calls; "" if they are untouched."""
+    calls = found.syscalls
+    if calls is None:
+        return ""
+    return f"syscalls: {calls.in_place} in place, {calls.stub} by stub, {calls.kept} kept"
 
 
 def _verify(elf: Elf, log: Path) -> None:

@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from ukl.elf.names import STUBS
 from ukl.elf.reader import (
     SHF_EXECINSTR,
     SHF_TLS,
@@ -134,6 +135,7 @@ def parts(elf: Elf | None) -> dict[str, str]:
     if elf is not None:
         for section in own_sections(elf):
             texts[section.part] += _place(section)
+        texts["text"] += f"{STUBS} = .;\n"
         for name in null_names(elf.symbols):
             texts["symbols"] += f'HIDDEN("{name}" = ABSOLUTE(0));\n'
     return {f"own-{part}.lds": text for part, text in texts.items()}

@@ -9,6 +9,7 @@ from enum import StrEnum
 
 from ukl.check.rules import RULES, Severity
 from ukl.check.unit import Place, Unit
+from ukl.model import SyscallCounts
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,15 +45,6 @@ class Finding:
     happens: str
     remedy: str
     count: int
-
-
-@dataclass(frozen=True, slots=True)
-class SyscallCounts:
-    """How many `syscall` instructions there are, by how each will be handled."""
-
-    in_place: int
-    stub: int
-    kept: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -223,7 +223,8 @@ def sweep(code: Code) -> Sweep:
             tails.append(_unnamed(code.section, code.address, end, function.end))
         if kept:
             waiting.append((function, kept))
-    entries = code.entries.union(result.branches, (f.start for f in code.functions))
+    starts = (function.start for function in code.functions)
+    entries = code.entries.union(result.branches, result.lea, starts)
     zones = {_whole(function.name) for function, rows in waiting if red_zone.used(rows)}
     for function, rows in waiting:
         result.sites += classify(

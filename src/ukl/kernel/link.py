@@ -15,6 +15,7 @@ import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from ukl.elf.names import RESTART
 from ukl.errors import InputError, UklError
 from ukl.host.exec import CommandFailed, run
 from ukl.host.store import Store, digest, is_no_space
@@ -159,7 +160,11 @@ def check(
             f"or raise the room with the kernel option PHYSICAL_START "
             f"(by {_mib(wanted - build.data_room + 2 * _MIB)} or more, a multiple of 2 MiB)",
         )
-    taken = [weak for weak in facts.weak_undefined if kernel.get(weak, (0, ""))[1].isupper()]
+    taken = [
+        weak
+        for weak in facts.weak_undefined
+        if weak != RESTART and kernel.get(weak, (0, ""))[1].isupper()
+    ]
     if taken:
         raise InputError(
             f"{name} refers weakly to {', '.join(taken)}, which it does not define but the "

@@ -1,0 +1,214 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Turns the `syscall` instructions of a partially linked application into calls.
+
+The stubs lie at the end of the same section, so what reaches them, and the way back,
+are plain distances; relocations are needed for `ukl_syscall` alone.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections import Counter
+from dataclasses import dataclass, field
+
+from ukl.elf import frames
+from ukl.elf.code import R_X86_64_64, R_X86_64_PC32, R_X86_64_PLT32, STT_FUNC, STT_SECTION, codes
+from ukl.elf.disassemble import decode, sweep
+from ukl.elf.names import PLAIN, RESTART, STUBS, SYSCALL
+from ukl.elf.reader import STB_LOCAL, STB_WEAK, STT_GNU_IFUNC, Elf
+from ukl.elf.rewritable import ROOM, Site, Way
+from ukl.elf.writer import Writer
+from ukl.errors import UklError
+from ukl.model import SyscallCounts
+
+TEXT = ".ukl.text"
+FRAMES = ".ukl.eh_frame"
+_ALIGN = 16
+
+_CALL, _JMP = b"\xe8", b"\xe9"
+_MOV_EAX = 0xB8
+_LOWER = bytes.fromhex("488d6424 80")  # lea -128(%rsp),%rsp
+_RAISE = bytes.fromhex("488da424 80000000")  # lea 128(%rsp),%rsp
+_INT3 = b"\xcc"
+_NOPS = tuple(
+    bytes.fromhex(text)
+    for text in (
+        "",
+        "90",
+        "6690",
+        "0f1f00",
+        "0f1f4000",
+        "0f1f440000",
+        "660f1f440000",
+        "0f1f8000000000",
+        "0f1f840000000000",
+        "660f1f840000000000",
+    )
+)
+"""The instructions of 1 to 9 bytes that do nothing (Intel SDM, volume 2, NOP)."""
+
+
+@dataclass(slots=True)
+class _Stubs:
+    """The code that is made, beginning at `base` of the section.
+
+    `calls` are the offsets in the section of displacements to ukl_syscall. `jumped` are,
+    for each stub that is jumped to: start, frame, and the address behind the site.
+    """
+
+    base: int
+    code: bytearray = field(default_factory=bytearray)
+    calls: list[int] = field(default_factory=list)
+    shared: dict[bytes, int] = field(default_factory=dict)
+    jumped: list[tuple[int, frames.Frame, int]] = field(default_factory=list)
+
+    @property
+    def here(self) -> int:
+        return self.base + len(self.code)
+
+    def to_kernel(self, opcode: bytes) -> None:
+        self.code += opcode
+        self.calls.append(self.here)
+        self.code += bytes(4)
+
+    def called(self, moved: bytes) -> int:
+        """Return the address of the stub that does `moved`, then the call."""
+        if moved not in self.shared:
+            self.shared[moved] = self.here
+            self.code += moved
+            self.to_kernel(_JMP)
+        return self.shared[moved]
+
+    def jump(self, site: Site, before: bytes, behind: bytes) -> int:
+        """Return the address of a new stub for `site`, which goes back by a jump."""
+        start = self.here
+        self.code += before
+        lowered = raised = 0
+        if site.red_zone:
+            self.code += _LOWER
+            lowered = self.here - start
+        self.to_kernel(_CALL)
+        if site.red_zone:
+            self.code += _RAISE
+            raised = self.here - start
+        self.code += behind + _JMP
+        self.code += struct.pack("<i", site.end - (self.here + 4))
+        rows = frames.jumped_to(lowered, raised)
+        self.jumped.append((start, frames.Frame(self.here - start, rows), site.end))
+        return start
+
+
+def rewrite(elf: Elf, plain_size: int) -> tuple[bytes | None, SyscallCounts]:
+    """Return the object with its `syscall` instructions turned into calls, and the counts.
+
+    None where there is nothing to change. `plain_size` is how much of a normal
+    program's ukl_syscall, in bytes, has its return address on top of the stack.
+    """
+    symbols = elf.raw_symbols()
+    numbers = {section.name: number for number, section in enumerate(elf.sections)}
+    text = numbers.get(TEXT)
+    code = codes(elf, symbols, elf.relocations()).get(text) if text is not None else None
+    if code is None or text is None:
+        return None, SyscallCounts(0, 0, 0)
+    sites = sweep(code).sites
+    ways = Counter(site.way for site in sites)
+    counts = SyscallCounts(ways[Way.IN_PLACE], ways[Way.STUB], ways[Way.KEEP])
+    if counts.in_place + counts.stub == 0:
+        return None, counts
+    writer = Writer(elf)
+    content = writer.content(text)
+    # Between functions: nothing falls into it.
+    content += _INT3 * (-len(content) % _ALIGN)
+    stubs = _Stubs(len(content))
+    patches = [_patch(site, code.data, stubs) for site in sites if site.way is not Way.KEEP]
+    for start, data in patches:
+        content[start : start + len(data)] = data
+    content += stubs.code
+    kernel = writer.undefined(SYSCALL)
+    for offset in stubs.calls:
+        writer.add_relocation(text, offset, R_X86_64_PLT32, kernel, -4)
+    writer.place(STUBS, STT_FUNC, stubs.base, len(stubs.code))
+    if FRAMES in numbers:
+        _describe(writer, text, numbers[FRAMES], stubs, plain_size)
+    return writer.bytes(), counts
+
+
+def _patch(site: Site, data: bytes, stubs: _Stubs) -> tuple[int, bytes]:
+    """Return where bytes of the section change, and to what; the stub is made."""
+    before = data[site.start : site.address]
+    behind = data[site.address + 2 : site.end]
+    rest = _nops(site.end - site.start - ROOM)
+    if site.called:
+        # The return address is behind the instruction, as it was.
+        target = stubs.called(before)
+        return site.start, rest + _CALL + struct.pack("<i", target - site.end)
+    target = stubs.jump(site, before, behind)
+    return site.start, _JMP + struct.pack("<i", target - (site.start + ROOM)) + rest
+
+
+def _nops(size: int) -> bytes:
+    longest = len(_NOPS) - 1
+    return _NOPS[longest] * (size // longest) + _NOPS[size % longest]
+
+
+def _describe(writer: Writer, text: int, table: int, stubs: _Stubs, plain_size: int) -> None:
+    """Add the call frame information of the stubs, and of what they call."""
+    # The stubs that are called have one description: they are all of it but the others.
+    pieces: list[tuple[int, frames.Frame, int | None]] = []
+    at = stubs.base
+    back: int | None
+    for start, frame, back in stubs.jumped:
+        if start > at:
+            pieces.append((at, frames.Frame(start - at, frames.CALLED), None))
+        pieces.append((start, frame, back))
+        at = start + frame.size
+    if stubs.here > at:
+        pieces.append((at, frames.Frame(stubs.here - at, frames.CALLED), None))
+    described = [frame for _, frame, _ in pieces]
+    described.append(frames.Frame(frames.RESTART_SIZE, frames.RESTART))
+    described.append(frames.Frame(plain_size, frames.CALLED))
+    made = frames.encode(described)
+
+    content = writer.content(table)
+    begin = frames.end(content)
+    content[begin:] = made.data + bytes(4)
+    symbol, value = _in_text(writer.elf, text)
+    for (start, _, back), place, rows in zip(pieces, made.starts, made.rows, strict=False):
+        writer.add_relocation(table, begin + place, R_X86_64_PC32, symbol, start - value)
+        if back is not None:
+            offset = begin + rows + frames.ADDRESS_AT
+            writer.add_relocation(table, offset, R_X86_64_64, symbol, back - value)
+    for place, name in zip(made.starts[-2:], (RESTART, PLAIN), strict=True):
+        # Of a name that is not there the description is of address 0: nobody's.
+        number = writer.undefined(name, STB_WEAK)
+        writer.add_relocation(table, begin + place, R_X86_64_PC32, number, 0)
+
+
+def _in_text(elf: Elf, text: int) -> tuple[int, int]:
+    """Return number and value of a local symbol in the text to relocate against."""
+    found = [
+        (number, symbol)
+        for number, symbol in enumerate(elf.raw_symbols())
+        if symbol.section == text and symbol.binding == STB_LOCAL and symbol.kind != STT_GNU_IFUNC
+    ]
+    for number, symbol in found:
+        if symbol.kind == STT_SECTION:
+            return number, symbol.value
+    if not found:
+        raise UklError("the text has no local symbol to relocate against")
+    return found[0][0], found[0][1].value
+
+
+def plain_size(syscall: Elf) -> int:
+    """Return the bytes from ukl_syscall of a normal program to its first return, with it.
+
+    `syscall` is the compiled syscall.S.
+    """
+    for code in codes(syscall, syscall.raw_symbols(), ()).values():
+        start = syscall.addresses([SYSCALL])[SYSCALL]
+        at = start
+        for address, size, mnemonic, _ in decode(code, start, code.end):
+            at = address + size
+            if mnemonic == "ret":
+                return at - start
+    raise UklError("syscall.S has no ukl_syscall that returns")
