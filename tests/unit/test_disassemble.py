@@ -179,6 +179,18 @@ def test_the_stack_may_be_gone() -> None:
     assert only.way is Way.IN_PLACE
 
 
+@pytest.mark.parametrize("load", ["48 89 fc", "48 c7 c4 00 10 00 00", "5c", "48 87 e7", "31 e4"])
+def test_no_stack_perhaps(load: str) -> None:
+    found = site(load, MOV_39, SYSCALL, RET)
+    assert found.way is Way.KEEP
+    assert "stack pointer" in found.reason
+
+
+@pytest.mark.parametrize("load", ["48 89 ec", "48 83 e4 f0", "48 89 fc eb 00"])
+def test_a_stack_still(load: str) -> None:
+    assert site(load, MOV_39, SYSCALL, RET).way is Way.IN_PLACE
+
+
 @pytest.mark.parametrize("name", ["__syscall_cp_asm", "__syscall_cancel_arch"])
 def test_cancellation_by_address(name: str) -> None:
     [found] = sweep(code("48 89 f8 4c 89 c6", SYSCALL, RET, name=name)).sites

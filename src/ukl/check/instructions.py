@@ -68,7 +68,7 @@ def _syscalls(subject: Subject) -> Iterator[Finding]:
     if not total:
         return
     text = (
-        f"{total} sites: {found.in_place} can become a call in place, "
+        f"{total} sites: {found.in_place} become a call in place, "
         f"{found.stub} by a stub, {found.kept} kept"
     )
     yield finding("syscalls", (), text, count=total)

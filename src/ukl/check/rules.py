@@ -182,7 +182,8 @@ RULES: dict[str, Rule] = {
     ),
     "syscalls": Rule(
         _I,
-        "system calls by the syscall instruction; it works in ring 0 and is slower than a call",
+        "system calls by the syscall instruction, which works in ring 0; the link makes calls "
+        "of them",
     ),
     "syscall-kept": Rule(
         _I,

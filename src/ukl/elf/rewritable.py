@@ -130,6 +130,8 @@ def _why_keep(around: _Around, index: int, number: int | None, *, red_zone: bool
         return "unwinders know the return from a signal by its bytes"
     if number == EXIT or _behind_munmap(around, index, number):
         return "the thread's stack may be gone already"
+    if _on_another_stack(around, index):
+        return "the stack pointer was just loaded, perhaps with what is no stack"
     if red_zone and (number is None or number in NEW_STACK):
         return "the function uses its red zone, and the child may get another stack"
     if flags.live(around.instructions, index + 1):
@@ -192,6 +194,19 @@ def _entered(start: int, end: int, entries: Collection[int]) -> bool:
     return any(address in entries for address in range(start + 1, end))
 
 
+def _on_another_stack(around: _Around, index: int) -> bool:
+    """Whether RSP gets a value of its own in the stretch before; one of RBP's is a frame."""
+    for before in range(index - 1, -1, -1):
+        _, _, mnemonic, operands = around.instructions[before]
+        if is_branch(mnemonic):
+            return False
+        loads = mnemonic in {"mov", "movabs", "xor", "pop", "xchg"} or mnemonic.startswith("cmov")
+        target, _, source = operands.partition(", ")
+        if loads and (target in _RSP or (mnemonic == "xchg" and source in _RSP)):
+            return source != "rbp"
+    return False
+
+
 def _number(around: _Around, index: int) -> tuple[int | None, bool]:
     """Return the system call's number, and whether `mov $number,%eax` is directly before."""
     end = around.instructions[index][0]
@@ -221,6 +236,7 @@ def _number(around: _Around, index: int) -> tuple[int | None, bool]:
     return None, False
 
 
+_RSP = frozenset({"rsp", "esp"})
 _RAX = frozenset({"rax", "eax", "ax", "al", "ah"})
 _READ_ONLY = frozenset({"cmp", "test", "push", "bt"})
 _RAX_WRITERS = """

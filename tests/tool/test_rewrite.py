@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Rewritten system calls do what the instructions did: as normal processes, nothing boots."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.tool import syscall_fuzz
+from ukl.app.build import build
+from ukl.host.store import Store
+from ukl.model import AppObject, AppSpec
+from ukl.progress import Progress
+
+pytestmark = pytest.mark.tool
+
+PROGRAMS = Path(__file__).parent / "programs"
+FUNCTIONS = 500
+Builder = Callable[..., AppObject]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Builder:
+    store = Store(tmp_path_factory.mktemp("store"))
+
+    def make(*sources: Path, rewriting: bool = True) -> AppObject:
+        spec = AppSpec(
+            name="probe",
+            origin=sources[0],
+            directory=sources[0].parent,
+            sources=sources,
+            rewrite_syscalls=rewriting,
+        )
+        return build(spec, store, Progress.quiet())
+
+    return make
+
+
+def lines(app: AppObject) -> list[str]:
+    done = subprocess.run([app.user], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done
+    return done.stdout.splitlines()
+
+
+def disassembly(app: AppObject, function: str) -> str:
+    argv = ["objdump", "-d", "--no-show-raw-insn", f"--disassemble={function}", str(app.user)]
+    return subprocess.run(argv, capture_output=True, text=True, check=True).stdout
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_generated_functions_do_the_same(tmp_path: Path, made: Builder, seed: int) -> None:
+    source, main = tmp_path / "functions.S", tmp_path / "main.c"
+    source.write_text(syscall_fuzz.assembly(seed, FUNCTIONS))
+    main.write_text(syscall_fuzz.MAIN)
+    rewritten, plain = made(main, source), made(main, source, rewriting=False)
+    counts = rewritten.facts.syscalls
+    assert plain.facts.syscalls is None
+    assert counts is not None
+    # The functions have at least one site each; every way must have been tried.
+    assert min(counts.in_place, counts.stub, counts.kept) > FUNCTIONS // 20
+    assert counts.in_place + counts.stub + counts.kept > FUNCTIONS
+    results = lines(rewritten)
+    assert len(results) == FUNCTIONS * syscall_fuzz.TURNS
+    assert results == lines(plain)
+
+
+def test_calls_through_the_c_library(tmp_path: Path, made: Builder) -> None:
+    source = tmp_path / "parent.c"
+    source.write_text(
+        "#include <stdio.h>\n#include <unistd.h>\n"
+        'int main(void) { printf("%d\\n", getppid()); return 0; }\n'
+    )
+    app, plain = made(source), made(source, rewriting=False)
+    assert lines(app) == lines(plain) == [str(os.getpid())]
+    text = disassembly(app, "__getppid")
+    assert re.search(r"call .*<ukl_call_stubs", text)
+    assert "syscall\n" not in text
+    assert "syscall" in disassembly(plain, "__getppid")
+    # What unwinders know by its bytes.
+    assert disassembly(app, "__restore_rt") == disassembly(plain, "__restore_rt").replace(
+        str(plain.user), str(app.user)
+    )
+
+
+def test_unwinding_through_rewritten_calls(made: Builder) -> None:
+    app = made(PROGRAMS / "unwind.cpp")
+    assert lines(app) == [
+        "cancelled 1, destroyed 2",
+        "called: read 1, reached 1 1",
+        "jumped to: read 1, reached 1 1",
+    ]
+    assert "jmp" in disassembly(app, "jumping_wait")
+    assert "call" in disassembly(app, "calling_wait")
