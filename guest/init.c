@@ -248,11 +248,14 @@ static void signal_all(const struct guest *guest, int number)
 		kill(-guest->companion, number);
 }
 
-static void stop(struct guest *guest)
+/* A second request can only shorten the time that the first one gave. */
+static void stop(struct guest *guest, unsigned int grace_ms)
 {
-	if (guest->kill_at)
+	long kill_at = now_ms() + grace_ms;
+
+	if (guest->kill_at && guest->kill_at <= kill_at)
 		return;
-	guest->kill_at = now_ms() + guest->run.grace_ms;
+	guest->kill_at = kill_at;
 	signal_all(guest, SIGTERM);
 	signal_all(guest, SIGCONT);
 }
@@ -267,7 +270,7 @@ static void handle_requests(struct guest *guest, struct pollfd *host)
 			return;
 		}
 		if (request == HOST_STOP)
-			stop(guest);
+			stop(guest, status_grace(guest->run.grace_ms));
 	}
 }
 
@@ -289,7 +292,7 @@ static void serve(struct guest *guest)
 
 		if (asked) {
 			asked = 0;
-			stop(guest);
+			stop(guest, guest->run.grace_ms);
 			continue;
 		}
 		if (guest->kill_at && left <= 0) {

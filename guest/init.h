@@ -67,6 +67,7 @@ void status_ended(const char *who, int wait_status, const struct rusage *usage);
 void status_error(const char *what, int error);
 void status_done(int timeout_ms);
 enum host_request status_request(void);
+unsigned int status_grace(unsigned int usual);
 
 /* net.c */
 int net_up(const char **what);

@@ -206,6 +206,26 @@ static bool set_clock(const char *line)
 	       !clock_settime(CLOCK_REALTIME, &now);
 }
 
+static unsigned int grace_ms;
+static bool grace_given;
+
+/* "stop", or "stop MILLISECONDS": how long the application may take to comply. */
+static bool is_stop(const char *line)
+{
+	if (sscanf(line, "stop %u", &grace_ms) == 1)
+		return grace_given = true;
+	if (strcmp(line, "stop"))
+		return false;
+	grace_given = false;
+	return true;
+}
+
+/* How long the host's last HOST_STOP gives the application; @usual where it does not say. */
+unsigned int status_grace(unsigned int usual)
+{
+	return grace_given ? grace_ms : usual;
+}
+
 /* Return the next word of the host; does not wait. */
 enum host_request status_request(void)
 {
@@ -234,7 +254,7 @@ enum host_request status_request(void)
 			return HOST_NOTHING;
 	}
 	*end = '\0';
-	request = !strcmp(line, "stop") ? HOST_STOP :
+	request = is_stop(line) ? HOST_STOP :
 		  !strcmp(line, "ack") ? HOST_ACK :
 		  set_clock(line) ? HOST_TIME : HOST_NOTHING;
 	size -= end + 1 - line;

@@ -21,7 +21,7 @@ from ukl import __version__, manifest
 from ukl.app import build as app_build
 from ukl.app import captured
 from ukl.bench import syscalls
-from ukl.errors import InputError, UklError
+from ukl.errors import InputError, UklError, UsageError
 from ukl.host import packages, probe
 from ukl.host.requirements import REQUIREMENTS
 from ukl.host.store import Store, digest, jsonable
@@ -45,7 +45,7 @@ from ukl.model import (
 )
 from ukl.progress import Progress
 from ukl.recipe import build as recipe_build
-from ukl.vm import launch, outcome, ports, session, storage
+from ukl.vm import keeper, launch, outcome, ports, registry, session, storage
 from ukl.volumes import merged
 
 BENCH_TIMEOUT = 120.0
@@ -53,6 +53,9 @@ BENCH_TIMEOUT = 120.0
 
 RUNS = "runs"
 """Directory of the cache with the consoles of runs."""
+
+GUESTS = "guests"
+"""Directory of the cache with the entries of guests."""
 
 BUILD_TOOLS = tuple(row.tool for row in REQUIREMENTS if not row.optional)
 """What must be there before a kernel is built: found missing at once, not after minutes."""
@@ -74,8 +77,12 @@ class Overrides:
 
 @dataclass(frozen=True, slots=True)
 class RunOptions:
-    """How an application is run. `timeout` is in seconds."""
+    """How an application is run. `timeout` is in seconds.
 
+    `guest` is the guest's name (None: the application's, with a number if need be).
+    """
+
+    guest: str | None = None
     user: bool = False
     init: Literal["ukl", "app"] = "ukl"
     shell: bool = False
@@ -320,6 +327,11 @@ def host_caps(store: Store, progress: Progress) -> HostCaps:
     return caps
 
 
+def guests_of(store: Store) -> registry.Registry:
+    """Return the guests that were started with this cache."""
+    return registry.Registry(store.root / GUESTS)
+
+
 def run_app(
     spec: AppSpec,
     options: RunOptions,
@@ -332,9 +344,71 @@ def run_app(
     `output` gets what the console says (None: our standard output). Raises the
     errors of the rooms; a port in use is found before anything is built.
     """
-    launching = launch.Options(
-        output=output or session.to_descriptor(1),
-        input=_standard_input(ours=options.init == "ukl", shell=options.shell),
+    source = _standard_input(ours=options.init == "ukl", shell=options.shell)
+    launching = _launching(options, output or session.to_descriptor(1), source)
+    _check_run(launching, spec)
+    with _claimed(spec, options, store, detached=False) as entry:
+        running = _ready(spec, options, launching, store, progress, entry=entry)
+        if spec.ports:
+            forwards = ", ".join(map(ports.written, spec.ports))
+            progress.line(f"  {spec.name}: {forwards}; Ctrl-C ends it")
+        known = (guest.console for guest in entry.registry.all())
+        writing = [console.parent for console in known if console is not None]
+        directory = launch.run_directory(store.root / RUNS, spec.name, writing)
+        result = keeper.attended(entry, directory, running)
+    if (error := outcome.error_of(result)) is not None:
+        raise error
+    if death := outcome.death(result):
+        progress.line(f"{spec.name}: {death}")
+    return result
+
+
+def start_app(
+    spec: AppSpec, options: RunOptions, store: Store, progress: Progress
+) -> registry.Record:
+    """Build what is not built, boot it in the background, and return the guest's record.
+
+    That is when the program has been started. Raises the errors of the rooms, and that
+    of a guest which ended before.
+    """
+    launching = _launching(options, lambda data: None, None)
+    _check_run(launching, spec)
+    if options.shell:
+        raise UsageError(
+            "a detached guest has no console for a shell",
+            remedy="leave --shell out; `ukl shell NAME` gives one later",
+        )
+    with _claimed(spec, options, store, detached=True) as entry:
+        return keeper.detached(
+            entry, _ready(spec, options, launching, store, progress, entry=entry)
+        )
+
+
+def _claimed(
+    spec: AppSpec, options: RunOptions, store: Store, *, detached: bool
+) -> contextlib.AbstractContextManager[registry.Entry]:
+    record = registry.Record(
+        name=options.guest or spec.name,
+        application=spec.name,
+        keeper=registry.myself(),
+        kept=detached,
+        detached=detached,
+        user=options.user,
+        args=spec.args,
+        env=spec.env,
+        ports=tuple(f"{ports.written(port)}->{port.guest}" for port in spec.ports),
+        volumes=tuple(f"{volume.source}:{volume.target}" for volume in spec.volumes),
+        disks=tuple(f"{disk.file}:{disk.target}" for disk in spec.disks),
+        memory=spec.memory,
+        cpus=spec.cpus,
+    )
+    return keeper.claimed(guests_of(store), record, automatic=options.guest is None)
+
+
+def _launching(options: RunOptions, output: session.Sink, source: int | None) -> launch.Options:
+    return launch.Options(
+        output=output,
+        input=source,
         user=options.user,
         init=options.init,
         shell=options.shell,
@@ -342,30 +416,46 @@ def run_app(
         append=options.append,
         icount=options.icount,
         verbose=options.verbose,
+        agent=options.init == "ukl" and not options.icount,
     )
+
+
+def _check_run(launching: launch.Options, spec: AppSpec) -> None:
     launch.check(launching, spec)
     ports.check(spec.ports)
     storage.check(spec)
+
+
+def _ready(
+    spec: AppSpec,
+    options: RunOptions,
+    launching: launch.Options,
+    store: Store,
+    progress: Progress,
+    *,
+    entry: registry.Entry,
+) -> keeper.Run:
+    """Build what is not built and return what runs it."""
     caps = host_caps(store, progress)
     spec = prepared(spec, store, progress, options.jobs)
     app, _, image = build_image(
         spec, store, progress, kernel_source=options.kernel_source, jobs=options.jobs
     )
     initrd = initrd_room.build(image, spec, app.user, store, progress)
-    if spec.ports:
-        forwards = ", ".join(map(ports.written, spec.ports))
-        progress.line(f"  {spec.name}: {forwards}; Ctrl-C ends it")
-    result = launch.launch(
-        image,
-        spec,
-        initrd,
-        accelerator=Accelerator.TCG if options.icount else caps.accelerator,
-        options=launching,
-        runs=store.root / RUNS,
-    )
-    if death := outcome.death(result):
-        progress.line(f"{spec.name}: {death}")
-    return result
+    entry.change(vmlinux=image.vmlinux, image=image.key)
+
+    def run(directory: Path, attend: session.Attend) -> RunResult:
+        return launch.attempt(
+            image,
+            spec,
+            initrd,
+            accelerator=Accelerator.TCG if options.icount else caps.accelerator,
+            options=launching,
+            directory=directory,
+            attend=attend,
+        )
+
+    return run
 
 
 def _standard_input(*, ours: bool, shell: bool) -> int | None:

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from ukl import __version__
-from ukl.cli import bench, build, cache, check, compare, doctor, kernel, run, selftest, wrap
+from ukl.cli import bench, build, cache, check, compare, doctor, guests, kernel, run, selftest, wrap
 from ukl.cli.state import STATE
 
 app = typer.Typer(
@@ -53,6 +53,11 @@ def options(
 
 
 app.command("run")(run.run)
+app.command("ps")(guests.ps)
+app.command("logs")(guests.logs)
+app.command("stop")(guests.stop)
+app.command("rm")(guests.rm)
+app.command("inspect")(guests.inspect)
 app.command("build")(build.build)
 app.command("wrap")(wrap.wrap)
 app.command("check")(check.check)

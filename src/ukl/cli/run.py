@@ -64,6 +64,18 @@ def run(
         Literal["ukl", "app"],
         typer.Option("--init", help="Who is process 1: our small init, or the program itself."),
     ] = "ukl",
+    detach: Annotated[
+        bool,
+        typer.Option(
+            "--detach", "-d", help="Leave it running in the background and print its name."
+        ),
+    ] = False,
+    name: Annotated[
+        str | None,
+        typer.Option(
+            "--name", metavar="NAME", help="Name of the guest (default: the application's)."
+        ),
+    ] = None,
     shell: Annotated[
         bool, typer.Option("--shell", help="Also give a shell on the console.")
     ] = False,
@@ -92,9 +104,13 @@ def run(
 
     The exit status is the program's own (128 + N when signal N killed it), 124
     after --timeout, 125 when the guest was lost, 130 after Ctrl-C.
+
+    With -d it is 0 as soon as the program has started; then `ukl ps`, `logs`, `exec`,
+    `shell`, `cp`, `stop` and `rm` take the name that is printed.
     """
     from ukl import manifest, pipeline  # noqa: PLC0415 - not needed for --help
     from ukl.vm.outcome import exit_code  # noqa: PLC0415
+    from ukl.vm.registry import shown  # noqa: PLC0415
     from ukl.vm.session import to_descriptor  # noqa: PLC0415
     from ukl.volumes import parse_disk, parse_volume  # noqa: PLC0415
 
@@ -110,6 +126,7 @@ def run(
         profile=profile,
     )
     options = pipeline.RunOptions(
+        guest=name,
         user=user,
         init=init,
         shell=shell,
@@ -121,6 +138,13 @@ def run(
         jobs=jobs,
     )
     spec = pipeline.overridden(manifest.resolve_all(target, others or ()), overrides)
+    if detach:
+        record = pipeline.start_app(spec, options, STATE.store, STATE.progress)
+        if as_json:
+            print_json(shown(record))
+        else:
+            typer.echo(record.name)
+        return 0
     output = to_descriptor(2) if as_json else None  # stdout is for the result then
     result = pipeline.run_app(spec, options, STATE.store, STATE.progress, output)
     if as_json:

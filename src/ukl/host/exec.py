@@ -147,7 +147,10 @@ class _Warden:
 
     def _tell(self, line: str) -> None:
         with self._lock:
-            if self._pipe is None or self._owner != os.getpid():
+            if self._pipe is not None and self._owner != os.getpid():
+                os.close(self._pipe)  # we are a fork: that warden is our parent's
+                self._pipe = None
+            if self._pipe is None:
                 self._pipe = self._start()
                 self._owner = os.getpid()
             try:

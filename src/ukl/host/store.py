@@ -32,7 +32,7 @@ from ukl.errors import UklError
 from ukl.host import exec as host_exec
 
 MANIFEST = "manifest.json"
-RESERVED = frozenset({"failed", "locks", "logs", "runs"})
+RESERVED = frozenset({"failed", "guests", "locks", "logs", "runs"})
 """Names in the root that are not kinds of entries."""
 
 VERSIONED = frozenset({"gcc", "cc", "clang", "ld", "objcopy", "make", "bison", "flex"})

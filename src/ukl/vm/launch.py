@@ -9,7 +9,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -50,7 +50,8 @@ class Options:
     shell on the console beside it, `companion` any other program instead of the shell,
     `start` False leaves the application out. `timeout` is in seconds. `append` goes to
     the kernel's command line. `input` is the descriptor that becomes the console's
-    input, `output` gets the console's bytes.
+    input, `output` gets the console's bytes. `agent` lets programs be executed in the
+    guest while it runs (`ukl exec`).
     """
 
     output: session.Sink = field(default_factory=lambda: session.to_descriptor(1))
@@ -67,6 +68,7 @@ class Options:
     icount: bool = False
     verbose: bool = False
     qemu: str = qemu.QEMU
+    agent: bool = False
 
 
 def guest_run(image: Image, spec: AppSpec, options: Options, nonce: str) -> GuestRun:
@@ -242,6 +244,7 @@ def prepare(
         stop_grace=session.STOP_GRACE + (storage.GRACE if has_storage(spec) else 0),
         qemu=options.qemu,
         qemu_version=_qemu_version(options.qemu) if planned.cpus > 1 else None,
+        agent=options.agent and nonce is not None,
     )
     return Plan(planned, settings)
 
@@ -265,34 +268,61 @@ def launch(
     guest panicked or was lost, TimeoutExpired, UklError when init could not start the
     program or QEMU did not start; all name the console's file and its last lines.
     """
-    directory = run_directory(runs, spec.name)
+    result = attempt(
+        image,
+        spec,
+        initrd,
+        accelerator=accelerator,
+        options=options,
+        directory=run_directory(runs, spec.name),
+    )
+    if (error := error_of(result)) is not None:
+        raise error
+    return result
+
+
+def attempt(
+    image: Image,
+    spec: AppSpec,
+    initrd: Path,
+    *,
+    accelerator: Accelerator,
+    options: Options,
+    directory: Path,
+    attend: session.Attend | None = None,
+) -> RunResult:
+    """Run `spec` in `image` and return how that ended, well or not.
+
+    `directory` gets the console's file. `attend` is entered when QEMU runs, and left at
+    its end. Raises what keeps QEMU from starting.
+    """
     plan = prepare(
         image, spec, initrd, accelerator=accelerator, options=options, directory=directory
     )
     if options.shell and options.input is not None:
         sys.stderr.write(f"{terminal.HINT}\n")
     try:
-        result = session.run(plan.machine, plan.settings)
+        return session.run(plan.machine, plan.settings, attend)
     finally:
         plan.machine.initrd.unlink(missing_ok=True)
-    if (error := error_of(result)) is not None:
-        raise error
-    return result
 
 
-def run_directory(runs: Path, name: str) -> Path:
-    """Make the directory of a new run, and delete what is left of long past ones."""
+def run_directory(runs: Path, name: str, keep: Iterable[Path] = ()) -> Path:
+    """Make the directory of a new run, and delete what is left of long past ones.
+
+    Those in `keep` stay: guests that still run write into them.
+    """
     runs.mkdir(parents=True, exist_ok=True)
-    _forget(runs)
+    _forget(runs, frozenset(keep))
     stamp = time.strftime("%Y%m%d-%H%M%S")
     return Path(tempfile.mkdtemp(prefix=f"{name}-{stamp}-", dir=runs))
 
 
-def _forget(runs: Path) -> None:
+def _forget(runs: Path, keep: frozenset[Path]) -> None:
     aged = []
     for path in runs.iterdir():
         with contextlib.suppress(OSError):  # another ukl forgets it too
             aged.append((path.stat().st_mtime, path))
     for made, path in sorted(aged)[:-KEEP_RUNS]:
-        if time.time() - made > KEEP_SECONDS:
+        if time.time() - made > KEEP_SECONDS and path not in keep:
             shutil.rmtree(path, ignore_errors=True)

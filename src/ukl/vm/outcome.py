@@ -137,7 +137,7 @@ def _progress(messages: Sequence[Message]) -> str:
         return "the guest did not come as far as its init"
     if _last(messages, Type.STARTED) is None:
         return "the guest's init did not start the application"
-    if _last(messages, Type.EXITED) or _last(messages, Type.SIGNALED):
+    if _ended(messages, APPLICATION) or _ended(messages, COMPANION):
         return "the application had ended, the machine did not power off"
     return "the application was still running"
 

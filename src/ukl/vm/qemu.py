@@ -20,6 +20,9 @@ QEMU = "qemu-system-x86_64"
 STATUS_PORT = "org.unikernel-linux.status"
 """Name of the virtio-serial port that guest/status.c looks for."""
 
+AGENT_PORT = "org.unikernel-linux.agent"
+"""Name of the one that guest/agent.c looks for when it is wanted."""
+
 MACHINE = "q35,sata=off,smbus=off,usb=off,vmport=off,i8042=off"
 
 SANDBOX = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
@@ -40,6 +43,7 @@ class Channels:
     console: int
     qmp: int
     status: int | None
+    agent: int | None = None
 
 
 def argv(
@@ -77,6 +81,11 @@ def argv(
             *("-chardev", f"socket,id=status,fd={channels.status}"),
             *("-device", "virtio-serial-pci"),
             *("-device", f"virtserialport,chardev=status,name={STATUS_PORT}"),
+        ]
+    if channels.status is not None and channels.agent is not None:
+        words += [
+            *("-chardev", f"socket,id=agent,fd={channels.agent}"),
+            *("-device", f"virtserialport,chardev=agent,name={AGENT_PORT}"),
         ]
     return words
 

@@ -16,11 +16,13 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, Self
 
 from ukl.errors import UklError
+from ukl.guest import rundesc
 from ukl.host import exec as host_exec
 from ukl.model import Machine, Outcome, RunResult
 from ukl.vm import console, outcome, qemu, status, storage, terminal
@@ -56,6 +58,7 @@ class Settings:
     go to the console (None: nothing does); `interactive` makes it, if it is a
     terminal, the guest's terminal. `timeout` is in seconds, from the start.
     `qemu_version` None means that it is not known.
+    `agent` gives the guest the port on which its agent listens (vm/agent.py).
     """
 
     directory: Path
@@ -68,6 +71,7 @@ class Settings:
     stop_grace: float = STOP_GRACE
     qemu: str = qemu.QEMU
     qemu_version: tuple[int, ...] | None = None
+    agent: bool = False
 
     @property
     def console_log(self) -> Path:
@@ -135,6 +139,8 @@ class Session:
 
     def _spawn(self) -> None:
         names = ["console", "qmp"] + (["status"] if self.settings.nonce is not None else [])
+        if self.settings.agent:
+            names.append("agent")
         theirs = {}
         with contextlib.ExitStack() as stack:
             for name in names:
@@ -146,6 +152,7 @@ class Session:
                 console=theirs["console"].fileno(),
                 qmp=theirs["qmp"].fileno(),
                 status=theirs["status"].fileno() if "status" in theirs else None,
+                agent=theirs["agent"].fileno() if "agent" in theirs else None,
             )
             self._process = host_exec.spawn(
                 qemu.argv(
@@ -288,17 +295,31 @@ class Session:
         assert self._process is not None
         return self._process.pid
 
+    @property
+    def agent(self) -> socket.socket | None:
+        """The port of the guest's agent, None if it has none."""
+        return self._sockets.get("agent")
+
+    @property
+    def stopping(self) -> bool:
+        """Whether it was asked to end."""
+        return self._seen.stopped
+
     # --- ways to end it --------------------------------------------------
 
-    def stop(self) -> None:
-        """Ask the guest to end; then QEMU, then kill it. A second call does not wait."""
+    def stop(self, grace: float | None = None) -> None:
+        """Ask the guest to end; then QEMU, then kill it. A second call does not wait.
+
+        `grace` is how many seconds the application has; None: what the guest was told.
+        """
         if self._seen.stopped or self.settings.nonce is None:
             self._seen.stopped = True
             self._quit()
             return
         self._seen.stopped = True
-        self._say(status.STOP)
-        self._later(self.settings.stop_grace, self._quit)
+        self.say(status.stop(grace))
+        margin = STOP_GRACE - rundesc.GRACE_MS / 1000
+        self._later(self.settings.stop_grace if grace is None else grace + margin, self._quit)
 
     def _time_out(self) -> None:
         self._seen.timed_out = True
@@ -366,17 +387,18 @@ class Session:
         for message in reader.feed(data):
             self._seen.messages.append(message)
             if message.type is status.Type.HELLO:
-                self._say(status.clock(time.time_ns()))
+                self.say(status.clock(time.time_ns()))
             if message.type is status.Type.READY and self._feed is not None:
                 self._feed.open()
             if message.type is status.Type.DONE:
-                self._say(status.ACK)
+                self.say(status.ACK)
                 self._later(POWER_OFF_GRACE, self._quit)
             self._tell_news()
 
     # --- what goes out ---------------------------------------------------
 
-    def _say(self, words: bytes) -> None:
+    def say(self, words: bytes) -> None:
+        """Send words to the guest's init."""
         with contextlib.suppress(OSError):  # a few bytes: they fit, or nobody is there
             self._sockets["status"].send(words)
 
@@ -426,14 +448,18 @@ def _stop_on_signals(session: Session) -> Iterator[None]:
             signal.signal(number, handler if handler is not None else signal.SIG_DFL)
 
 
-async def _run(machine: Machine, settings: Settings) -> RunResult:
+Attend = Callable[[Session], AbstractAsyncContextManager[object]]
+"""What else is done with a session as long as it runs."""
+
+
+async def _run(machine: Machine, settings: Settings, attend: Attend | None) -> RunResult:
     session = Session(machine, settings)
     with _stop_on_signals(session):
-        async with session:
+        async with session, attend(session) if attend else contextlib.nullcontext():
             return await session.wait()
 
 
-def run(machine: Machine, settings: Settings) -> RunResult:
+def run(machine: Machine, settings: Settings, attend: Attend | None = None) -> RunResult:
     """Run `machine` to its end and return how it ended; from the main thread.
 
     Ctrl-C stops it in steps: the guest's init ends the application, then QMP, then
@@ -443,7 +469,7 @@ def run(machine: Machine, settings: Settings) -> RunResult:
     with contextlib.ExitStack() as stack:
         if settings.interactive and settings.input is not None:
             stack.enter_context(terminal.raw(settings.input))
-        return asyncio.run(_run(machine, settings))
+        return asyncio.run(_run(machine, settings, attend))
 
 
 def ended_well(result: RunResult) -> bool:

@@ -14,6 +14,13 @@ from enum import StrEnum
 
 STOP = b"stop\n"
 ACK = b"ack\n"
+AGENT = b"agent\n"
+"""Start the agent, which then says hello on its own port."""
+
+
+def stop(grace: float | None = None) -> bytes:
+    """Return the word that ends the application; it has `grace` seconds to comply. Pure."""
+    return STOP if grace is None else b"stop %d\n" % round(1000 * grace)
 
 
 def clock(now_ns: int) -> bytes:
@@ -39,6 +46,7 @@ class Type(StrEnum):
 
 APPLICATION = "application"
 COMPANION = "companion"
+AGENT_PROCESS = "agent"
 
 
 @dataclass(frozen=True, slots=True)

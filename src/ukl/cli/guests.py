@@ -1,0 +1,218 @@
+# SPDX-License-Identifier: GPL-2.0
+"""`ukl ps`, `logs`, `stop`, `rm`, `inspect`: the guests that were started, and their end."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ukl.cli.arguments import Json
+from ukl.cli.state import STATE, print_json, verb
+
+if TYPE_CHECKING:
+    from ukl.vm.registry import Record, Registry
+
+Name = Annotated[
+    str, typer.Argument(metavar="NAME", help="A guest's name (`ukl ps`).", show_default=False)
+]
+Names = Annotated[
+    list[str],
+    typer.Argument(metavar="NAME...", help="Guests' names (`ukl ps`).", show_default=False),
+]
+
+POLL = 0.1
+"""Seconds between two looks at a log that is followed."""
+
+_CHUNK = 1 << 16
+
+
+def registry() -> Registry:
+    """Return the guests of this cache."""
+    from ukl.pipeline import guests_of  # noqa: PLC0415 - not needed for --help
+
+    return guests_of(STATE.store)
+
+
+@verb
+def ps(
+    everything: Annotated[
+        bool, typer.Option("--all", "-a", help="Also those that have ended.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print the names only.")] = False,
+    as_json: Json = False,
+) -> int:
+    """List the guests: detached ones, and those that run in somebody's foreground.
+
+    A guest whose `ukl` was killed is shown by -a as `lost`.
+    """
+    from ukl.vm.registry import ALIVE, effective, shown  # noqa: PLC0415
+
+    records = [record for record in registry().all() if everything or effective(record) in ALIVE]
+    if as_json:
+        print_json([shown(record) for record in records])
+    elif quiet:
+        for record in records:
+            typer.echo(record.name)
+    else:
+        rows = [("NAME", "APPLICATION", "STATE", "SINCE", "PORTS"), *map(_row, records)]
+        widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+        for row in rows:
+            cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+            typer.echo("  ".join(cells).rstrip())
+    return 0
+
+
+def _row(record: Record) -> tuple[str, ...]:
+    from ukl.progress import duration  # noqa: PLC0415
+    from ukl.vm.registry import State, effective  # noqa: PLC0415
+
+    state = effective(record)
+    since = record.ended if state is State.ENDED else record.started or record.created
+    text = state.value
+    if state is State.ENDED:
+        text = f"ended ({record.outcome or 'failed'}"
+        text += f" {record.status})" if record.status is not None else ")"
+    age = duration(max(0.0, time.time() - (since or 0.0)))
+    return (record.name, record.application, text, age, ", ".join(record.ports) or "-")
+
+
+@verb
+def inspect(names: Names) -> int:
+    """Print all that is known of guests, as JSON."""
+    from ukl.vm.registry import shown  # noqa: PLC0415
+
+    guests = registry()
+    print_json([shown(guests.get(name)) for name in names])
+    return 0
+
+
+@verb
+def logs(
+    name: Name,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Go on until the guest has ended.")
+    ] = False,
+    tail: Annotated[
+        int | None,
+        typer.Option("--tail", "-n", min=0, metavar="LINES", help="Only the last lines."),
+    ] = None,
+) -> int:
+    """Print what a guest has said on its console, errors and standard output alike."""
+    from ukl.errors import UklError  # noqa: PLC0415
+    from ukl.vm.registry import ALIVE, effective  # noqa: PLC0415
+
+    guests = registry()
+    record = guests.get(name)
+    while record.console is None:
+        if not follow or effective(record) not in ALIVE:
+            raise UklError(
+                f"the guest {name} has not been booted"
+                + (": " if record.detail else "")
+                + record.detail,
+            )
+        time.sleep(POLL)
+        record = guests.get(name)
+    try:
+        with record.console.open("rb") as stream:
+            if tail is not None:
+                stream.seek(_offset(record.console, tail))
+            while True:
+                # Asked before reading: what came until then is in the file.
+                alive = effective(record) in ALIVE and record.keeper.alive
+                while data := stream.read(_CHUNK):
+                    sys.stdout.buffer.write(data)
+                    sys.stdout.buffer.flush()
+                if not follow or not alive:
+                    return 0
+                time.sleep(POLL)
+    except FileNotFoundError:
+        raise UklError("the guest's console is not there any more", where=record.console) from None
+
+
+def _offset(path: Path, lines: int) -> int:
+    """Return where the last `lines` lines of a file begin."""
+    end = path.stat().st_size
+    at, needed = end, lines + 1  # the newline before them
+    with path.open("rb") as stream:
+        if lines == 0:
+            return end
+        if end:
+            stream.seek(end - 1)
+            if stream.read(1) != b"\n":
+                needed -= 1
+        while at > 0:
+            begin = max(0, at - _CHUNK)
+            stream.seek(begin)
+            data = stream.read(at - begin)
+            while (found := data.rfind(b"\n")) >= 0:
+                needed -= 1
+                if needed == 0:
+                    return begin + found + 1
+                data = data[:found]
+            at = begin
+    return 0
+
+
+@verb
+def stop(
+    names: Names,
+    seconds: Annotated[
+        float | None,
+        typer.Option(
+            "--time",
+            "-t",
+            min=0,
+            metavar="SECONDS",
+            help="What the program has between SIGTERM and SIGKILL (default: 1.5; 10 with "
+            "a volume or disk).",
+        ),
+    ] = None,
+) -> int:
+    """End guests: their program by SIGTERM, then by SIGKILL, then the machine by force.
+
+    Volumes and disks are unmounted before the machine is switched off. The entry of a
+    detached guest stays, with its log, until `ukl rm`.
+    """
+    from ukl.vm import keeper, storage  # noqa: PLC0415
+
+    guests = registry()
+    for record in [guests.get(name) for name in names]:
+        grace = storage.GRACE if seconds is None else seconds
+        keeper.stop(guests, record.name, seconds, grace + keeper.STOP_MARGIN)
+        typer.echo(record.name)
+    return 0
+
+
+@verb
+def rm(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="NAME...", help="Guests' names (`ukl ps -a`).", show_default=False),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", "-f", help="Stop those that run.")] = False,
+    ended: Annotated[
+        bool, typer.Option("--ended", help="All that have ended or were lost.")
+    ] = False,
+) -> int:
+    """Forget guests that have ended: their entry and their log. Their volumes stay."""
+    from ukl.errors import UsageError  # noqa: PLC0415
+    from ukl.vm import keeper, storage  # noqa: PLC0415
+    from ukl.vm.registry import ALIVE, effective  # noqa: PLC0415
+
+    guests = registry()
+    if bool(names) == ended:
+        raise UsageError("name guests, or use --ended for all that have ended")
+    chosen = names or [record.name for record in guests.all() if effective(record) not in ALIVE]
+    for record in [guests.get(name) for name in chosen]:
+        if force:
+            keeper.stop(guests, record.name, None, storage.GRACE + keeper.STOP_MARGIN)
+        if force and not record.kept:
+            guests.forget(record.name)  # its `ukl` has done so, unless it was killed
+        else:
+            guests.remove(record.name)
+        typer.echo(record.name)
+    return 0

@@ -1,0 +1,258 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The keeper: the `ukl` that attends to one guest, in the foreground or detached.
+
+It holds QEMU, which dies with it, keeps the guest's record up to date, and takes the
+requests of other `ukl` processes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from ukl.errors import ExitCode, UklError
+from ukl.host import detach
+from ukl.model import RunResult
+from ukl.vm import control, outcome, registry, status
+from ukl.vm.registry import Entry, Record, Registry, State
+from ukl.vm.session import Attend, Session
+
+Run = Callable[[Path, Attend], RunResult]
+"""Runs the guest: gets the directory for its files, and what attends to it meanwhile."""
+
+
+@contextlib.contextmanager
+def claimed(guests: Registry, record: Record, *, automatic: bool) -> Iterator[Entry]:
+    """Hold the entry of a guest for the block; one that never ran goes with an error."""
+    entry = guests.claim(record, automatic=automatic)
+    try:
+        yield entry
+    except BaseException:
+        if entry.record.state is not State.ENDED:
+            entry.release()
+        raise
+
+
+# --- while the guest runs -------------------------------------------------------
+
+
+class Keeper:
+    """Attends to one session. `announce` is called when the application has started."""
+
+    def __init__(self, entry: Entry, announce: Callable[[], None] | None = None) -> None:
+        self._entry = entry
+        self._announce = announce
+        self._clients: set[asyncio.Task[None]] = set()
+
+    @contextlib.asynccontextmanager
+    async def attend(self, session: Session) -> AsyncIterator[None]:
+        """Serve clients and keep the record, until the block is left."""
+        self._entry.change(
+            state=State.STARTING,
+            qemu=registry.identify(session.pid),
+            console=session.settings.console_log,
+            agent=session.agent is not None,
+        )
+        listening = control.listen(self._entry.directory)
+        server = await asyncio.start_unix_server(
+            lambda reader, writer: self._client(session, reader, writer), sock=listening
+        )
+        watching = asyncio.create_task(self._watch(session))
+        try:
+            yield
+        finally:
+            server.close()
+            tasks = [watching, *self._clients]
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _watch(self, session: Session) -> None:
+        if session.settings.nonce is not None:
+            # If the guest ends without, the verdict says why.
+            with contextlib.suppress(UklError):
+                await session.until(status.Type.STARTED)
+                self._started()
+        else:
+            self._started()
+
+    def _started(self) -> None:
+        self._entry.change(state=State.RUNNING, started=time.time())
+        if self._announce is not None:
+            self._announce()
+
+    async def _client(
+        self, session: Session, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._clients.add(task)
+        try:
+            line = await reader.readline()
+            await self._serve(session, control.parse(line), reader, writer)
+        except (OSError, ValueError):  # it went away, or talks like nobody we know
+            pass
+        finally:
+            self._clients.discard(task)
+            writer.close()
+
+    async def _serve(
+        self,
+        session: Session,
+        request: Any,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+    ) -> None:
+        match request.get("request"):
+            case "stop":
+                grace = request.get("grace")
+                # A second `ukl stop` is no second Ctrl-C: it must not cut a database short.
+                if not session.stopping or grace == 0:
+                    session.stop(float(grace) if isinstance(grace, int | float) else None)
+                writer.write(control.accepted())
+            case other:
+                writer.write(control.refused(f"no such request: {other!r}"))
+        await writer.drain()
+
+
+def _ended(entry: Entry, result: RunResult) -> None:
+    entry.change(
+        state=State.ENDED,
+        ended=time.time(),
+        outcome=result.outcome.value,
+        status=result.status,
+        exit_code=outcome.exit_code(result),
+        detail=result.detail,
+    )
+
+
+# --- in the foreground ------------------------------------------------------------
+
+
+def attended(entry: Entry, directory: Path, run: Run) -> RunResult:
+    """Run a guest in this process and return how it ended; the entry is gone then."""
+    try:
+        return run(directory, Keeper(entry).attend)
+    finally:
+        entry.release()
+
+
+# --- detached -----------------------------------------------------------------------
+
+
+def detached(entry: Entry, run: Run) -> Record:
+    """Run a guest in a process of its own, and return its record when the program has started.
+
+    Raises what `run` raises until then, and the error of a guest that ended before.
+    """
+    parent = entry.record
+    try:
+        answer = detach.detach(
+            lambda report: _background(entry, run, report), entry.directory / "keeper.log"
+        )
+    except BaseException:  # Ctrl-C: the guest was not ours to leave behind
+        with contextlib.suppress(UklError):
+            registry.kill(entry.registry.get(parent.name))
+        raise
+    if not answer:
+        raise UklError(
+            "the process that should attend to the guest ended without a word",
+            log=entry.directory / "keeper.log",
+        )
+    entry.record = entry.registry.get(parent.name)
+    if (error := _error(json.loads(answer))) is not None:
+        raise error
+    return entry.record
+
+
+def _background(entry: Entry, run: Run, report: detach.Report) -> None:
+    entry.change(keeper=registry.myself())
+    told = False
+
+    def tell(value: dict[str, Any]) -> None:
+        nonlocal told
+        if not told:
+            told = True
+            report(json.dumps(value).encode())
+
+    try:
+        result = run(entry.directory, Keeper(entry, lambda: tell({})).attend)
+        _ended(entry, result)
+        error = outcome.error_of(result)
+    except UklError as failure:
+        error = failure
+        entry.change(state=State.ENDED, ended=time.time(), detail=failure.message)
+    except KeyboardInterrupt:
+        error = UklError("it was asked to end")
+        entry.change(state=State.ENDED, ended=time.time(), detail=error.message)
+    if error is not None:
+        sys.stderr.write(f"{error.message}\n")
+        tell(_written(error))
+    tell({})
+
+
+def _written(error: UklError) -> dict[str, Any]:
+    return {
+        "message": error.message,
+        "where": error.where,
+        "remedy": error.remedy,
+        "log": str(error.log) if error.log else None,
+        "code": int(error.code),
+    }
+
+
+def _error(value: dict[str, Any]) -> UklError | None:
+    if not value:
+        return None
+    error = UklError(
+        value["message"],
+        where=value["where"],
+        remedy=value["remedy"],
+        log=Path(value["log"]) if value["log"] else None,
+    )
+    error.code = ExitCode(value["code"])
+    return error
+
+
+# --- from outside -------------------------------------------------------------------
+
+STOP_MARGIN = 15.0
+"""Seconds beyond the application's own until a guest that does not end is killed: the kill
+by init, the unmounting, QMP's `quit`."""
+
+POLL = 0.05
+
+
+def stop(guests: Registry, name: str, grace: float | None, patience: float) -> None:
+    """End a guest: its program, then the machine; by force if it does not end by itself.
+
+    `grace` is how many seconds the program has between SIGTERM and SIGKILL (None: what
+    the guest was started with), `patience` how many the whole may take then. Nothing
+    happens to one that has ended.
+    """
+    record = guests.get(name)
+    if registry.effective(record) not in registry.ALIVE:
+        return
+    try:
+        control.request(record, guests.place(name), request="stop", grace=grace).close()
+    except UklError:
+        registry.send(record.keeper, 15)  # not up yet, or it does not answer
+    if _gone(record, patience):
+        return
+    registry.kill(record)
+    _gone(record, STOP_MARGIN)
+
+
+def _gone(record: Record, seconds: float) -> bool:
+    end = time.monotonic() + seconds
+    while record.keeper.alive:
+        if time.monotonic() >= end:
+            return False
+        time.sleep(POLL)
+    return True
