@@ -33,11 +33,13 @@
 
 #define APPLICATION	"application"
 #define COMPANION	"companion"
+#define AGENT		"agent"
 
 struct guest {
 	struct run run;
 	pid_t application;	/* 0 when it is not running */
 	pid_t companion;
+	pid_t agent;
 	long kill_at;		/* when those that were asked to end are killed; 0: never */
 };
 
@@ -150,7 +152,8 @@ static int child_streams(bool console_input, bool interactive)
 	return 0;
 }
 
-static int become(const struct run *run)
+/* Take the user and group that the run says. Returns 0 or an errno. */
+int become(const struct run *run)
 {
 	if (!run->uid && !run->gid)
 		return 0;
@@ -235,6 +238,9 @@ static void reap(struct guest *guest)
 		} else if (pid == guest->companion) {
 			guest->companion = 0;
 			status_ended(COMPANION, status, &usage);
+		} else if (pid == guest->agent) {	/* that ends only by an accident */
+			guest->agent = 0;
+			status_ended(AGENT, status, &usage);
 		}
 	}
 }
@@ -260,6 +266,29 @@ static void stop(struct guest *guest, unsigned int grace_ms)
 	signal_all(guest, SIGCONT);
 }
 
+/* What it executes are its children; what they leave behind becomes ours. */
+static void start_agent(struct guest *guest)
+{
+	sigset_t none;
+
+	if (guest->agent)
+		return;
+	guest->agent = fork();
+	if (guest->agent < 0) {
+		guest->agent = 0;
+		status_error("fork of the agent", errno);
+	}
+	if (guest->agent)
+		return;
+	close(status_fd());
+	for (size_t i = 0; i < sizeof(handled) / sizeof(handled[0]); i++)
+		signal(handled[i], SIG_DFL);
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+	setsid();
+	agent_main(guest->run.nonce);
+}
+
 static void handle_requests(struct guest *guest, struct pollfd *host)
 {
 	enum host_request request;
@@ -271,6 +300,8 @@ static void handle_requests(struct guest *guest, struct pollfd *host)
 		}
 		if (request == HOST_STOP)
 			stop(guest, status_grace(guest->run.grace_ms));
+		if (request == HOST_AGENT)
+			start_agent(guest);
 	}
 }
 

@@ -53,10 +53,12 @@ enum host_request {
 	HOST_NOTHING,
 	HOST_STOP,		/* end the application */
 	HOST_ACK,		/* the last message has arrived */
+	HOST_AGENT,		/* start the agent */
 	HOST_TIME,		/* what time it is: the clock was set */
 	HOST_GONE,		/* nobody listens any more */
 };
 
+int port_open(const char *name, int timeout_ms);
 int status_open(const char *nonce, int timeout_ms);
 int status_fd(void);
 void status_hello(const char *name);
@@ -68,6 +70,12 @@ void status_error(const char *what, int error);
 void status_done(int timeout_ms);
 enum host_request status_request(void);
 unsigned int status_grace(unsigned int usual);
+
+/* init.c */
+int become(const struct run *run);
+
+/* agent.c */
+void agent_main(const char *nonce) __attribute__((noreturn));
 
 /* net.c */
 int net_up(const char **what);

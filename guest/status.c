@@ -35,9 +35,9 @@ long now_ms(void)
 	return now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
-static bool is_status_port(const char *device)
+static bool has_name(const char *device, const char *wanted)
 {
-	char path[300], name[sizeof(PORT_NAME) + 1];
+	char path[300], name[64] = "";
 	ssize_t got;
 	int fd;
 
@@ -45,12 +45,15 @@ static bool is_status_port(const char *device)
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		return false;
-	got = read(fd, name, sizeof(name));
+	got = read(fd, name, sizeof(name) - 1);
 	close(fd);
-	return got == sizeof(PORT_NAME) && !memcmp(name, PORT_NAME "\n", got);
+	if (got <= 0 || name[got - 1] != '\n')
+		return false;
+	name[got - 1] = '\0';
+	return !strcmp(name, wanted);
 }
 
-static int find_port(char *device, size_t size)
+static int find_port(const char *name, char *device, size_t size)
 {
 	struct dirent *entry;
 	int found = -ENOENT;
@@ -60,7 +63,7 @@ static int find_port(char *device, size_t size)
 	if (!class)
 		return -ENODEV;
 	while (found && (entry = readdir(class))) {
-		if (entry->d_name[0] == '.' || !is_status_port(entry->d_name))
+		if (entry->d_name[0] == '.' || !has_name(entry->d_name, name))
 			continue;
 		snprintf(device, size, "/dev/%s", entry->d_name);
 		found = 0;
@@ -70,25 +73,36 @@ static int find_port(char *device, size_t size)
 }
 
 /*
- * Open the port. Its name arrives by a message of the device, some time after the
- * driver's probe: it is waited for, as long as the driver is there at all.
+ * Open a port; returns its descriptor or a negative errno. Its name arrives by a message
+ * of the device, some time after the driver's probe: it is waited for, as long as the
+ * driver is there at all.
  */
-int status_open(const char *run_nonce, int timeout_ms)
+int port_open(const char *name, int timeout_ms)
 {
 	long deadline = now_ms() + timeout_ms;
 	char device[300];
-	int error;
+	int error, fd;
 
-	nonce = run_nonce;
-	while ((error = find_port(device, sizeof(device))) == -ENOENT) {
+	while ((error = find_port(name, device, sizeof(device))) == -ENOENT) {
 		if (now_ms() >= deadline)
 			return error;
 		usleep(2000);
 	}
 	if (error)
 		return error;
-	port = open(device, O_RDWR | O_CLOEXEC | O_NONBLOCK);
-	return port < 0 ? -errno : 0;
+	fd = open(device, O_RDWR | O_CLOEXEC | O_NONBLOCK);
+	return fd < 0 ? -errno : fd;
+}
+
+int status_open(const char *run_nonce, int timeout_ms)
+{
+	int fd = port_open(PORT_NAME, timeout_ms);
+
+	nonce = run_nonce;
+	if (fd < 0)
+		return fd;
+	port = fd;
+	return 0;
 }
 
 int status_fd(void)
@@ -256,6 +270,7 @@ enum host_request status_request(void)
 	*end = '\0';
 	request = is_stop(line) ? HOST_STOP :
 		  !strcmp(line, "ack") ? HOST_ACK :
+		  !strcmp(line, "agent") ? HOST_AGENT :
 		  set_clock(line) ? HOST_TIME : HOST_NOTHING;
 	size -= end + 1 - line;
 	memmove(line, end + 1, size);

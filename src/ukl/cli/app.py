@@ -9,7 +9,20 @@ from typing import Annotated
 import typer
 
 from ukl import __version__
-from ukl.cli import bench, build, cache, check, compare, doctor, guests, kernel, run, selftest, wrap
+from ukl.cli import (
+    bench,
+    build,
+    cache,
+    check,
+    compare,
+    doctor,
+    execute,
+    guests,
+    kernel,
+    run,
+    selftest,
+    wrap,
+)
 from ukl.cli.state import STATE
 
 app = typer.Typer(
@@ -57,6 +70,9 @@ app.command("ps")(guests.ps)
 app.command("logs")(guests.logs)
 app.command("stop")(guests.stop)
 app.command("rm")(guests.rm)
+app.command("exec")(execute.execute)
+app.command("shell")(execute.shell)
+app.command("cp")(execute.copy)
 app.command("inspect")(guests.inspect)
 app.command("build")(build.build)
 app.command("wrap")(wrap.wrap)

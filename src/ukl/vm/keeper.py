@@ -21,6 +21,7 @@ from ukl.host import detach
 from ukl.model import RunResult
 from ukl.vm import control, outcome, registry, status
 from ukl.vm.registry import Entry, Record, Registry, State
+from ukl.vm.relay import Relay
 from ukl.vm.session import Attend, Session
 
 Run = Callable[[Path, Attend], RunResult]
@@ -49,6 +50,7 @@ class Keeper:
         self._entry = entry
         self._announce = announce
         self._clients: set[asyncio.Task[None]] = set()
+        self._relay: Relay | None = None
 
     @contextlib.asynccontextmanager
     async def attend(self, session: Session) -> AsyncIterator[None]:
@@ -59,6 +61,7 @@ class Keeper:
             console=session.settings.console_log,
             agent=session.agent is not None,
         )
+        self._relay = Relay(session)
         listening = control.listen(self._entry.directory)
         server = await asyncio.start_unix_server(
             lambda reader, writer: self._client(session, reader, writer), sock=listening
@@ -72,15 +75,18 @@ class Keeper:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            await self._relay.close()
 
     async def _watch(self, session: Session) -> None:
-        if session.settings.nonce is not None:
-            # If the guest ends without, the verdict says why.
-            with contextlib.suppress(UklError):
-                await session.until(status.Type.STARTED)
-                self._started()
-        else:
+        if session.settings.nonce is None:
             self._started()
+            return
+        async for message in session.follow():
+            if message.type is status.Type.STARTED and message.who == status.APPLICATION:
+                self._started()
+            ended = message.type in {status.Type.EXITED, status.Type.SIGNALED}
+            if ended and message.who == status.AGENT_PROCESS and self._relay is not None:
+                self._relay.lost()
 
     def _started(self) -> None:
         self._entry.change(state=State.RUNNING, started=time.time())
@@ -116,6 +122,14 @@ class Keeper:
                 if not session.stopping or grace == 0:
                     session.stop(float(grace) if isinstance(grace, int | float) else None)
                 writer.write(control.accepted())
+            case "exec" if self._relay is not None:
+                try:
+                    await self._relay.ready()
+                except UklError as error:
+                    writer.write(control.refused(error.message, error.remedy))
+                else:
+                    writer.write(control.accepted())
+                    await self._relay.serve(reader, writer)
             case other:
                 writer.write(control.refused(f"no such request: {other!r}"))
         await writer.drain()

@@ -15,7 +15,7 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -283,6 +283,20 @@ class Session:
                         log=self.settings.console_log,
                     )
                 await self._news.wait()
+
+    async def follow(self) -> AsyncIterator[status.Message]:
+        """Give each message of the guest's init, from the first to the end of QEMU."""
+        seen = 0
+        while True:
+            async with self._news:
+                while len(self._seen.messages) == seen and not self._ended.is_set():
+                    await self._news.wait()
+                new = self._seen.messages[seen:]
+            if not new:
+                return
+            for message in new:
+                yield message
+            seen += len(new)
 
     @property
     def messages(self) -> tuple[status.Message, ...]:

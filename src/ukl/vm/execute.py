@@ -1,0 +1,251 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Executes a program in a running guest: the client of `ukl exec`.
+
+Standard input is sent as the program takes it, output is granted as it is written, so
+neither side ever holds more than a window of the other's bytes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import select
+import signal
+import socket
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import IO
+
+from ukl.errors import ExitCode, UklError, VmLost
+from ukl.guest import rundesc
+from ukl.guest.rundesc import GuestRun
+from ukl.vm import agent, control, terminal
+from ukl.vm.agent import Decoder, Frame, Type
+from ukl.vm.registry import Registry
+
+NOT_FOUND = 127
+NOT_EXECUTABLE = 126
+"""Exit codes of a program that could not be started, as in a shell."""
+
+_FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+
+
+class NotStarted(UklError):
+    """The guest could not execute the program."""
+
+    def __init__(self, program: str, number: int) -> None:
+        missing = number == errno.ENOENT
+        super().__init__(
+            f"the guest cannot execute {program}: {os.strerror(number)}",
+            remedy="in the guest are busybox, the application (/ukl/NAME, /user/NAME) and the "
+            "manifest's [run] files; ukl cp brings others"
+            if missing
+            else None,
+        )
+        self.exit_code = NOT_FOUND if missing else NOT_EXECUTABLE
+
+
+@dataclass(frozen=True, slots=True)
+class Streams:
+    """Descriptors of this side: `input` None is an empty input."""
+
+    input: int | None = None
+    output: int = 1
+    errors: int = 2
+
+
+@dataclass(slots=True)
+class _State:
+    """What is under way."""
+
+    input: int | None
+    window: int = agent.WINDOW
+    signals: list[int] = field(default_factory=list)
+    interrupts: int = 0
+    status: int | None = None
+
+
+def execute(connection: socket.socket, run: GuestRun, streams: Streams) -> int:
+    """Run the companion of `run` over a keeper's connection, and return its exit code.
+
+    Takes the connection over. Of a terminal (`run.interactive`) its keys go to the guest,
+    Ctrl-] leaves; else signals are passed on, and a second Ctrl-C leaves. NotStarted if the
+    guest could not execute it, VmLost if the guest ended before the program.
+    """
+    state = _State(streams.input)
+    with connection, contextlib.ExitStack() as stack:
+        wake = stack.enter_context(_signals(state, terminal_=run.interactive))
+        if run.interactive and streams.input is not None:
+            stack.enter_context(terminal.raw(streams.input))
+        connection.sendall(agent.encode(agent.exec_frame(0, run)))
+        connection.sendall(agent.encode(agent.number(Type.GRANT, 0, agent.GRANT)))
+        if state.input is None:
+            connection.sendall(agent.encode(Frame(Type.INPUT, 0)))
+        code = _pump(connection, run, streams, state, wake)
+    return code
+
+
+def _pump(
+    connection: socket.socket, run: GuestRun, streams: Streams, state: _State, wake: int
+) -> int:
+    decoder = Decoder()
+    while True:
+        poll = select.poll()  # unlike epoll, it takes a regular file
+        poll.register(connection, select.POLLIN)
+        poll.register(wake, select.POLLIN)
+        if state.input is not None and state.window > 0:
+            poll.register(state.input, select.POLLIN)
+        ready = {descriptor for descriptor, _ in poll.poll()}
+        if wake in ready:
+            os.read(wake, 4096)
+            if not _pass_signals(connection, streams, state):
+                return ExitCode.INTERRUPTED
+        if connection.fileno() in ready:
+            data = connection.recv(1 << 16)
+            if not data:
+                raise VmLost(
+                    "the guest, or its agent, ended before the program did",
+                    remedy="ukl logs shows what the guest said",
+                )
+            for frame in decoder.feed(data):
+                _take(connection, frame, run, streams, state)
+            if state.status is not None:
+                return agent.exit_code(state.status)
+        elif state.input in ready and not _send_input(connection, run, state):
+            return ExitCode.INTERRUPTED
+
+
+def _send_input(connection: socket.socket, run: GuestRun, state: _State) -> bool:
+    assert state.input is not None
+    try:
+        data = os.read(state.input, min(agent.CHUNK, state.window))
+    except BlockingIOError:
+        return True
+    except OSError:  # the terminal went away
+        data = b""
+    if run.interactive and terminal.QUIT in data:
+        return False
+    _send(connection, Frame(Type.INPUT, 0, data))
+    state.window -= len(data)
+    if not data:
+        state.input = None
+    return True
+
+
+def _send(connection: socket.socket, frame: Frame) -> None:
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # reading will tell
+        connection.sendall(agent.encode(frame))
+
+
+def _take(
+    connection: socket.socket, frame: Frame, run: GuestRun, streams: Streams, state: _State
+) -> None:
+    match frame.type:
+        case Type.OUTPUT | Type.ERRORS if frame.data:
+            _write(streams.output if frame.type is Type.OUTPUT else streams.errors, frame.data)
+            _send(connection, agent.number(Type.GRANT, 0, len(frame.data)))
+        case Type.TAKEN:
+            state.window += frame.number
+        case Type.EXITED:
+            state.status = frame.number
+        case Type.FAILED:
+            raise NotStarted(run.companion[0], frame.number)
+
+
+def _write(descriptor: int, data: bytes) -> None:
+    while data:
+        try:
+            data = data[os.write(descriptor, data) :]
+        except BlockingIOError:
+            select.select([], [descriptor], [])
+
+
+def _pass_signals(connection: socket.socket, streams: Streams, state: _State) -> bool:
+    """Send the signals that came; False when the person has had enough."""
+    while state.signals:
+        number = state.signals.pop(0)
+        if number == signal.SIGWINCH:
+            rows, columns = terminal.size(streams.input if streams.input is not None else 0)
+            size = rows.to_bytes(2, "little") + columns.to_bytes(2, "little")
+            _send(connection, Frame(Type.RESIZE, 0, size))
+            continue
+        state.interrupts += number == signal.SIGINT
+        if state.interrupts > 1:
+            return False
+        _send(connection, Frame(Type.SIGNAL, 0, bytes([number])))
+    return True
+
+
+@contextlib.contextmanager
+def _signals(state: _State, *, terminal_: bool) -> Iterator[int]:
+    """Note signals instead of acting on them; gives a descriptor that wakes poll()."""
+    reader, writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+
+    def note(number: int, frame: object) -> None:
+        state.signals.append(number)
+
+    numbers = [*_FORWARDED, *([signal.SIGWINCH] if terminal_ else [])]
+    before = {number: signal.getsignal(number) for number in numbers}
+    wakeup = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    try:
+        for number in numbers:
+            if before[number] is not signal.SIG_IGN:
+                signal.signal(number, note)
+        yield reader
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler if handler is not None else signal.SIG_DFL)
+        signal.set_wakeup_fd(wakeup)
+        os.close(reader)
+        os.close(writer)
+
+
+def in_guest(
+    guests: Registry,
+    name: str,
+    command: tuple[str, ...],
+    *,
+    streams: Streams,
+    env: Mapping[str, str] | None = None,
+    tty: bool = False,
+    directory: str = "/",
+) -> int:
+    """Execute a command in the guest called `name` and return its exit code.
+
+    It has the application's variables, and those in `env`. Raises what `execute` does, and
+    UklError if the guest does not run.
+    """
+    record = guests.get(name)
+    rows, columns = terminal.size(streams.input or 0) if tty else (0, 0)
+    own = {"TERM": os.environ.get("TERM", "linux")} if tty else {}
+    run = GuestRun(
+        name="exec",
+        start=False,
+        companion=command,
+        interactive=tty,
+        env={**rundesc.DEFAULT_ENV, **record.env, **own, **(env or {})},
+        cwd=directory,
+        rows=rows,
+        columns=columns,
+    )
+    agent.exec_frame(0, run)  # what is too long is found before anything happens
+    connection = control.request(record, guests.place(name), request="exec")
+    return execute(connection, run, streams)
+
+
+def standard_input() -> int | None:
+    """Return the descriptor of our standard input, None if it is not ours to read."""
+    try:
+        # A terminal in whose background we are would stop us.
+        readable = not os.isatty(0) or os.tcgetpgrp(0) == os.getpgrp()
+    except OSError:  # closed
+        return None
+    return 0 if readable else None
+
+
+def descriptor(stream: IO[bytes]) -> int:
+    """Return a file's descriptor, flushed and at its beginning."""
+    stream.flush()
+    stream.seek(0)
+    return stream.fileno()

@@ -1,0 +1,291 @@
+# SPDX-License-Identifier: GPL-2.0
+"""A guest in the background, and all that is done with it by its name."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import pty
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.boot.harness import Built, free_port
+from tests.conftest import TOP
+from ukl.host.store import Store
+from ukl.vm import registry
+
+SECONDS = 180.0
+
+
+@dataclass(frozen=True)
+class Cli:
+    """The command line, with the cache in which the kernel is built already."""
+
+    environment: dict[str, str]
+
+    def start(self, *argv: str, stdin: int | None = None) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "ukl", *argv],
+            env=self.environment,
+            stdin=subprocess.DEVNULL if stdin is None else stdin,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+
+    def __call__(self, *argv: str, given: bytes | None = None) -> tuple[int, str, str]:
+        stdin = None if given is None else subprocess.PIPE
+        with self.start(*argv, stdin=stdin) as process:
+            try:
+                out, err = process.communicate(given, timeout=SECONDS)
+            except BaseException:
+                process.kill()
+                raise
+        assert b"Traceback" not in err, err.decode()
+        return process.returncode, out.decode(), err.decode()
+
+
+@dataclass(frozen=True)
+class Guest:
+    """A detached echo server."""
+
+    cli: Cli
+    name: str
+    port: int
+
+    def sh(self, text: str, given: bytes | None = None) -> tuple[int, str, str]:
+        return self.cli("exec", self.name, "--", "sh", "-c", text, given=given)
+
+    @property
+    def place(self) -> Path:
+        return Path(self.cli.environment["UKL_CACHE_DIR"], "guests", self.name)
+
+    def inspect(self) -> dict[str, object]:
+        # As `ukl inspect` does, which one test asks: a process of Python less.
+        guests = registry.Registry(self.place.parent)
+        return registry.shown(guests.get(self.name))
+
+    def until(self, text: str) -> None:
+        """Wait until a command in the guest succeeds."""
+        end = time.monotonic() + SECONDS
+        while self.sh(text)[0] != 0:
+            assert time.monotonic() < end, text
+
+
+@pytest.fixture(scope="module")
+def cli(shared_store: Store, echo: Built) -> Cli:
+    assert echo.image.marker is not None
+    return Cli(
+        {
+            **os.environ,
+            "PYTHONPATH": str(TOP / "src"),
+            "UKL_CACHE_DIR": str(shared_store.root),
+            "TERM": "vt100",
+        }
+    )
+
+
+@contextlib.contextmanager
+def detached(cli: Cli, name: str) -> Iterator[Guest]:
+    guest = Guest(cli, name, free_port())
+    argv = ("run", "-d", "tcp-echo", "--name", name, "-p", f"{guest.port}:5555")
+    code, out, err = cli(*argv)
+    try:
+        assert (code, out) == (0, f"{name}\n"), err
+        yield guest
+    finally:
+        if guest.place.exists():
+            cli("rm", "--force", name)
+
+
+@pytest.fixture(scope="module")
+def guest(cli: Cli) -> Iterator[Guest]:
+    with detached(cli, f"life-{os.getpid()}") as started:
+        yield started
+
+
+def echoed(port: int) -> bytes:
+    with socket.create_connection(("127.0.0.1", port), timeout=SECONDS) as connection:
+        connection.settimeout(SECONDS)
+        connection.sendall(b"hello\n")
+        return connection.recv(100)
+
+
+def test_it_serves_and_is_listed(guest: Guest) -> None:
+    assert echoed(guest.port) == b"hello\n"
+    [listed] = [
+        each for each in json.loads(guest.cli("ps", "--json")[1]) if each["name"] == guest.name
+    ]
+    assert listed["state"] == "running"
+    assert listed["application"] == "tcp-echo"
+    assert [listed] == json.loads(guest.cli("inspect", guest.name)[1])
+    assert listed["ports"] == [f"127.0.0.1:{guest.port}->5555"]
+    assert "listening" in guest.cli("logs", guest.name)[1]
+
+
+def test_its_name_is_taken(guest: Guest) -> None:
+    code, _, err = guest.cli("run", "-d", "tcp-echo", "--name", guest.name)
+    assert code == 4
+    assert f"ukl stop {guest.name}" in err
+    assert echoed(guest.port) == b"hello\n"
+
+
+def test_exec_passes_streams_and_status_on(guest: Guest) -> None:
+    done = guest.sh("cat; echo out; echo err >&2; exit 7", given=b"in\n")
+    assert done == (7, "in\nout\n", "err\n")
+    assert guest.sh("kill -TERM $$")[0] == 128 + signal.SIGTERM
+    assert guest.sh("cat /proc/1/comm; id -u")[1] == "init\n0\n"
+
+
+def test_exec_of_what_is_not_there(guest: Guest) -> None:
+    code, _, err = guest.cli("exec", guest.name, "--", "no-such-program")
+    assert code == 127
+    assert "no-such-program" in err
+    assert guest.cli("exec", guest.name, "--", "/etc/passwd")[0] == 126
+
+
+def test_exec_sets_variables_and_directory(guest: Guest) -> None:
+    argv = ("exec", guest.name, "-e", "A=b c", "-w", "/tmp", "--", "sh", "-c", 'echo "$A"; pwd')
+    assert guest.cli(*argv)[1] == "b c\n/tmp\n"
+
+
+def test_several_at_a_time_and_a_reader_that_does_not_read(guest: Guest) -> None:
+    with (
+        guest.cli.start(
+            "exec", guest.name, "--", "cat", "/dev/zero"
+        ) as stuck,  # nobody reads its pipe
+        guest.cli.start("exec", guest.name, "--", "cat", stdin=subprocess.PIPE) as patient,
+    ):
+        assert stuck.stdout is not None
+        assert stuck.stdout.read(1) == b"\0"
+        assert guest.sh("echo between")[1] == "between\n"
+        out, _ = patient.communicate(b"late\n", timeout=SECONDS)
+        assert out == b"late\n"
+        stuck.kill()
+    guest.until("! pidof cat >/dev/null")
+
+
+def test_bulk_data_both_ways(guest: Guest) -> None:
+    data = os.urandom(3 << 20)
+    with guest.cli.start("exec", guest.name, "--", "cat", stdin=subprocess.PIPE) as process:
+        out, _ = process.communicate(data, timeout=SECONDS)
+    assert out == data
+
+
+def test_ctrl_c_reaches_the_program(guest: Guest) -> None:
+    script = "trap 'echo caught; exit 3' INT; echo ready; while :; do sleep 0.1; done"
+    with guest.cli.start("exec", guest.name, "--", "sh", "-c", script) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+        process.send_signal(signal.SIGINT)
+        assert process.stdout.read() == b"caught\n"
+        assert process.wait(SECONDS) == 3
+
+
+def read_until(descriptor: int, wanted: bytes) -> bytes:
+    """Read a terminal until it has shown `wanted`."""
+    seen = b""
+    end = time.monotonic() + SECONDS
+    while wanted not in seen:
+        left = end - time.monotonic()
+        assert left > 0, seen
+        if select.select([descriptor], [], [], left)[0]:
+            try:
+                seen += os.read(descriptor, 4096)
+            except OSError:
+                raise AssertionError(seen) from None
+    return seen
+
+
+def test_a_shell_with_a_terminal(guest: Guest) -> None:
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execve(
+            sys.executable,
+            [sys.executable, "-m", "ukl", "shell", guest.name],
+            guest.cli.environment,
+        )
+    try:
+        read_until(terminal, b"# ")
+        os.write(terminal, b"stty rows 33 cols 77; stty size; tty; echo $TERM\n")
+        seen = read_until(terminal, b"vt100\r\n")
+        assert b"33 77\r\n" in seen
+        assert b"/dev/pts/" in seen
+        os.write(terminal, b"sleep 600\n")
+        guest.until("pidof sleep >/dev/null")
+        os.write(terminal, b"\x03")  # the terminal of the guest makes SIGINT of it
+        read_until(terminal, b"# ")
+        os.write(terminal, b"exit 9\n")
+        _, status = os.waitpid(pid, 0)
+        assert os.waitstatus_to_exitcode(status) == 9
+    finally:
+        os.close(terminal)
+
+
+def test_an_agent_that_dies_is_replaced(guest: Guest) -> None:
+    find = (
+        "for p in /proc/[0-9]*; do read n < $p/comm; [ $n = ukl-agent ] && echo ${p#/proc/}; done"
+    )
+    first = guest.sh(f"{find}; true")[1]
+    code, _, err = guest.sh(f"kill -9 $({find}); sleep 600")
+    assert code == 125
+    assert "ended before the program" in err
+    second = guest.sh(f"{find}; true")[1]
+    assert second.strip().isdigit()
+    assert second != first
+
+
+def test_files_are_copied_both_ways(guest: Guest, tmp_path: Path) -> None:
+    tree = tmp_path / "tree"
+    (tree / "sub").mkdir(parents=True)
+    (tree / "sub" / "script").write_text("#!/bin/sh\necho ran\n")
+    (tree / "sub" / "script").chmod(0o755)
+    (tree / "link").symlink_to("sub/script")
+    (tree / "data").write_bytes(os.urandom(100_000))
+    assert guest.cli("cp", str(tree), f"{guest.name}:/tmp") == (0, "", "")
+    assert guest.sh("/tmp/tree/link; stat -c %u /tmp/tree/data")[1] == "ran\n0\n"
+    assert guest.cli("cp", f"{guest.name}:/tmp/tree", str(tmp_path / "back")) == (0, "", "")
+    back = tmp_path / "back"
+    assert (back / "data").read_bytes() == (tree / "data").read_bytes()
+    assert os.access(back / "link", os.X_OK)
+    assert (back / "link").is_symlink()
+    code, _, err = guest.cli("cp", f"{guest.name}:/nothing", str(tmp_path))
+    assert code == 1
+    assert "nothing" in err
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_stop_ends_it_well_and_rm_forgets_it(guest: Guest) -> None:
+    with guest.cli.start("logs", "-f", guest.name) as following:
+        assert guest.cli("stop", guest.name) == (0, f"{guest.name}\n", "")
+        out, _ = following.communicate(timeout=SECONDS)
+    assert b"listening" in out
+    ended = guest.inspect()
+    assert (ended["state"], ended["outcome"]) == ("ended", "stopped")
+    assert guest.name in guest.cli("ps", "-a", "-q")[1].split()
+    code, _, err = guest.sh("true")
+    assert code == 1
+    assert "has ended" in err
+    assert guest.cli("rm", guest.name) == (0, f"{guest.name}\n", "")
+
+
+def test_a_killed_keeper_takes_the_guest_along_and_is_noticed(cli: Cli) -> None:
+    with detached(cli, f"lost-{os.getpid()}") as guest:
+        known = guest.inspect()
+        assert isinstance(known["keeper"], dict)
+        assert isinstance(known["qemu"], dict)
+        os.kill(known["keeper"]["pid"], signal.SIGKILL)
+        end = time.monotonic() + SECONDS
+        while Path(f"/proc/{known['qemu']['pid']}").exists():
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        assert guest.inspect()["state"] == "lost"
