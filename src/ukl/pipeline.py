@@ -394,6 +394,7 @@ def _claimed(
         kept=detached,
         detached=detached,
         user=options.user,
+        sources=spec.directory,
         args=spec.args,
         env=spec.env,
         ports=tuple(f"{ports.written(port)}->{port.guest}" for port in spec.ports),
@@ -442,7 +443,8 @@ def _ready(
         spec, store, progress, kernel_source=options.kernel_source, jobs=options.jobs
     )
     initrd = initrd_room.build(image, spec, app.user, store, progress)
-    entry.change(vmlinux=image.vmlinux, image=image.key)
+    debug = app.path.with_name("app.debug.o")
+    entry.change(vmlinux=image.vmlinux, image=image.key, debug=debug if debug.exists() else None)
 
     def run(directory: Path, attend: session.Attend) -> RunResult:
         return launch.attempt(

@@ -8,6 +8,7 @@ import json
 import os
 import pty
 import select
+import shutil
 import signal
 import socket
 import subprocess
@@ -262,6 +263,30 @@ def test_files_are_copied_both_ways(guest: Guest, tmp_path: Path) -> None:
     assert code == 1
     assert "nothing" in err
     assert not list(tmp_path.glob(".*"))
+
+
+def test_gdb_sees_kernel_and_application(guest: Guest) -> None:
+    if shutil.which("gdb") is None:
+        pytest.skip("optional: no gdb on this machine")
+    commands = ("break tcp_sendmsg", "continue", "bt", "detach")
+    argv = [word for command in commands for word in ("-ex", command)]
+    with guest.cli.start("gdb", guest.name, "--", "-batch", "-nx", *argv) as process:
+        try:
+            assert process.stdout is not None
+            head = iter(process.stdout.readline, b"")
+            assert any(b"Breakpoint 1 at" in line for line in head)
+            with socket.create_connection(("127.0.0.1", guest.port), timeout=SECONDS) as connection:
+                connection.sendall(b"hello\n")
+                out, err = process.communicate(timeout=SECONDS)
+                assert connection.recv(100) == b"hello\n"  # it goes on without gdb
+        finally:
+            process.kill()
+    trace = [line for line in out.decode().splitlines() if line.startswith("#")]
+    where = [next((n for n, line in enumerate(trace) if word in line), -1) for word in
+             ("tcp_sendmsg", "do_syscall_64", "serve (", "main (")]  # fmt: skip
+    assert where[0] == 0, (out, err)
+    assert where == sorted(where), trace
+    assert "tcp-echo.c:" in trace[where[3]]
 
 
 def test_stop_ends_it_well_and_rm_forgets_it(guest: Guest) -> None:

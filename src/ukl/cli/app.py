@@ -17,6 +17,7 @@ from ukl.cli import (
     compare,
     doctor,
     execute,
+    gdb,
     guests,
     kernel,
     run,
@@ -73,6 +74,7 @@ app.command("rm")(guests.rm)
 app.command("exec")(execute.execute)
 app.command("shell")(execute.shell)
 app.command("cp")(execute.copy)
+app.command("gdb")(gdb.gdb)
 app.command("inspect")(guests.inspect)
 app.command("build")(build.build)
 app.command("wrap")(wrap.wrap)

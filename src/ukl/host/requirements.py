@@ -48,6 +48,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     Requirement("mke2fs", "e2fsprogs", "makes disks for guests", optional=True),
     Requirement("dpkg-source", "dpkg-dev", "unpacks sources of recipes", optional=True),
     Requirement("g++", "g++", "compiles C++ applications", optional=True),
+    Requirement("gdb", "gdb", "looks into guests (ukl gdb)", optional=True),
     Requirement("ccache", "ccache", "faster kernel rebuilds", optional=True),
 )
 
@@ -67,7 +68,6 @@ PACKAGE_OF: dict[str, str] = {
     "dpkg-deb": "dpkg",
     "dpkg-query": "dpkg",
     "g++": "g++",
-    "gdb": "gdb",
     "git": "git",
     "go": "golang-go",
     "gzip": "gzip",

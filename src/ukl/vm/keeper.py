@@ -16,10 +16,12 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from ukl.debug.gdb import idt_base
 from ukl.errors import ExitCode, UklError
 from ukl.host import detach
 from ukl.model import RunResult
 from ukl.vm import control, outcome, registry, status
+from ukl.vm.monitor import Monitor
 from ukl.vm.registry import Entry, Record, Registry, State
 from ukl.vm.relay import Relay
 from ukl.vm.session import Attend, Session
@@ -51,6 +53,7 @@ class Keeper:
         self._announce = announce
         self._clients: set[asyncio.Task[None]] = set()
         self._relay: Relay | None = None
+        self._debugged = False
 
     @contextlib.asynccontextmanager
     async def attend(self, session: Session) -> AsyncIterator[None]:
@@ -130,9 +133,42 @@ class Keeper:
                 else:
                     writer.write(control.accepted())
                     await self._relay.serve(reader, writer)
+            case "gdb" if not self._debugged:
+                self._debugged = True
+                try:
+                    await _debug(session.monitor, str(request.get("stub")), reader, writer)
+                except UklError as error:
+                    writer.write(control.refused(error.message, error.remedy))
+                finally:
+                    self._debugged = False
+            case "gdb":
+                writer.write(control.refused("another gdb is attached to this guest"))
             case other:
                 writer.write(control.refused(f"no such request: {other!r}"))
         await writer.drain()
+
+
+async def _debug(
+    monitor: Monitor, stub: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+) -> None:
+    """Open QEMU's gdb stub on the socket `stub` as long as the client is there.
+
+    Tells what the first gate of the interrupt descriptor table holds: see debug/gdb.py.
+    """
+    table = idt_base(await monitor.human("info registers"))
+    gate = await monitor.human(f"x /2gx {table:#x}")
+    said = await monitor.human(f"gdbserver unix:{stub.replace(',', ',,')},server=on,wait=off")
+    if not Path(stub).exists():
+        raise UklError(f"QEMU does not open its gdb stub: {said.strip()}")
+    try:
+        writer.write(control.accepted() + json.dumps({"idt": gate}).encode() + b"\n")
+        await writer.drain()
+        while await reader.read(1 << 10):
+            pass
+    finally:
+        with contextlib.suppress(UklError):
+            await monitor.human("gdbserver none")
+            await monitor.human("cont")  # a gdb that was killed left it standing
 
 
 def _ended(entry: Entry, result: RunResult) -> None:

@@ -10,6 +10,8 @@ import socket
 
 from qemu.qmp import ConnectError, EventListener, QMPClient, QMPError, Runstate
 
+from ukl.errors import UklError
+
 PANICKED = "GUEST_PANICKED"
 SHUTDOWN = "SHUTDOWN"
 
@@ -39,6 +41,14 @@ class Monitor:
         """Ask QEMU to end."""
         with contextlib.suppress(*_LOST):
             await self._client.execute("quit")
+
+    async def human(self, line: str) -> str:
+        """Execute a command of QEMU's monitor for people and return what it prints."""
+        try:
+            said = await self._client.execute("human-monitor-command", {"command-line": line})
+        except _LOST as error:
+            raise UklError(f"QEMU does not execute `{line}`: {error}") from error
+        return str(said)
 
     async def close(self) -> None:
         """Wait until QEMU has closed its end and all events are in; then close ours."""

@@ -95,9 +95,11 @@ def myself() -> Identity:
 class Record:
     """What is known of a guest. Times are seconds since the epoch.
 
-    `keeper` is the process that attends to it, `qemu` the virtual machine's. `kept` says
-    that the entry stays after the guest's end, until `ukl rm`. `exit_code` is what
-    `ukl run` ended with, or would have; `outcome`, `status` and `detail` are the verdict's.
+    `keeper` is the process that attends to it, `qemu` the virtual machine's. `debug` is the
+    application's object with its debug information, whose files are relative to `sources`.
+    `kept` says that the entry stays after the guest's end, until `ukl rm`. `exit_code` is
+    what `ukl run` ended with, or would have; `outcome`, `status` and `detail` are the
+    verdict's.
     """
 
     name: str
@@ -121,6 +123,8 @@ class Record:
     agent: bool = False
     console: Path | None = None
     vmlinux: Path | None = None
+    debug: Path | None = None
+    sources: Path | None = None
     image: str = ""
     outcome: str | None = None
     status: int | None = None
@@ -166,7 +170,7 @@ def decode(data: bytes) -> Record:
             value["qemu"] = Identity(**value["qemu"])
         for name in ("args", "ports", "volumes", "disks"):
             value[name] = tuple(value.get(name, ()))
-        for name in ("console", "vmlinux"):
+        for name in ("console", "vmlinux", "debug", "sources"):
             if value.get(name) is not None:
                 value[name] = Path(value[name])
         return Record(**value)

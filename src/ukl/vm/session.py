@@ -310,6 +310,11 @@ class Session:
         return self._process.pid
 
     @property
+    def monitor(self) -> Monitor:
+        """QEMU's monitor."""
+        return self._monitor
+
+    @property
     def agent(self) -> socket.socket | None:
         """The port of the guest's agent, None if it has none."""
         return self._sockets.get("agent")

@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Runs inside gdb: unwinds the kernel's frames by its ORC tables.
+
+`install` is called by the script of debug/gdb.py. Frames of the application are left to
+gdb, which has DWARF tables for them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gdb  # type: ignore[import-untyped]  # gdb's own
+from gdb.unwinder import Unwinder, register_unwinder  # type: ignore[import-untyped]
+
+from ukl.debug import orc
+
+WANTED = ("rip", "rsp", "rbp", "rdx", "rdi", "r10", "r13")
+
+MASK = (1 << 64) - 1
+
+STACK = (1 << 40) - 1
+
+
+class _Frame:
+    """What gdb takes for a frame's identity."""
+
+    def __init__(self, sp: Any, pc: Any) -> None:
+        self.sp = sp
+        self.pc = pc
+
+
+class OrcUnwinder(Unwinder):  # type: ignore[misc]
+    """Knows the frames between `begin` and `end` of a kernel moved by `offset`."""
+
+    def __init__(self, table: orc.Table, offset: int, begin: int, end: int) -> None:
+        super().__init__("ukl-orc")
+        self._table = table
+        self._offset = offset
+        self._begin = begin
+        self._end = end
+
+    def __call__(self, pending: Any) -> Any:
+        """Return how `pending` is left, None if it is not the kernel's."""
+        values = {name: pending.read_register(name) for name in WANTED[:3]}
+        pc = int(values["rip"]) & MASK
+        if not self._begin <= pc < self._end:
+            return None
+        # A return address may lie behind the end of the function that called.
+        level = pending.level() if hasattr(pending, "level") else 1
+        rule = self._table.find(pc - self._offset - (level > 0))
+        if rule is None:
+            return None
+        registers = {name: int(value) & MASK for name, value in values.items()}
+        for name in WANTED[3:]:
+            try:
+                registers[name] = int(pending.read_register(name)) & MASK
+            except (gdb.error, ValueError):  # not known in this frame, and seldom needed
+                registers[name] = 0
+        try:
+            caller = orc.step(rule, registers, _read)
+        except gdb.MemoryError:
+            return None
+        if caller is None:
+            return None
+        # Not the real stack pointer: gdb stops where a caller's stack lies below, as the
+        # application's does. The low bits keep the order, and lie below that.
+        identity = gdb.Value(registers["rsp"] & STACK).cast(values["rsp"].type)
+        found = pending.create_unwind_info(_Frame(identity, values["rip"]))
+        for name, number in caller.items():
+            kind = pending.read_register(name).type if name in values else _long()
+            found.add_saved_register(name, gdb.Value(number).cast(_unsigned()).cast(kind))
+        return found
+
+
+def _unsigned() -> Any:
+    return gdb.lookup_type("unsigned long")
+
+
+def _long() -> Any:
+    return gdb.lookup_type("long")
+
+
+def _read(address: int) -> int:
+    memory = gdb.selected_inferior().read_memory(address & MASK, 8)
+    return int.from_bytes(bytes(memory), "little")
+
+
+def install(vmlinux: str, sections: dict[str, tuple[int, int, int]], offset: int) -> None:
+    """Unwind by the tables of `vmlinux`.
+
+    `sections` tells address, offset in the file and size of .text, .orc_unwind_ip and
+    .orc_unwind.
+    """
+    content = {}
+    with open(vmlinux, "rb") as stream:  # noqa: PTH123 - gdb's Python may be an old one
+        for name, (_, position, size) in sections.items():
+            if name != ".text":
+                stream.seek(position)
+                content[name] = stream.read(size)
+    table = orc.Table(
+        content[".orc_unwind_ip"], sections[".orc_unwind_ip"][0], content[".orc_unwind"]
+    )
+    begin, _, size = sections[".text"]
+    unwinder = OrcUnwinder(table, offset, begin + offset, begin + offset + size)
+    register_unwinder(None, unwinder, replace=True)
