@@ -85,6 +85,8 @@ class BuildSpec:
     program: str
     packages: tuple[str, ...] = ()
     patches: tuple[Path, ...] = ()
+    overlay: tuple[Path, ...] = ()
+    """Files of the recipe's own, put into the source's top."""
     files: Mapping[str, str] = field(default_factory=dict)
     env: Mapping[str, str] = field(default_factory=dict)
 

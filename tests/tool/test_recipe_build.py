@@ -24,6 +24,7 @@ from ukl.recipe import build, fetch
 MAIN = r"""
 #include <stdio.h>
 #include "text.h"
+#include "level.h"
 int main(void) { printf("%s %d\n", TEXT, LEVEL); return 0; }
 """
 MAKEFILE = """
@@ -38,6 +39,7 @@ commands = ["make -j$JOBS CC=$CC"]
 program = "out/prog"
 env = { LEVEL = "3" }
 patches = ["fix.patch"]
+overlay = ["level.h"]
 files = { "/etc/text.h" = "text.h" }
 """
 PATCH = """
@@ -59,6 +61,7 @@ def project(tmp_path: Path, need: Callable[..., None]) -> Path:
     (directory / "src" / "Makefile").write_text(MAKEFILE)
     (directory / "src" / "link").symlink_to("nowhere")
     (directory / "fix.patch").write_text(PATCH)
+    (directory / "level.h").write_text("#ifndef LEVEL\n#error no level\n#endif\n")
     (directory / "ukl.toml").write_text(RECIPE)
     return directory
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -75,6 +76,8 @@ def prepared(spec: AppSpec, store: Store, progress: Progress, jobs: int | None =
             for patch in build.patches:
                 argv = ["patch", "-p1", "--no-backup-if-mismatch", "-i", str(patch)]
                 _run(argv, spec, f"patch {patch.name}", tree=tree, log=log)
+            for file in build.overlay:
+                shutil.copy(file, tree / file.name)
             environment = _environment(build, store, directory, jobs)
             for command in build.commands:
                 argv = ["sh", "-e", "-c", command]
@@ -98,9 +101,12 @@ def tree_of(spec: AppSpec, build: BuildSpec) -> Path:
 
 
 def _key(build: BuildSpec, fetched: fetch.Fetched, spec: AppSpec) -> str:
-    for patch in build.patches:
-        if not patch.is_file():
-            raise InputError("the patch is not there", where=patch, remedy=f"see {spec.origin}")
+    for kind, files in (("patch", build.patches), ("file", build.overlay)):
+        for file in files:
+            if not file.is_file():
+                raise InputError(
+                    f"the {kind} is not there", where=file, remedy=f"see {spec.origin}"
+                )
     return digest(
         FORMAT,
         fetched.identity,
@@ -109,6 +115,7 @@ def _key(build: BuildSpec, fetched: fetch.Fetched, spec: AppSpec) -> str:
         build.files,
         build.env,
         list(build.patches),
+        [(file.name, file) for file in build.overlay],
         host_packages.versions(build.packages),
         wrapper_identity(),
         host_exec.version("gcc"),

@@ -92,6 +92,7 @@ class BuildTable(_Table):
     program: Below
     packages: list[Package] = []
     patches: list[str] = []
+    overlay: list[str] = []
     files: dict[str, Below] = {}
     env: dict[str, str] = {}
 
@@ -126,6 +127,7 @@ def build_spec(table: BuildTable, directory: Path) -> BuildSpec:
         program=table.program,
         packages=tuple(table.packages),
         patches=tuple(directory / name for name in table.patches),
+        overlay=tuple(directory / name for name in table.overlay),
         files=table.files,
         env=table.env,
     )
