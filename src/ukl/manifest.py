@@ -22,9 +22,9 @@ from pydantic import (
     ValidationInfo,
 )
 
-from ukl import resources
+from ukl import python, resources
 from ukl.errors import InputError
-from ukl.model import AppSpec, PortForward, Protocol
+from ukl.model import AppSpec, PortForward, Protocol, PythonSpec
 from ukl.recipe import schema
 from ukl.volumes import parse_disk, parse_volume
 
@@ -144,6 +144,20 @@ def _host_path(text: str, info: ValidationInfo) -> str:
     return os.path.normpath(path.absolute())
 
 
+def _host_directory(text: str, info: ValidationInfo) -> str:
+    path = _host_path(text, info)
+    if not Path(path).is_dir():
+        raise ValueError(f"{text!r} is not a directory")
+    return path
+
+
+def _script(text: str, info: ValidationInfo) -> str:
+    path = _host_path(text, info)
+    if Path(path).is_dir() and not Path(path, "__main__.py").is_file():
+        raise ValueError(f"the directory {text!r} has no __main__.py")
+    return path
+
+
 def _port(value: object) -> str:
     parse_port(str(value))
     return str(value)
@@ -188,6 +202,11 @@ class _App(_Table):
     env: dict[Annotated[str, AfterValidator(_variable)], str] = {}
 
 
+class _Python(_Table):
+    script: Annotated[str, AfterValidator(_script)]
+    path: list[Annotated[str, AfterValidator(_host_directory)]] = []
+
+
 class _Compile(_Table):
     cflags: list[str] = []
 
@@ -221,6 +240,7 @@ class _Kernel(_Table):
 class _Manifest(_Table):
     app: _App = _App()
     build: schema.BuildTable | None = None
+    python: _Python | None = None
     test: schema.TestTable | None = None
     compile: _Compile = _Compile()
     link: _Link = _Link()
@@ -232,7 +252,8 @@ class _Manifest(_Table):
 
 
 def load(path: Path, *, alone: bool = False) -> AppSpec:
-    """Return the specification in `path`: a `ukl.toml`, its directory, a C file or a program.
+    """Return the specification in `path`: a `ukl.toml`, its directory, a C file,
+    a Python script or a program.
 
     `alone` leaves out the applications that it wants in its kernel too. Raises
     InputError when there is none, or when something in it is wrong.
@@ -249,16 +270,32 @@ def load(path: Path, *, alone: bool = False) -> AppSpec:
         raise InputError(
             "there is no such file",
             where=path,
-            remedy=f"name a directory with a {FILENAME}, a C file, or an example "
+            remedy=f"name a directory with a {FILENAME}, a C file, a Python script, or an example "
             f"({', '.join(example_names()) or 'none installed'})",
         )
     if path.suffix == ".c":
         path = path.absolute()
         name = name_of(path.stem)
         return AppSpec(name=name, origin=path, directory=path.parent, sources=(path,))
+    if path.suffix == ".py":
+        path = path.absolute()
+        script = PythonSpec(path)
+        return _with_python(
+            # One name for all scripts: they share the kernel with the interpreter.
+            AppSpec(name=python.EXAMPLE, origin=path, directory=path.parent, sources=()),
+            script,
+            memory=None,
+        )
     if path.suffix != ".toml":
         return _load_program(path.absolute())
     return _load_toml(path.absolute(), alone=alone)
+
+
+def _with_python(spec: AppSpec, script: PythonSpec, memory: int | None) -> AppSpec:
+    """Return `spec` as the interpreter that runs the script; `memory` None is its own."""
+    interpreter = load(resources.root() / "examples" / python.EXAMPLE)
+    spec = python.applied(interpreter, script, spec)
+    return replace(spec, memory=memory or interpreter.memory)
 
 
 def name_of(text: str) -> str:
@@ -278,7 +315,8 @@ def _load_program(path: Path) -> AppSpec:
         path = hidden  # libtool puts a script in the place of the program
     if not _is_elf(path):
         raise InputError(
-            f"`{path.suffix or path.name}` is neither a {FILENAME} nor a C file, nor a program",
+            f"`{path.suffix or path.name}` is neither a {FILENAME} nor a C file, nor a program, "
+            "nor a Python script that ends in .py",
             where=path,
             remedy=f"name a directory with a {FILENAME}, a file that ends in .c, or a program "
             "that ukl-cc linked",
@@ -308,15 +346,15 @@ def resolve(target: str, *, alone: bool = False) -> AppSpec:
     if example is not None:
         return load(example, alone=alone)
     path = Path(target).expanduser()
-    if path.exists() or "/" in target or path.suffix in {".c", ".toml"}:
+    if path.exists() or "/" in target or path.suffix in {".c", ".py", ".toml"}:
         return load(path, alone=alone)
     names = example_names()
     near = difflib.get_close_matches(target, names, 1)
     raise InputError(
         f"there is no example, file or directory `{target}`"
         + (f"; did you mean `{near[0]}`?" if near else ""),
-        remedy=f"name a directory with a {FILENAME}, a C file, or one of the examples: "
-        + ", ".join(names),
+        remedy=f"name a directory with a {FILENAME}, a C file, a Python script, "
+        f"or one of the examples: {', '.join(names)}",
     )
 
 
@@ -360,7 +398,14 @@ def _load_toml(path: Path, *, alone: bool) -> AppSpec:
             remedy="name the program, or what it is made of",
         )
     made_of = (manifest.build, manifest.app.program, manifest.app.sources, manifest.link.objects)
-    if not any(made_of):
+    if manifest.python and any(made_of):
+        raise InputError(
+            "[python] runs a script by the interpreter: it goes without [build], [app] sources "
+            "and program, and [link] objects",
+            where=path,
+            remedy="leave them out, or leave [python] out",
+        )
+    if not manifest.python and not any(made_of):
         raise InputError(
             "nothing to build: neither [app] sources nor [link] objects names a file, "
             "and there is no [build]",
@@ -378,7 +423,7 @@ def _load_toml(path: Path, *, alone: bool) -> AppSpec:
                 where=path,
                 remedy='add to [app]: name = "..."',
             ) from error
-    return AppSpec(
+    spec = AppSpec(
         name=name,
         origin=path,
         directory=directory,
@@ -404,6 +449,11 @@ def _load_toml(path: Path, *, alone: bool) -> AppSpec:
             _neighbour(path, each) for each in (() if alone else manifest.kernel.applications)
         ),
     )
+    if manifest.python is None:
+        return spec
+    memory = spec.memory if "memory" in manifest.run.model_fields_set else None
+    paths = tuple(map(Path, manifest.python.path))
+    return _with_python(spec, PythonSpec(Path(manifest.python.script), paths), memory)
 
 
 def _neighbour(path: Path, target: str) -> AppSpec:
@@ -475,6 +525,8 @@ _REMEDIES: dict[tuple[str, ...], str] = {
     'source = { url = "https://...", sha256 = "..." }, source = { debian = "redis" }',
     ("build", "commands"): 'write a list of shell commands: commands = ["make -j$JOBS"]',
     ("build", "program"): "name the executable that the commands make, relative to the source",
+    ("python", "script"): 'name the program: script = "app.py", or a directory with __main__.py',
+    ("python", "path"): 'write a list of directories: path = ["lib"]',
     ("app", "args"): 'write a list of strings: args = ["-p", "5555"]',
     ("app", "env"): 'write a table of strings: env = { KEY = "value" }',
     ("compile", "cflags"): 'write a list of strings: cflags = ["-O2", "-DNDEBUG"]',

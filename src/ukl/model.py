@@ -110,6 +110,18 @@ class SuiteSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class PythonSpec:
+    """A Python program: the content of `[python]`, checked; absolute paths.
+
+    `script` is a file, or a directory with a `__main__.py`; `path` are directories of
+    packages.
+    """
+
+    script: Path
+    path: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class AppSpec:
     """What to build and how to start it: the content of `ukl.toml`, checked.
 
@@ -131,6 +143,10 @@ class AppSpec:
     build: BuildSpec | None = None
     """How `program` is made; None where it is there, or needs no build system."""
     suite: SuiteSpec | None = None
+    python: PythonSpec | None = None
+    """What the interpreter runs, as long as it is not among the `files`."""
+    command: tuple[str, ...] = ()
+    """Arguments before `args`, which stay when the command line gives others."""
     args: tuple[str, ...] = ()
     env: Mapping[str, str] = field(default_factory=dict)
     ports: tuple[PortForward, ...] = ()

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from ukl import __version__, manifest
+from ukl import __version__, manifest, python
 from ukl.app import build as app_build
 from ukl.app import captured
 from ukl.bench import syscalls
@@ -203,6 +203,7 @@ def _kernel_profile(specs: Sequence[AppSpec]) -> str:
 
 def prepared(spec: AppSpec, store: Store, progress: Progress, jobs: int | None = None) -> AppSpec:
     """Return `spec` with the programs of its recipes built; the same where there is none."""
+    spec = python.placed(spec, progress)
     if spec.build is None and not any(other.build for other in spec.others):
         return spec
     packages.require(*BUILD_TOOLS)

@@ -102,6 +102,17 @@ RULES: dict[str, Rule] = {
         "which ring 0 may not execute: SIGSEGV at its first call",
         "build the modules in; leave the feature out that loads them",
     ),
+    "python-extension": Rule(
+        _W,
+        "a shared object among the packages; its code cannot run in ring 0, so it is left out "
+        "of the guest and its import is an ImportError",
+        "use a version of the package that is pure Python; many take one by themselves",
+    ),
+    "python-module": Rule(
+        _W,
+        "not among the modules of the guest's standard library: ModuleNotFoundError",
+        "do without it; see docs/howto/python.md for what there is",
+    ),
     "nss": Rule(
         _W,
         "glibc looks names up by the services of /etc/nsswitch.conf: `files` and `dns` are "

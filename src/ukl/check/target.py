@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ukl import manifest, pipeline, resources
+from ukl import manifest, pipeline, python, resources
 from ukl.app import build as app_build
 from ukl.app import captured, link, toolchain
 from ukl.check import instructions, languages, layout, licences, linked, loading, processor, symbols
@@ -22,7 +22,7 @@ from ukl.errors import InputError, UsageError
 from ukl.host import packages
 from ukl.host.store import Store
 from ukl.kernel.symbols import DATA_BASE, data_room
-from ukl.model import AppSpec
+from ukl.model import AppSpec, PythonSpec
 from ukl.progress import Progress
 
 CONFIG = "kernel/config/base.config"
@@ -39,6 +39,7 @@ class _Input:
     units: tuple[Unit, ...]
     libraries: tuple[str, ...] = ()
     failure: Finding | None = None
+    others: tuple[Finding, ...] = ()
 
 
 def check(target: str, store: Store, progress: Progress, rules: Iterable[str] = ()) -> Report:
@@ -63,7 +64,7 @@ def check(target: str, store: Store, progress: Progress, rules: Iterable[str] = 
             room_exact=exact,
             libraries=tuple(LinkedLibrary(path, owners[path]) for path in given.libraries),
         )
-        found = [given.failure] if given.failure else []
+        found = [*([given.failure] if given.failure else []), *given.others]
         if given.units:
             found += _all(subject)
         counts = instructions.counts(subject)
@@ -100,7 +101,7 @@ def _open(target: str, store: Store, progress: Progress) -> _Input:
             magic = stream.read(len(_ELF))
         if magic == _ELF:
             return _elf(path, store)
-        if magic[:2] == b"#!":
+        if magic[:2] == b"#!" and path.suffix != ".py":
             raise InputError(
                 "a script: its interpreter is the program",
                 where=path,
@@ -148,12 +149,13 @@ def _recorded(path: Path) -> tuple[str, ...]:
 
 def _specified(spec: AppSpec, store: Store, progress: Progress) -> _Input:
     """Compile and partially link what a manifest or a C file says."""
+    others = _scripts(spec.python) if spec.python else ()
     spec = pipeline.prepared(spec, store, progress)
     try:
         if spec.program is not None:
             found = captured.find(spec.program, store)
             unit = Unit(Elf.open(found), str(spec.program))
-            return _Input(Kind.APPLICATION, (unit,), _recorded(found))
+            return _Input(Kind.APPLICATION, (unit,), _recorded(found), others=others)
         # What is to become of the system calls is seen where nothing has yet.
         app = app_build.build(replace(spec, rewrite_syscalls=False), store, progress)
     except InputError as error:
@@ -171,6 +173,18 @@ def _specified(spec: AppSpec, store: Store, progress: Progress) -> _Input:
     ]
     names = tuple(dict.fromkeys(map(str, [*archives, *tools.runtime])))
     return _Input(Kind.APPLICATION, (Unit(Elf.open(app.path), spec.name),), names)
+
+
+def _scripts(script: PythonSpec) -> tuple[Finding, ...]:
+    """Return what is found in a Python program itself, not in its interpreter."""
+    found = []
+    if missing := python.missing_modules(script):
+        names = ", ".join(dict.fromkeys(name for _, name in missing))
+        places = [Place(f"{script.script}:{line}") for line, _ in missing]
+        found.append(finding("python-module", places, names))
+    if shared := python.extension_modules(script):
+        found.append(finding("python-extension", [Place(str(path)) for path in shared]))
+    return tuple(found)
 
 
 # --- the machine --------------------------------------------------------------

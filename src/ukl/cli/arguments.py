@@ -15,8 +15,8 @@ Target = Annotated[
     str,
     typer.Argument(
         metavar="TARGET",
-        help="An example's name, a directory with a ukl.toml, a C file, or a program "
-        "that ukl-cc linked.",
+        help="An example's name, a directory with a ukl.toml, a C file, a Python script, or a "
+        "program that ukl-cc linked.",
         show_default=False,
     ),
 ]

@@ -120,7 +120,7 @@ def default_run(spec: AppSpec, image: Image | None) -> GuestRun:
     return GuestRun(
         name=spec.name,
         path=path,
-        argv=(spec.name, *spec.args),
+        argv=(spec.name, *spec.command, *spec.args),
         env={**rundesc.DEFAULT_ENV, **spec.env},
         mounts=storage.mounts(spec),
     )

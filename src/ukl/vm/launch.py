@@ -79,7 +79,7 @@ def guest_run(image: Image, spec: AppSpec, options: Options, nonce: str) -> Gues
     return GuestRun(
         name=spec.name,
         path=program_path(image, spec, options),
-        argv=(spec.name, *spec.args),
+        argv=(spec.name, *spec.command, *spec.args),
         env={**rundesc.DEFAULT_ENV, **spec.env},
         nonce=nonce,
         uid=options.uid,
@@ -116,7 +116,8 @@ def command_line(image: Image, spec: AppSpec, options: Options) -> str:
         path = program_path(image, spec, options)
         # Both: should the first fail, the kernel must not fall back to a shell.
         words += [NETWORK, f"rdinit={path}", f"init={path}"]
-        words += init_words(spec.args, {"PATH": rundesc.DEFAULT_ENV["PATH"], **spec.env})
+        args = (*spec.command, *spec.args)
+        words += init_words(args, {"PATH": rundesc.DEFAULT_ENV["PATH"], **spec.env})
     line = " ".join(words)
     if len(line.encode("utf-8", "surrogateescape")) > MAX_COMMAND_LINE:
         raise InputError(

@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Python as one program: the interpreter of libpython3.11-pic.a and built-in modules.
+ *
+ * The standard library is /usr/lib/python311.zip. Nothing is searched for: the guest
+ * has one Python.
+ */
+#include <Python.h>
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/auxv.h>
+
+#define HOME "/usr"
+
+#define MODULE(name) PyObject *PyInit_##name(void);
+#include "ukl-modules.h"
+#undef MODULE
+
+static struct _inittab modules[] = {
+#define MODULE(name) { #name, PyInit_##name },
+#include "ukl-modules.h"
+#undef MODULE
+	{ NULL, NULL },
+};
+
+/*
+ * These two take the place of the interpreter's own, which call dlopen(): the code of a
+ * shared object lies in user pages, and ring 0 may not execute those. So `import` says
+ * why, as an ImportError, and packages that have a slower module in Python take that.
+ */
+const char *_PyImport_DynLoadFiletab[] = {
+	".cpython-311-x86_64-linux-gnu.so",
+	".abi3.so",
+	".so",
+	NULL,
+};
+
+typedef void (*dl_funcptr)(void);
+
+dl_funcptr _PyImport_FindSharedFuncptr(const char *prefix, const char *shortname,
+				       const char *pathname, FILE *file)
+{
+	PyObject *message, *name, *path;
+
+	message = PyUnicode_FromFormat("%s is a shared object, and its code cannot run in the "
+				       "kernel; use a version of `%s` that is pure Python",
+				       pathname, shortname);
+	name = PyUnicode_FromString(shortname);
+	path = PyUnicode_DecodeFSDefault(pathname);
+	if (message && name && path)
+		PyErr_SetImportError(message, name, path);
+	Py_XDECREF(message);
+	Py_XDECREF(name);
+	Py_XDECREF(path);
+	return NULL;
+}
+
+static PyStatus configure(PyConfig *config, int argc, char **argv)
+{
+	const char *self = (const char *)getauxval(AT_EXECFN);
+	PyStatus status;
+
+	status = PyConfig_SetBytesArgv(config, argc, argv);
+	if (PyStatus_Exception(status))
+		return status;
+	if (!getenv("PYTHONHOME")) {
+		status = PyConfig_SetBytesString(config, &config->home, HOME);
+		if (PyStatus_Exception(status))
+			return status;
+	}
+	/* sys.executable, for programs that start themselves anew. */
+	if (self && *self == '/')
+		status = PyConfig_SetBytesString(config, &config->executable, self);
+	return status;
+}
+
+int main(int argc, char **argv)
+{
+	PyConfig config;
+	PyStatus status;
+
+	if (PyImport_ExtendInittab(modules)) {
+		fputs("python: no memory\n", stderr);
+		return 1;
+	}
+	PyConfig_InitPythonConfig(&config);
+	status = configure(&config, argc, argv);
+	if (!PyStatus_Exception(status))
+		status = Py_InitializeFromConfig(&config);
+	PyConfig_Clear(&config);
+	if (PyStatus_Exception(status))
+		Py_ExitStatusException(status);
+	return Py_RunMain();
+}

@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: GPL-2.0
+"""A Python program in the kernel: its standard library, processes, threads, and its end."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.boot.harness import PROGRAMS, Built, Lab
+from ukl import manifest, pipeline
+from ukl.errors import MissingError
+from ukl.image import initrd as initrd_room
+from ukl.vm.launch import Options
+
+SCRIPT = PROGRAMS / "python" / "app.py"
+
+
+@pytest.fixture(scope="module")
+def app(lab: Lab) -> Built:
+    """Return the program, built; skips where the interpreter's libraries cannot be installed."""
+    try:
+        spec = pipeline.prepared(manifest.load(SCRIPT), lab.store, lab.progress)
+    except MissingError as error:
+        pytest.skip(str(error))
+    linked, _, image = pipeline.build_image(spec, lab.store, lab.progress)
+    initrd = initrd_room.build(image, spec, linked.user, lab.store, lab.progress)
+    return Built(spec, image, initrd)
+
+
+@pytest.mark.parametrize("user", [False, True], ids=["unikernel", "process"])
+def test_a_script(lab: Lab, app: Built, user: bool) -> None:
+    ran = lab.run(app, "one", "two words", options=Options(user=user))
+    interpreter = f"{'/user' if user else '/ukl'}/python"
+    assert ran.lines[:8] == [
+        "argv ['/app/app.py', 'one', 'two words']",
+        "modules ok",
+        "child 7",
+        f"again 5 {interpreter}",
+        "busybox sub",
+        "threads 20",
+        "asyncio 3",
+        "shared ImportError True",
+    ]
+    assert '  File "/app/app.py", line ' in ran.text
+    assert ran.lines[-1] == "KeyError: 'the end'"
+    assert ran.result.status == 1
