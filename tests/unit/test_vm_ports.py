@@ -3,14 +3,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import select
 import socket
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from ukl.errors import InputError
+from ukl.host import exec as host_exec
 from ukl.model import PortForward, Protocol
 from ukl.vm import ports
 from ukl.vm.ports import PortBusy
@@ -84,3 +89,43 @@ def test_twice() -> None:
 
 def test_owner_of_a_port_nobody_has(tmp_path: Path) -> None:
     assert ports.find_owner(1, tmp_path) is None
+
+
+LISTENER = """
+import socket, sys
+listener = socket.socket()
+listener.bind(("127.0.0.1", 0))
+listener.listen(1)
+print(listener.getsockname()[1], flush=True)
+sys.stdin.read()
+"""
+
+
+def waiting(port: int, count: int) -> int:
+    """Return how many of `count` connections that nobody accepts are made within a second."""
+    with contextlib.ExitStack() as stack:
+        poll = select.poll()
+        for _ in range(count):
+            link = stack.enter_context(socket.socket())
+            link.setblocking(False)
+            link.connect_ex(("127.0.0.1", port))
+            poll.register(link, select.POLLOUT)
+        made: set[int] = set()
+        end = time.monotonic() + 1
+        while len(made) < count and time.monotonic() < end:
+            for descriptor, _ in poll.poll(100):
+                made.add(descriptor)
+                poll.unregister(descriptor)
+        return len(made)
+
+
+def test_connections_may_wait() -> None:
+    with host_exec.spawn(
+        [sys.executable, "-c", LISTENER], stdin=host_exec.PIPE, stdout=host_exec.PIPE
+    ) as child:
+        assert child.stdout is not None
+        port = int(child.stdout.readline())
+        assert waiting(port, 20) < 20
+        both = [PortForward(port, 1), PortForward(port, 1, protocol=Protocol.UDP)]
+        assert ports.widen(child, both) == 1
+        assert waiting(port, 20) == 20

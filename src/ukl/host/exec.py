@@ -168,6 +168,8 @@ class _Warden:
 
 _warden = _Warden()
 _libc = ctypes.CDLL(None, use_errno=True)
+_PIDFD_GETFD = 438
+"""Its number on every architecture; glibc 2.35 and older have no function for it."""
 
 
 def _die_with(parent: int) -> Callable[[], None]:
@@ -293,6 +295,15 @@ class Process:
     def fileno(self) -> int:
         """A descriptor that becomes readable when the child ends (for selectors)."""
         return self._pidfd
+
+    def duplicate(self, descriptor: int) -> int:
+        """Return a descriptor of our own for one that the child has open; OSError if refused."""
+        ours: int = _libc.syscall(
+            _PIDFD_GETFD, self._pidfd, ctypes.c_long(descriptor), ctypes.c_ulong(0)
+        )
+        if ours < 0:
+            raise OSError(ctypes.get_errno(), "pidfd_getfd")
+        return ours
 
     def _ended(self, timeout: float | None) -> bool:
         if self._popen.returncode is not None:

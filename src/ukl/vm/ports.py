@@ -1,17 +1,22 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Forwarded ports: whether they can be had, asked before anything is started."""
+"""Forwarded ports: whether they can be had, asked before anything is started; their backlog."""
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import socket
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ukl.errors import InputError, UklError
+from ukl.host import exec as host_exec
 from ukl.model import PortForward, Protocol
 
 PROC = Path("/proc")
+
+BACKLOG = 4096
+"""Connections that wait on a forwarded port; the kernel's net.core.somaxconn limits it."""
 
 _STATE = {Protocol.TCP: "0A", Protocol.UDP: "07"}
 """State of a socket that takes what comes, in /proc/net/tcp and udp: TCP_LISTEN and
@@ -107,6 +112,31 @@ def find_owner(
         except OSError:  # another user's, or gone meanwhile
             continue
     return None
+
+
+def widen(process: host_exec.Process, ports: Sequence[PortForward], proc: Path = PROC) -> int:
+    """Let more connections wait on the TCP ports of QEMU; return on how many ports it was done.
+
+    libslirp listens with a backlog of 1. Of connections that come at the same time Linux
+    drops the handshakes that do not fit, and tries again after 1 s, 2 s, 4 s, ...: some
+    clients then wait for more than a minute. A second listen() changes the backlog. Where
+    it is not permitted, everything works as before.
+    """
+    state = _STATE[Protocol.TCP]
+    wanted = {
+        f"socket:[{inode}]"
+        for port in ports
+        if port.protocol is Protocol.TCP
+        for inode in _listening(proc / "net" / "tcp", port.host, state)
+    }
+    done = 0
+    with contextlib.suppress(OSError):
+        for link in (proc / str(process.pid) / "fd").iterdir():
+            if _target(link) in wanted:
+                with socket.socket(fileno=process.duplicate(int(link.name))) as listener:
+                    listener.listen(BACKLOG)
+                    done += 1
+    return done
 
 
 def _target(link: Path) -> str:

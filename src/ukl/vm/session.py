@@ -25,7 +25,7 @@ from ukl.errors import UklError
 from ukl.guest import rundesc
 from ukl.host import exec as host_exec
 from ukl.model import Machine, Outcome, RunResult
-from ukl.vm import console, outcome, qemu, status, storage, terminal
+from ukl.vm import console, outcome, ports, qemu, status, storage, terminal
 from ukl.vm.feed import Feed
 from ukl.vm.monitor import Monitor
 from ukl.vm.ports import PortBusy
@@ -185,6 +185,7 @@ class Session:
                 await asyncio.wait_for(self._ended.wait(), QUIT_GRACE)
             raise self._start_error()
         self._greeted = True
+        ports.widen(self._process, self.machine.ports)
 
     def _start_error(self) -> UklError:
         said = self._qemu_said()
