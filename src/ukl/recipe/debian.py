@@ -12,6 +12,7 @@ import platform
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cmp_to_key
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -116,13 +117,26 @@ class _Apt:
         argv = ["apt-get", "-q", *self._options, *words]
         return host_exec.run(argv, cwd=cwd, log=self._log, timeout=timeout, check=False)
 
+    def versions(self, package: str) -> list[str]:
+        """Return the versions of a source package that the lists name, the newest first."""
+        argv = ["apt-cache", *self._options, "showsrc", "--only-source", package]
+        shown = host_exec.run(argv, log=self._log, timeout=UPDATE_TIMEOUT, check=False).stdout
+        found = dict.fromkeys(re.findall(r"(?m)^Version: *(\S+)$", shown))
+        return sorted(found, key=cmp_to_key(self._compare), reverse=True)
+
+    def _compare(self, one: str, other: str) -> int:
+        argv = ["dpkg", "--compare-versions", one, "gt", other]
+        greater = host_exec.run(argv, log=self._log, timeout=UPDATE_TIMEOUT, check=False)
+        return 1 if greater.returncode == 0 else -1
+
 
 def download(
     package: str, version: str | None, directory: Path, note: Callable[[str], None]
 ) -> str:
     """Download a source package into `directory` and return its version.
 
-    `version` is what the package's version must begin with, without its epoch. Raises
+    `version` is what the package's version must begin with, without its epoch. Where the
+    archive lacks the newest version that it lists, the next one is taken. Raises
     InputError when there is no such package or version, Unavailable without network.
     """
     log = directory / "apt.log"
@@ -133,6 +147,14 @@ def download(
         note("downloading")
         words = ("source", "--download-only", "--only-source", package)
         done = apt.run(*words, cwd=directory, timeout=DOWNLOAD_TIMEOUT)
+        if done.returncode != 0 and "404" in done.stdout:
+            # Mirrors list what they do not have (yet, or any more): above all, security's.
+            for older in apt.versions(package)[1:]:
+                note(f"the mirror lacks the newest version; downloading {older}")
+                again = (*words[:-1], f"{package}={older}")
+                done = apt.run(*again, cwd=directory, timeout=DOWNLOAD_TIMEOUT)
+                if done.returncode == 0:
+                    break
     if done.returncode != 0 and "Unable to find a source package" in done.stdout:
         if "Err:" in updated.stdout or updated.returncode != 0:
             raise Unavailable(

@@ -129,6 +129,7 @@ def _package(source: Source, package: str, store: Store, progress: Progress) -> 
                     for file in sorted(directory.iterdir())
                     if file.suffix != ".log"
                 }
+                stage.outcome = found
                 record = {"package": package, "version": found, "sha256": sums}
                 (directory / "source.json").write_text(json.dumps(record, indent=1) + "\n")
 
