@@ -6,17 +6,28 @@ from __future__ import annotations
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from ukl import pipeline
 from ukl.errors import InputError
 from ukl.host.store import Store
 from ukl.image import initrd as initrd_room
-from ukl.model import AppSpec, PortForward, Protocol
+from ukl.model import (
+    Accelerator,
+    AppSpec,
+    Disk,
+    Image,
+    PortForward,
+    Protocol,
+    RunResult,
+    SuiteSpec,
+)
 from ukl.progress import Progress
 from ukl.recipe import build as recipe_build
 from ukl.recipe import suite
 from ukl.recipe.suite import SuiteResult
-from ukl.vm import launch
+from ukl.vm import launch, session
+from ukl.volumes import merged
 
 MODES: Mapping[str, bool] = {"unikernel": False, "process": True}
 """Name -> whether it is a normal process on the same kernel (`--user`)."""
@@ -54,14 +65,15 @@ def compare(
 ) -> Comparison:
     """Run the suite of `spec` in each mode; `quick`: the part that takes minutes.
 
-    Raises InputError when the recipe has no suite or no TCP port, and the errors of
+    Raises InputError when the recipe has no suite, or nothing for it to talk to, and the errors of
     building and booting.
     """
     tests, build = spec.suite, spec.build
     tcp = [port for port in spec.ports if port.protocol is Protocol.TCP]
-    if tests is None or build is None or not tcp:
+    if tests is None or build is None or not (tcp or tests.runs):
         raise InputError(
-            "there are no tests that can be run: it takes [build], [test] and a TCP port",
+            "there are no tests that can be run: it takes [build], and [test] with runs, "
+            "or with commands and a TCP port",
             where=spec.origin,
             remedy="add a table [test]; see docs/howto/recipes.md",
         )
@@ -69,13 +81,75 @@ def compare(
     caps = pipeline.host_caps(store, progress)
     spec = pipeline.prepared(spec, store, progress, jobs)
     app, _, image = pipeline.build_image(spec, store, progress, jobs=jobs)
+    spec = replace(spec, files={**spec.files, **tests.files})
     initrd = initrd_room.build(image, spec, app.user, store, progress)
     tree = recipe_build.tree_of(spec, build)
-    commands = tests.quick if quick and tests.quick else tests.commands
-    results = {}
-    for mode, user in modes.items():
-        host = _free_port()
-        forwards = {tcp[0].guest: host}
+    lab = _Lab(spec, tests, image, initrd, caps.accelerator, store, progress, quick=quick)
+    results = {
+        mode: lab.runs(mode, user) if tests.runs else lab.commands(mode, user, tree)
+        for mode, user in modes.items()
+    }
+    return Comparison(spec.name, results)
+
+
+@dataclass(frozen=True, slots=True)
+class _Lab:
+    """What the tests of both modes have in common."""
+
+    spec: AppSpec
+    tests: SuiteSpec
+    image: Image
+    initrd: Path
+    accelerator: Accelerator
+    store: Store
+    progress: Progress
+    quick: bool
+
+    def _directory(self) -> Path:
+        return launch.run_directory(self.store.root / pipeline.RUNS, f"{self.spec.name}-tests")
+
+    def _plan(self, spec: AppSpec, options: launch.Options, directory: Path) -> launch.Plan:
+        if self.tests.disk:
+            own = Disk(directory / "disk.img", self.tests.disk)
+            spec = replace(spec, disks=merged(spec.disks, (own,)))
+        return launch.prepare(
+            self.image,
+            spec,
+            self.initrd,
+            accelerator=self.accelerator,
+            options=options,
+            directory=directory,
+        )
+
+    def runs(self, mode: str, user: bool) -> SuiteResult:
+        """Run the program once for each test, in a guest of its own."""
+        names = self.tests.quick if self.quick and self.tests.quick else tuple(self.tests.runs)
+        log = self._directory() / "tests.log"
+
+        def start(name: str, output: session.Sink) -> RunResult:
+            directory = self._directory()
+            options = launch.Options(output=output, user=user, timeout=self.tests.timeout)
+            spec = replace(self.spec, args=self.tests.runs[name], ports=())
+            plan = self._plan(spec, options, directory)
+            try:
+                return session.run(plan.machine, plan.settings)
+            finally:
+                plan.machine.initrd.unlink(missing_ok=True)
+                for disk in plan.machine.disks:
+                    if disk.file.parent == directory:
+                        disk.file.unlink(missing_ok=True)
+
+        with self.progress.stage(f"tests of {self.spec.name}: {mode}") as stage:
+            result = suite.run_in_guests(self.tests, names, start, log=log, stage=stage)
+            stage.outcome = "" if result.is_good else "FAILED"
+        return result
+
+    def commands(self, mode: str, user: bool, tree: Path) -> SuiteResult:
+        """Run the commands against one guest; `tree` is the built source."""
+        spec, tests = self.spec, self.tests
+        commands = tests.quick if self.quick and tests.quick else tests.commands
+        tcp = [port.guest for port in spec.ports if port.protocol is Protocol.TCP]
+        forwards = {guest: _free_port() for guest in tcp}
         served = replace(
             spec,
             args=spec.args if tests.args is None else tests.args,
@@ -85,28 +159,27 @@ def compare(
                 if port.guest in forwards
             ),
         )
-        directory = launch.run_directory(store.root / pipeline.RUNS, f"{spec.name}-tests")
+        env = {
+            "HOST": "127.0.0.1",
+            "PORT": str(forwards[tcp[0]]),
+            "RECIPE": str(spec.directory),
+            **{f"PORT_{guest}": str(host) for guest, host in forwards.items()},
+        }
+        directory = self._directory()
         options = launch.Options(output=lambda data: None, user=user)
-        plan = launch.prepare(
-            image,
-            served,
-            initrd,
-            accelerator=caps.accelerator,
-            options=options,
-            directory=directory,
-        )
+        plan = self._plan(served, options, directory)
         with (
-            progress.stage(f"tests of {spec.name}: {mode}") as stage,
+            self.progress.stage(f"tests of {spec.name}: {mode}") as stage,
             suite.copied(tree, directory) as copy,
             suite.Guest(plan.machine, plan.settings) as guest,
         ):
-            suite.wait_for_port(host, guest)
+            suite.wait_for_port(forwards[tcp[0]], guest)
             log = directory / "tests.log"
-            results[mode] = suite.run(
-                tests, commands, tree=copy, port=host, guest=guest, log=log, stage=stage
+            result = suite.run(
+                tests, commands, tree=copy, env=env, guest=guest, log=log, stage=stage
             )
-            stage.outcome = "" if results[mode].is_good else "FAILED"
-    return Comparison(spec.name, results)
+            stage.outcome = "" if result.is_good else "FAILED"
+        return result
 
 
 def _free_port() -> int:

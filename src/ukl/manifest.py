@@ -430,7 +430,7 @@ def _load_toml(path: Path, *, alone: bool) -> AppSpec:
         sources=tuple(map(Path, manifest.app.sources)),
         program=Path(manifest.app.program) if manifest.app.program else None,
         build=schema.build_spec(manifest.build, directory) if manifest.build else None,
-        suite=schema.suite_spec(manifest.test) if manifest.test else None,
+        suite=schema.suite_spec(manifest.test, directory) if manifest.test else None,
         cflags=tuple(manifest.compile.cflags),
         libraries=tuple(manifest.link.libraries),
         objects=tuple(map(Path, manifest.link.objects)),

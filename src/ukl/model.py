@@ -95,14 +95,20 @@ class BuildSpec:
 class SuiteSpec:
     """A program's own tests: the content of `[test]`. `timeout` is in seconds, for each command.
 
-    `passed`, `failed` and `skipped` are regular expressions for lines of the commands'
-    output; their group is the test's name. `args` are the server's while it is tested.
+    They are `commands` on this machine that talk to it, or `runs`: names of tests and the
+    program's arguments, each in a guest of its own, which passes by its exit status.
+    `passed`, `failed` and `skipped` are regular expressions for lines of the output; their
+    group is the test's name. `args` are the server's while it is tested; `files` (path in
+    the guest = path here) and a new `disk` (where it is mounted) are there for the tests.
     """
 
     commands: tuple[str, ...]
-    passed: str
-    failed: str
+    passed: str | None = None
+    failed: str | None = None
     skipped: str | None = None
+    runs: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    files: Mapping[str, Path] = field(default_factory=dict)
+    disk: str | None = None
     quick: tuple[str, ...] = ()
     packages: tuple[str, ...] = ()
     args: tuple[str, ...] | None = None

@@ -3,13 +3,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from ukl import compare, manifest, python
 from ukl.errors import InputError
-from ukl.model import AppSpec, Source, SuiteSpec
+from ukl.model import AppSpec, Outcome, RunResult, Source, SuiteSpec
+from ukl.progress import Progress
 from ukl.recipe import debian, suite
 from ukl.recipe.suite import Reader, SuiteResult
 
@@ -189,4 +191,76 @@ def test_recipes_that_ship_are_whole(name: str) -> None:
     # The interpreter is no server; tests/apps/test_python.py has its tests.
     if spec.build is not None and name != python.EXAMPLE:
         assert spec.suite is not None
-        assert spec.ports
+        assert spec.ports or spec.suite.runs
+        assert all(file.exists() for file in spec.suite.files.values())
+
+
+RUNS = """
+[build]
+source = { debian = "lua5.4" }
+commands = ["make"]
+program = "lua"
+
+[test]
+runs = { one = ["/test/one.lua", "x"], two = [] }
+quick = ["two"]
+files = { "/test" = "tests" }
+disk = "/data"
+passed = '^ok (.*)$'
+"""
+
+
+def test_runs_are_read(tmp_path: Path) -> None:
+    spec = load(tmp_path, RUNS).suite
+    assert spec is not None
+    assert spec.runs == {"one": ("/test/one.lua", "x"), "two": ()}
+    assert spec.files == {"/test": tmp_path / "tests"}
+    assert spec.disk == "/data"
+    assert spec.quick == ("two",)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (('disk = "/data"', 'commands = ["x"]'), "one of commands and runs"),
+        (('quick = ["two"]', 'quick = ["three"]'), "'three' is none of the runs"),
+        (('disk = "/data"', "args = []"), "its own args"),
+        (('runs = { one = ["/test/one.lua", "x"], two = [] }\nquick = ["two"]', ""), "one of"),
+        (
+            (
+                'runs = { one = ["/test/one.lua", "x"], two = [] }\nquick = ["two"]',
+                'commands=["x"]',
+            ),
+            "`passed` and `failed`",
+        ),
+    ],
+)
+def test_runs_that_make_no_sense(tmp_path: Path, change: tuple[str, str], words: str) -> None:
+    text = RUNS.replace(*change)
+    assert text != RUNS
+    with pytest.raises(InputError) as caught:
+        load(tmp_path, text)
+    assert words in caught.value.message
+
+
+def test_runs_are_tests(tmp_path: Path) -> None:
+    spec = load(tmp_path, RUNS).suite
+    assert spec is not None
+    endings = {
+        "one": RunResult(Outcome.EXITED, 3, Path("/c"), 1.0),
+        "two": RunResult(Outcome.TIMEOUT, None, Path("/c"), 1.0),
+        "three": RunResult(Outcome.EXITED, 0, Path("/c"), 1.0),
+    }
+
+    def start(name: str, output: Callable[[bytes], None]) -> RunResult:
+        output(b"ok fir")
+        output(b"st\r\nnothing\r\nok " + name.encode())
+        return endings[name]
+
+    with Progress.quiet().stage("x") as stage:
+        got = suite.run_in_guests(spec, tuple(endings), start, log=tmp_path / "log", stage=stage)
+    ended = {"one": suite.FAILED, "two": suite.FAILED, "three": suite.PASSED}
+    inside = {f"{name}: {line}": suite.PASSED for name in endings for line in ("first", name)}
+    assert got.tests == {**ended, **inside}
+    assert got.ended == {"one": 3, "two": None, "three": 0}
+    assert not got.is_good

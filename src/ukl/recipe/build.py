@@ -30,7 +30,10 @@ KIND = "recipe"
 TREE = "tree"
 """Directory of the cache entry with the source, built."""
 
-FORMAT = 1
+LOG = "build.log"
+"""File of the cache entry with what the commands printed."""
+
+FORMAT = 2
 """Part of the key: raised when the same inputs are built in another way."""
 
 TIMEOUT = 3600.0
@@ -70,7 +73,7 @@ def prepared(spec: AppSpec, store: Store, progress: Progress, jobs: int | None =
             stage.update(lines, None, text.strip()[:60])
 
         def work(directory: Path) -> None:
-            log = directory / "build.log"
+            log = directory / LOG
             tree = directory / TREE
             fetch.unpack(fetched, tree, log)
             for patch in build.patches:
@@ -86,6 +89,8 @@ def prepared(spec: AppSpec, store: Store, progress: Progress, jobs: int | None =
 
         inputs = {"name": spec.name, "source": fetched.origin, "commands": build.commands}
         entry = store.make(KIND, key, inputs, work)
+        # Another recipe may have built it: one for each program of a source.
+        _check(build, entry / TREE, spec, entry / LOG)
     tree = entry / TREE
     files = {**{guest: tree / name for guest, name in build.files.items()}, **spec.files}
     return replace(spec, build=None, program=tree / build.program, files=files)
@@ -111,8 +116,6 @@ def _key(build: BuildSpec, fetched: fetch.Fetched, spec: AppSpec) -> str:
         FORMAT,
         fetched.identity,
         build.commands,
-        build.program,
-        build.files,
         build.env,
         list(build.patches),
         [(file.name, file) for file in build.overlay],

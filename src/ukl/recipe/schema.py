@@ -98,16 +98,31 @@ class BuildTable(_Table):
 
 
 class TestTable(_Table):
-    """The program's own tests, which talk to it over the network."""
+    """The program's own tests: what talks to it over the network, or runs of itself."""
 
-    commands: Annotated[list[Command], Field(min_length=1)]
+    commands: list[Command] = []
+    runs: dict[str, list[str]] = {}
     quick: list[Command] = []
     packages: list[Package] = []
     args: list[str] | None = None
-    passed: Pattern
-    failed: Pattern
+    files: dict[str, str] = {}
+    disk: str | None = None
+    passed: Pattern | None = None
+    failed: Pattern | None = None
     skipped: Pattern | None = None
     timeout: Annotated[int, Field(ge=1)] = 3600
+
+    @model_validator(mode="after")
+    def _either(self) -> TestTable:
+        if bool(self.commands) == bool(self.runs):
+            raise ValueError("write one of commands and runs")
+        if self.commands and not (self.passed and self.failed):
+            raise ValueError("commands need `passed` and `failed`, to find the tests in the output")
+        if self.runs and (unknown := [name for name in self.quick if name not in self.runs]):
+            raise ValueError(f"quick: {unknown[0]!r} is none of the runs")
+        if self.runs and self.args is not None:
+            raise ValueError("each of the runs has its own args")
+        return self
 
 
 def build_spec(table: BuildTable, directory: Path) -> BuildSpec:
@@ -133,10 +148,13 @@ def build_spec(table: BuildTable, directory: Path) -> BuildSpec:
     )
 
 
-def suite_spec(table: TestTable) -> SuiteSpec:
-    """Return what [test] says. Pure."""
+def suite_spec(table: TestTable, directory: Path) -> SuiteSpec:
+    """Return what [test] says. Pure but for the directory's name."""
     return SuiteSpec(
         commands=tuple(table.commands),
+        runs={name: tuple(args) for name, args in table.runs.items()},
+        files={guest: directory / name for guest, name in table.files.items()},
+        disk=table.disk,
         quick=tuple(table.quick),
         packages=tuple(table.packages),
         args=None if table.args is None else tuple(table.args),

@@ -2,7 +2,8 @@
 """Runs a program's own tests against a guest, and says which differ between two runs.
 
 The tests run on this machine, in a copy of the built source, and talk to the guest
-over its forwarded ports: HOST and PORT say where.
+over its forwarded ports: HOST and PORT say where. Or they are runs of the program
+itself, with arguments, each in a guest of its own.
 """
 
 from __future__ import annotations
@@ -15,13 +16,13 @@ import socket
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ukl.errors import TimeoutExpired, UklError, VmLost
 from ukl.host import exec as host_exec
-from ukl.model import Machine, RunResult, SuiteSpec
+from ukl.model import Machine, Outcome, RunResult, SuiteSpec
 from ukl.progress import Stage
 from ukl.vm import outcome, session, status
 
@@ -70,10 +71,9 @@ class Reader:
     _patterns: list[tuple[str, re.Pattern[str]]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        kinds = ((FAILED, self.suite.failed), (PASSED, self.suite.passed))
-        self._patterns = [(kind, re.compile(pattern)) for kind, pattern in kinds]
-        if self.suite.skipped:
-            self._patterns.insert(0, (SKIPPED, re.compile(self.suite.skipped)))
+        suite = self.suite
+        kinds = ((SKIPPED, suite.skipped), (FAILED, suite.failed), (PASSED, suite.passed))
+        self._patterns = [(kind, re.compile(pattern)) for kind, pattern in kinds if pattern]
 
     def line(self, text: str) -> str | None:
         """Take a line; return the name of the test that it is about."""
@@ -190,12 +190,12 @@ def run(
     commands: Sequence[str],
     *,
     tree: Path,
-    port: int,
+    env: Mapping[str, str],
     guest: Guest,
     log: Path,
     stage: Stage,
 ) -> SuiteResult:
-    """Run `commands` in `tree` against `guest` and return what they said."""
+    """Run `commands` in `tree`, with variables `env`, against `guest`; return what they said."""
     begin = time.monotonic()
     reader = Reader(suite)
     ended: dict[str, int | None] = {}
@@ -210,7 +210,7 @@ def run(
             done = host_exec.run(
                 ["sh", "-c", command],
                 cwd=tree,
-                env={"HOST": "127.0.0.1", "PORT": str(port)},
+                env=env,
                 log=log,
                 check=False,
                 timeout=suite.timeout,
@@ -223,3 +223,40 @@ def run(
             lost = _gone(guest).message
             break
     return SuiteResult(reader.tests, ended, time.monotonic() - begin, log, lost)
+
+
+def run_in_guests(
+    suite: SuiteSpec,
+    names: Sequence[str],
+    start: Callable[[str, session.Sink], RunResult],
+    *,
+    log: Path,
+    stage: Stage,
+) -> SuiteResult:
+    """Run the program once for each of `names`; `start` does it. Return what it said.
+
+    A run is a test by itself, which passes when the program ends with status 0; those in
+    its output have its name before theirs.
+    """
+    begin = time.monotonic()
+    tests: dict[str, str] = {}
+    ended: dict[str, int | None] = {}
+    with log.open("wb") as stream:
+        for name in names:
+            stage.update(len(tests), None, name)
+            output = bytearray()
+
+            def take(data: bytes, output: bytearray = output) -> None:
+                stream.write(data)
+                output.extend(data)
+
+            result = start(name, take)
+            reader = Reader(suite)
+            for line in output.decode("utf-8", "replace").splitlines():
+                reader.line(line)
+            good = result.outcome is Outcome.EXITED and result.status == 0
+            tests |= {f"{name}: {test}": kind for test, kind in reader.tests.items()}
+            tests[name] = PASSED if good else FAILED
+            timed_out = result.outcome is Outcome.TIMEOUT
+            ended[name] = None if timed_out else outcome.exit_code(result)
+    return SuiteResult(tests, ended, time.monotonic() - begin, log)
