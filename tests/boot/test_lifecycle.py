@@ -303,14 +303,26 @@ def test_stop_ends_it_well_and_rm_forgets_it(guest: Guest) -> None:
     assert guest.cli("rm", guest.name) == (0, f"{guest.name}\n", "")
 
 
-def test_a_killed_keeper_takes_the_guest_along_and_is_noticed(cli: Cli) -> None:
-    with detached(cli, f"lost-{os.getpid()}") as guest:
-        known = guest.inspect()
-        assert isinstance(known["keeper"], dict)
-        assert isinstance(known["qemu"], dict)
-        os.kill(known["keeper"]["pid"], signal.SIGKILL)
-        end = time.monotonic() + SECONDS
+def test_one_in_the_foreground_is_known_and_goes_with_its_keeper(cli: Cli) -> None:
+    guest = Guest(cli, f"front-{os.getpid()}", free_port())
+    argv = ("run", "tcp-echo", "--name", guest.name, "-p", f"{guest.port}:5555")
+    with cli.start(*argv) as keeper:
+        try:
+            end = time.monotonic() + SECONDS
+            while not guest.place.exists() or guest.inspect()["state"] != "running":
+                assert keeper.poll() is None, keeper.communicate()
+                assert time.monotonic() < end
+                time.sleep(0.05)
+            assert guest.name in cli("ps", "-q")[1].split()
+            assert guest.sh("echo in")[:2] == (0, "in\n")
+            known = guest.inspect()
+            assert isinstance(known["qemu"], dict)
+        finally:
+            keeper.kill()
+    try:
         while Path(f"/proc/{known['qemu']['pid']}").exists():
             assert time.monotonic() < end
             time.sleep(0.05)
         assert guest.inspect()["state"] == "lost"
+    finally:
+        assert cli("rm", guest.name)[0] == 0

@@ -215,8 +215,10 @@ def detached(entry: Entry, run: Run) -> Record:
             "the process that should attend to the guest ended without a word",
             log=entry.directory / "keeper.log",
         )
-    entry.record = entry.registry.get(parent.name)
-    if (error := _error(json.loads(answer))) is not None:
+    error = _error(json.loads(answer))
+    if error is None or (entry.directory / registry.RECORD).exists():
+        entry.record = entry.registry.get(parent.name)
+    if error is not None:
         raise error
     return entry.record
 
@@ -235,12 +237,15 @@ def _background(entry: Entry, run: Run, report: detach.Report) -> None:
         result = run(entry.directory, Keeper(entry, lambda: tell({})).attend)
         _ended(entry, result)
         error = outcome.error_of(result)
-    except UklError as failure:
-        error = failure
-        entry.change(state=State.ENDED, ended=time.time(), detail=failure.message)
-    except KeyboardInterrupt:
-        error = UklError("it was asked to end")
-        entry.change(state=State.ENDED, ended=time.time(), detail=error.message)
+    except (UklError, KeyboardInterrupt) as failure:
+        if isinstance(failure, UklError):
+            error = failure
+        else:
+            error = UklError("it was asked to end before it had started")
+        if entry.record.qemu is None:  # nothing has run: nothing to keep
+            entry.release()
+        else:
+            entry.change(state=State.ENDED, ended=time.time(), detail=error.message)
     if error is not None:
         sys.stderr.write(f"{error.message}\n")
         tell(_written(error))
