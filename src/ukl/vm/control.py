@@ -53,16 +53,19 @@ def listen(directory: Path) -> socket.socket:
     return ours
 
 
-def request(record: Record, directory: Path, **values: Any) -> socket.socket:
+def request(
+    record: Record, directory: Path, timeout: float = TIMEOUT, **values: Any
+) -> socket.socket:
     """Send a request to a running guest's keeper and return the connection.
 
+    `timeout` is how many seconds the answer may take.
     UklError if the guest does not run, its keeper does not answer, or refuses.
     """
     if (state := effective(record)) is not State.RUNNING:
         raise not_running(record, state)
     ours = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        ours.settimeout(TIMEOUT)
+        ours.settimeout(timeout)
         with _short(directory) as path:
             ours.connect(path)
         ours.sendall(json.dumps(values).encode() + b"\n")

@@ -23,6 +23,7 @@ from ukl.guest.rundesc import GuestRun
 from ukl.vm import agent, control, terminal
 from ukl.vm.agent import Decoder, Frame, Type
 from ukl.vm.registry import Registry
+from ukl.vm.relay import HELLO_TIMEOUT
 
 NOT_FOUND = 127
 NOT_EXECUTABLE = 126
@@ -230,7 +231,8 @@ def in_guest(
         columns=columns,
     )
     agent.exec_frame(0, run)  # what is too long is found before anything happens
-    connection = control.request(record, guests.place(name), request="exec")
+    patience = HELLO_TIMEOUT + control.TIMEOUT
+    connection = control.request(record, guests.place(name), patience, request="exec")
     return execute(connection, run, streams)
 
 

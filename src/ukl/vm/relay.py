@@ -48,7 +48,7 @@ class Relay:
                     remedy="run it without --init app",
                 )
             self._decoder = Decoder(agent.hello(nonce))
-            if self._reader is None:
+            if self._reader is None or self._reader.done():
                 self._reader = asyncio.create_task(self._read())
             self._session.say(status.AGENT)
             try:
@@ -56,7 +56,8 @@ class Relay:
             except TimeoutError:
                 raise UklError(
                     "the guest does not answer",
-                    remedy="it may be out of memory or stuck: ukl logs shows what it said",
+                    remedy="it may be out of memory or stuck: ukl logs shows what it said, "
+                    "and ukl gdb where it is",
                 ) from None
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
