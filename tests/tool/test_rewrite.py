@@ -13,6 +13,8 @@ import pytest
 
 from tests.tool import syscall_fuzz
 from ukl.app.build import build
+from ukl.elf.names import PLAIN, RESTART, SYSCALL
+from ukl.elf.reader import Elf
 from ukl.host.store import Store
 from ukl.model import AppObject, AppSpec
 from ukl.progress import Progress
@@ -96,3 +98,27 @@ def test_unwinding_through_rewritten_calls(made: Builder) -> None:
     ]
     assert "jmp" in disassembly(app, "jumping_wait")
     assert "call" in disassembly(app, "calling_wait")
+
+
+def test_the_object_is_one_that_others_read(made: Builder) -> None:
+    app, plain = made(PROGRAMS / "unwind.cpp"), made(PROGRAMS / "unwind.cpp", rewriting=False)
+    for path in (app.path, app.path.with_name("app.debug.o"), app.user):
+        done = subprocess.run(["readelf", "-aW", path], capture_output=True, text=True, check=True)
+        assert done.stderr == ""
+    before, after = Elf.open(plain.path), Elf.open(app.path)
+    old, new = (list(elf.relocations()) for elf in (before, after))
+    # What was to be filled in still is, and nothing of it twice.
+    places = {(r.section, r.offset) for r in old}
+    still = [(r.section, r.offset, r.kind) for r in new if (r.section, r.offset) in places]
+    assert still == [(r.section, r.offset, r.kind) for r in old]
+    assert {s.name for s in after.symbols} - {s.name for s in before.symbols} == {
+        SYSCALL,
+        PLAIN,
+        RESTART,
+    }
+    counts = app.facts.syscalls
+    assert counts is not None
+    named = after.raw_symbols()
+    calls = [r for r in new if named[r.symbol].name == SYSCALL]
+    # Equal stubs are shared.
+    assert counts.stub < len(calls) < counts.in_place + counts.stub
