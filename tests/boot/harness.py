@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -65,6 +65,8 @@ class Booted:
     session: Session
     output: bytearray = field(default_factory=bytearray)
     port: int = 0
+    ports: Mapping[int, int] = field(default_factory=dict)
+    """Port of the guest -> port of this machine; `port` is the first."""
 
     async def says(self, text: str, timeout: float = TIMEOUT) -> None:
         """Wait until the console has shown `text`."""
@@ -135,20 +137,24 @@ class Lab:
         cpus: int = 1,
         env: dict[str, str] | None = None,
         guest_port: int | None = None,
+        more_ports: tuple[int, ...] = (),
         protocols: tuple[Protocol, ...] = (Protocol.TCP,),
         options: Options | None = None,
         output: Sink | None = None,
     ) -> AsyncIterator[Booted]:
         """Boot a guest; it is gone when the block is left."""
-        port = free_port() if guest_port else 0
+        wanted = (guest_port, *more_ports) if guest_port else ()
+        ports = {number: free_port() for number in wanted}
         spec = replace(
             built.spec,
             args=args,
             env=env or {},
             cpus=cpus,
-            ports=tuple(PortForward(port, guest_port, protocol=kind) for kind in protocols)
-            if guest_port
-            else (),
+            ports=tuple(
+                PortForward(host, number, protocol=kind)
+                for number, host in ports.items()
+                for kind in protocols
+            ),
         )
         seen = bytearray()
         chosen = replace(options or Options(), output=output or seen.extend)
@@ -164,7 +170,7 @@ class Lab:
         )
         async with Session(plan.machine, plan.settings) as session:
             try:
-                yield Booted(session, seen, port)
+                yield Booted(session, seen, ports[guest_port] if guest_port else 0, ports)
             except (AssertionError, OSError) as error:
                 # Perhaps only because the guest is no more: then that is what to say.
                 with contextlib.suppress(TimeoutError):
