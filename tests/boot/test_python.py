@@ -7,7 +7,7 @@ import pytest
 
 from tests.boot.harness import PROGRAMS, Built, Lab
 from ukl import manifest, pipeline
-from ukl.errors import MissingError
+from ukl.errors import UklError
 from ukl.image import initrd as initrd_room
 from ukl.vm.launch import Options
 
@@ -16,10 +16,12 @@ SCRIPT = PROGRAMS / "python" / "app.py"
 
 @pytest.fixture(scope="module")
 def app(lab: Lab) -> Built:
-    """Return the program, built; skips where the interpreter's libraries cannot be installed."""
+    """Return the program, built; skips where the interpreter's sources cannot be had."""
     try:
         spec = pipeline.prepared(manifest.load(SCRIPT), lab.store, lab.progress)
-    except MissingError as error:
+    except UklError as error:
+        if "could not be downloaded" not in error.message:
+            raise
         pytest.skip(str(error))
     linked, _, image = pipeline.build_image(spec, lab.store, lab.progress)
     initrd = initrd_room.build(image, spec, linked.user, lab.store, lab.progress)
