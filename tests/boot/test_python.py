@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from tests.boot.harness import PROGRAMS, Built, Lab
@@ -30,10 +32,17 @@ def app(lab: Lab) -> Built:
 
 @pytest.mark.parametrize("user", [False, True], ids=["unikernel", "process"])
 def test_a_script(lab: Lab, app: Built, user: bool) -> None:
-    ran = lab.run(app, "one", "two words", options=Options(user=user))
+    reader, writer = os.pipe()
+    os.write(writer, b"a line\n")
+    os.close(writer)
+    try:
+        ran = lab.run(app, "one", "two words", options=Options(user=user, input=reader))
+    finally:
+        os.close(reader)
     interpreter = f"{'/user' if user else '/ukl'}/python"
-    assert ran.lines[:8] == [
+    assert ran.lines[:9] == [
         "argv ['/app/app.py', 'one', 'two words']",
+        "input a line",
         "modules ok",
         "child 7",
         f"again 5 {interpreter}",

@@ -65,6 +65,7 @@ def shared() -> str:
 
 
 print("argv", sys.argv)
+print("input", sys.stdin.readline().strip())
 print("modules", "ok" if modules() else "wrong")
 print("child", forked())
 code = "import sys; print(sys.executable); sys.exit(5)"
