@@ -25,7 +25,6 @@ TESTS = (
     "test_epoll",
     "test_poll",
     "test_fork1",
-    "test_subprocess",
     "test_threading",
 )
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from ukl import manifest, pipeline, python
+from ukl.check import target
 from ukl.errors import InputError
 from ukl.model import PythonSpec
 from ukl.progress import Progress
@@ -77,6 +78,20 @@ def test_modules_that_are_not_there(project: Path) -> None:
     with pytest.raises(InputError, match="not a Python program") as caught:
         python.missing_modules(script)
     assert caught.value.where == f"{project / 'app.py'}:1"
+
+
+def test_check_names_places(project: Path) -> None:
+    (project / "app.py").write_text("import os\n\nimport curses, json\n")
+    script = manifest.load(project).python
+    assert script is not None
+    missing, shared = target._scripts(script)
+    assert missing.rule == "python-module"
+    assert "curses" in missing.happens
+    assert [place.file for place in missing.places] == [f"{project / 'app.py'}:3"]
+    assert shared.rule == "python-extension"
+    assert [Path(place.file).suffix for place in shared.places] == [".so"]
+    (project / "app.py").write_text("import os\n")
+    assert target._scripts(PythonSpec(project / "app.py")) == ()
 
 
 def test_a_script_is_not_also_a_c_program(project: Path) -> None:
