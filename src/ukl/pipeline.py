@@ -27,7 +27,7 @@ from ukl.host.requirements import REQUIREMENTS
 from ukl.host.store import Store, digest, jsonable
 from ukl.image import initrd as initrd_room
 from ukl.kernel import build as kernel_build
-from ukl.kernel import check_profile, default_spec, export, recipe, versions
+from ukl.kernel import check_profile, compare, default_spec, export, recipe, versions
 from ukl.kernel import link as kernel_link
 from ukl.kernel import source as kernel_source_room
 from ukl.model import (
@@ -155,6 +155,19 @@ def kernel_config(
     spec = _kernel_spec(store, progress, kernel_source, kernel_options or {}, profile)
     directory.mkdir(parents=True, exist_ok=True)
     return kernel_build.config(spec, store, progress, directory)
+
+
+def kernel_compare(
+    store: Store,
+    progress: Progress,
+    *,
+    kernel_source: str | None = None,
+    jobs: int | None = None,
+) -> compare.Comparison:
+    """Return what the series changes in object code where CONFIG_UKL is off."""
+    packages.require(*BUILD_TOOLS)
+    spec = _kernel_spec(store, progress, kernel_source, {})
+    return compare.compare(spec, store, progress, jobs)
 
 
 def kernel_export(directory: Path, series: str | None = None) -> list[Path]:

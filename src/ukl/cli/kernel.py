@@ -90,6 +90,30 @@ def build(
         typer.echo(f"{built.directory}\nLinux {built.version}")
 
 
+@app.command("compare")
+@verb
+def compare(kernel_source: KernelSource = None, jobs: Jobs = None, as_json: Json = False) -> int:
+    """Compare object code without CONFIG_UKL with the unpatched kernel's.
+
+    The exit status is 1 when something differs that need not, or a justification
+    fits nothing.
+    """
+    from ukl import pipeline  # noqa: PLC0415
+
+    found = pipeline.kernel_compare(
+        STATE.store, STATE.progress, kernel_source=kernel_source, jobs=jobs
+    )
+    if as_json:
+        print_json(found)
+    else:
+        for each in found.differences:
+            typer.echo(f"{each.object}: {each.place}: {each.why or 'NOT JUSTIFIED'}")
+        for text in found.stale:
+            typer.echo(f"{text}: justified, but does not differ")
+        typer.echo(f"{found.objects} objects compared, {len(found.differences)} places differ")
+    return 0 if found.is_good else 1
+
+
 @app.command("export")
 @verb
 def export(

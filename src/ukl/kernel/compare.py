@@ -1,0 +1,281 @@
+# SPDX-License-Identifier: GPL-2.0
+"""What the series changes in object code with CONFIG_UKL=n: compare it with the unpatched kernel's.
+
+Both trees are configured alike and compiled; then each function and each section of data
+is compared, with symbols in place of addresses, so that a function which grew does not make
+those behind it differ. Line numbers (of BUG() and WARN()) and what is for debuggers do not
+count. `kernel/VERSION/compare.toml` says which objects, and which differences are meant.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ukl.errors import InputError
+from ukl.host.exec import run
+from ukl.host.store import Store, digest
+from ukl.kernel import kconfig, recipe
+from ukl.kernel.build import compiler_identity, requests
+from ukl.kernel.kconfig import Request
+from ukl.kernel.source import fingerprint
+from ukl.kernel.tree import prepare
+from ukl.model import KernelSpec
+from ukl.progress import Progress
+
+FILENAME = "compare.toml"
+
+_FUNCTION = re.compile(r"^<(.+)>:$")
+_SECTION = re.compile(r"^Disassembly of section (\S+):$")
+_RELOCATION = re.compile(r"^\s*(?:[0-9a-f]+:? )?\s*(R_X86_64_\w+)\s+(\S+)$")
+_PLACE = re.compile(r"^(\.\S*?)([+-]0x[0-9a-f]+)?$")
+_COUNTER = re.compile(r"(?<=[A-Za-z_])\.\d+\b|(?<=__UNIQUE_ID_)\w+?\d+\b|(?<=__already_done)\.\d+")
+_IGNORED = re.compile(r"\.(debug|comment|note|eh_frame)")
+"""Sections that are for debuggers, or that the kernel's linker script throws away."""
+_STRINGS = re.compile(r"\.rodata\.str|\.init\.rodata\.str|\.rodata\..*\.str1")
+_TREE = re.compile(rb"^(\.\./)*(/.*/)?(source|tree)/[0-9a-f]+/linux/")
+"""Where a tree is in the cache, as __FILE__ has it when ccache runs the compiler."""
+
+_LINES = "__bug_table"
+_BUG_SIZE = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is compared, and what may differ: object -> place -> why."""
+
+    objects: tuple[str, ...]
+    options: Mapping[str, str]
+    justified: Mapping[str, Mapping[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A function or section that is not the same, and why it may be so; empty: it may not."""
+
+    object: str
+    place: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """What came of it: how many objects, what differs, and justifications that fit nothing."""
+
+    objects: int
+    differences: tuple[Difference, ...]
+    stale: tuple[str, ...]
+
+    @property
+    def is_good(self) -> bool:
+        """Whether each difference is justified, and each justification needed."""
+        return not self.stale and all(found.why for found in self.differences)
+
+
+def load(file: Path) -> Plan:
+    """Read compare.toml; InputError where it is not as it must be."""
+    try:
+        data = tomllib.loads(file.read_text())
+        justified: dict[str, dict[str, str]] = {}
+        for row in data.get("difference", []):
+            for name in row["objects"]:
+                places = justified.setdefault(name, {})
+                places.update(dict.fromkeys(row["places"], row["why"]))
+        return Plan(tuple(data["objects"]), dict(data.get("options", {})), justified)
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise InputError(f"cannot read what to compare: {error}", where=file) from None
+
+
+# --- reading an object: pure, from objdump's output ---------------------------------
+
+
+class Symbols:
+    """The functions and strings of an object, to name places in its sections."""
+
+    def __init__(self, table: str, contents: Mapping[str, bytes]) -> None:
+        self._strings = {name: raw for name, raw in contents.items() if _STRINGS.match(name)}
+        self._starts: dict[str, list[tuple[int, str]]] = {}
+        for line in table.splitlines():
+            head, tab, tail = line.partition("\t")
+            words = head.split()
+            if not tab or len(words) < 3 or "F" not in words[1:-1]:
+                continue
+            name = tail.split()[-1]
+            self._starts.setdefault(words[-1], []).append((int(words[0], 16), name))
+        for starts in self._starts.values():
+            starts.sort()
+
+    def place(self, section: str, offset: int) -> str:
+        """Return `function+offset` for a place in a section; the place itself where none is."""
+        found = [entry for entry in self._starts.get(section, []) if entry[0] <= offset]
+        if not found:
+            return f"{section}+{offset:#x}"
+        start, name = found[-1]
+        return f"{name}+{offset - start:#x}"
+
+    def target(self, text: str, bias: int = 0) -> str:
+        """Return the target of a relocation, with a function in place of a section's offset.
+
+        `bias` is what its addend is less than the distance, in bytes.
+        """
+        match = _PLACE.match(text)
+        if match and match[1] in self._strings:
+            start = int(match[2] or "0", 16) + bias
+            string = self._strings[match[1]][start:].partition(b"\0")[0]
+            return repr(_TREE.sub(b"", string))
+        if match is None or match[1] not in self._starts:
+            return _COUNTER.sub("", text)
+        return self.place(match[1], int(match[2] or "0", 16) + bias)
+
+
+def functions(disassembly: str, symbols: Symbols) -> dict[str, list[str]]:
+    """Return what the functions of an object consist of, by `objdump -dr --no-addresses`."""
+    found: dict[str, list[str]] = {}
+    section, lines = "", []
+    for line in disassembly.splitlines():
+        if match := _SECTION.match(line):
+            section = match[1]
+        elif match := _FUNCTION.match(line):
+            lines = found.setdefault(f"{_COUNTER.sub('', match[1])} ({section})", [])
+        elif match := _RELOCATION.match(line):
+            # The processor counts from the end of the four bytes.
+            bias = 4 if match[1] in {"R_X86_64_PC32", "R_X86_64_PLT32"} else 0
+            lines.append(f"{match[1]} {symbols.target(match[2], bias)}")
+        elif line.strip():
+            lines.append(_COUNTER.sub("", line.strip()))
+    return found
+
+
+def contents(dump: str) -> dict[str, bytes]:
+    """Return the bytes of each section, by `objdump -s`."""
+    raw: dict[str, bytearray] = {}
+    name = ""
+    for line in dump.splitlines():
+        if match := re.match(r"^Contents of section (\S+):$", line):
+            name = match[1]
+            raw[name] = bytearray()
+        elif match := re.match(r"^ [0-9a-f]+ ((?:[0-9a-f]+ ){1,4})", line):
+            raw[name] += bytes.fromhex(match[1].replace(" ", ""))
+    return {name: bytes(content) for name, content in raw.items()}
+
+
+def data(raw: Mapping[str, bytes], relocations: str, symbols: Symbols) -> dict[str, list[str]]:
+    """Return what the sections of data consist of: their bytes, and `objdump -r`."""
+    found: dict[str, list[str]] = {}
+    name = ""
+    for name, fixed in raw.items():
+        content = bytearray(fixed)
+        if name.startswith(_LINES):
+            for start in range(0, len(content), _BUG_SIZE):
+                content[start + 8 : start + 10] = b"\0\0"
+        found[name] = [content.hex()]
+    for line in relocations.splitlines():
+        if match := re.match(r"^RELOCATION RECORDS FOR \[(\S+)\]:$", line):
+            name = match[1]
+        elif (match := re.match(r"^([0-9a-f]+) (R_X86_64_\w+)\s+(\S+)$", line)) and name in found:
+            found[name].append(f"{match[1]} {match[2]} {symbols.target(match[3])}")
+    return found
+
+
+def read(file: Path) -> dict[str, list[str]]:
+    """Return the functions and sections of an object file, comparable."""
+
+    def objdump(*options: str) -> str:
+        return run(["objdump", *options, file]).stdout
+
+    raw = contents(objdump("-s"))
+    symbols = Symbols(objdump("-t", "-w"), raw)
+    found = functions(objdump("-dr", "--no-show-raw-insn", "--no-addresses"), symbols)
+    headers = objdump("-h", "-w")
+    code = {line.split()[1] for line in headers.splitlines() if " CODE" in line}
+    sections = data(raw, objdump("-r", "-w"), symbols)
+    for name, content in sections.items():
+        # A string is compared where it is referred to.
+        if name not in code and not _IGNORED.match(name) and not _STRINGS.match(name):
+            found[name] = content
+    return found
+
+
+def differences(
+    name: str,
+    old: Mapping[str, Sequence[str]],
+    new: Mapping[str, Sequence[str]],
+    justified: Mapping[str, str],
+) -> list[Difference]:
+    """Return the places of an object that are not the same in both."""
+    places = sorted(place for place in {*old, *new} if old.get(place) != new.get(place))
+    return [Difference(name, place, justified.get(place, "")) for place in places]
+
+
+# --- making them -------------------------------------------------------------------
+
+
+def _asked(spec: KernelSpec, plan: Plan, *, patched: bool) -> dict[str, Request]:
+    asked = requests(spec)
+    asked.update(kconfig.merge(kconfig.parse_options(plan.options, FILENAME)))
+    # The unpatched tree does not know it; there is nothing to turn off.
+    asked.pop("CONFIG_UKL", None)
+    if patched:
+        asked["CONFIG_UKL"] = Request("CONFIG_UKL", "n", FILENAME)
+    return asked
+
+
+def _objects(
+    spec: KernelSpec, plan: Plan, store: Store, progress: Progress, jobs: int, *, patched: bool
+) -> Path:
+    """Return where the objects of one of the two trees are, compiled if need be."""
+    if patched:
+        tree = prepare(spec.source, spec.series, store, progress)
+        name = tree.parent.name
+    else:
+        tree = spec.source.directory
+        name = spec.source.key or fingerprint(tree)
+    asked = _asked(spec, plan, patched=patched)
+    lines = sorted(request.line() for request in asked.values())
+    identity = compiler_identity(spec.compiler)
+    key = digest("compare", recipe.RECIPE, name, lines, plan.objects, identity)
+
+    def compile_into(directory: Path) -> None:
+        make = recipe.make_command(tree, directory / "objects", spec.compiler, jobs, store.root)
+        log = directory / "build.log"
+        kconfig.configure(make, asked, log)
+        make.run(*plan.objects, log=log)
+        for file in sorted((directory / "objects").rglob("*.o")):
+            if os.fspath(file.relative_to(directory / "objects")) not in plan.objects:
+                file.unlink()
+
+    which = "patched" if patched else "unpatched"
+    with progress.stage(f"{len(plan.objects)} objects of the {which} kernel"):
+        return store.make("compare", key, {"tree": name}, compile_into) / "objects"
+
+
+def compare(
+    spec: KernelSpec, store: Store, progress: Progress, jobs: int | None = None
+) -> Comparison:
+    """Compile the objects of both trees, and say what differs.
+
+    Raises InputError for a series that has no compare.toml, UklError when one does not
+    compile.
+    """
+    plan = load(spec.series.parent / FILENAME)
+    workers = jobs or len(os.sched_getaffinity(0))
+    before, after = (
+        _objects(spec, plan, store, progress, workers, patched=patched) for patched in (False, True)
+    )
+    found: list[Difference] = []
+    with progress.stage("compare"):
+        for name in plan.objects:
+            old, new = read(before / name), read(after / name)
+            found += differences(name, old, new, plan.justified.get(name, {}))
+    seen = {(each.object, each.place) for each in found}
+    stale = [
+        f"{name}: {place}"
+        for name, places in plan.justified.items()
+        for place in places
+        if (name, place) not in seen
+    ]
+    return Comparison(len(plan.objects), tuple(found), tuple(stale))
