@@ -83,6 +83,20 @@ def test_a_string_is_part_of_the_function_that_refers_to_it(tmp_path: Path) -> N
     assert places(old, read(tmp_path, said="../../../tree/12/linux/a.c")) == []
 
 
+def test_a_string_that_has_a_label_is_compared_by_its_bytes(tmp_path: Path) -> None:
+    def made(text: str) -> dict[str, list[str]]:
+        (tmp_path / "b.s").write_text(
+            '.section .rodata.str1.1, "aMS", @progbits, 1\n.LC0:\n.string "other"\n'
+            f'.LC1:\n.string "{text}"\n.section __bug_table, "aw"\n.long .LC1 - .\n'
+        )
+        # As for objtool: labels stay in the symbol table.
+        run(["as", "-L", tmp_path / "b.s", "-o", tmp_path / "b.o"])
+        return compare.read(tmp_path / "b.o")
+
+    assert places(made("one"), made("one")) == []
+    assert places(made("one"), made("two")) == ["__bug_table"]
+
+
 def test_what_is_justified_has_its_reason() -> None:
     old = {"f (.text)": ["ret"], "g (.text)": ["ret"]}
     new = {"f (.text)": ["nop", "ret"], "g (.text)": ["ret"], ".data": ["00"]}

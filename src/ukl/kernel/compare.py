@@ -99,13 +99,17 @@ class Symbols:
     def __init__(self, table: str, contents: Mapping[str, bytes]) -> None:
         self._strings = {name: raw for name, raw in contents.items() if _STRINGS.match(name)}
         self._starts: dict[str, list[tuple[int, str]]] = {}
+        self._labels: dict[str, tuple[str, int]] = {}
         for line in table.splitlines():
             head, tab, tail = line.partition("\t")
             words = head.split()
-            if not tab or len(words) < 3 or "F" not in words[1:-1]:
+            if not tab or len(words) < 3:
                 continue
-            name = tail.split()[-1]
-            self._starts.setdefault(words[-1], []).append((int(words[0], 16), name))
+            name, section, value = tail.split()[-1], words[-1], int(words[0], 16)
+            if section in self._strings:
+                self._labels[name] = (section, value)
+            elif "F" in words[1:-1]:
+                self._starts.setdefault(section, []).append((value, name))
         for starts in self._starts.values():
             starts.sort()
 
@@ -118,14 +122,15 @@ class Symbols:
         return f"{name}+{offset - start:#x}"
 
     def target(self, text: str, bias: int = 0) -> str:
-        """Return the target of a relocation, with a function in place of a section's offset.
+        """Return the target of a relocation, with a function or string in place of an offset.
 
         `bias` is what its addend is less than the distance, in bytes.
         """
         match = _PLACE.match(text)
-        if match and match[1] in self._strings:
-            start = int(match[2] or "0", 16) + bias
-            string = self._strings[match[1]][start:].partition(b"\0")[0]
+        if match and (match[1] in self._strings or match[1] in self._labels):
+            section, value = self._labels.get(match[1], (match[1], 0))
+            start = value + int(match[2] or "0", 16) + bias
+            string = self._strings[section][start:].partition(b"\0")[0]
             return repr(_TREE.sub(b"", string))
         if match is None or match[1] not in self._starts:
             return _COUNTER.sub("", text)
