@@ -16,8 +16,6 @@ from ukl.debug import orc
 
 WANTED = ("rip", "rsp", "rbp", "rdx", "rdi", "r10", "r13")
 
-MASK = (1 << 64) - 1
-
 STACK = (1 << 40) - 1
 
 
@@ -42,7 +40,7 @@ class OrcUnwinder(Unwinder):  # type: ignore[misc]
     def __call__(self, pending: Any) -> Any:
         """Return how `pending` is left, None if it is not the kernel's."""
         values = {name: pending.read_register(name) for name in WANTED[:3]}
-        pc = int(values["rip"]) & MASK
+        pc = int(values["rip"]) & orc.MASK
         if not self._begin <= pc < self._end:
             return None
         # A return address may lie behind the end of the function that called.
@@ -50,10 +48,10 @@ class OrcUnwinder(Unwinder):  # type: ignore[misc]
         rule = self._table.find(pc - self._offset - (level > 0))
         if rule is None:
             return None
-        registers = {name: int(value) & MASK for name, value in values.items()}
+        registers = {name: int(value) & orc.MASK for name, value in values.items()}
         for name in WANTED[3:]:
             try:
-                registers[name] = int(pending.read_register(name)) & MASK
+                registers[name] = int(pending.read_register(name)) & orc.MASK
             except (gdb.error, ValueError):  # not known in this frame, and seldom needed
                 registers[name] = 0
         try:
@@ -81,7 +79,7 @@ def _long() -> Any:
 
 
 def _read(address: int) -> int:
-    memory = gdb.selected_inferior().read_memory(address & MASK, 8)
+    memory = gdb.selected_inferior().read_memory(address & orc.MASK, 8)
     return int.from_bytes(bytes(memory), "little")
 
 

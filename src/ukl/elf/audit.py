@@ -6,12 +6,11 @@ Source of the relocation types: System V ABI, AMD64 supplement, table 4.9.
 
 from __future__ import annotations
 
-import struct
 from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from ukl.elf.reader import SHF_ALLOC, Elf, Symbol
+from ukl.elf.reader import RELA, SHF_ALLOC, Elf, Symbol
 
 R_X86_64_32 = 10
 R_X86_64_16 = 12
@@ -21,7 +20,6 @@ _NARROW = {R_X86_64_32, R_X86_64_16, R_X86_64_8}
 STT_FUNC = 2
 STT_SECTION = 3
 
-_RELA = struct.Struct("<QIIq")
 _TEXT = ".ukl.text"
 
 
@@ -95,5 +93,5 @@ def _relocations(elf: Elf, numbers: dict[str, int]) -> Iterator[tuple[int, int, 
         place = numbers.get(section.name.removeprefix(".rela"))
         if place is None or not elf.sections[place].flags & SHF_ALLOC:
             continue
-        for offset, kind, symbol, addend in _RELA.iter_unpack(elf.content(section)):
+        for offset, kind, symbol, addend in RELA.iter_unpack(elf.content(section)):
             yield place, offset, kind, symbol, addend

@@ -51,11 +51,11 @@ SHN_ABS = 0xFFF1
 
 _MAGIC = b"\177ELF"
 _EHDR = struct.Struct("<HHIQQQIHHHHHH")
-_SHDR = struct.Struct("<IIQQQQIIQQ")
+SHDR = struct.Struct("<IIQQQQIIQQ")
 _PHDR = struct.Struct("<IIQQQQQQ")
 _SHN_XINDEX = 0xFFFF
-_SYMBOL = struct.Struct("<IBBHQQ")
-_RELA = struct.Struct("<QIIq")
+SYMBOL = struct.Struct("<IBBHQQ")
+RELA = struct.Struct("<QIIq")
 _NOTE = struct.Struct("<III")
 
 
@@ -207,7 +207,7 @@ class Elf:
         entries, names = table
         return tuple(
             Symbol(_name(names, name), value, size, info & 15, info >> 4, section)
-            for name, info, _, section, value, size in _SYMBOL.iter_unpack(entries)
+            for name, info, _, section, value, size in SYMBOL.iter_unpack(entries)
         )
 
     def relocations(self) -> Iterator[Relocation]:
@@ -217,8 +217,8 @@ class Elf:
                 continue
             if self.sections[target].allocated:
                 content = self.content(section)
-                whole = len(content) // _RELA.size * _RELA.size
-                for offset, kind, symbol, addend in _RELA.iter_unpack(content[:whole]):
+                whole = len(content) // RELA.size * RELA.size
+                for offset, kind, symbol, addend in RELA.iter_unpack(content[:whole]):
                     yield Relocation(target, offset, kind, symbol, addend)
 
     def dynamic(self) -> dict[str, list[str]]:
@@ -255,7 +255,7 @@ class Elf:
             offsets.update((offset, word) for offset in _offsets_of(names, word.encode()))
         found: dict[str, int] = {}
         is_global: set[str] = set()
-        for name, info, _, section, value, _ in _SYMBOL.iter_unpack(entries):
+        for name, info, _, section, value, _ in SYMBOL.iter_unpack(entries):
             if name not in offsets or section == SHN_UNDEF:
                 continue
             word = offsets[name]
@@ -275,7 +275,7 @@ class Elf:
         for section, link in zip(self.sections, self._links, strict=True):
             if section.kind == "SHT_SYMTAB" and link < len(self.sections):
                 entries = self.content(section)
-                whole = len(entries) // _SYMBOL.size * _SYMBOL.size
+                whole = len(entries) // SYMBOL.size * SYMBOL.size
                 return entries[:whole], self.content(self.sections[link])
         return None
 
@@ -315,14 +315,14 @@ def _headers(header: _Header, data: Buffer) -> tuple[tuple[Section, int, int], .
     """
     if not header.sections:
         return ()
-    if header.sections + _SHDR.size > len(data):
+    if header.sections + SHDR.size > len(data):
         raise ELFError("the file ends before its table of sections")
     count, names = header.section_count, header.names
-    first = _SHDR.unpack_from(data, header.sections)
+    first = SHDR.unpack_from(data, header.sections)
     count = count or first[5]  # extended numbering: see e_shnum in the gABI
     names = first[6] if names == _SHN_XINDEX else names
-    rows = list(_SHDR.iter_unpack(data[header.sections : header.sections + count * _SHDR.size]))
-    if len(rows) != count or names >= count or header.section_size != _SHDR.size:
+    rows = list(SHDR.iter_unpack(data[header.sections : header.sections + count * SHDR.size]))
+    if len(rows) != count or names >= count or header.section_size != SHDR.size:
         raise ELFError("the table of sections is damaged")
     strings = bytes(data[rows[names][4] : rows[names][4] + rows[names][5]])
     return tuple(

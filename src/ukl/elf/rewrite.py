@@ -26,7 +26,6 @@ FRAMES = ".ukl.eh_frame"
 _ALIGN = 16
 
 _CALL, _JMP = b"\xe8", b"\xe9"
-_MOV_EAX = 0xB8
 _LOWER = bytes.fromhex("488d6424 80")  # lea -128(%rsp),%rsp
 _RAISE = bytes.fromhex("488da424 80000000")  # lea 128(%rsp),%rsp
 _INT3 = b"\xcc"

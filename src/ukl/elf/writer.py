@@ -10,12 +10,9 @@ from __future__ import annotations
 
 import struct
 
-from ukl.elf.reader import SHN_UNDEF, STB_GLOBAL, Elf
+from ukl.elf.reader import RELA, SHDR, SHN_UNDEF, STB_GLOBAL, STB_LOCAL, SYMBOL, Elf
 
 _HEADERS_AT = 40  # e_shoff
-_SHDR = struct.Struct("<IIQQQQIIQQ")
-_SYMBOL = struct.Struct("<IBBHQQ")
-_RELA = struct.Struct("<QIIq")
 _OFFSET, _SIZE, _LINK, _INFO = 4, 5, 6, 7
 _VALUE_AT = 8  # st_value
 
@@ -27,14 +24,12 @@ class Writer:
         self.elf = elf
         self._data = bytearray(elf.data[:])
         self._headers_at = struct.unpack_from("<Q", self._data, _HEADERS_AT)[0]
-        self._numbers = {section.name: n for n, section in enumerate(elf.sections)}
         self._table = next(n for n, s in enumerate(elf.sections) if s.kind == "SHT_SYMTAB")
+        self._relocations = {
+            self._header(n)[_INFO]: n for n, s in enumerate(elf.sections) if s.kind == "SHT_RELA"
+        }
         self._symbols = list(elf.raw_symbols())
         self._grown: dict[int, bytearray] = {}
-
-    def number(self, name: str) -> int:
-        """Return the number of the section `name`."""
-        return self._numbers[name]
 
     def content(self, number: int) -> bytearray:
         """Return the section's bytes, to be changed in place and lengthened."""
@@ -44,43 +39,28 @@ class Writer:
 
     def add_relocation(self, number: int, offset: int, kind: int, symbol: int, addend: int) -> None:
         """Add a relocation of section `number`, which has some already."""
-        for place, section in enumerate(self.elf.sections):
-            if section.kind == "SHT_RELA" and self._header(place)[_INFO] == number:
-                self.content(place).extend(_RELA.pack(offset, kind, symbol, addend))
-                return
-        raise LookupError(f"{self.elf.sections[number].name} has no relocations")
-
-    def shift_relocations(self, number: int, start: int, by: int) -> None:
-        """Move the relocations of section `number` at `start` and behind by `by` bytes."""
-        for place, section in enumerate(self.elf.sections):
-            if section.kind == "SHT_RELA" and self._header(place)[_INFO] == number:
-                rows = self.content(place)
-                for at in range(0, len(rows), _RELA.size):
-                    offset = struct.unpack_from("<Q", rows, at)[0]
-                    if offset >= start:
-                        struct.pack_into("<Q", rows, at, offset + by)
+        self.content(self._relocations[number]).extend(RELA.pack(offset, kind, symbol, addend))
 
     def undefined(self, name: str, binding: int = STB_GLOBAL) -> int:
         """Return the number of the undefined symbol `name`, which is added if need be."""
         for number, symbol in enumerate(self._symbols):
-            if symbol.name == name and symbol.binding != 0:
+            if symbol.name == name and symbol.binding != STB_LOCAL:
                 return number
         table = self.content(self._table)
         names = self.content(self._header(self._table)[_LINK])
         # Global symbols are last in the table, so nothing is renumbered.
-        table.extend(_SYMBOL.pack(len(names), binding << 4, 0, SHN_UNDEF, 0, 0))
+        table.extend(SYMBOL.pack(len(names), binding << 4, 0, SHN_UNDEF, 0, 0))
         names.extend(name.encode() + b"\0")
-        return len(table) // _SYMBOL.size - 1
+        return len(table) // SYMBOL.size - 1
 
-    def place(self, name: str, kind: int, value: int, size: int) -> bool:
-        """Give the symbol `name` that the table has another type, value and size."""
+    def place(self, name: str, kind: int, value: int, size: int) -> None:
+        """Give the symbol `name` another type, value and size, if the table has it."""
         for number, symbol in enumerate(self._symbols):
             if symbol.name == name:
-                table, at = self.content(self._table), number * _SYMBOL.size
+                table, at = self.content(self._table), number * SYMBOL.size
                 table[at + 4] = symbol.binding << 4 | kind
                 struct.pack_into("<QQ", table, at + _VALUE_AT, value, size)
-                return True
-        return False
+                return
 
     def bytes(self) -> bytes:
         """Return the file with all changes."""
@@ -96,8 +76,8 @@ class Writer:
                 result[offset : offset + len(content)] = content
             header = list(self._header(number))
             header[_OFFSET], header[_SIZE] = offset, len(content)
-            _SHDR.pack_into(result, self._headers_at + number * _SHDR.size, *header)
+            SHDR.pack_into(result, self._headers_at + number * SHDR.size, *header)
         return bytes(result)
 
     def _header(self, number: int) -> tuple[int, ...]:
-        return _SHDR.unpack_from(self._data, self._headers_at + number * _SHDR.size)
+        return SHDR.unpack_from(self._data, self._headers_at + number * SHDR.size)
