@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ukl import pipeline
+from ukl import pipeline, running
 from ukl.errors import InputError
 from ukl.host.store import Store
 from ukl.image import initrd as initrd_room
@@ -78,7 +78,7 @@ def compare(
             remedy="add a table [test]; see docs/howto/recipes.md",
         )
     recipe_build.ensure(tests.packages, f"the test suite of {spec.name}", progress)
-    caps = pipeline.host_caps(store, progress)
+    caps = running.host_caps(store, progress)
     spec = pipeline.prepared(spec, store, progress, jobs)
     app, _, image = pipeline.build_image(spec, store, progress, jobs=jobs)
     spec = replace(spec, files={**spec.files, **tests.files})
@@ -106,7 +106,7 @@ class _Lab:
     quick: bool
 
     def _directory(self) -> Path:
-        return launch.run_directory(self.store.root / pipeline.RUNS, f"{self.spec.name}-tests")
+        return running.run_directory(self.store, f"{self.spec.name}-tests")
 
     def _plan(self, spec: AppSpec, options: launch.Options, directory: Path) -> launch.Plan:
         if self.tests.disk:

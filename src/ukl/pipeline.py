@@ -1,28 +1,26 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Composes the rooms: specification -> application, kernel, image -> run.
+"""Composes the rooms: specification -> application, kernel, image.
 
-The steps themselves live in app/, kernel/, image/ and vm/; here is only their order.
+The steps themselves live in app/, kernel/ and image/; here is only their order. What runs
+an image is in running.py: a build need not load it.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
-import os
 import shutil
-import stat
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from ukl import __version__, manifest, python
+from ukl import __version__, python
 from ukl.app import build as app_build
 from ukl.app import captured
-from ukl.bench import syscalls
-from ukl.errors import InputError, UklError, UsageError
-from ukl.host import packages, probe
+from ukl.errors import InputError
+from ukl.host import packages
 from ukl.host.requirements import REQUIREMENTS
 from ukl.host.store import Store, digest, jsonable
 from ukl.image import initrd as initrd_room
@@ -31,31 +29,18 @@ from ukl.kernel import check_profile, compare, default_spec, export, recipe, ver
 from ukl.kernel import link as kernel_link
 from ukl.kernel import source as kernel_source_room
 from ukl.model import (
-    Accelerator,
     AppObject,
     AppSpec,
     Disk,
-    HostCaps,
     Image,
     KernelBuild,
     KernelSpec,
     PortForward,
-    RunResult,
     Volume,
 )
 from ukl.progress import Progress
 from ukl.recipe import build as recipe_build
-from ukl.vm import keeper, launch, outcome, ports, registry, session, storage
 from ukl.volumes import merged
-
-BENCH_TIMEOUT = 120.0
-"""Seconds for one run of the benchmark, boot included; it takes a few."""
-
-RUNS = "runs"
-"""Directory of the cache with the consoles of runs."""
-
-GUESTS = "guests"
-"""Directory of the cache with the entries of guests."""
 
 BUILD_TOOLS = tuple(row.tool for row in REQUIREMENTS if not row.optional)
 """What must be there before a kernel is built: found missing at once, not after minutes."""
@@ -73,25 +58,6 @@ class Overrides:
     memory: int | None = None
     cpus: int | None = None
     profile: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class RunOptions:
-    """How an application is run. `timeout` is in seconds.
-
-    `guest` is the guest's name (None: the application's, with a number if need be).
-    """
-
-    guest: str | None = None
-    user: bool = False
-    init: Literal["ukl", "app"] = "ukl"
-    shell: bool = False
-    timeout: float | None = None
-    append: tuple[str, ...] = ()
-    icount: bool = False
-    kernel_source: str | None = None
-    verbose: bool = False
-    jobs: int | None = None
 
 
 def overridden(spec: AppSpec, overrides: Overrides) -> AppSpec:
@@ -327,186 +293,3 @@ def _beside(directory: Path) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
-
-
-# --- run --------------------------------------------------------------------
-
-
-def host_caps(store: Store, progress: Progress) -> HostCaps:
-    """Return what this machine can do; says once per boot that guests are emulated."""
-    caps, fresh = probe.probe_noted(store)
-    if fresh and caps.accelerator is not Accelerator.KVM:
-        for note in caps.notes:
-            progress.line(f"{note}; guests run by emulation (TCG)")
-    return caps
-
-
-def guests_of(store: Store) -> registry.Registry:
-    """Return the guests that were started with this cache."""
-    return registry.Registry(store.root / GUESTS)
-
-
-def run_app(
-    spec: AppSpec,
-    options: RunOptions,
-    store: Store,
-    progress: Progress,
-    output: session.Sink | None = None,
-) -> RunResult:
-    """Build what is not built, boot it, and return how the application ended.
-
-    `output` gets what the console says (None: our standard output). Raises the
-    errors of the rooms; a port in use is found before anything is built.
-    """
-    source = _standard_input(ours=options.init == "ukl", shell=options.shell)
-    launching = _launching(options, output or session.to_descriptor(1), source)
-    _check_run(launching, spec)
-    with _claimed(spec, options, store, detached=False) as entry:
-        running = _ready(spec, options, launching, store, progress, entry=entry)
-        if spec.ports:
-            forwards = ", ".join(map(ports.written, spec.ports))
-            progress.line(f"  {spec.name}: {forwards}; Ctrl-C ends it")
-        known = (guest.console for guest in entry.registry.all())
-        writing = [console.parent for console in known if console is not None]
-        directory = launch.run_directory(store.root / RUNS, spec.name, writing)
-        result = keeper.attended(entry, directory, running)
-    if (error := outcome.error_of(result)) is not None:
-        raise error
-    if death := outcome.death(result):
-        progress.line(f"{spec.name}: {death}")
-    return result
-
-
-def start_app(
-    spec: AppSpec, options: RunOptions, store: Store, progress: Progress
-) -> registry.Record:
-    """Build what is not built, boot it in the background, and return the guest's record.
-
-    That is when the program has been started. Raises the errors of the rooms, and that
-    of a guest which ended before.
-    """
-    launching = _launching(options, lambda data: None, None)
-    _check_run(launching, spec)
-    if options.shell:
-        raise UsageError(
-            "a detached guest has no console for a shell",
-            remedy="leave --shell out; `ukl shell NAME` gives one later",
-        )
-    with _claimed(spec, options, store, detached=True) as entry:
-        return keeper.detached(
-            entry, _ready(spec, options, launching, store, progress, entry=entry)
-        )
-
-
-def _claimed(
-    spec: AppSpec, options: RunOptions, store: Store, *, detached: bool
-) -> contextlib.AbstractContextManager[registry.Entry]:
-    record = registry.Record(
-        name=options.guest or spec.name,
-        application=spec.name,
-        keeper=registry.myself(),
-        kept=detached,
-        detached=detached,
-        user=options.user,
-        sources=spec.directory,
-        args=spec.args,
-        env=spec.env,
-        ports=tuple(f"{ports.written(port)}->{port.guest}" for port in spec.ports),
-        volumes=tuple(f"{volume.source}:{volume.target}" for volume in spec.volumes),
-        disks=tuple(f"{disk.file}:{disk.target}" for disk in spec.disks),
-        memory=spec.memory,
-        cpus=spec.cpus,
-    )
-    return keeper.claimed(guests_of(store), record, automatic=options.guest is None)
-
-
-def _launching(options: RunOptions, output: session.Sink, source: int | None) -> launch.Options:
-    return launch.Options(
-        output=output,
-        input=source,
-        user=options.user,
-        init=options.init,
-        shell=options.shell,
-        timeout=options.timeout,
-        append=options.append,
-        icount=options.icount,
-        verbose=options.verbose,
-        agent=options.init == "ukl" and not options.icount,
-    )
-
-
-def _check_run(launching: launch.Options, spec: AppSpec) -> None:
-    launch.check(launching, spec)
-    ports.check(spec.ports)
-    storage.check(spec)
-
-
-def _ready(
-    spec: AppSpec,
-    options: RunOptions,
-    launching: launch.Options,
-    store: Store,
-    progress: Progress,
-    *,
-    entry: registry.Entry,
-) -> keeper.Run:
-    """Build what is not built and return what runs it."""
-    caps = host_caps(store, progress)
-    spec = prepared(spec, store, progress, options.jobs)
-    app, _, image = build_image(
-        spec, store, progress, kernel_source=options.kernel_source, jobs=options.jobs
-    )
-    initrd = initrd_room.build(image, spec, app.user, store, progress)
-    debug = app.path.with_name("app.debug.o")
-    entry.change(vmlinux=image.vmlinux, image=image.key, debug=debug if debug.exists() else None)
-
-    def run(directory: Path, attend: session.Attend) -> RunResult:
-        return launch.attempt(
-            image,
-            spec,
-            initrd,
-            accelerator=Accelerator.TCG if options.icount else caps.accelerator,
-            options=launching,
-            directory=directory,
-            attend=attend,
-        )
-
-    return run
-
-
-def _standard_input(*, ours: bool, shell: bool) -> int | None:
-    """Return the descriptor that becomes the guest's console input, None for none.
-
-    A terminal whose foreground we are not in must not be read: that would stop us.
-    Instead of the null device, init (if it is `ours`) gives the program the guest's;
-    a program that is process 1 reads the console, and has to be told of the end.
-    """
-    try:
-        if os.isatty(0):
-            return 0 if shell or os.tcgetpgrp(0) == os.getpgrp() else None
-        status = os.fstat(0)
-    except OSError:  # closed
-        return None
-    is_null = stat.S_ISCHR(status.st_mode)
-    return None if is_null and ours and not shell else 0
-
-
-def bench_syscalls(
-    store: Store, progress: Progress, *, kernel_source: str | None = None
-) -> list[syscalls.Row]:
-    """Run the example that calls getppid(), as unikernel and as process, and count."""
-    spec = overridden(manifest.resolve(syscalls.EXAMPLE), Overrides(args=(str(syscalls.COUNT),)))
-    consoles = {}
-    for user, mode in syscalls.MODES.items():
-        console = bytearray()
-        options = RunOptions(
-            user=user, icount=True, timeout=BENCH_TIMEOUT, kernel_source=kernel_source
-        )
-        result = run_app(spec, options, store, progress, console.extend)
-        if outcome.exit_code(result) != 0:
-            raise UklError(
-                f"{spec.name} ended with {result.outcome.value} {result.status}",
-                log=result.console,
-            )
-        consoles[mode] = console.decode("utf-8", "replace")
-    return syscalls.rows(consoles)

@@ -187,14 +187,17 @@ from pathlib import Path
 from ukl.model import Accelerator, AppSpec, Image
 from ukl.vm import launch
 from ukl.vm.launch import Options
+from ukl.vm.outcome import error_of
 directory, vmlinux, marker, initrd, check = map(str, sys.argv[1:6])
 path = Path(vmlinux)
 image = Image("checks", path.parent, path, path, path, Path(marker), bytes(20), "key")
 spec = AppSpec("checks", path, path.parent, (), args=(check,))
-result = launch.launch(
+result = launch.attempt(
     image, spec, Path(initrd), accelerator=Accelerator(sys.argv[6]),
-    options=Options(timeout=60), runs=Path(directory),
+    options=Options(timeout=60), directory=launch.run_directory(Path(directory), "checks"),
 )
+if (error := error_of(result)) is not None:
+    raise error
 print(f"outcome {result.outcome.value}", flush=True)
 """
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 
 import os
 import pty
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from ukl import pipeline
+from ukl import pipeline, running
 from ukl.errors import InputError
 from ukl.host.store import Store
 from ukl.model import AppSpec, PortForward
@@ -111,29 +113,38 @@ class TestStandardInput:
         reader, writer = os.pipe()
         os.dup2(reader, 0)
         os.close(reader)
-        assert pipeline._standard_input(ours=True, shell=False) == 0
+        assert running._standard_input(ours=True, shell=False) == 0
         os.close(writer)
         (tmp_path / "file").touch()
         with (tmp_path / "file").open() as stream:
             os.dup2(stream.fileno(), 0)
-        assert pipeline._standard_input(ours=True, shell=False) == 0
+        assert running._standard_input(ours=True, shell=False) == 0
 
     def test_the_null_device_is_not(self) -> None:
         null = os.open(os.devnull, os.O_RDONLY)
         os.dup2(null, 0)
         os.close(null)
-        assert pipeline._standard_input(ours=True, shell=False) is None
-        assert pipeline._standard_input(ours=False, shell=False) == 0
+        assert running._standard_input(ours=True, shell=False) is None
+        assert running._standard_input(ours=False, shell=False) == 0
 
     def test_a_terminal_that_is_not_ours_is_not(self) -> None:
         master, slave = pty.openpty()
         os.dup2(slave, 0)
         os.close(slave)
         try:
-            assert pipeline._standard_input(ours=True, shell=False) is None
-            assert pipeline._standard_input(ours=True, shell=True) == 0
+            assert running._standard_input(ours=True, shell=False) is None
+            assert running._standard_input(ours=True, shell=True) == 0
         finally:
             os.close(master)
+
+
+def test_a_build_does_not_load_what_runs_guests() -> None:
+    """It doubled the time until a build that is cached had begun."""
+    code = "import sys, ukl.pipeline; print(*sorted(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.split())
+    assert "ukl.kernel.link" in loaded
+    assert not loaded & {"asyncio", "capstone", "qemu.qmp", "ukl.vm.session", "ukl.vm.keeper"}
 
 
 def test_a_cache_in_which_kbuild_cannot_work_gets_no_source(tmp_path: Path) -> None:

@@ -20,9 +20,9 @@ def group() -> None:
 @verb
 def syscalls(kernel_source: KernelSource = None, as_json: Json = False) -> None:
     """Count the guest instructions of getppid: by call, by syscall in ring 0, from a process."""
-    from ukl import pipeline  # noqa: PLC0415
+    from ukl import running  # noqa: PLC0415
 
-    rows = pipeline.bench_syscalls(STATE.store, STATE.progress, kernel_source=kernel_source)
+    rows = running.bench_syscalls(STATE.store, STATE.progress, kernel_source=kernel_source)
     if as_json:
         print_json(rows)
         return

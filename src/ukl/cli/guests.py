@@ -32,9 +32,9 @@ _CHUNK = 1 << 16
 
 def registry() -> Registry:
     """Return the guests of this cache."""
-    from ukl.pipeline import guests_of  # noqa: PLC0415 - not needed for --help
+    from ukl.vm.registry import of  # noqa: PLC0415 - not needed for --help
 
-    return guests_of(STATE.store)
+    return of(STATE.store)
 
 
 @verb

@@ -108,7 +108,7 @@ def run(
     With -d it is 0 as soon as the program has started; then `ukl ps`, `logs`, `exec`,
     `shell`, `cp`, `stop` and `rm` take the name that is printed.
     """
-    from ukl import manifest, pipeline  # noqa: PLC0415 - not needed for --help
+    from ukl import manifest, pipeline, running  # noqa: PLC0415 - not needed for --help
     from ukl.vm.outcome import exit_code  # noqa: PLC0415
     from ukl.vm.registry import shown  # noqa: PLC0415
     from ukl.vm.session import to_descriptor  # noqa: PLC0415
@@ -125,7 +125,7 @@ def run(
         cpus=smp,
         profile=profile,
     )
-    options = pipeline.RunOptions(
+    options = running.RunOptions(
         guest=name,
         user=user,
         init=init,
@@ -139,14 +139,14 @@ def run(
     )
     spec = pipeline.overridden(manifest.resolve_all(target, others or ()), overrides)
     if detach:
-        record = pipeline.start_app(spec, options, STATE.store, STATE.progress)
+        record = running.start_app(spec, options, STATE.store, STATE.progress)
         if as_json:
             print_json(shown(record))
         else:
             typer.echo(record.name)
         return 0
     output = to_descriptor(2) if as_json else None  # stdout is for the result then
-    result = pipeline.run_app(spec, options, STATE.store, STATE.progress, output)
+    result = running.run_app(spec, options, STATE.store, STATE.progress, output)
     if as_json:
         print_json(result)
     return exit_code(result)

@@ -239,8 +239,7 @@ def in_guest(
 def standard_input() -> int | None:
     """Return the descriptor of our standard input, None if it is not ours to read."""
     try:
-        # A terminal in whose background we are would stop us.
-        readable = not os.isatty(0) or os.tcgetpgrp(0) == os.getpgrp()
+        readable = not os.isatty(0) or terminal.is_ours(0)
     except OSError:  # closed
         return None
     return 0 if readable else None

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import signal
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -297,7 +298,7 @@ def stop(guests: Registry, name: str, grace: float | None, patience: float) -> N
     try:
         control.request(record, guests.place(name), request="stop", grace=grace).close()
     except UklError:
-        registry.send(record.keeper, 15)  # not up yet, or it does not answer
+        registry.send(record.keeper, signal.SIGTERM)  # not up yet, or it does not answer
     if _gone(record, patience):
         return
     registry.kill(record)

@@ -21,7 +21,6 @@ from ukl.host import probe
 from ukl.image import initrd as initrd_room
 from ukl.model import Accelerator, AppSpec, Image, Machine, RunResult
 from ukl.vm import ports, qemu, session, status, storage, terminal
-from ukl.vm.outcome import error_of
 
 SHELL = ("/bin/sh", "-l")
 
@@ -252,34 +251,6 @@ def prepare(
 
 def _qemu_version(program: str) -> tuple[int, ...] | None:
     return probe.parse_version(host_exec.version(program))
-
-
-def launch(
-    image: Image,
-    spec: AppSpec,
-    initrd: Path,
-    *,
-    accelerator: Accelerator,
-    options: Options,
-    runs: Path,
-) -> RunResult:
-    """Run `spec` in `image` and return how the application ended.
-
-    The console's file stays in a new directory below `runs`. Raises VmLost when the
-    guest panicked or was lost, TimeoutExpired, UklError when init could not start the
-    program or QEMU did not start; all name the console's file and its last lines.
-    """
-    result = attempt(
-        image,
-        spec,
-        initrd,
-        accelerator=accelerator,
-        options=options,
-        directory=run_directory(runs, spec.name),
-    )
-    if (error := error_of(result)) is not None:
-        raise error
-    return result
 
 
 def attempt(

@@ -29,9 +29,12 @@ from typing import Any
 
 from ukl.errors import InputError, UklError
 from ukl.guest.rundesc import NAME
-from ukl.host.store import jsonable
+from ukl.host.store import Store, jsonable
 
 PROC = Path("/proc")
+GUESTS = "guests"
+"""Directory of the cache with the entries of guests."""
+
 RECORD = "guest.json"
 CONTROL = "control"
 VERSION = 1
@@ -286,6 +289,11 @@ class Registry:
             yield
         finally:
             os.close(descriptor)
+
+
+def of(store: Store) -> Registry:
+    """Return the guests that were started with this cache."""
+    return Registry(store.root / GUESTS)
 
 
 class Entry:

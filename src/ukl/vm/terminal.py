@@ -46,6 +46,11 @@ class Keys:
         return bytes(out)
 
 
+def is_ours(descriptor: int) -> bool:
+    """Say whether we are in the foreground of a terminal; reading from it stops others."""
+    return os.tcgetpgrp(descriptor) == os.getpgrp()
+
+
 @contextlib.contextmanager
 def raw(descriptor: int) -> Iterator[None]:
     """Set a terminal to raw mode for the block; does nothing with what is no terminal."""
