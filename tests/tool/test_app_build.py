@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from ukl.app import toolchain
 from ukl.app.build import build
 from ukl.app.flags import UKL_FLAGS
 from ukl.errors import ExitCode, InputError, UklError
@@ -64,6 +65,17 @@ def compile_object(source: str, path: Path, *flags: str) -> Path:
 
 
 # --- cache and bytes --------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "name", [*toolchain.CRT_BEFORE, *toolchain.CRT_AFTER, *toolchain.RUNTIME, "libm.a", "libno.a"]
+)
+def test_files_are_found_where_the_compiler_finds_them(name: str) -> None:
+    argv = ["gcc", f"-print-file-name={name}"]
+    said = subprocess.run(argv, capture_output=True, text=True, check=True).stdout.strip()
+    expected = Path(said).resolve() if Path(said).is_absolute() else None
+    assert (expected is None) == (name == "libno.a")
+    assert toolchain.search("gcc", name) == expected
 
 
 def test_the_second_build_does_nothing(project: Path, store: Store) -> None:
