@@ -24,7 +24,7 @@ from pydantic import (
 
 from ukl import python, resources
 from ukl.errors import InputError
-from ukl.model import AppSpec, PortForward, Protocol, PythonSpec
+from ukl.model import AppSpec, Level, PortForward, Protocol, PythonSpec
 from ukl.recipe import schema
 from ukl.volumes import parse_disk, parse_volume
 
@@ -215,6 +215,7 @@ class _Link(_Table):
     libraries: list[Annotated[str, AfterValidator(_library)]] = []
     objects: list[_Source] = []
     rewrite_syscalls: bool = True
+    level: Level = Level.BASE
 
 
 class _Run(_Table):
@@ -435,6 +436,7 @@ def _load_toml(path: Path, *, alone: bool) -> AppSpec:
         libraries=tuple(manifest.link.libraries),
         objects=tuple(map(Path, manifest.link.objects)),
         rewrite_syscalls=manifest.link.rewrite_syscalls,
+        level=manifest.link.level,
         args=tuple(manifest.app.args),
         env=manifest.app.env,
         ports=tuple(map(parse_port, manifest.run.ports)),
@@ -532,6 +534,7 @@ _REMEDIES: dict[tuple[str, ...], str] = {
     ("compile", "cflags"): 'write a list of strings: cflags = ["-O2", "-DNDEBUG"]',
     ("link", "libraries"): 'write a list of names: libraries = ["m", "event"]',
     ("link", "rewrite_syscalls"): "write rewrite_syscalls = false to keep the instructions",
+    ("link", "level"): 'write it like level = "fast", or "base"',
     ("link", "objects"): f".o and .a files, relative to the directory of {FILENAME}",
     ("run", "ports"): 'write a list like ports = ["5555:5555"] (host, then guest)',
     ("run", "volumes"): 'write a list like volumes = ["data:/data", "conf:/etc/app:ro"]',

@@ -14,6 +14,17 @@ from enum import StrEnum
 from pathlib import Path
 
 
+class Level(StrEnum):
+    """How the calls that an application's `syscall` instructions become are done.
+
+    BASE: with all of Linux' work on entry and exit. FAST: without, unless somebody asks
+    for it (a tracer, a filter, a signal, the scheduler).
+    """
+
+    BASE = "base"
+    FAST = "fast"
+
+
 class Protocol(StrEnum):
     """Transport protocol of a forwarded port."""
 
@@ -144,6 +155,7 @@ class AppSpec:
     objects: tuple[Path, ...] = ()
     rewrite_syscalls: bool = True
     """Whether `syscall` instructions become calls, where they can."""
+    level: Level = Level.BASE
     program: Path | None = None
     """An executable that ukl-cc linked: PROGRAM.ukl.o beside it is the application."""
     build: BuildSpec | None = None
@@ -167,14 +179,23 @@ class AppSpec:
     others: tuple[AppSpec, ...] = ()
     """Further applications that are linked into the same kernel."""
 
+    @property
+    def rewriting(self) -> Level | None:
+        """What the `syscall` instructions become calls of; None: they stay."""
+        return self.level if self.rewrite_syscalls else None
+
 
 @dataclass(frozen=True, slots=True)
 class SyscallCounts:
-    """How many `syscall` instructions there are, by how each is made a call, or kept."""
+    """How many `syscall` instructions there are, by how each is made a call, or kept.
+
+    `direct` of those in place go to the kernel's fast entry of their number.
+    """
 
     in_place: int
     stub: int
     kept: int
+    direct: int = 0
 
 
 @dataclass(frozen=True, slots=True)

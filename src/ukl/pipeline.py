@@ -35,6 +35,7 @@ from ukl.model import (
     Image,
     KernelBuild,
     KernelSpec,
+    Level,
     PortForward,
     Volume,
 )
@@ -58,6 +59,7 @@ class Overrides:
     memory: int | None = None
     cpus: int | None = None
     profile: str | None = None
+    level: Level | None = None
 
 
 def overridden(spec: AppSpec, overrides: Overrides) -> AppSpec:
@@ -71,6 +73,7 @@ def overridden(spec: AppSpec, overrides: Overrides) -> AppSpec:
         disks=merged(spec.disks, overrides.disks),
         memory=overrides.memory or spec.memory,
         cpus=overrides.cpus or spec.cpus,
+        level=overrides.level or spec.level,
         kernel_profile=spec.kernel_profile if overrides.profile is None else overrides.profile,
     )
 

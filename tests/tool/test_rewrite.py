@@ -7,16 +7,19 @@ import os
 import re
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests.tool import syscall_fuzz
-from ukl.app.build import build
-from ukl.elf.names import PLAIN, RESTART, SYSCALL
+from ukl import resources
+from ukl.app import link
+from ukl.app.build import SCRIPTS, build
+from ukl.elf.names import PLAIN, RESTART, SHORT, SYSCALL
 from ukl.elf.reader import Elf
 from ukl.host.store import Store
-from ukl.model import AppObject, AppSpec
+from ukl.model import AppObject, AppSpec, Level
 from ukl.progress import Progress
 
 pytestmark = pytest.mark.tool
@@ -30,13 +33,14 @@ Builder = Callable[..., AppObject]
 def made(tmp_path_factory: pytest.TempPathFactory) -> Builder:
     store = Store(tmp_path_factory.mktemp("store"))
 
-    def make(*sources: Path, rewriting: bool = True) -> AppObject:
+    def make(*sources: Path, rewriting: bool = True, level: Level = Level.BASE) -> AppObject:
         spec = AppSpec(
             name="probe",
             origin=sources[0],
             directory=sources[0].parent,
             sources=sources,
             rewrite_syscalls=rewriting,
+            level=level,
         )
         return build(spec, store, Progress.quiet())
 
@@ -69,6 +73,41 @@ def test_generated_functions_do_the_same(tmp_path: Path, made: Builder, seed: in
     results = lines(rewritten)
     assert len(results) == FUNCTIONS * syscall_fuzz.TURNS
     assert results == lines(plain)
+
+
+def clobbering(text: str) -> str:
+    """Return syscall.S with entries of single numbers that lose what the kernel's may lose."""
+    short = " || ".join(f"\\nr == {number}" for number in SHORT)
+    lost = "".join(f"\tmov $0x5ca1ab1e, %{name}\n" for name in ("rdi", "rsi", "r8", "r9", "r10"))
+    return text.replace(
+        "\tmov\t$\\nr, %eax\n\tjmp\tukl_syscall\n",
+        "\tmov\t$\\nr, %eax\n\tcall\tukl_syscall\n"
+        + lost
+        + f"\t.if {short}\n\tmov $0x5ca1ab1e, %edx\n\t.endif\n\tret\n",
+    )
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_what_fast_calls_lose_is_not_looked_at(tmp_path: Path, made: Builder, seed: int) -> None:
+    source, main = tmp_path / "functions.S", tmp_path / "main.c"
+    source.write_text(syscall_fuzz.assembly(seed, FUNCTIONS))
+    main.write_text(syscall_fuzz.MAIN)
+    fast, plain = made(main, source, level=Level.FAST), made(main, source, rewriting=False)
+    counts = fast.facts.syscalls
+    assert counts is not None
+    assert counts.direct > 100  # the C library's own, most of them
+    assert lines(fast) == lines(plain)
+
+    scripts = resources.path(SCRIPTS)
+    hostile = tmp_path / "syscall.S"
+    original = (scripts / "syscall.S").read_text()
+    hostile.write_text(clobbering(original))
+    assert hostile.read_text() != original
+    compiled, program = tmp_path / "syscall.o", tmp_path / "program"
+    subprocess.run(["gcc", "-c", hostile, "-o", compiled], check=True)
+    argv = link.user_argv("ld", fast.path, compiled, scripts / "user.lds", program)
+    subprocess.run(argv, check=True)
+    assert lines(replace(fast, user=program)) == lines(plain)
 
 
 def test_calls_through_the_c_library(tmp_path: Path, made: Builder) -> None:

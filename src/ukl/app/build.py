@@ -21,10 +21,10 @@ from ukl.elf.reader import Elf
 from ukl.errors import InputError
 from ukl.host import exec as host_exec
 from ukl.host.store import Store, digest
-from ukl.model import AppObject, AppSpec
+from ukl.model import AppObject, AppSpec, Level
 from ukl.progress import Progress
 
-PROCEDURE = 2
+PROCEDURE = 3
 """Part of the key: raised when the link's result changes and its argument lists do not."""
 
 
@@ -64,7 +64,7 @@ def build(spec: AppSpec, store: Store, progress: Progress) -> AppObject:
     inputs = link.Inputs(tuple(objects), _libraries(spec, tools, is_cxx), crt=made[-2])
     origin = {str(path): unit.source for path, unit in zip(made, units, strict=False)}
     with progress.stage(f"partial link {spec.name}") as stage:
-        key = _link_key(tools, inputs, made[-1], scripts, rewriting=spec.rewrite_syscalls)
+        key = _link_key(tools, inputs, made[-1], scripts, level=spec.rewriting)
         if store.get("app", key) is not None:
             stage.cached()
         linking = Linking(
@@ -80,7 +80,7 @@ def build(spec: AppSpec, store: Store, progress: Progress) -> AppObject:
 
         def work(directory: Path) -> None:
             linking.run(directory)
-            linking.finish(directory, made[-1], rewriting=spec.rewrite_syscalls)
+            linking.finish(directory, made[-1], level=spec.rewriting)
 
         directory = store.make("app", key, summary, work)
         found = known(directory)
@@ -188,13 +188,18 @@ def _libraries(spec: AppSpec, tools: link.Toolchain, is_cxx: bool) -> tuple[Path
 
 
 def _link_key(
-    tools: link.Toolchain, inputs: link.Inputs, syscall: Path, scripts: Path, *, rewriting: bool
+    tools: link.Toolchain,
+    inputs: link.Inputs,
+    syscall: Path,
+    scripts: Path,
+    *,
+    level: Level | None,
 ) -> str:
     bare = link.words(tools, link.Inputs((), (), Path("crt")))
     out = Path("out")
     return digest(
         PROCEDURE,
-        rewriting,
+        level,
         tools.identity,
         link.partial_argv(tools.ld, bare, script=out, parts=out, output=out),
         link.weaken_argv(tools.objcopy, out, out),

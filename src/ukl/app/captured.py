@@ -30,7 +30,7 @@ FORMAT = 1
 OBJECT_SUFFIX = ".ukl.o"
 FACTS_SUFFIX = ".ukl.json"
 
-PROCEDURE = 2
+PROCEDURE = 3
 """Part of the key: raised when the result changes and the argument lists do not."""
 
 
@@ -147,7 +147,7 @@ def build(spec: AppSpec, store: Store, progress: Progress) -> AppObject:
         key = digest(
             "captured",
             PROCEDURE,
-            spec.rewrite_syscalls,
+            spec.rewriting,
             tools.identity,
             link.strip_argv(tools.objcopy, out, out),
             link.user_argv(tools.ld, out, out, out, out),
@@ -164,7 +164,7 @@ def build(spec: AppSpec, store: Store, progress: Progress) -> AppObject:
                 directory,
                 syscall,
                 scripts,
-                rewriting=spec.rewrite_syscalls,
+                level=spec.rewriting,
             )
 
         summary = {"name": spec.name, "program": spec.program, "object": source}

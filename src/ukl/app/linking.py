@@ -15,7 +15,7 @@ from ukl.elf import audit
 from ukl.elf.reader import SHT_NOBITS, Elf, facts
 from ukl.errors import InputError, UklError
 from ukl.host import exec as host_exec
-from ukl.model import ObjectFacts, SyscallCounts
+from ukl.model import Level, ObjectFacts, SyscallCounts
 
 SCRIPTS = "kernel/overlay/scripts/ukl"
 """Linker scripts and the two small sources of our own, shared with link-app.sh."""
@@ -75,9 +75,9 @@ class Linking:
             temporary.unlink()
         return printed
 
-    def finish(self, directory: Path, syscall: Path, *, rewriting: bool) -> None:
+    def finish(self, directory: Path, syscall: Path, *, level: Level | None) -> None:
         """Make app.o and the executable `user` of the app.debug.o in `directory`."""
-        finish(self.ld, self.objcopy, directory, syscall, self.scripts, rewriting=rewriting)
+        finish(self.ld, self.objcopy, directory, syscall, self.scripts, level=level)
 
     def _partial(
         self, known: Elf | None, output: Path, log: Path, extra: Sequence[str] = ()
@@ -109,19 +109,26 @@ class Linking:
 
 
 def finish(
-    ld: str, objcopy: str, directory: Path, syscall: Path, scripts: Path, *, rewriting: bool
+    ld: str,
+    objcopy: str,
+    directory: Path,
+    syscall: Path,
+    scripts: Path,
+    *,
+    level: Level | None,
 ) -> None:
     """Make of `directory`'s app.debug.o the object app.o and the normal executable `user`.
 
-    `syscall` is the compiled syscall.S. With `rewriting` the `syscall` instructions
+    `syscall` is the compiled syscall.S. With a `level` the `syscall` instructions
     become calls first, in app.debug.o too.
     """
     log = directory / "link.log"
     debug, application = directory / "app.debug.o", directory / "app.o"
-    if rewriting:
+    if level is not None:
         from ukl.elf import rewrite  # noqa: PLC0415 - capstone takes 0.1 s that others do not need
 
-        written, counts = rewrite.rewrite(Elf.open(debug), rewrite.plain_size(Elf.open(syscall)))
+        plain = rewrite.plain_size(Elf.open(syscall))
+        written, counts = rewrite.rewrite(Elf.open(debug), plain, level)
         if written is not None:
             debug.unlink()  # it is mapped
             debug.write_bytes(written)
@@ -144,7 +151,8 @@ def summary(found: ObjectFacts) -> str:
     calls = found.syscalls
     if calls is None:
         return ""
-    return f"syscalls: {calls.in_place} in place, {calls.stub} by stub, {calls.kept} kept"
+    direct = f" ({calls.direct} direct)" if calls.direct else ""
+    return f"syscalls: {calls.in_place} in place{direct}, {calls.stub} by stub, {calls.kept} kept"
 
 
 def _verify(elf: Elf, log: Path) -> None:

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from ukl.elf.names import STUBS
+from ukl.elf.names import FAST, FAST_NUMBERS, STUBS, fast_entry
 from ukl.elf.reader import (
     SHF_EXECINSTR,
     SHF_TLS,
@@ -37,6 +37,8 @@ IMPORTS = frozenset(
         "_GLOBAL_OFFSET_TABLE_",
         # ld turns its calls into plain accesses, which it knows by this name.
         "__tls_get_addr",
+        FAST,
+        *map(fast_entry, FAST_NUMBERS),
     }
 )
 """What the kernel, or the link of a normal executable, defines for an application."""

@@ -9,6 +9,8 @@ from typing import Annotated, TypeVar
 
 import typer
 
+from ukl.model import Level
+
 T = TypeVar("T")
 
 Target = Annotated[
@@ -33,6 +35,12 @@ Profile = Annotated[
     str | None,
     typer.Option(
         "--profile", metavar="NAME", help="Configure the kernel so; `debug`: it checks itself."
+    ),
+]
+LevelOption = Annotated[
+    Level | None,
+    typer.Option(
+        "--level", help="How the application calls the kernel (default: what ukl.toml says)."
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]

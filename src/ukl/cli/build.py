@@ -7,7 +7,16 @@ from pathlib import Path
 
 import typer
 
-from ukl.cli.arguments import Jobs, Json, KernelSource, OutputDirectory, Profile, Target, With
+from ukl.cli.arguments import (
+    Jobs,
+    Json,
+    KernelSource,
+    LevelOption,
+    OutputDirectory,
+    Profile,
+    Target,
+    With,
+)
 from ukl.cli.state import STATE, print_json, verb
 
 
@@ -18,6 +27,7 @@ def build(
     others: With = None,
     kernel_source: KernelSource = None,
     profile: Profile = None,
+    level: LevelOption = None,
     jobs: Jobs = None,
     as_json: Json = False,
 ) -> None:
@@ -27,7 +37,7 @@ def build(
     """
     from ukl import manifest, pipeline  # noqa: PLC0415 - not needed for --help
 
-    overrides = pipeline.Overrides(profile=profile)
+    overrides = pipeline.Overrides(profile=profile, level=level)
     spec = pipeline.overridden(manifest.resolve_all(target, others or ()), overrides)
     built = pipeline.build_into(
         spec, output, STATE.store, STATE.progress, kernel_source=kernel_source, jobs=jobs

@@ -7,7 +7,16 @@ from typing import Annotated, Literal
 
 import typer
 
-from ukl.cli.arguments import Jobs, Json, KernelSource, Profile, Target, With, parsed
+from ukl.cli.arguments import (
+    Jobs,
+    Json,
+    KernelSource,
+    LevelOption,
+    Profile,
+    Target,
+    With,
+    parsed,
+)
 from ukl.cli.state import STATE, print_json, verb
 
 
@@ -86,6 +95,7 @@ def run(
     others: With = None,
     kernel_source: KernelSource = None,
     profile: Profile = None,
+    level: LevelOption = None,
     env: Annotated[
         list[str] | None,
         typer.Option("--env", "-e", metavar="KEY=VALUE", help="Set a variable (repeatable)."),
@@ -124,6 +134,7 @@ def run(
         memory=parsed(manifest.parse_memory, memory, "--memory") if memory else None,
         cpus=smp,
         profile=profile,
+        level=level,
     )
     options = running.RunOptions(
         guest=name,

@@ -41,6 +41,12 @@ RESTART: Rows = (
 RESTART_SIZE = 6
 """Bytes of these four instructions."""
 
+FAST_RETURN_SIZE = 2
+"""Bytes of ukl_fast_ret, with one before it: it can be a return address, too."""
+
+FAST_RETURN_AT = -1
+"""Where that begins."""
+
 
 def jumped_to(lowered: int, raised: int) -> Rows:
     """Return the rows of a stub that is jumped to: a frame of its own, without a place.

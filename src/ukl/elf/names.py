@@ -11,3 +11,67 @@ PLAIN = "ukl_syscall_plain"
 
 STUBS = "ukl_call_stubs"
 """Made by the partial link, and put around the stubs when they are there."""
+
+FAST = "ukl_syscall_fast"
+"""The kernel's entry that keeps what the SYSCALL instruction keeps."""
+
+FAST_RETURN = "ukl_fast_ret"
+"""Where a fast call is found that had to go the whole way; weak."""
+
+FAST_NUMBERS = range(512)
+"""System calls that have an entry of their own, fast_entry(), in every kernel."""
+
+
+def fast_entry(number: int) -> str:
+    """Return the kernel's entry of one system call."""
+    return f"ukl_fast_{number}"
+
+
+SHORT = {
+    3: ("close",),
+    4: ("stat",),
+    5: ("fstat",),
+    6: ("lstat",),
+    12: ("brk",),
+    11: ("munmap",),
+    21: ("access",),
+    22: ("pipe",),
+    24: ("sched_yield", "yield"),
+    32: ("dup",),
+    33: ("dup2",),
+    35: ("nanosleep",),
+    37: ("alarm",),
+    39: ("getpid",),
+    48: ("shutdown",),
+    50: ("listen",),
+    62: ("kill",),
+    74: ("fsync",),
+    75: ("fdatasync",),
+    77: ("ftruncate", "ftruncate64"),
+    95: ("umask",),
+    96: ("gettimeofday",),
+    98: ("getrusage",),
+    100: ("times",),
+    102: ("getuid",),
+    104: ("getgid",),
+    107: ("geteuid",),
+    108: ("getegid",),
+    110: ("getppid",),
+    111: ("getpgrp",),
+    112: ("setsid",),
+    162: ("sync",),
+    186: ("gettid",),
+    200: ("tkill",),
+    201: ("time",),
+    218: ("set_tid_address",),
+    228: ("clock_gettime",),
+    229: ("clock_getres",),
+    283: ("timerfd_create",),
+    287: ("timerfd_gettime",),
+    290: ("eventfd2",),
+    291: ("epoll_create1",),
+    293: ("pipe2",),
+}
+"""System calls of fewer than three arguments, whose own entries do not keep rdx, and the
+C library's functions that are such a call: they return one register, by their prototypes.
+arch/x86/ukl/fast-args.h has the numbers of arguments."""

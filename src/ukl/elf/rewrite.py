@@ -2,24 +2,36 @@
 """Turns the `syscall` instructions of a partially linked application into calls.
 
 The stubs lie at the end of the same section, so what reaches them, and the way back,
-are plain distances; relocations are needed for `ukl_syscall` alone.
+are plain distances; relocations are needed for the kernel's entries alone: `ukl_syscall`, or
+those of fast calls.
 """
 
 from __future__ import annotations
 
 import struct
 from collections import Counter
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
-from ukl.elf import frames
+from ukl.elf import frames, liveness
 from ukl.elf.code import R_X86_64_64, R_X86_64_PC32, R_X86_64_PLT32, STT_FUNC, STT_SECTION, codes
-from ukl.elf.disassemble import decode, sweep
-from ukl.elf.names import PLAIN, RESTART, STUBS, SYSCALL
+from ukl.elf.disassemble import Code, covering, decode, sweep
+from ukl.elf.names import (
+    FAST,
+    FAST_NUMBERS,
+    FAST_RETURN,
+    PLAIN,
+    RESTART,
+    SHORT,
+    STUBS,
+    SYSCALL,
+    fast_entry,
+)
 from ukl.elf.reader import STB_LOCAL, STB_WEAK, STT_GNU_IFUNC, Elf
 from ukl.elf.rewritable import ROOM, Site, Way
 from ukl.elf.writer import Writer
 from ukl.errors import UklError
-from ukl.model import SyscallCounts
+from ukl.model import Level, SyscallCounts
 
 TEXT = ".ukl.text"
 FRAMES = ".ukl.eh_frame"
@@ -51,13 +63,15 @@ _NOPS = tuple(
 class _Stubs:
     """The code that is made, beginning at `base` of the section.
 
-    `calls` are the offsets in the section of displacements to ukl_syscall. `jumped` are,
-    for each stub that is jumped to: start, frame, and the address behind the site.
+    `calls` are the offsets in the section of displacements to an entry of the kernel, with
+    its name: `entry`, if nothing else is said. `jumped` are, for each stub that is jumped
+    to: start, frame, and the address behind the site.
     """
 
     base: int
+    entry: str
     code: bytearray = field(default_factory=bytearray)
-    calls: list[int] = field(default_factory=list)
+    calls: list[tuple[int, str]] = field(default_factory=list)
     shared: dict[bytes, int] = field(default_factory=dict)
     jumped: list[tuple[int, frames.Frame, int]] = field(default_factory=list)
 
@@ -67,7 +81,7 @@ class _Stubs:
 
     def to_kernel(self, opcode: bytes) -> None:
         self.code += opcode
-        self.calls.append(self.here)
+        self.calls.append((self.here, self.entry))
         self.code += bytes(4)
 
     def called(self, moved: bytes) -> int:
@@ -97,11 +111,12 @@ class _Stubs:
         return start
 
 
-def rewrite(elf: Elf, plain_size: int) -> tuple[bytes | None, SyscallCounts]:
+def rewrite(elf: Elf, plain_size: int, level: Level) -> tuple[bytes | None, SyscallCounts]:
     """Return the object with its `syscall` instructions turned into calls, and the counts.
 
-    None where there is nothing to change. `plain_size` is how much of a normal
-    program's ukl_syscall, in bytes, has its return address on top of the stack.
+    None where there is nothing to change. `level` chooses the kernel's entries.
+    `plain_size` is how much of a normal program's ukl_syscall, in bytes, has its return
+    address on top of the stack.
     """
     symbols = elf.raw_symbols()
     numbers = {section.name: number for number, section in enumerate(elf.sections)}
@@ -118,18 +133,48 @@ def rewrite(elf: Elf, plain_size: int) -> tuple[bytes | None, SyscallCounts]:
     content = writer.content(text)
     # Between functions: nothing falls into it.
     content += _INT3 * (-len(content) % _ALIGN)
-    stubs = _Stubs(len(content))
-    patches = [_patch(site, code.data, stubs) for site in sites if site.way is not Way.KEEP]
-    for start, data in patches:
+    stubs = _Stubs(len(content), SYSCALL if level is Level.BASE else FAST)
+    direct = 0
+    for site in sites:
+        if site.way is Way.KEEP:
+            continue
+        own = _own_entry(code, site) if level is not Level.BASE else None
+        if own is None:
+            start, data = _patch(site, code.data, stubs)
+        else:
+            direct += 1
+            start, data = site.start, _nops(site.end - site.start - ROOM) + _CALL + bytes(4)
+            stubs.calls.append((site.end - 4, own))
         content[start : start + len(data)] = data
     content += stubs.code
-    kernel = writer.undefined(SYSCALL)
-    for offset in stubs.calls:
-        writer.add_relocation(text, offset, R_X86_64_PLT32, kernel, -4)
+    entries = {name: writer.undefined(name) for name in sorted({name for _, name in stubs.calls})}
+    for offset, name in stubs.calls:
+        writer.add_relocation(text, offset, R_X86_64_PLT32, entries[name], -4)
+    counts = replace(counts, direct=direct)
     writer.place(STUBS, STT_FUNC, stubs.base, len(stubs.code))
     if FRAMES in numbers:
-        _describe(writer, text, numbers[FRAMES], stubs, plain_size)
+        kernel = [(RESTART, frames.Frame(frames.RESTART_SIZE, frames.RESTART))]
+        kernel.append((PLAIN, frames.Frame(plain_size, frames.CALLED)))
+        if level is not Level.BASE:
+            kernel.append((FAST_RETURN, frames.Frame(frames.FAST_RETURN_SIZE, frames.CALLED)))
+        _describe(writer, text, numbers[FRAMES], stubs, kernel)
     return writer.bytes(), counts
+
+
+def _own_entry(code: Code, site: Site) -> str | None:
+    """Return the kernel's entry for the number of `site`, if that keeps enough."""
+    number, function = site.number, covering(code.functions, site.address)
+    if site.way is not Way.IN_PLACE or number is None or function is None:
+        return None
+    if number not in FAST_NUMBERS:
+        return None
+    names = SHORT.get(number)
+    # Of two names for one address the table of symbols has the last: __dup2, dup2.
+    scalar = names is not None and function.name.strip("_") in names
+    needed = liveness.needed(code, function, site.end, scalar=scalar)
+    if names is None:
+        needed -= {liveness.RETURNED}  # the entry keeps it
+    return None if needed else fast_entry(number)
 
 
 def _patch(site: Site, data: bytes, stubs: _Stubs) -> tuple[int, bytes]:
@@ -150,8 +195,14 @@ def _nops(size: int) -> bytes:
     return _NOPS[longest] * (size // longest) + _NOPS[size % longest]
 
 
-def _describe(writer: Writer, text: int, table: int, stubs: _Stubs, plain_size: int) -> None:
-    """Add the call frame information of the stubs, and of what they call."""
+def _describe(
+    writer: Writer,
+    text: int,
+    table: int,
+    stubs: _Stubs,
+    kernel: Sequence[tuple[str, frames.Frame]],
+) -> None:
+    """Add the call frame information of the stubs, and of what they call in the kernel."""
     # The stubs that are called have one description: they are all of it but the others.
     pieces: list[tuple[int, frames.Frame, int | None]] = []
     at = stubs.base
@@ -163,10 +214,7 @@ def _describe(writer: Writer, text: int, table: int, stubs: _Stubs, plain_size: 
         at = start + frame.size
     if stubs.here > at:
         pieces.append((at, frames.Frame(stubs.here - at, frames.CALLED), None))
-    described = [frame for _, frame, _ in pieces]
-    described.append(frames.Frame(frames.RESTART_SIZE, frames.RESTART))
-    described.append(frames.Frame(plain_size, frames.CALLED))
-    made = frames.encode(described)
+    made = frames.encode([frame for _, frame, _ in pieces] + [frame for _, frame in kernel])
 
     content = writer.content(table)
     begin = frames.end(content)
@@ -177,10 +225,11 @@ def _describe(writer: Writer, text: int, table: int, stubs: _Stubs, plain_size: 
         if back is not None:
             offset = begin + rows + frames.ADDRESS_AT
             writer.add_relocation(table, offset, R_X86_64_64, symbol, back - value)
-    for place, name in zip(made.starts[-2:], (RESTART, PLAIN), strict=True):
+    for place, (name, _) in zip(made.starts[len(pieces) :], kernel, strict=True):
+        addend = frames.FAST_RETURN_AT if name == FAST_RETURN else 0
         # Of a name that is not there the description is of address 0: nobody's.
         number = writer.undefined(name, STB_WEAK)
-        writer.add_relocation(table, begin + place, R_X86_64_PC32, number, 0)
+        writer.add_relocation(table, begin + place, R_X86_64_PC32, number, addend)
 
 
 def _in_text(elf: Elf, text: int) -> tuple[int, int]:

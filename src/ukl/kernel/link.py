@@ -15,7 +15,7 @@ import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from ukl.elf.names import RESTART
+from ukl.elf.names import FAST_RETURN, RESTART
 from ukl.errors import InputError, UklError
 from ukl.host.exec import CommandFailed, run
 from ukl.host.store import Store, digest, is_no_space
@@ -163,7 +163,7 @@ def check(
     taken = [
         weak
         for weak in facts.weak_undefined
-        if weak != RESTART and kernel.get(weak, (0, ""))[1].isupper()
+        if weak not in {RESTART, FAST_RETURN} and kernel.get(weak, (0, ""))[1].isupper()
     ]
     if taken:
         raise InputError(

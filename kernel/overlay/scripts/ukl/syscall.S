@@ -119,6 +119,35 @@ ukl_syscall:
 	.cfi_endproc
 	.size ukl_syscall, . - ukl_syscall
 
+/* What calls without entry and exit work are to the kernel; a process has none. */
+	.section .ukl.text, "ax", @progbits
+	.globl ukl_syscall_fast
+	.type ukl_syscall_fast, @function
+ukl_syscall_fast:
+	jmp	ukl_syscall
+	.size ukl_syscall_fast, . - ukl_syscall_fast
+
+	/* Described for the kernel's; here nothing is found there. */
+	int3
+	.globl ukl_fast_ret
+ukl_fast_ret:
+	ret
+
+	.altmacro
+	.macro fast_call nr
+	.globl ukl_fast_\nr
+	.type ukl_fast_\nr, @function
+ukl_fast_\nr:
+	mov	$\nr, %eax
+	jmp	ukl_syscall
+	.size ukl_fast_\nr, . - ukl_fast_\nr
+	.endm
+	.set	number, 0
+	.rept	512
+	fast_call %number
+	.set	number, number + 1
+	.endr
+
 	.section .ukl.tbss, "awT", @nobits
 	.balign 8
 return_address:

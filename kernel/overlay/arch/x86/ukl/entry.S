@@ -76,11 +76,17 @@ SYM_INNER_LABEL(ukl_syscall_kernel, SYM_L_GLOBAL)
 	PUSH_REGS rax=$-ENOSYS
 	VALIDATE_UNRET_END
 
+/* fast.S arrives here, with interrupts off: rsp: the frame; rax: the number. */
+SYM_INNER_LABEL(ukl_syscall_frame, SYM_L_GLOBAL)
+	ANNOTATE_NOENDBR
 	movq	%rsp, %rdi
 	/* Sign extend the lower 32bit as syscall numbers are treated as int */
 	movslq	%eax, %rsi
 	call	do_syscall_64		/* returns with IRQs disabled */
 
+/* And here, with all exit work done. */
+SYM_INNER_LABEL(ukl_syscall_exit, SYM_L_GLOBAL)
+	ANNOTATE_NOENDBR
 	/*
 	 * Whoever changes the frame (signal delivery, sigreturn, ptrace, exec)
 	 * makes one of these differ. What is left needs no IRET.

@@ -36,6 +36,19 @@ SYM_CODE_START(ukl_return_to_call)
 SYM_CODE_END(ukl_return_to_call)
 
 /*
+ * Where a fast system call that had to go the whole way comes back to: its
+ * return address is still on the stack. Where it is a return address itself, for
+ * ukl_syscall_restart, unwinders look for what is one byte before it.
+ */
+SYM_CODE_START_LOCAL(ukl_fast_call)
+	int3
+SYM_INNER_LABEL(ukl_fast_ret, SYM_L_GLOBAL)
+	ANNOTATE_UNRET_SAFE
+	ret
+	int3
+SYM_CODE_END(ukl_fast_call)
+
+/*
  * ukl_syscall - System call by call
  *
  * Registers as for the SYSCALL instruction: number in rax, arguments in rdi,

@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * What fast.S takes for granted, checked by the compiler.
+ */
+#include <linux/build_bug.h>
+
+/* The prototypes are declared where the implementations go by these names. */
+#undef CONFIG_ARCH_HAS_SYSCALL_WRAPPER
+#include <linux/syscalls.h>
+#include <asm/thread_info.h>
+#include <asm/ukl.h>
+#include <asm/ukl_fast.h>
+#include <asm/unistd.h>
+
+/* A call with another number of arguments does not compile. */
+#define ZEROS_0
+#define ZEROS_1		0
+#define ZEROS_2		0, 0
+#define ZEROS_3		0, 0, 0
+#define ZEROS_4		0, 0, 0, 0
+#define ZEROS_5		0, 0, 0, 0, 0
+#define ZEROS_6		0, 0, 0, 0, 0, 0
+
+#define UKL_ARGS(sym, n) static_assert(sizeof(sym(ZEROS_##n)) == sizeof(long));
+#define UKL_BASE(sym)
+#include "fast-args.h"
+
+static_assert(UKL_FAST_CALLS >= NR_syscalls);
+
+/* All that exit_to_user_mode_prepare() and its callees act on. */
+static_assert(UKL_FAST_WORK == (_TIF_SIGPENDING | _TIF_NOTIFY_RESUME | _TIF_UPROBE |
+				_TIF_NEED_RESCHED | _TIF_PATCH_PENDING |
+				_TIF_NOTIFY_SIGNAL | _TIF_USER_RETURN_NOTIFY |
+				_TIF_IO_BITMAP | _TIF_NEED_FPU_LOAD));

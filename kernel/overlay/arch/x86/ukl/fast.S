@@ -1,0 +1,339 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Fast system calls from application mode: one entry per number, which calls
+ * the implementation on the task's kernel stack, with only that part of struct
+ * pt_regs filled in that it reads.
+ *
+ * All entry work is asked for by thread_info->syscall_work, all exit work by
+ * flags in thread_info->flags. If there is any, the frame is completed and the
+ * call goes on as one of ukl_syscall(): tracers, filters and signals find
+ * nothing unusual. The return address stays on the application's stack; what
+ * a complete frame has as instruction pointer is ukl_fast_ret, a RET.
+ *
+ * Interrupts stay on. They can arrive
+ *
+ * - before the switch to the kernel stack and behind the switch back, with a
+ *   stack pointer in the user half: ukl_sync_regs() takes that for application
+ *   mode. Since nothing has been done yet, the call becomes one of
+ *   ukl_syscall(); or, since all has been done, a RET.
+ * - between the look at the flags and the switch back. ukl_sync_regs() makes
+ *   the look happen again, as for a restartable sequence: the interrupt may
+ *   have set a flag.
+ *
+ * An interrupt in kernel mode with the stack pointer at the top of the stack
+ * writes into struct pt_regs, but not as far as ip, cs, flags, sp and ss.
+ *
+ * psABI registers: an entry of a number keeps what a function has to keep, and
+ * rdx if the call takes three arguments or more, because a caller may return it.
+ * ukl_syscall_fast() keeps all that the SYSCALL instruction keeps.
+ */
+#include <linux/linkage.h>
+#include <asm/asm-offsets.h>
+#include <asm/errno.h>
+#include <asm/nospec-branch.h>
+#include <asm/percpu.h>
+#include <asm/processor-flags.h>
+#include <asm/segment.h>
+#include <asm/smap.h>
+#include <asm/ukl.h>
+#include <asm/ukl_fast.h>
+#include <asm/unwind_hints.h>
+
+#include "../entry/calling.h"
+
+#define UKL_APP_CS	(__KERNEL_CS | UKL_CSX_APP | UKL_CSX_CALL)
+#define UKL_APP_FLAGS	(X86_EFLAGS_FIXED | X86_EFLAGS_IF | X86_EFLAGS_AC)
+
+#define UKL_ARGS(sym, n)	.set args_##sym, n;
+#define UKL_BASE(sym)		.set base_##sym, 1;
+#include "fast-args.h"
+
+.code64
+/* In bounds that kprobes keep off. */
+.section .kprobes.text, "ax"
+
+/*
+ * Off the application's stack; r11 is where it was. AC (which opens SMAP), DF,
+ * NT and TF go with one POPF.
+ */
+.macro ukl_fast_enter
+	movq	%rsp, %r11
+	movq	PER_CPU_VAR(pcpu_hot + X86_top_of_stack), %rsp
+	subq	$PTREGS_SIZE, %rsp
+	UNWIND_HINT_REGS
+	pushq	$(X86_EFLAGS_FIXED | X86_EFLAGS_IF)
+	popfq
+	movq	%r11, RSP(%rsp)
+	movq	$ukl_fast_ret, RIP(%rsp)
+.endm
+
+.macro ukl_fast_check_entry_work
+	movq	PER_CPU_VAR(pcpu_hot + X86_current_task), %rcx
+	cmpq	$0, TI_syscall_work(%rcx)
+	jne	ukl_fast_entry_work
+.endm
+
+/* To where the registers that the call did not store are known to be lost. */
+.macro ukl_fast_check_exit_work args:req
+	movq	PER_CPU_VAR(pcpu_hot + X86_current_task), %rcx
+	testl	$UKL_FAST_WORK, TI_flags(%rcx)
+	.if \args == 0
+	jnz	ukl_fast_exit_work_0
+	.elseif \args == 1
+	jnz	ukl_fast_exit_work_1
+	.elseif \args == 2
+	jnz	ukl_fast_exit_work_2
+	.elseif \args == 3
+	jnz	ukl_fast_exit_work_3
+	.elseif \args == 4
+	jnz	ukl_fast_exit_work_4
+	.elseif \args == 5
+	jnz	ukl_fast_exit_work_5
+	.else
+	jnz	ukl_fast_exit_work_6
+	.endif
+.endm
+
+.macro ukl_fast_leave args:req
+	.set	.Ltail, .
+	ukl_fast_check_exit_work \args
+	/* objtool knows no return with SMAP open. */
+	ANNOTATE_IGNORE_ALTERNATIVE
+	ASM_STAC
+	UNWIND_HINT_END_OF_STACK
+	movq	RSP(%rsp), %rsp
+	/* As in all of the application's text, there is no return thunk. */
+	ANNOTATE_UNRET_SAFE
+	ret
+	int3
+	ukl_fast_tail .Ltail-.Lslot
+.endm
+
+/* The offset in its slot of what ukl_sync_regs() starts anew. */
+.macro ukl_fast_tail offset:req
+	.pushsection .rodata
+	.2byte	\offset
+	.popsection
+.endm
+
+/* A slot that leads to ukl_syscall(). */
+.macro ukl_base_slot nr:req
+	movl	$\nr, %eax
+	jmp	ukl_syscall
+	ukl_fast_tail UKL_FAST_SLOT
+.endm
+
+.macro ukl_fast_slot nr:req sym:req args:req
+	ukl_fast_enter
+	movq	$\nr, ORIG_RAX(%rsp)
+	ukl_fast_check_entry_work
+	.if \args > 0
+	movq	%rdi, RDI(%rsp)
+	.endif
+	.if \args > 1
+	movq	%rsi, RSI(%rsp)
+	.endif
+	.if \args > 2
+	movq	%rdx, RDX(%rsp)
+	.endif
+	.if \args > 3
+	movq	%r10, R10(%rsp)
+	.endif
+	.if \args > 4
+	movq	%r8, R8(%rsp)
+	.endif
+	.if \args > 5
+	movq	%r9, R9(%rsp)
+	.endif
+	.if \args > 0
+	movq	%rsp, %rdi
+	.endif
+	call	__x64_\sym
+	.if \args > 2
+	movq	RDX(%rsp), %rdx
+	.endif
+	ukl_fast_leave \args
+.endm
+
+.macro ukl_slot nr:req sym:req
+	.org	ukl_fast_calls + \nr * UKL_FAST_SLOT, 0xcc
+	.set	.Lslot, .
+	.set	.Lnext, \nr + 1
+SYM_INNER_LABEL(ukl_fast_\nr, SYM_L_GLOBAL)
+	UNWIND_HINT_ENTRY
+	ANNOTATE_NOENDBR
+#ifdef CONFIG_UKL_FAST
+	.ifdef base_\sym
+	ukl_base_slot \nr
+	.else
+	.ifdef args_\sym
+	ukl_fast_slot \nr, \sym, args_\sym
+	.else
+	ukl_fast_slot \nr, \sym, 6
+	.endif
+	.endif
+#else
+	ukl_base_slot \nr
+#endif
+.endm
+
+	.pushsection .rodata
+	.balign	2
+SYM_DATA_START(ukl_fast_tails)
+	.popsection
+
+	.balign 64
+SYM_CODE_START(ukl_fast_calls)
+#define __SYSCALL(nr, sym)		ukl_slot nr, sym
+#define __SYSCALL_NORETURN(nr, sym)	ukl_slot nr, sym
+#include <asm/syscalls_64.h>
+#undef __SYSCALL
+#undef __SYSCALL_NORETURN
+
+/* Numbers that this kernel does not have. */
+	.set	.Lgap, .Lnext
+.rept UKL_FAST_CALLS - .Lgap
+	.org	ukl_fast_calls + .Lnext * UKL_FAST_SLOT, 0xcc
+	UNWIND_HINT_ENTRY
+	ANNOTATE_NOENDBR
+	ukl_base_slot .Lnext
+	.set	.Lnext, .Lnext + 1
+.endr
+
+.macro ukl_name_gap nr:req
+	.globl	ukl_fast_\nr
+	.set	ukl_fast_\nr, ukl_fast_calls + \nr * UKL_FAST_SLOT
+.endm
+.altmacro
+.rept UKL_FAST_CALLS - .Lgap
+	ukl_name_gap %.Lgap
+	.set	.Lgap, .Lgap + 1
+.endr
+.noaltmacro
+
+/*
+ * The same for a number in rax that is not known before. The entry for code
+ * that counts on what the SYSCALL instruction keeps: all but rcx and r11.
+ */
+	.org	ukl_fast_calls + UKL_FAST_CALLS * UKL_FAST_SLOT, 0xcc
+	.set	.Lslot, .
+SYM_INNER_LABEL(ukl_syscall_fast, SYM_L_GLOBAL)
+	UNWIND_HINT_ENTRY
+	ANNOTATE_NOENDBR
+#ifdef CONFIG_UKL_FAST
+	/*
+	 * A child that clone() gives another stack cannot return by an address
+	 * that is on this one: such calls go by ukl_syscall() from the start.
+	 */
+	cmpq	$UKL_FAST_CALLS, %rax
+	jae	ukl_syscall
+	cmpq	$0, ukl_fast_table(, %rax, 8)
+	je	ukl_syscall
+	ukl_fast_enter
+	movq	%rax, ORIG_RAX(%rsp)
+	ukl_fast_check_entry_work
+	movq	ukl_fast_table(, %rax, 8), %rcx
+	movq	%rdi, RDI(%rsp)
+	movq	%rsi, RSI(%rsp)
+	movq	%rdx, RDX(%rsp)
+	movq	%r10, R10(%rsp)
+	movq	%r8, R8(%rsp)
+	movq	%r9, R9(%rsp)
+	movq	%rsp, %rdi
+	CALL_NOSPEC rcx
+	movq	RDI(%rsp), %rdi
+	movq	RSI(%rsp), %rsi
+	movq	RDX(%rsp), %rdx
+	movq	R10(%rsp), %r10
+	movq	R8(%rsp), %r8
+	movq	R9(%rsp), %r9
+	ukl_fast_leave 6
+#else
+	jmp	ukl_syscall
+	ukl_fast_tail UKL_FAST_SLOT
+#endif
+SYM_INNER_LABEL(ukl_fast_calls_end, SYM_L_GLOBAL)
+	ANNOTATE_NOENDBR
+	int3
+SYM_CODE_END(ukl_fast_calls)
+
+	.pushsection .rodata
+SYM_DATA_END(ukl_fast_tails)
+	.popsection
+
+#ifdef CONFIG_UKL_FAST
+
+/* What both ways to a complete frame have to add. rsp: the frame. */
+.macro ukl_fast_complete
+	movq	$__KERNEL_DS, SS(%rsp)
+	movq	$UKL_APP_FLAGS, EFLAGS(%rsp)
+	movq	$UKL_APP_FLAGS, R11(%rsp)
+	movq	$UKL_APP_CS, CS(%rsp)
+	movq	$ukl_fast_ret, RCX(%rsp)
+	movq	%rbx, RBX(%rsp)
+	movq	%rbp, RBP(%rsp)
+	movq	%r12, R12(%rsp)
+	movq	%r13, R13(%rsp)
+	movq	%r14, R14(%rsp)
+	movq	%r15, R15(%rsp)
+.endm
+
+/* Before the call; all of the caller's registers are there but rcx and r11. */
+SYM_CODE_START_LOCAL(ukl_fast_entry_work)
+	UNWIND_HINT_REGS
+	cli
+	ukl_fast_complete
+	movq	$-ENOSYS, RAX(%rsp)
+	movq	%rdi, RDI(%rsp)
+	movq	%rsi, RSI(%rsp)
+	movq	%rdx, RDX(%rsp)
+	movq	%r10, R10(%rsp)
+	movq	%r8, R8(%rsp)
+	movq	%r9, R9(%rsp)
+	movq	ORIG_RAX(%rsp), %rax
+	jmp	ukl_syscall_frame
+SYM_CODE_END(ukl_fast_entry_work)
+
+/*
+ * Behind the call, whose result is in rax. What the frame has of registers that
+ * were not stored is left from anything.
+ */
+SYM_CODE_START_LOCAL(ukl_fast_exit_work)
+SYM_INNER_LABEL(ukl_fast_exit_work_0, SYM_L_LOCAL)
+	UNWIND_HINT_REGS
+	movq	$0, RDI(%rsp)
+SYM_INNER_LABEL(ukl_fast_exit_work_1, SYM_L_LOCAL)
+	movq	$0, RSI(%rsp)
+SYM_INNER_LABEL(ukl_fast_exit_work_2, SYM_L_LOCAL)
+	movq	$0, RDX(%rsp)
+SYM_INNER_LABEL(ukl_fast_exit_work_3, SYM_L_LOCAL)
+	movq	$0, R10(%rsp)
+SYM_INNER_LABEL(ukl_fast_exit_work_4, SYM_L_LOCAL)
+	movq	$0, R8(%rsp)
+SYM_INNER_LABEL(ukl_fast_exit_work_5, SYM_L_LOCAL)
+	movq	$0, R9(%rsp)
+SYM_INNER_LABEL(ukl_fast_exit_work_6, SYM_L_LOCAL)
+	ukl_fast_complete
+	movq	%rax, RAX(%rsp)
+	movq	%rsp, %rdi
+	call	syscall_exit_to_user_mode	/* returns with IRQs disabled */
+	jmp	ukl_syscall_exit
+SYM_CODE_END(ukl_fast_exit_work)
+
+/* The implementations, for ukl_syscall_fast(). */
+	.section .rodata, "a"
+	.balign	8
+SYM_DATA_START_LOCAL(ukl_fast_table)
+.macro ukl_fast_entry nr:req sym:req
+	.org	ukl_fast_table + \nr * 8
+	.ifndef base_\sym
+	.quad	__x64_\sym
+	.endif
+.endm
+#define __SYSCALL(nr, sym)		ukl_fast_entry nr, sym
+#define __SYSCALL_NORETURN(nr, sym)	ukl_fast_entry nr, sym
+#include <asm/syscalls_64.h>
+	.org	ukl_fast_table + UKL_FAST_CALLS * 8
+SYM_DATA_END(ukl_fast_table)
+
+#endif /* CONFIG_UKL_FAST */
