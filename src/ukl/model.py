@@ -248,13 +248,18 @@ class KernelSource:
 
 @dataclass(frozen=True, slots=True)
 class KernelSpec:
-    """What kernel is wanted: the source, the series, the configuration."""
+    """What kernel is wanted: the source, the series, the configuration.
+
+    `patched` False means the source as it is: neither the series nor the options that
+    it brings are applied, everything else of the configuration is.
+    """
 
     source: KernelSource
     series: Path
     fragments: tuple[Path, ...]
     options: Mapping[str, str] = field(default_factory=dict)
     compiler: str = "gcc"
+    patched: bool = True
 
 
 @dataclass(frozen=True, slots=True)

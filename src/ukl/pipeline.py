@@ -87,12 +87,14 @@ def _kernel_spec(
     source: str | None,
     options: Mapping[str, str],
     profile: str = "",
+    *,
+    patched: bool = True,
 ) -> KernelSpec:
     # Before a source is fetched into it
     recipe.check_path(store.root)
     check_profile(profile)
     found = kernel_source_room.fetch(source, store, progress)
-    return default_spec(found, options, profile)
+    return replace(default_spec(found, options, profile), patched=patched)
 
 
 def build_kernel(
@@ -102,11 +104,16 @@ def build_kernel(
     kernel_source: str | None = None,
     kernel_options: Mapping[str, str] | None = None,
     profile: str = "",
+    patched: bool = True,
     jobs: int | None = None,
 ) -> KernelBuild:
-    """Return the compiled kernel objects, from the cache if they are there."""
+    """Return the compiled kernel objects, from the cache if they are there.
+
+    `patched` False: those of the source as it is, with the same configuration otherwise.
+    """
     packages.require(*BUILD_TOOLS)
-    spec = _kernel_spec(store, progress, kernel_source, kernel_options or {}, profile)
+    options = kernel_options or {}
+    spec = _kernel_spec(store, progress, kernel_source, options, profile, patched=patched)
     return kernel_build.build(spec, store, progress, jobs)
 
 
@@ -118,10 +125,12 @@ def kernel_config(
     kernel_source: str | None = None,
     kernel_options: Mapping[str, str] | None = None,
     profile: str = "",
+    patched: bool = True,
 ) -> Path:
     """Write the `.config` into `directory` and return its path."""
     packages.require(*BUILD_TOOLS)
-    spec = _kernel_spec(store, progress, kernel_source, kernel_options or {}, profile)
+    options = kernel_options or {}
+    spec = _kernel_spec(store, progress, kernel_source, options, profile, patched=patched)
     directory.mkdir(parents=True, exist_ok=True)
     return kernel_build.config(spec, store, progress, directory)
 
@@ -199,9 +208,14 @@ def build_image(
     progress: Progress,
     *,
     kernel_source: str | None = None,
+    patched: bool = True,
     jobs: int | None = None,
 ) -> tuple[AppObject, KernelBuild, Image]:
-    """Return the application's object, the kernel it goes into, and both linked."""
+    """Return the application's object, the kernel it goes into, and both linked.
+
+    `patched` False: a kernel of the same configuration that knows nothing of applications,
+    for the normal executable.
+    """
     packages.require(*BUILD_TOOLS)
     spec = prepared(spec, store, progress, jobs)
     app, *others = (
@@ -214,8 +228,11 @@ def build_image(
         kernel_source=kernel_source,
         kernel_options=_kernel_options((spec, *spec.others)),
         profile=_kernel_profile((spec, *spec.others)),
+        patched=patched,
         jobs=jobs,
     )
+    if not patched:
+        return app, kernel, kernel_link.link(kernel, None, store, progress)
     return app, kernel, kernel_link.link(kernel, app, store, progress, others)
 
 

@@ -91,6 +91,25 @@ def test_options_and_sources_give_other_objects(
     assert len({first.key, second.key, third.key}) == 3
 
 
+def test_an_unpatched_kernel_has_the_same_configuration_without_our_options(
+    spec: KernelSpec, store: Store, progress: Progress
+) -> None:
+    asked = replace(spec, options={"NET": "y", "UKL_TEST": "n"}, patched=False)
+    built = build.build(asked, store, progress)
+    # The tree as it is, and nothing of ours in it.
+    assert built.source == spec.source.directory
+    assert [entry.kind for entry in store.info()] == ["kernel"]
+    config = (built.directory / "objects/.config").read_text()
+    assert "CONFIG_NET=y" in config
+    assert "CONFIG_UKL=y" not in config
+    image = link.link(built, None, store, progress)
+    assert image.marker is None
+    assert image.bzimage.is_file()
+    # It is another kernel than the patched one, and made once.
+    assert build.build(replace(spec, options={"NET": "y"}), store, progress).key != built.key
+    assert build.build(asked, store, progress) == built
+
+
 def test_a_lost_option_is_an_error_that_says_why(
     spec: KernelSpec, store: Store, progress: Progress
 ) -> None:

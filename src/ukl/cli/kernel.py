@@ -23,6 +23,15 @@ Options = Annotated[
 ]
 
 
+Unpatched = Annotated[
+    bool,
+    typer.Option(
+        "--unpatched",
+        help="Without the series and its options; the same configuration otherwise.",
+    ),
+]
+
+
 def _options(words: list[str] | None) -> dict[str, str]:
     from ukl import manifest  # noqa: PLC0415
 
@@ -48,6 +57,7 @@ def config(
     kernel_source: KernelSource = None,
     options: Options = None,
     profile: Profile = None,
+    unpatched: Unpatched = False,
     output: OutputDirectory = Path("out"),
 ) -> None:
     """Write the kernel's .config into a directory, proved to contain what was asked for."""
@@ -60,6 +70,7 @@ def config(
         kernel_source=kernel_source,
         kernel_options=_options(options),
         profile=profile or "",
+        patched=not unpatched,
     )
     typer.echo(str(file))
 
@@ -70,6 +81,7 @@ def build(
     kernel_source: KernelSource = None,
     options: Options = None,
     profile: Profile = None,
+    unpatched: Unpatched = False,
     jobs: Jobs = None,
     as_json: Json = False,
 ) -> None:
@@ -82,6 +94,7 @@ def build(
         kernel_source=kernel_source,
         kernel_options=_options(options),
         profile=profile or "",
+        patched=not unpatched,
         jobs=jobs,
     )
     if as_json:

@@ -14,11 +14,16 @@ from pathlib import Path
 from ukl.errors import UklError
 from ukl.host.exec import CommandFailed, version
 from ukl.host.store import Store, digest, is_no_space
-from ukl.kernel import kconfig, recipe, symbols, tree
+from ukl.kernel import kconfig, recipe, symbols
 from ukl.kernel.kconfig import Request
+from ukl.kernel.source import fingerprint
+from ukl.kernel.tree import prepare
 from ukl.kernel.versions import load
 from ukl.model import KernelBuild, KernelSpec
 from ukl.progress import Progress, Stage
+
+OPTION = "CONFIG_UKL"
+"""What the series brings; its other options begin with it."""
 
 _COMPILED = re.compile(r"^  (CC|AS|HOSTCC|LDS)\s")
 _ERROR = re.compile(r"^\S+:\d+(:\d+)?: (fatal )?error: |^ld: |\*\*\* .*\bError\b|^make.*: \*\*\* ")
@@ -30,7 +35,25 @@ def requests(spec: KernelSpec) -> dict[str, Request]:
     for fragment in spec.fragments:
         asked += kconfig.parse_fragment(fragment.read_text(), os.fspath(fragment))
     asked += kconfig.parse_options(spec.options, "the options asked for")
-    return kconfig.merge(asked)
+    merged = kconfig.merge(asked)
+    if spec.patched:
+        return merged
+    return {name: request for name, request in merged.items() if not _is_ours(name)}
+
+
+def _is_ours(option: str) -> bool:
+    """Tell whether an option is the series' own: an unpatched kernel does not know it."""
+    return option == OPTION or option.startswith(f"{OPTION}_")
+
+
+def _tree(spec: KernelSpec, store: Store, progress: Progress) -> tuple[Path, str]:
+    """Return the tree to compile, and what names its content."""
+    if spec.patched:
+        tree = prepare(spec.source, spec.series, store, progress)
+        return tree, tree.parent.name
+    # Nothing is written into it: the objects are elsewhere.
+    tree = spec.source.directory
+    return tree, spec.source.key or fingerprint(tree)
 
 
 def compiler_identity(compiler: str) -> dict[str, str]:
@@ -38,10 +61,10 @@ def compiler_identity(compiler: str) -> dict[str, str]:
     return {name: version(name) for name in (compiler, "ld", "as")}
 
 
-def key_of(patched: Path, asked: Mapping[str, Request], compiler: str) -> str:
-    """Return the key of the objects: patched tree, configuration, compiler, and how we build."""
+def key_of(tree: str, asked: Mapping[str, Request], compiler: str) -> str:
+    """Return the key of the objects: the tree's, configuration, compiler, and how we build."""
     lines = sorted(request.line() for request in asked.values())
-    return digest("kernel", recipe.RECIPE, patched.parent.name, lines, compiler_identity(compiler))
+    return digest("kernel", recipe.RECIPE, tree, lines, compiler_identity(compiler))
 
 
 def build(
@@ -53,19 +76,20 @@ def build(
     compiler's first error when the compilation fails.
     """
     recipe.check_path(store.root)  # before minutes are spent
-    patched = tree.prepare(spec.source, spec.series, store, progress)
+    tree, name = _tree(spec, store, progress)
     asked = requests(spec)
-    key = key_of(patched, asked, spec.compiler)
+    key = key_of(name, asked, spec.compiler)
+    which = "" if spec.patched else "unpatched "
     workers = jobs or len(os.sched_getaffinity(0))
     estimate = _estimate(spec, store)
 
     def compile_into(directory: Path) -> None:
         objects = directory / "objects"
-        make = recipe.make_command(patched, objects, spec.compiler, workers, store.root)
+        make = recipe.make_command(tree, objects, spec.compiler, workers, store.root)
         log = directory / "build.log"
-        with progress.stage("kernel configuration"):
+        with progress.stage(f"{which}kernel configuration"):
             kconfig.configure(make, asked, log)
-        with progress.stage(f"kernel objects ({workers} jobs)") as stage:
+        with progress.stage(f"{which}kernel objects ({workers} jobs)") as stage:
             counter = _Counter(stage, estimate)
             _compile(make, log, counter)
             recipe.capture(make, log).write(directory / "link.json")
@@ -73,23 +97,23 @@ def build(
         _discard_temporaries(objects)
 
     inputs = {
-        "tree": patched.parent.name,
+        "tree": name,
         "version": spec.source.version,
         "options": [request.line() for request in asked.values()],
         "compiler": compiler_identity(spec.compiler),
     }
     entry = store.make("kernel", key, inputs, compile_into)
     room = symbols.data_room(entry / "objects/System.map")
-    return KernelBuild(key, patched, entry, spec.source.version, room)
+    return KernelBuild(key, tree, entry, spec.source.version, room)
 
 
 def config(spec: KernelSpec, store: Store, progress: Progress, directory: Path) -> Path:
     """Only configure: write `.config` into `directory` and return its path (`kernel config`)."""
-    patched = tree.prepare(spec.source, spec.series, store, progress)
+    tree, _ = _tree(spec, store, progress)
     directory.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="ukl-config-") as scratch:
         objects = Path(scratch) / "objects"
-        make = recipe.make_command(patched, objects, spec.compiler, 1, store.root)
+        make = recipe.make_command(tree, objects, spec.compiler, 1, store.root)
         with progress.stage("kernel configuration"):
             kconfig.configure(make, requests(spec))
         shutil.copyfile(objects / ".config", directory / ".config")
