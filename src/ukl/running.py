@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Boots what pipeline.py has built: in the foreground, detached, to be counted."""
+"""Boots what pipeline.py has built: in the foreground, or detached."""
 
 from __future__ import annotations
 
@@ -10,18 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from ukl import manifest, pipeline
-from ukl.bench import syscalls
-from ukl.errors import UklError, UsageError
+from ukl import pipeline
+from ukl.errors import UsageError
 from ukl.host import probe
 from ukl.host.store import Store
 from ukl.image import initrd as initrd_room
 from ukl.model import Accelerator, AppSpec, HostCaps, RunResult
 from ukl.progress import Progress
 from ukl.vm import keeper, launch, outcome, ports, registry, session, storage, terminal
-
-BENCH_TIMEOUT = 120.0
-"""Seconds for one run of the benchmark, boot included; it takes a few."""
 
 RUNS = "runs"
 """Directory of the cache with the consoles of runs."""
@@ -202,26 +198,3 @@ def _standard_input(*, ours: bool, shell: bool) -> int | None:
         return None
     is_null = stat.S_ISCHR(status.st_mode)
     return None if is_null and ours and not shell else 0
-
-
-def bench_syscalls(
-    store: Store, progress: Progress, *, kernel_source: str | None = None
-) -> list[syscalls.Row]:
-    """Run the example that calls getppid(), as unikernel and as process, and count."""
-    spec = pipeline.overridden(
-        manifest.resolve(syscalls.EXAMPLE), pipeline.Overrides(args=(str(syscalls.COUNT),))
-    )
-    consoles = {}
-    for user, mode in syscalls.MODES.items():
-        console = bytearray()
-        options = RunOptions(
-            user=user, icount=True, timeout=BENCH_TIMEOUT, kernel_source=kernel_source
-        )
-        result = run_app(spec, options, store, progress, console.extend)
-        if outcome.exit_code(result) != 0:
-            raise UklError(
-                f"{spec.name} ended with {result.outcome.value} {result.status}",
-                log=result.console,
-            )
-        consoles[mode] = console.decode("utf-8", "replace")
-    return syscalls.rows(consoles)

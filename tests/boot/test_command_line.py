@@ -17,6 +17,7 @@ import pytest
 
 from tests.boot.harness import Built
 from tests.conftest import TOP
+from ukl.bench import samples, stats, variants
 from ukl.host.store import Store
 
 SECONDS = 180.0
@@ -209,11 +210,28 @@ def test_build_writes_what_boots_and_the_second_time_is_fast(
     assert min(took) < 1.0
 
 
-def test_bench_syscalls(environment: dict[str, str]) -> None:
-    code, out, _ = ukl(environment, "bench", "syscalls", "--json")
+def test_bench_syscalls(environment: dict[str, str], tmp_path: Path) -> None:
+    words = ("--meter", "instructions", "--rounds", "1")
+    code, out, _ = ukl(environment, "bench", "syscalls", "--json", *words)
     assert code == 0
-    rows = {(row["mode"], row["way"]): row["instructions"] for row in json.loads(out)}
-    print(rows)
-    process = rows.pop(("user", "syscall"))
-    assert set(rows) == {("supervisor", "call"), ("supervisor", "syscall")}
-    assert all(0 < instructions < process for instructions in rows.values())
+    (tmp_path / "samples").write_text(out)
+    report = samples.load(tmp_path / "samples")
+    found = stats.figures(report, "syscalls", samples.Meter.INSTRUCTIONS)
+    calls = {name: found["getppid", name].value for name in variants.NAMES}
+    print(calls)
+    assert 0 < calls.pop("base") < calls["process"]
+    assert 0 < calls.pop("syscall") < calls["process"]
+    # Each row is there for each variant, and takes something.
+    assert len(found) == len(report.rows("syscalls", samples.Meter.INSTRUCTIONS)) * 4
+    assert all(each.value > 0 for each in found.values())
+
+
+def test_a_normal_process_pays_nearly_nothing_for_the_patches(
+    environment: dict[str, str],
+) -> None:
+    code, out, _ = ukl(environment, "kernel", "cost", "--json")
+    print(out)
+    assert code == 0
+    found = json.loads(out)
+    assert 100 < found["unpatched"] < 1000
+    assert found["process"] <= found["unpatched"] + 3

@@ -7,7 +7,6 @@ tests/boot and tests/apps have the recipes themselves.
 
 from __future__ import annotations
 
-import json
 import subprocess
 from pathlib import Path
 
@@ -69,14 +68,3 @@ def test_ring0_is_polite_in_user_mode(store: Store) -> None:
     # The map shows what the linker script promises, relocation read-only included.
     modes = [line.split()[1] for line in text.splitlines() if line.endswith("/user")]
     assert modes[:4] == ["r--p", "r-xp", "r--p", "rw-p"]
-
-
-def test_getppid_bench(store: Store) -> None:
-    app = example("getppid-bench", store)
-    result = json.loads(output(app, "1000"))
-    assert result["benchmark"] == "getppid"
-    assert result["mode"] == "user"
-    assert result["count"] == 1000
-    assert 0 < result["loop"] < result["ticks"]["syscall"]
-    assert result["loop"] < result["ticks"]["call"]
-    output(app, "many", status=2)

@@ -1,31 +1,117 @@
 # SPDX-License-Identifier: GPL-2.0
-"""`ukl bench`: measurements."""
+"""`ukl bench`: measurements, and comparing them."""
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated
+
 import typer
 
-from ukl.cli.arguments import Json, KernelSource
+from ukl.bench.samples import Meter
+from ukl.bench.suites import SUITES, Suite
+from ukl.cli.arguments import Jobs, Json, KernelSource
 from ukl.cli.state import STATE, print_json, verb
 
 app = typer.Typer(help="Measure.", no_args_is_help=True, rich_markup_mode=None)
 
+Meters = Annotated[
+    list[Meter] | None,
+    typer.Option("--meter", help="What is counted (repeatable; default: all of the suite's)."),
+]
+Variants = Annotated[
+    list[str] | None,
+    typer.Option("--variant", metavar="NAME", help="Only this one (repeatable; default: all)."),
+]
+Rounds = Annotated[
+    int | None,
+    typer.Option("--rounds", min=1, metavar="N", help="Boots of each variant (default: 2 or 5)."),
+]
+Output = Annotated[
+    Path | None,
+    typer.Option(
+        "--output", "-o", metavar="FILE", help="Where the samples go (default: in the cache)."
+    ),
+]
+Samples = Annotated[Path, typer.Argument(metavar="FILE", help="A file of samples.")]
+
 
 @app.callback()
 def group() -> None:
-    """Measure."""
+    """Measure: unpatched Linux, a normal process on the UKL kernel, each way of a unikernel."""
 
 
-@app.command("syscalls")
+def _file(suites: Sequence[Suite]) -> Path:
+    """Return where samples go unless somebody says it."""
+    name = suites[0].name if len(suites) == 1 else "all"
+    directory = STATE.store.root / "bench"
+    directory.mkdir(parents=True, exist_ok=True)
+    return directory / f"{name}-{time.strftime('%Y%m%dT%H%M%S')}.json"
+
+
+def _verb(suites: Sequence[Suite]) -> Callable[..., None]:
+    @verb
+    def measure(
+        meters: Meters = None,
+        variants: Variants = None,
+        rounds: Rounds = None,
+        kernel_source: KernelSource = None,
+        output: Output = None,
+        jobs: Jobs = None,
+        as_json: Json = False,
+    ) -> None:
+        from ukl import measuring  # noqa: PLC0415 - not needed for --help
+        from ukl.bench import samples, table  # noqa: PLC0415
+        from ukl.bench.variants import chosen  # noqa: PLC0415
+
+        wanted = measuring.Wanted(
+            variants=chosen(variants or ()),
+            meters=tuple(meters or Meter),
+            rounds=rounds,
+            kernel_source=kernel_source,
+            jobs=jobs,
+        )
+        report = measuring.measure(suites, wanted, STATE.store, STATE.progress)
+        file = output or _file(suites)
+        file.write_text(samples.dump(report))
+        if as_json:
+            typer.echo(samples.dump(report), nl=False)
+            return
+        for line in table.tables(report):
+            typer.echo(line)
+        typer.echo(f"  samples: {file}")
+
+    return measure
+
+
+for _suite in SUITES:
+    app.command(_suite.name, help=_suite.help)(_verb([_suite]))
+app.command("all", help="All suites, into one file.")(_verb(SUITES))
+
+
+@app.command("compare")
 @verb
-def syscalls(kernel_source: KernelSource = None, as_json: Json = False) -> None:
-    """Count the guest instructions of getppid: by call, by syscall in ring 0, from a process."""
-    from ukl import running  # noqa: PLC0415
+def compare(
+    before: Samples,
+    after: Samples,
+    limit: Annotated[
+        float,
+        typer.Option(
+            "--limit", min=0, metavar="PERCENT", help="Difference of time that means nothing."
+        ),
+    ] = 2.0,
+    as_json: Json = False,
+) -> None:
+    """Say which figures of two files of samples differ, and whether that means anything."""
+    from ukl.bench import environment, samples, stats, table  # noqa: PLC0415
 
-    rows = running.bench_syscalls(STATE.store, STATE.progress, kernel_source=kernel_source)
+    first, second = samples.load(before), samples.load(after)
+    found = stats.compare(first, second, limit / 100)
+    differing = environment.differing(first.environment, second.environment)
     if as_json:
-        print_json(rows)
+        print_json({"changes": found, "environment": differing})
         return
-    typer.echo("guest instructions per getppid()")
-    for row in rows:
-        typer.echo(f"  {row.name:<32} {row.instructions:>8.1f}")
+    for line in table.changes(found, differing):
+        typer.echo(line)

@@ -127,6 +127,30 @@ def compare(kernel_source: KernelSource = None, jobs: Jobs = None, as_json: Json
     return 0 if found.is_good else 1
 
 
+@app.command("cost")
+@verb
+def cost(kernel_source: KernelSource = None, jobs: Jobs = None, as_json: Json = False) -> int:
+    """Count what CONFIG_UKL costs a normal process that calls getppid().
+
+    The exit status is 1 when that is more than 3 instructions more than on the unpatched
+    kernel of the same configuration.
+    """
+    from ukl import measuring  # noqa: PLC0415
+
+    found = measuring.cost(STATE.store, STATE.progress, kernel_source=kernel_source, jobs=jobs)
+    more = found["process"] - found["unpatched"]
+    is_good = more <= measuring.COST_LIMIT
+    if as_json:
+        print_json({**found, "limit": measuring.COST_LIMIT, "good": is_good})
+    else:
+        typer.echo(
+            f"guest instructions of one getppid(): {found['unpatched']:.1f} on the unpatched "
+            f"kernel, {found['process']:.1f} with CONFIG_UKL=y\n{more:+.1f}, of "
+            f"{measuring.COST_LIMIT} allowed: {'good' if is_good else 'TOO MANY'}"
+        )
+    return 0 if is_good else 1
+
+
 @app.command("export")
 @verb
 def export(

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Builds the guest's init with the compiler of this machine, once per content."""
+"""Builds what runs in the guest beside the application: init, and programs for measuring.
+
+With the compiler of this machine, once per content.
+"""
 
 from __future__ import annotations
 
@@ -27,19 +30,26 @@ def init(store: Store) -> Path:
     """Return the guest's init, a static executable of this machine's C library."""
     directory = resource("guest")
     sources = sorted(file.name for file in directory.glob("*.c"))
+    return program("init", directory, sources, ["init.h"], store)
+
+
+def program(
+    name: str, directory: Path, sources: Sequence[str], headers: Sequence[str], store: Store
+) -> Path:
+    """Return a normal static executable of the files in `directory`, for use in the guest."""
     inputs = {
-        "sources": {name: digest(directory / name) for name in [*sources, "init.h"]},
-        "argv": compile_argv(sources, "init"),
+        "sources": {file: digest(directory / file) for file in [*sources, *headers]},
+        "argv": compile_argv(sources, name),
         "compiler": host_exec.version(COMPILER),
     }
 
     def build(output: Path) -> None:
         # In the directory of the sources: no path of this machine gets into the file.
         host_exec.run(
-            compile_argv(sources, str(output / "init")),
+            compile_argv(sources, str(output / name)),
             cwd=directory,
             log=output / "build.log",
             timeout=TIMEOUT,
         )
 
-    return store.make("guest-init", digest(inputs), inputs, build) / "init"
+    return store.make(f"guest-{name}", digest(inputs), inputs, build) / name

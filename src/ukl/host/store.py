@@ -32,7 +32,7 @@ from ukl.errors import UklError
 from ukl.host import exec as host_exec
 
 MANIFEST = "manifest.json"
-RESERVED = frozenset({"failed", "guests", "locks", "logs", "runs"})
+RESERVED = frozenset({"bench", "failed", "guests", "locks", "logs", "runs"})
 """Names in the root that are not kinds of entries."""
 
 VERSIONED = frozenset({"gcc", "cc", "clang", "ld", "objcopy", "make", "bison", "flex"})
@@ -330,6 +330,10 @@ class Store:
                 self._drop(self.root / "runs")
         self.sweep()
         return gone
+
+    def discard(self, kind: str, key: str) -> None:
+        """Delete an entry that this process made and nobody else can want."""
+        self._drop(self.place(kind, key))
 
     def sweep(self) -> None:
         """Delete what processes that died left half-made."""

@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: GPL-2.0
+"""What a measurement depends on besides its subject: machine, tools, versions."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from ukl import __version__, resources
+from ukl.errors import UklError
+from ukl.host import exec as host_exec
+from ukl.model import HostCaps
+
+
+def gather(caps: HostCaps) -> dict[str, object]:
+    """Return the environment of a measurement that begins now."""
+    release = platform.freedesktop_os_release()
+    return {
+        "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "ukl": __version__,
+        "commit": _commit(),
+        "machine": platform.machine(),
+        "processor": _processor(),
+        "cores": len(os.sched_getaffinity(0)),
+        "load": round(os.getloadavg()[0], 2),
+        "system": release.get("PRETTY_NAME", ""),
+        "host kernel": platform.release(),
+        "accelerator": caps.accelerator.value,
+        "qemu": ".".join(map(str, caps.qemu_version or ())),
+        "compiler": host_exec.version("gcc"),
+        "linker": host_exec.version("ld"),
+        "libc": " ".join(platform.libc_ver()),
+        "python": platform.python_version(),
+    }
+
+
+def differing(before: Mapping[str, object], after: Mapping[str, object]) -> list[str]:
+    """Return the names of what differs, of all that is not meant to. Pure."""
+    meant = {"date", "load", "commit", "ukl"}
+    names = dict.fromkeys([*before, *after])
+    return [name for name in names if name not in meant and before.get(name) != after.get(name)]
+
+
+def _commit() -> str:
+    """Return what is checked out, `-dirty` behind it where a file differs; empty: no checkout."""
+    top = resources.checkout()
+    if top is None:
+        return ""
+    with contextlib.suppress(UklError):
+        argv = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+        return host_exec.run(argv, cwd=top, timeout=20).stdout.strip()
+    return ""
+
+
+def _processor() -> str:
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor()

@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * boot - how late it is when a program has been started
+ *
+ * Rows as bench.c prints them, with one sample: since the reset of the machine (that is
+ * where the time-stamp counter began; in nanoseconds under -icount only, so with the argument
+ * `instructions`), since the kernel took the time (CLOCK_BOOTTIME), and how long the processor
+ * idled meanwhile (/proc/uptime, to 10 ms).
+ */
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+static void print(const char *row, uint64_t number)
+{
+	printf("{\"row\": \"%s\", \"count\": 1, \"ticks\": [%llu], \"ns\": [%llu]}\n", row,
+	       (unsigned long long)number, (unsigned long long)number);
+}
+
+int main(int argc, char **argv)
+{
+	double uptime = 0, idle = 0;
+	struct timespec now;
+	uint32_t low, high;
+	unsigned short cs;
+	FILE *file;
+
+	__asm__ volatile("lfence; rdtsc; lfence" : "=a" (low), "=d" (high) : : "memory");
+	clock_gettime(CLOCK_BOOTTIME, &now);
+	file = fopen("/proc/uptime", "r");
+	if (!file || fscanf(file, "%lf %lf", &uptime, &idle) != 2) {
+		perror("/proc/uptime");
+		return 1;
+	}
+	__asm__("mov %%cs, %0" : "=r" (cs));
+	printf("{\"bench\": \"%s\", \"mode\": \"%s\"}\n", argc ? argv[0] : "",
+	       (cs & 3) == 0 ? "supervisor" : "user");
+	if (argc > 1 && strcmp(argv[1], "instructions") == 0)
+		print("reset to main", (uint64_t)high << 32 | low);
+	print("kernel's clock at main", (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec);
+	print("idle until main", (uint64_t)(idle * 1e9));
+	return 0;
+}

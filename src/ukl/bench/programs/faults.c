@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * faults - page faults, by what the kernel has to do for them
+ *
+ * A region is touched in places that are far enough from each other for a fault each, then
+ * its pages are taken away; only the touching is measured, a region at a time.
+ */
+#include <fcntl.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "bench.h"
+
+#define PAGE	4096
+#define TOUCHED	100	/* places in a region */
+#define AROUND	16	/* pages of a file that one read fault maps: 64 KiB (mm/memory.c) */
+#define STRIDE	(AROUND * PAGE)
+#define SIZE	(TOUCHED * STRIDE)
+
+static volatile char *anonymous, *shared, *private, *forbidden;
+static sigjmp_buf back;
+
+static volatile char *map(int protection, int flags, int file)
+{
+	void *place = mmap(NULL, SIZE, protection, flags, file, 0);
+
+	if (place == MAP_FAILED)
+		bench_fail("mmap");
+	if (madvise(place, SIZE, MADV_NOHUGEPAGE))
+		bench_fail("madvise");
+	return place;
+}
+
+static void on_fault(int number)
+{
+	siglongjmp(back, number);
+}
+
+static void prepare(void)
+{
+	int file = open("/tmp/bench", O_RDWR | O_CREAT | O_TRUNC, 0600);
+	struct sigaction action = { .sa_handler = on_fault, .sa_flags = SA_NODEFER };
+
+	if (file < 0)
+		bench_fail("/tmp/bench");
+	for (off_t page = 0; page < SIZE; page += PAGE)
+		if (pwrite(file, "x", 1, page) != 1)
+			bench_fail("/tmp/bench");
+	anonymous = map(PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1);
+	shared = map(PROT_READ | PROT_WRITE, MAP_SHARED, file);
+	private = map(PROT_READ | PROT_WRITE, MAP_PRIVATE, file);
+	forbidden = map(PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1);
+	if (sigaction(SIGSEGV, &action, NULL))
+		bench_fail("sigaction");
+}
+
+static void forget(volatile char *region)
+{
+	if (madvise((void *)region, SIZE, MADV_DONTNEED))
+		bench_fail("madvise");
+}
+
+static void read_pages(volatile char *region, unsigned long count, int forgotten)
+{
+	for (unsigned long part; count; count -= part) {
+		part = count < TOUCHED ? count : TOUCHED;
+		if (forgotten)
+			forget(region);
+		bench_begin();
+		for (unsigned long i = 0; i < part; i++)
+			(void)region[i * STRIDE];
+		bench_end();
+	}
+}
+
+/* `before`: whether each page is read before, so that the write finds it. */
+static void write_pages(volatile char *region, unsigned long count, int before)
+{
+	for (unsigned long part; count; count -= part) {
+		part = count < TOUCHED ? count : TOUCHED;
+		forget(region);
+		for (unsigned long i = 0; before && i < part; i++)
+			(void)region[i * STRIDE];
+		bench_begin();
+		for (unsigned long i = 0; i < part; i++)
+			region[i * STRIDE] = 1;
+		bench_end();
+	}
+}
+
+/* The same loop on pages that are there. */
+static void loop(unsigned long count)
+{
+	for (int i = 0; i < TOUCHED; i++)
+		(void)shared[i * STRIDE];
+	read_pages(shared, count, 0);
+}
+
+static void read_anonymous(unsigned long count)
+{
+	read_pages(anonymous, count, 1);
+}
+
+static void write_anonymous(unsigned long count)
+{
+	write_pages(anonymous, count, 0);
+}
+
+static void read_file(unsigned long count)
+{
+	read_pages(shared, count, 1);
+}
+
+static void copy_zero(unsigned long count)
+{
+	write_pages(anonymous, count, 1);
+}
+
+static void copy_file(unsigned long count)
+{
+	write_pages(private, count, 1);
+}
+
+static void catch_signal(unsigned long count)
+{
+	volatile unsigned long i;
+
+	bench_begin();
+	for (i = 0; i < count; i++)
+		if (sigsetjmp(back, 0) == 0)
+			(void)*forbidden;
+	bench_end();
+}
+
+static const struct bench_row rows[] = {
+	{ "loop", loop, 100 },
+	{ "read, anonymous", read_anonymous, 100 },
+	{ "write, anonymous", write_anonymous, 100 },
+	{ "read, file", read_file, 100 },
+	{ "write, copy of zeros", copy_zero, 100 },
+	{ "write, copy of file", copy_file, 100 },
+	{ "signal and longjmp", catch_signal, 50 },
+};
+
+int main(int argc, char **argv)
+{
+	prepare();
+	return BENCH_MAIN(argc, argv, rows);
+}

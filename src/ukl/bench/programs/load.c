@@ -1,0 +1,207 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * load PROTOCOL - requests to a server on this machine, from CLIENTS connections at a time
+ *
+ * Each connection has one request on its way (no pipelining): when its answer is whole, the
+ * next one is sent. Answers to the same request are of the same length, which is learned
+ * from the first one; so nothing is parsed, and little of what is counted is ours.
+ */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "bench.h"
+
+#define CLIENTS		10
+#define SILENCE		200	/* ms after which an answer is taken for whole, once */
+#define PATIENCE	60000	/* ms until the server must listen, or answer */
+#define MAX_ANSWER	65536
+
+#define VALUE	"0123456789012345678901234567890123456789012345678901234567890123456789" \
+		"012345678901234567890123456789"	/* 100 bytes */
+
+_Static_assert(sizeof(VALUE) == 100 + 1, "what the requests say");
+
+struct request {
+	const char *row;
+	const char *text;
+	const char *begin;	/* of each answer */
+};
+
+struct protocol {
+	const char *name;
+	uint16_t port;
+	struct request requests[3];	/* what writes comes before what reads it */
+};
+
+static const struct protocol protocols[] = {
+	{ "redis", 6379, {
+		{ "SET 100 B", "*3\r\n$3\r\nSET\r\n$3\r\nkey\r\n$100\r\n" VALUE "\r\n", "+OK" },
+		{ "GET 100 B", "*2\r\n$3\r\nGET\r\n$3\r\nkey\r\n", "$100\r\n" VALUE },
+	} },
+	{ "memcached", 11211, {
+		{ "set 100 B", "set key 0 0 100\r\n" VALUE "\r\n", "STORED" },
+		{ "get 100 B", "get key\r\n", "VALUE key 0 100\r\n" VALUE },
+	} },
+	{ "nginx", 80, {
+		{ "GET 1 KiB", "GET /index.html HTTP/1.1\r\nHost: guest\r\n\r\n", "HTTP/1.1 200 " },
+	} },
+};
+
+#define PROTOCOLS (sizeof(protocols) / sizeof(protocols[0]))
+
+static const struct protocol *protocol;
+static int connections[CLIENTS];
+static size_t missing[CLIENTS];	/* bytes of the answer that is on its way */
+static int poller;
+static char answer[MAX_ANSWER];
+
+/* What was sent is little enough for the socket's buffer. */
+static void ask(int connection, const struct request *request)
+{
+	size_t size = strlen(request->text);
+
+	if (send(connection, request->text, size, 0) != (ssize_t)size)
+		bench_fail("send");
+}
+
+static size_t take(int connection)
+{
+	ssize_t got = recv(connection, answer, sizeof(answer), 0);
+
+	if (got <= 0) {
+		if (got == 0)
+			errno = ECONNRESET;
+		bench_fail("recv");
+	}
+	return (size_t)got;
+}
+
+/* The length of the answer; ends the program if it is not the one that is expected. */
+static size_t learn(const struct request *request)
+{
+	struct pollfd wanted = { .fd = connections[0], .events = POLLIN };
+	size_t length = 0, begin = strlen(request->begin);
+	char whole[MAX_ANSWER];
+
+	ask(connections[0], request);
+	while (poll(&wanted, 1, length ? SILENCE : PATIENCE) > 0) {
+		size_t got = take(connections[0]);
+
+		if (length + got > sizeof(whole))
+			break;
+		memcpy(whole + length, answer, got);
+		length += got;
+	}
+	if (length < begin || memcmp(whole, request->begin, begin) != 0) {
+		errno = EPROTO;
+		bench_fail(request->row);
+	}
+	return length;
+}
+
+static void serve(const struct request *request, unsigned long count)
+{
+	size_t length = learn(request);
+	unsigned long asked = 0, answered = 0;
+
+	bench_begin();
+	for (int i = 0; i < CLIENTS && asked < count; i++, asked++) {
+		missing[i] = length;
+		ask(connections[i], request);
+	}
+	while (answered < count) {
+		struct epoll_event ready[CLIENTS];
+		int number = epoll_wait(poller, ready, CLIENTS, PATIENCE);
+
+		if (number <= 0)
+			bench_fail("epoll_wait");
+		for (int j = 0; j < number; j++) {
+			int i = (int)ready[j].data.u32;
+			size_t got = take(connections[i]);
+
+			if (got > missing[i]) {
+				errno = EPROTO;
+				bench_fail(request->row);
+			}
+			missing[i] -= got;
+			if (missing[i])
+				continue;
+			answered++;
+			if (asked < count) {
+				missing[i] = length;
+				ask(connections[i], request);
+				asked++;
+			}
+		}
+	}
+	bench_end();
+}
+
+static void first(unsigned long count)
+{
+	serve(&protocol->requests[0], count);
+}
+
+static void second(unsigned long count)
+{
+	serve(&protocol->requests[1], count);
+}
+
+static int reach(void)
+{
+	struct sockaddr_in address = {
+		.sin_family = AF_INET,
+		.sin_port = htons(protocol->port),
+		.sin_addr.s_addr = htonl(INADDR_LOOPBACK),
+	};
+	int one = 1;
+
+	for (int waited = 0; waited < PATIENCE; waited += 10) {
+		int connection = socket(AF_INET, SOCK_STREAM, 0);
+
+		if (connection < 0)
+			bench_fail("socket");
+		if (connect(connection, (struct sockaddr *)&address, sizeof(address)) == 0) {
+			setsockopt(connection, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+			return connection;
+		}
+		close(connection);
+		usleep(10000);
+	}
+	bench_fail("connect");
+}
+
+int main(int argc, char **argv)
+{
+	struct bench_row rows[] = { { NULL, first, 200 }, { NULL, second, 200 } };
+	size_t number = 0;
+
+	for (size_t i = 0; argc > 1 && i < PROTOCOLS; i++)
+		if (strcmp(argv[1], protocols[i].name) == 0)
+			protocol = &protocols[i];
+	if (!protocol) {
+		fprintf(stderr, "usage: load redis|memcached|nginx METER...\n");
+		return 2;
+	}
+	while (protocol->requests[number].row) {
+		rows[number].name = protocol->requests[number].row;
+		number++;
+	}
+	poller = epoll_create1(0);
+	for (uint32_t i = 0; i < CLIENTS; i++) {
+		struct epoll_event wanted = { .events = EPOLLIN, .data.u32 = i };
+
+		connections[i] = reach();
+		if (epoll_ctl(poller, EPOLL_CTL_ADD, connections[i], &wanted))
+			bench_fail("epoll_ctl");
+	}
+	return bench_main(argc - 1, argv + 1, rows, number);
+}

@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: GPL-2.0
+"""What was measured: samples by suite, row, variant and meter, and their file. Pure but for it.
+
+The file is JSON:
+
+    format        1
+    environment   what it was measured with (bench/environment.py)
+    series        a list; each: suite, row, variant, meter, and `rounds`: a list for each
+                  boot of the guest, of the samples it gave, per operation; in
+                  instructions or nanoseconds
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from ukl.errors import InputError, UklError
+
+FORMAT = 1
+
+LOOP = "loop"
+"""The row of the empty loop, which is subtracted from the other rows of its suite."""
+
+
+class Meter(StrEnum):
+    """What is counted: guest instructions under -icount, or nanoseconds of time."""
+
+    INSTRUCTIONS = "instructions"
+    TIME = "time"
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """What a series is about."""
+
+    suite: str
+    row: str
+    variant: str
+    meter: Meter
+
+
+Rounds = tuple[tuple[float, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """All series of one run, and the environment they were measured in."""
+
+    environment: Mapping[str, object]
+    series: Mapping[Key, Rounds]
+
+    def rows(self, suite: str, meter: Meter) -> list[str]:
+        """Return the rows of a suite, in the order they were measured."""
+        found = (key.row for key in self.series if (key.suite, key.meter) == (suite, meter))
+        return list(dict.fromkeys(found))
+
+    def parts(self) -> list[tuple[str, Meter]]:
+        """Return which suites were measured with which meters."""
+        return list(dict.fromkeys((key.suite, key.meter) for key in self.series))
+
+    def variants(self) -> list[str]:
+        """Return the variants there are."""
+        return list(dict.fromkeys(key.variant for key in self.series))
+
+
+def merged(reports: Iterable[Report]) -> Report:
+    """Return the series of several reports of one environment, that of the first, as one."""
+    first, *others = reports
+    series = dict(first.series)
+    for other in others:
+        series.update(other.series)
+    return Report(first.environment, series)
+
+
+def parse(console: str, mode: str, meter: Meter) -> dict[str, tuple[float, ...]]:
+    """Return row -> samples per operation from what a program of ours printed.
+
+    UklError when it printed no result, or ran in another mode than `mode`.
+    """
+    field = "ticks" if meter is Meter.INSTRUCTIONS else "ns"
+    rows: dict[str, tuple[float, ...]] = {}
+    actual = ""
+    for line in console.splitlines():
+        if not line.startswith(('{"bench": ', '{"row": ')):
+            continue
+        try:
+            found = json.loads(line)
+            if "bench" in found:
+                actual = found["mode"]
+            else:
+                rows[found["row"]] = tuple(taken / found["count"] for taken in found[field])
+        except (ValueError, KeyError, TypeError, ZeroDivisionError) as error:
+            raise UklError(
+                f"the program of the benchmark printed something else: {line}"
+            ) from error
+    if not rows:
+        raise UklError("the program of the benchmark printed no result")
+    if actual != mode:
+        raise UklError(f"the program of the benchmark ran in {actual} mode, not in {mode} mode")
+    return rows
+
+
+# --- the file ----------------------------------------------------------------------
+
+
+def dump(report: Report) -> str:
+    """Return the content of the file."""
+    series = [{**asdict(key), "rounds": rounds} for key, rounds in report.series.items()]
+    content = {"format": FORMAT, "environment": report.environment, "series": series}
+    return json.dumps(content, indent=1) + "\n"
+
+
+def load(file: Path) -> Report:
+    """Read what `dump` made; InputError where the file is something else."""
+    try:
+        content = json.loads(file.read_text())
+        if content["format"] != FORMAT:
+            raise ValueError(f"format {content['format']}, and not {FORMAT}")
+        series = {
+            Key(each["suite"], each["row"], each["variant"], Meter(each["meter"])): _rounds(each)
+            for each in content["series"]
+        }
+        return Report(dict(content["environment"]), series)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"not a file of samples: {error}",
+            where=file,
+            remedy="give one that `ukl bench SUITE -o FILE` has written",
+        ) from None
+
+
+def _rounds(each: Mapping[str, Sequence[Sequence[float]]]) -> Rounds:
+    rounds = tuple(tuple(map(float, samples)) for samples in each["rounds"])
+    if not rounds or not all(rounds):
+        raise ValueError("a series without samples")
+    return rounds

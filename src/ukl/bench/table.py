@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Figures as people read them in a terminal. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from ukl.bench import stats
+from ukl.bench.samples import Key, Meter, Report
+from ukl.bench.stats import Change, Estimate
+from ukl.bench.variants import VARIANTS
+
+_TITLES = {variant.name: variant.title for variant in VARIANTS}
+
+
+def title(suite: str, meter: Meter, environment: Mapping[str, object]) -> str:
+    """Return what a table is about: what is counted, and how the guest ran."""
+    if meter is Meter.INSTRUCTIONS:
+        return f"{suite}: guest instructions (QEMU TCG, -icount shift=0)"
+    if suite == "build":
+        return f"{suite}: time on this machine"
+    accelerator = str(environment.get("accelerator", "")).upper()
+    emulated = ", which is emulation" if accelerator == "TCG" else ""
+    return f"{suite}: time (QEMU {accelerator}{emulated}), intervals of 95 %"
+
+
+def number(value: float, meter: Meter) -> str:
+    """Return a figure with its unit where it has one."""
+    if meter is Meter.INSTRUCTIONS:
+        return f"{value:,.1f}" if value < 1e5 else f"{value:,.0f}"
+    for unit, size in (("s", 1e9), ("ms", 1e6), ("us", 1e3)):
+        if abs(value) >= size:
+            return f"{value / size:.3g} {unit}" if value < 999 * size else f"{value / size:.0f} s"
+    return f"{value:.3g} ns"
+
+
+def figure(estimate: Estimate, meter: Meter) -> str:
+    """Return a figure and how far its interval reaches, if that shows."""
+    text = number(estimate.value, meter)
+    reach = max(estimate.high - estimate.value, estimate.value - estimate.low)
+    share = reach / abs(estimate.value) if estimate.value else 0.0
+    if meter is Meter.TIME:
+        return f"{text} ±{share:.0%}"
+    return f"{text} ±{reach:,.1f}" if reach >= 0.05 else text
+
+
+def tables(report: Report) -> list[str]:
+    """Return the lines of all tables, one for each suite and meter."""
+    lines: list[str] = []
+    for suite, meter in report.parts():
+        found = stats.figures(report, suite, meter)
+        variants = [name for name in report.variants() if any(name == key[1] for key in found)]
+        rows = [("", *variants)]
+        for row in report.rows(suite, meter):
+            cells = (found.get((row, name)) for name in variants)
+            rows.append((row, *(figure(cell, meter) if cell else "" for cell in cells)))
+        lines += [*([""] if lines else []), title(suite, meter, report.environment)]
+        lines += aligned(rows)
+    legend = [f"  {name}: {_TITLES[name]}" for name in report.variants() if name in _TITLES]
+    return [*lines, "", *legend]
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return rows of cells as lines: the first column to the left, the others to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  "
+        + "  ".join(
+            cell.rjust(width) if place else cell.ljust(width)
+            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
+
+
+def changes(found: Sequence[Change], differing: Sequence[str]) -> list[str]:
+    """Return the lines of a comparison: each figure with its verdict, and how many of each."""
+    lines = []
+    for suite, meter in dict.fromkeys((each.key.suite, each.key.meter) for each in found):
+        rows: list[tuple[str, ...]] = [("", "variant", "before", "after", "difference", "")]
+        rows += [
+            _change(each) for each in found if (each.key.suite, each.key.meter) == (suite, meter)
+        ]
+        lines += [f"{suite}: {meter.value}", *aligned(rows), ""]
+    lines += [f"the environment differs: {name}" for name in differing]
+    counts = [
+        f"{sum(each.verdict is verdict for each in found)} {verdict.value}"
+        for verdict in stats.Verdict
+    ]
+    return [*lines, ", ".join(counts)]
+
+
+def _change(each: Change) -> tuple[str, ...]:
+    key: Key = each.key
+    return (
+        key.row,
+        key.variant,
+        number(each.before.value, key.meter),
+        number(each.after.value, key.meter),
+        f"{each.change:+.1%} ({each.low:+.1%} to {each.high:+.1%})",
+        each.verdict.value,
+    )

@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The ways to run one program that are measured beside each other. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from ukl.errors import UsageError
+from ukl.model import AppSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """One column of the table.
+
+    `patched` False takes the unpatched kernel of the same configuration, on which only
+    normal processes run; `user` starts the normal executable of the very same object;
+    `rewrite` False leaves its `syscall` instructions as they are.
+    """
+
+    name: str
+    title: str
+    patched: bool = True
+    user: bool = False
+    rewrite: bool = True
+
+    @property
+    def mode(self) -> str:
+        """What a program finds in CS: `user` or `supervisor`."""
+        return "user" if self.user else "supervisor"
+
+    def applied(self, spec: AppSpec) -> AppSpec:
+        """Return the specification as this variant builds it."""
+        return replace(spec, rewrite_syscalls=self.rewrite)
+
+
+# A normal process makes its system calls as any other: rewritten ones would cost it a call.
+VARIANTS: Sequence[Variant] = (
+    Variant("unpatched", "process, unpatched Linux", patched=False, user=True, rewrite=False),
+    Variant("process", "process, UKL kernel", user=True, rewrite=False),
+    Variant("syscall", "unikernel, syscall in ring 0", rewrite=False),
+    Variant("base", "unikernel, level base"),
+)
+"""All of them, in the order of the columns; a further level is a further element."""
+
+NAMES = tuple(variant.name for variant in VARIANTS)
+
+
+def chosen(names: Sequence[str]) -> tuple[Variant, ...]:
+    """Return the variants called so, in our order; all where none is. UsageError else."""
+    for name in names:
+        if name not in NAMES:
+            raise UsageError(
+                f"there is no variant `{name}`", remedy=f"there are: {', '.join(NAMES)}"
+            )
+    return tuple(each for each in VARIANTS if not names or each.name in names)
