@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from ukl.bench.variants import NAMES
 from ukl.errors import InputError, UklError
 
 FORMAT = 1
@@ -63,8 +64,9 @@ class Report:
         return list(dict.fromkeys((key.suite, key.meter) for key in self.series))
 
     def variants(self) -> list[str]:
-        """Return the variants there are."""
-        return list(dict.fromkeys(key.variant for key in self.series))
+        """Return the variants there are, in the order of bench/variants.py."""
+        found = {key.variant for key in self.series}
+        return [*(name for name in NAMES if name in found), *sorted(found - {*NAMES})]
 
 
 def merged(reports: Iterable[Report]) -> Report:

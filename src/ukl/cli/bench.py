@@ -12,7 +12,7 @@ import typer
 
 from ukl.bench.samples import Meter
 from ukl.bench.suites import SUITES, Suite
-from ukl.cli.arguments import Jobs, Json, KernelSource
+from ukl.cli.arguments import Jobs, Json, KernelSource, OutputDirectory
 from ukl.cli.state import STATE, print_json, verb
 
 app = typer.Typer(help="Measure.", no_args_is_help=True, rich_markup_mode=None)
@@ -115,3 +115,20 @@ def compare(
         return
     for line in table.changes(found, differing):
         typer.echo(line)
+
+
+@app.command("report")
+@verb
+def report(
+    file: Samples,
+    output: OutputDirectory = Path("report"),
+) -> None:
+    """Write a file of samples as a page of HTML, with plots as SVG and PNG."""
+    from ukl.bench import html, plots, samples  # noqa: PLC0415
+
+    found = samples.load(file)
+    output.mkdir(parents=True, exist_ok=True)
+    drawn = plots.draw(found, output)
+    page = output / "index.html"
+    page.write_text(html.page(found, drawn))
+    typer.echo(str(page))

@@ -5,6 +5,10 @@
  * Each connection has one request on its way (no pipelining): when its answer is whole, the
  * next one is sent. Answers to the same request are of the same length, which is learned
  * from the first one; so nothing is parsed, and little of what is counted is ours.
+ *
+ * Where time is measured, each row is followed by one of the latencies: from the sending of a
+ * request to the end of its answer, for each of LATENCIES requests. In between, the server
+ * answers the other connections, too.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -23,6 +27,7 @@
 #define SILENCE		200	/* ms after which an answer is taken for whole, once */
 #define PATIENCE	60000	/* ms until the server must listen, or answer */
 #define MAX_ANSWER	65536
+#define LATENCIES	2000
 
 #define VALUE	"0123456789012345678901234567890123456789012345678901234567890123456789" \
 		"012345678901234567890123456789"	/* 100 bytes */
@@ -60,6 +65,9 @@ static const struct protocol protocols[] = {
 static const struct protocol *protocol;
 static int connections[CLIENTS];
 static size_t missing[CLIENTS];	/* bytes of the answer that is on its way */
+static uint64_t began[CLIENTS];	/* ns, while latencies are measured */
+static uint64_t latencies[LATENCIES];
+static int measure_latencies;
 static int poller;
 static char answer[MAX_ANSWER];
 
@@ -107,6 +115,14 @@ static size_t learn(const struct request *request)
 	return length;
 }
 
+static void ask_next(int i, const struct request *request, size_t length)
+{
+	missing[i] = length;
+	if (measure_latencies)
+		began[i] = bench_ns();
+	ask(connections[i], request);
+}
+
 static void serve(const struct request *request, unsigned long count)
 {
 	size_t length = learn(request);
@@ -114,8 +130,7 @@ static void serve(const struct request *request, unsigned long count)
 
 	bench_begin();
 	for (int i = 0; i < CLIENTS && asked < count; i++, asked++) {
-		missing[i] = length;
-		ask(connections[i], request);
+		ask_next(i, request, length);
 	}
 	while (answered < count) {
 		struct epoll_event ready[CLIENTS];
@@ -134,10 +149,11 @@ static void serve(const struct request *request, unsigned long count)
 			missing[i] -= got;
 			if (missing[i])
 				continue;
+			if (measure_latencies)
+				latencies[answered] = bench_ns() - began[i];
 			answered++;
 			if (asked < count) {
-				missing[i] = length;
-				ask(connections[i], request);
+				ask_next(i, request, length);
 				asked++;
 			}
 		}
@@ -153,6 +169,17 @@ static void first(unsigned long count)
 static void second(unsigned long count)
 {
 	serve(&protocol->requests[1], count);
+}
+
+static void print_latencies(const struct request *request)
+{
+	measure_latencies = 1;
+	serve(request, LATENCIES);
+	measure_latencies = 0;
+	printf("{\"row\": \"%s, latency\", \"count\": 1, \"ns\": [", request->row);
+	for (int i = 0; i < LATENCIES; i++)
+		printf("%s%llu", i ? ", " : "", (unsigned long long)latencies[i]);
+	printf("]}\n");
 }
 
 static int reach(void)
@@ -183,6 +210,7 @@ int main(int argc, char **argv)
 {
 	struct bench_row rows[] = { { NULL, first, 200 }, { NULL, second, 200 } };
 	size_t number = 0;
+	int status;
 
 	for (size_t i = 0; argc > 1 && i < PROTOCOLS; i++)
 		if (strcmp(argv[1], protocols[i].name) == 0)
@@ -203,5 +231,9 @@ int main(int argc, char **argv)
 		if (epoll_ctl(poller, EPOLL_CTL_ADD, connections[i], &wanted))
 			bench_fail("epoll_ctl");
 	}
-	return bench_main(argc - 1, argv + 1, rows, number);
+	status = bench_main(argc - 1, argv + 1, rows, number);
+	if (status == 0 && strcmp(argv[2], "time") == 0)
+		for (size_t i = 0; i < number; i++)
+			print_latencies(&protocol->requests[i]);
+	return status;
 }

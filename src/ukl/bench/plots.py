@@ -1,0 +1,175 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Plots of a report, as SVG and PNG, by matplotlib: the only place that needs it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ukl.bench import stats, table
+from ukl.bench.samples import LOOP, Key, Meter, Report
+from ukl.errors import MissingError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+FORMATS = ("svg", "png")
+
+SETTINGS: Any = {  # whose type has a name for each of matplotlib's settings
+    "svg.hashsalt": "ukl",  # the same samples give the same file
+    "svg.fonttype": "none",
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+}
+
+BAR = 0.8
+"""Of the distance between rows, what their bars take."""
+
+COLUMNS = 3
+"""Of the plots of distributions."""
+
+FEWEST = 5
+"""Samples that make a distribution."""
+
+UNITS = (("seconds", 1e9), ("milliseconds", 1e6), ("microseconds", 1e3), ("nanoseconds", 1.0))
+
+
+@dataclass(frozen=True, slots=True)
+class Plot:
+    """A plot in a directory: the files are `name` with the endings of FORMATS."""
+
+    name: str
+    title: str
+
+
+def draw(report: Report, directory: Path) -> list[Plot]:
+    """Write the plots of all suites into `directory`; MissingError without matplotlib."""
+    try:
+        import matplotlib as mpl  # noqa: PLC0415 - an optional dependency, and slow
+        from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415
+        from matplotlib.figure import Figure  # noqa: PLC0415
+    except ImportError:
+        raise MissingError(
+            "the plots need matplotlib, which is not in this Python environment",
+            remedy=f"{sys.executable} -m pip install 'matplotlib>=3.8,<4'",
+        ) from None
+    plots = []
+    with mpl.rc_context(SETTINGS):
+        for suite, meter in report.parts():
+            for kind, fill in _KINDS.items():
+                figure = Figure(layout="constrained")
+                FigureCanvasAgg(figure)
+                heading = table.title(suite, meter, report.environment)
+                if not fill(figure, report, suite, meter):
+                    continue
+                plot = Plot(f"{suite}-{meter.value}-{kind}", f"{heading}; {kind}")
+                figure.suptitle(heading, fontsize=10)
+                for ending in FORMATS:
+                    metadata = {"Date": None} if ending == "svg" else {"Software": None}
+                    file = directory / f"{plot.name}.{ending}"
+                    figure.savefig(file, dpi=150, metadata=metadata)
+                plots.append(plot)
+    return plots
+
+
+def relative(
+    report: Report, suite: str, meter: Meter
+) -> tuple[list[str], list[str], dict[tuple[str, str], stats.Estimate]]:
+    """Return rows, variants, and each figure as a share of the row's first variant. Pure.
+
+    Rows that say nothing so are left out: the empty loop, and those where the first
+    variant has none or nothing.
+    """
+    found = stats.figures(report, suite, meter)
+    variants = [name for name in report.variants() if any(key[1] == name for key in found)]
+    rows, shares = [], {}
+    for row in report.rows(suite, meter):
+        base = found.get((row, variants[0]))
+        if row == LOOP or base is None or base.value <= 0:
+            continue
+        rows.append(row)
+        for name in variants:
+            if (each := found.get((row, name))) is not None:
+                values = (each.value, each.low, each.high)
+                shares[row, name] = stats.Estimate(*(value / base.value for value in values))
+    return rows, variants, shares
+
+
+def _bars(figure: Figure, report: Report, suite: str, meter: Meter) -> bool:
+    """Draw the variants side by side, as shares of the first."""
+    rows, variants, shares = relative(report, suite, meter)
+    if not rows:
+        return False
+    absolute = stats.figures(report, suite, meter)
+    figure.set_size_inches(8, 1.4 + 0.16 * len(rows) * (len(variants) + 1))
+    axes: Axes = figure.subplots()
+    thick = BAR / len(variants)
+    for number, name in enumerate(variants):
+        there = [
+            (place, shares[row, name]) for place, row in enumerate(rows) if (row, name) in shares
+        ]
+        values = [each.value for _, each in there]
+        axes.barh(
+            [place - BAR / 2 + (number + 0.5) * thick for place, _ in there],
+            values,
+            thick,
+            xerr=[
+                [each.value - each.low for _, each in there],
+                [each.high - each.value for _, each in there],
+            ],
+            label=name,
+            error_kw={"elinewidth": 0.8},
+        )
+    labels = [f"{row} ({table.number(absolute[row, variants[0]].value, meter)})" for row in rows]
+    axes.set_yticks(range(len(rows)), labels)
+    axes.invert_yaxis()
+    axes.axvline(1, color="black", linewidth=0.6)
+    axes.set_xlabel(f"share of {variants[0]}, whose figure stands beside the row; less is better")
+    figure.legend(loc="outside lower center", ncols=len(variants))
+    return True
+
+
+def _distributions(figure: Figure, report: Report, suite: str, meter: Meter) -> bool:
+    """Draw which share of the samples is below what, all boots together; times only."""
+    if meter is not Meter.TIME:
+        return False
+    variants = report.variants()
+    samples = {
+        (row, name): [sample for boot in stats.net(report, key) for sample in boot]
+        for row in report.rows(suite, meter)
+        for name in variants
+        if (key := Key(suite, row, name, meter)) in report.series and row != LOOP
+    }
+    samples = {each: values for each, values in samples.items() if len(values) >= FEWEST}
+    rows = list(dict.fromkeys(row for row, _ in samples))
+    if not rows:
+        return False
+    height = -(-len(rows) // COLUMNS)
+    figure.set_size_inches(3.2 * COLUMNS, 0.8 + 2.2 * height)
+    grid = figure.subplots(height, COLUMNS, squeeze=False)
+    for place, axes in enumerate(grid.flat):
+        if place >= len(rows):
+            axes.set_axis_off()
+            continue
+        row = rows[place]
+        largest = max(max(samples.get((row, name), [0])) for name in variants)
+        unit, size = next((each for each in UNITS if largest >= each[1]), UNITS[-1])
+        for number, name in enumerate(variants):
+            values = [sample / size for sample in samples.get((row, name), [])]
+            if values:
+                axes.ecdf(values, label=name if place == 0 else None, color=f"C{number}")
+        axes.set_title(row, fontsize=9)
+        axes.set_xlabel(unit)
+    figure.legend(loc="outside lower center", ncols=len(variants))
+    return True
+
+
+_KINDS: dict[str, Callable[[Figure, Report, str, Meter], bool]] = {
+    "bars": _bars,
+    "distributions": _distributions,
+}

@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: GPL-2.0
+"""bench/plots.py and bench/html.py: what a report's directory has in it."""
+
+from __future__ import annotations
+
+import builtins
+import re
+import sys
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from ukl.bench import html, plots
+from ukl.bench.samples import Key, Meter, Report, Rounds
+from ukl.errors import MissingError
+
+ROUNDS: Rounds = ((100.0, 110.0, 120.0), (105.0, 115.0, 125.0))
+
+
+def report(*, scale: float = 0.5) -> Report:
+    half = tuple(tuple(sample * scale for sample in boot) for boot in ROUNDS)
+    series: dict[Key, Rounds] = {}
+    for meter in Meter:
+        for row in ("loop", "read & write"):
+            # In another order than the columns have.
+            series[Key("syscalls", row, "base", meter)] = half if row != "loop" else ((1.0,),) * 2
+            series[Key("syscalls", row, "unpatched", meter)] = (
+                ROUNDS if row != "loop" else ((1.0,),) * 2
+            )
+    return Report({"accelerator": "tcg", "processor": "<none>"}, series)
+
+
+def test_bars_are_shares_of_the_first_variant() -> None:
+    rows, variants, shares = plots.relative(report(), "syscalls", Meter.INSTRUCTIONS)
+    assert rows == ["read & write"]
+    assert variants == ["unpatched", "base"]
+    assert shares["read & write", "unpatched"].value == 1
+    # The loop is subtracted from both, and the lower of two boots is the median.
+    assert shares["read & write", "base"].value == pytest.approx(49 / 99)
+
+
+def test_each_plot_is_there_in_each_format(tmp_path: Path) -> None:
+    drawn = plots.draw(report(), tmp_path)
+    assert [plot.name for plot in drawn] == [
+        "syscalls-instructions-bars",
+        "syscalls-time-bars",
+        "syscalls-time-distributions",
+    ]
+    for plot in drawn:
+        assert (tmp_path / f"{plot.name}.png").read_bytes().startswith(b"\x89PNG")
+        picture = ElementTree.parse(tmp_path / f"{plot.name}.svg")
+        text = "".join(picture.getroot().itertext())
+        assert "read & write" in text
+        assert "unpatched" in text
+
+
+def test_the_same_samples_give_the_same_files(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        plots.draw(report(), tmp_path / name)
+    for file in (tmp_path / "one").iterdir():
+        assert file.read_bytes() == (tmp_path / "two" / file.name).read_bytes(), file.name
+
+
+def test_the_page_has_figures_plots_and_environment(tmp_path: Path) -> None:
+    drawn = plots.draw(report(), tmp_path)
+    page = html.page(report(), drawn)
+    assert "read &amp; write" in page
+    assert "&lt;none&gt;" in page
+    assert "QEMU TCG, which is emulation" in page
+    assert "99 %" in page
+    for name in re.findall(r'(?:src|href)="([^"]+)"', page):
+        assert (tmp_path / name).is_file(), name
+    assert page.count("<table>") == page.count("</table>") >= 5
+
+
+def test_without_matplotlib_the_remedy_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = builtins.__import__
+
+    def absent(name: str, *rest: object) -> object:
+        if name.partition(".")[0] == "matplotlib":
+            raise ImportError(name)
+        return original(name, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(builtins, "__import__", absent)
+    with pytest.raises(MissingError) as caught:
+        plots.draw(report(), tmp_path)
+    assert caught.value.remedy is not None
+    assert caught.value.remedy.startswith(f"{sys.executable} -m pip install 'matplotlib")
+    assert list(tmp_path.iterdir()) == []
