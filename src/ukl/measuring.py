@@ -90,6 +90,8 @@ class _Lab:
     caps: HostCaps
     store: Store
     progress: Progress
+    kernels: dict[str, str]
+    """Variant -> version and key of its kernel; grows while they are built."""
 
 
 def measure(suites: Sequence[Suite], wanted: Wanted, store: Store, progress: Progress) -> Report:
@@ -99,7 +101,7 @@ def measure(suites: Sequence[Suite], wanted: Wanted, store: Store, progress: Pro
     KeyboardInterrupt when Ctrl-C stopped a guest.
     """
     caps = running.host_caps(store, progress)
-    lab = _Lab(wanted, caps, store, progress)
+    lab = _Lab(wanted, caps, store, progress, {})
     found = environment.gather(caps)
     series: dict[Key, list[tuple[float, ...]]] = {}
     for suite in suites:
@@ -107,6 +109,7 @@ def measure(suites: Sequence[Suite], wanted: Wanted, store: Store, progress: Pro
             _builds(lab, suite, series)
         else:
             _guests(lab, suite, series)
+    found["kernels"] = lab.kernels
     return Report(found, {key: tuple(rounds) for key, rounds in series.items()})
 
 
@@ -128,7 +131,7 @@ def cost(
 
 def _prepare(lab: _Lab, spec: AppSpec, variant: Variant) -> _Prepared:
     spec = variant.applied(spec)
-    app, _, image = pipeline.build_image(
+    app, kernel, image = pipeline.build_image(
         spec,
         lab.store,
         lab.progress,
@@ -136,6 +139,7 @@ def _prepare(lab: _Lab, spec: AppSpec, variant: Variant) -> _Prepared:
         patched=variant.patched,
         jobs=lab.wanted.jobs,
     )
+    lab.kernels[variant.name] = f"{kernel.version} {kernel.key}"
     initrd = initrd_room.build(image, spec, app.user, lab.store, lab.progress)
     return _Prepared(variant, spec, image, initrd)
 

@@ -40,7 +40,7 @@ def gather(caps: HostCaps) -> dict[str, object]:
 
 def differing(before: Mapping[str, object], after: Mapping[str, object]) -> list[str]:
     """Return the names of what differs, of all that is not meant to. Pure."""
-    meant = {"date", "load", "commit", "ukl"}
+    meant = {"date", "load", "commit", "ukl", "kernels"}
     names = dict.fromkeys([*before, *after])
     return [name for name in names if name not in meant and before.get(name) != after.get(name)]
 
