@@ -21,7 +21,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     gc.disable()
     try:
         failures.heed_termination()
+        from ukl.cli import complete  # noqa: PLC0415
         from ukl.cli.app import app  # noqa: PLC0415
+
+        if complete.is_asked(os.environ):
+            from typer.completion import completion_init  # noqa: PLC0415 - a key of a shell
+
+            completion_init()
 
         gc.freeze()
         gc.enable()

@@ -15,6 +15,7 @@ from ukl.cli import (
     cache,
     check,
     compare,
+    completion,
     doctor,
     execute,
     gdb,
@@ -82,6 +83,7 @@ app.command("check")(check.check)
 app.add_typer(kernel.app, name="kernel")
 app.command("compare")(compare.compare)
 app.command("doctor")(doctor.doctor)
+app.command("completion")(completion.completion)
 app.command("selftest")(selftest.selftest)
 app.add_typer(cache.app, name="cache")
 app.add_typer(bench.app, name="bench")

@@ -9,6 +9,7 @@ from typing import Annotated, TypeVar
 
 import typer
 
+from ukl.cli import complete
 from ukl.model import Level
 
 T = TypeVar("T")
@@ -20,6 +21,7 @@ Target = Annotated[
         help="An example's name, a directory with a ukl.toml, a C file, a Python script, or a "
         "program that ukl-cc linked.",
         show_default=False,
+        autocompletion=complete.targets,
     ),
 ]
 KernelSource = Annotated[
@@ -34,7 +36,10 @@ KernelSource = Annotated[
 Profile = Annotated[
     str | None,
     typer.Option(
-        "--profile", metavar="NAME", help="Configure the kernel so; `debug`: it checks itself."
+        "--profile",
+        metavar="NAME",
+        help="Configure the kernel so; `debug`: it checks itself.",
+        autocompletion=complete.profiles,
     ),
 ]
 LevelOption = Annotated[
@@ -54,6 +59,7 @@ With = Annotated[
         "--with",
         metavar="TARGET",
         help="Link a further application into the same kernel (repeatable).",
+        autocompletion=complete.targets,
     ),
 ]
 OutputDirectory = Annotated[

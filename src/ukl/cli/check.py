@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from ukl.cli import complete
 from ukl.cli.arguments import Json
 from ukl.cli.state import STATE, print_json, verb
 from ukl.errors import ExitCode
@@ -20,11 +21,17 @@ def check(
             metavar="TARGET",
             help="A program, an object, a static archive, or what `ukl run` takes.",
             show_default=False,
+            autocompletion=complete.targets,
         ),
     ],
     rule: Annotated[
         list[str] | None,
-        typer.Option("--rule", metavar="RULE", help="Only findings of this rule (repeatable)."),
+        typer.Option(
+            "--rule",
+            metavar="RULE",
+            help="Only findings of this rule (repeatable).",
+            autocompletion=complete.rules,
+        ),
     ] = None,
     as_json: Json = False,
 ) -> int:

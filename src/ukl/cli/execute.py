@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ukl.cli import complete
 from ukl.cli.arguments import parsed
 from ukl.cli.guests import Name, registry
 from ukl.cli.state import verb
@@ -87,10 +88,22 @@ def _run(
 @verb
 def copy(
     source: Annotated[
-        str, typer.Argument(metavar="SOURCE", help="NAME:/PATH or PATH.", show_default=False)
+        str,
+        typer.Argument(
+            metavar="SOURCE",
+            help="NAME:/PATH or PATH.",
+            show_default=False,
+            autocompletion=complete.guest_paths,
+        ),
     ],
     target: Annotated[
-        str, typer.Argument(metavar="TARGET", help="PATH or NAME:/PATH.", show_default=False)
+        str,
+        typer.Argument(
+            metavar="TARGET",
+            help="PATH or NAME:/PATH.",
+            show_default=False,
+            autocompletion=complete.guest_paths,
+        ),
     ],
 ) -> int:
     """Copy a file or directory into a running guest, or out of it.

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ukl.cli import complete
 from ukl.cli.arguments import Json
 from ukl.cli.state import STATE, print_json, verb
 
@@ -17,11 +18,40 @@ if TYPE_CHECKING:
     from ukl.vm.registry import Record, Registry
 
 Name = Annotated[
-    str, typer.Argument(metavar="NAME", help="A guest's name (`ukl ps`).", show_default=False)
+    str,
+    typer.Argument(
+        metavar="NAME",
+        help="A guest's name (`ukl ps`).",
+        show_default=False,
+        autocompletion=complete.running_guests,
+    ),
+]
+KeptName = Annotated[
+    str,
+    typer.Argument(
+        metavar="NAME",
+        help="A guest's name (`ukl ps -a`).",
+        show_default=False,
+        autocompletion=complete.all_guests,
+    ),
 ]
 Names = Annotated[
     list[str],
-    typer.Argument(metavar="NAME...", help="Guests' names (`ukl ps`).", show_default=False),
+    typer.Argument(
+        metavar="NAME...",
+        help="Guests' names (`ukl ps`).",
+        show_default=False,
+        autocompletion=complete.running_guests,
+    ),
+]
+KeptNames = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="NAME...",
+        help="Guests' names (`ukl ps -a`).",
+        show_default=False,
+        autocompletion=complete.all_guests,
+    ),
 ]
 
 POLL = 0.1
@@ -81,7 +111,7 @@ def _row(record: Record) -> tuple[str, ...]:
 
 
 @verb
-def inspect(names: Names) -> int:
+def inspect(names: KeptNames) -> int:
     """Print all that is known of guests, as JSON."""
     from ukl.vm.registry import shown  # noqa: PLC0415
 
@@ -92,7 +122,7 @@ def inspect(names: Names) -> int:
 
 @verb
 def logs(
-    name: Name,
+    name: KeptName,
     follow: Annotated[
         bool, typer.Option("--follow", "-f", help="Go on until the guest has ended.")
     ] = False,
@@ -191,7 +221,12 @@ def stop(
 def rm(
     names: Annotated[
         list[str] | None,
-        typer.Argument(metavar="NAME...", help="Guests' names (`ukl ps -a`).", show_default=False),
+        typer.Argument(
+            metavar="NAME...",
+            help="Guests' names (`ukl ps -a`).",
+            show_default=False,
+            autocompletion=complete.all_guests,
+        ),
     ] = None,
     force: Annotated[bool, typer.Option("--force", "-f", help="Stop those that run.")] = False,
     ended: Annotated[
