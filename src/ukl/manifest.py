@@ -249,6 +249,10 @@ class _Manifest(_Table):
     kernel: _Kernel = _Kernel()
 
 
+MODEL: type[BaseModel] = _Manifest
+"""What checks the file; editor.py makes a JSON schema of it."""
+
+
 # --- loading -----------------------------------------------------------------
 
 

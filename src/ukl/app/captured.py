@@ -118,6 +118,19 @@ def remember(program: Path, content: str, store: Store, *, copy: bool) -> None:
             fresh.replace(place / name)
 
 
+def bring(program: Path, store: Store) -> None:
+    """Put the object of `program` beside it, where a build linked it under another name.
+
+    Links that the cache remembers lead into a directory that a recipe's build renames.
+    Nothing happens where there is no object: whoever wants it says so.
+    """
+    linked = store.place("linked", content_digest(program))
+    files = {object_path(program): linked / "ukl.o", facts_path(program): linked / "ukl.json"}
+    for target, source in files.items():
+        if source.is_file() and not target.exists():
+            shutil.copyfile(source, target)
+
+
 def is_application(path: Path) -> bool:
     """Whether the file is a partially linked application."""
     if not path.is_file() or path.stat().st_size == 0:

@@ -21,6 +21,7 @@ from ukl.cli import (
     gdb,
     guests,
     kernel,
+    new,
     run,
     selftest,
     wrap,
@@ -77,6 +78,8 @@ app.command("shell")(execute.shell)
 app.command("cp")(execute.copy)
 app.command("gdb")(gdb.gdb)
 app.command("inspect")(guests.inspect)
+app.command("new")(new.new)
+app.command("schema")(new.schema)
 app.command("build")(build.build)
 app.command("wrap")(wrap.wrap)
 app.command("check")(check.check)

@@ -16,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ukl import wrap
+from ukl.app import captured
 from ukl.errors import InputError, MissingError
 from ukl.host import exec as host_exec
 from ukl.host import packages as host_packages
@@ -33,7 +34,7 @@ TREE = "tree"
 LOG = "build.log"
 """File of the cache entry with what the commands printed."""
 
-FORMAT = 2
+FORMAT = 3
 """Part of the key: raised when the same inputs are built in another way."""
 
 TIMEOUT = 3600.0
@@ -86,6 +87,7 @@ def prepared(spec: AppSpec, store: Store, progress: Progress, jobs: int | None =
                 argv = ["sh", "-e", "-c", command]
                 _run(argv, spec, command, tree=tree, log=log, env=environment, on_line=line)
             _check(build, tree, spec, log)
+            captured.bring(tree / build.program, store)
 
         inputs = {"name": spec.name, "source": fetched.origin, "commands": build.commands}
         entry = store.make(KIND, key, inputs, work)
