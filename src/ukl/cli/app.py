@@ -21,6 +21,7 @@ from ukl.cli import (
     gdb,
     guests,
     kernel,
+    man,
     new,
     run,
     selftest,
@@ -87,6 +88,7 @@ app.add_typer(kernel.app, name="kernel")
 app.command("compare")(compare.compare)
 app.command("doctor")(doctor.doctor)
 app.command("completion")(completion.completion)
+app.command("man")(man.man)
 app.command("selftest")(selftest.selftest)
 app.add_typer(cache.app, name="cache")
 app.add_typer(bench.app, name="bench")

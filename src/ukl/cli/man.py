@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: GPL-2.0
+"""`ukl man`: manual pages, made from the command line's own description."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ukl.cli.state import verb
+
+
+@verb
+def man(
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[VERB]...", help="Which verb's page, as in `kernel build`.", show_default=False
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="DIR",
+            help="Write all pages below DIR/man1, such as ~/.local/share/man.",
+        ),
+    ] = None,
+) -> int:
+    """Show a manual page, or write all of them into a directory.
+
+    Where standard output is no terminal, or there is no man(1), it prints the page's source.
+    """
+    from ukl import manual  # noqa: PLC0415 - not needed for --help
+    from ukl.cli.app import app  # noqa: PLC0415 - that one imports this one
+    from ukl.errors import InputError, UsageError  # noqa: PLC0415
+
+    if output is not None:
+        if words:
+            raise UsageError("--output writes all pages", remedy="leave the verb out")
+        for file in manual.write(app, output):
+            typer.echo(str(file))
+        return 0
+    name = "-".join(["ukl", *(words or [])])
+    pages = manual.pages(app)
+    if name not in pages:
+        raise InputError(
+            f"there is no verb `{' '.join(words or [])}`", remedy="ukl --help lists the verbs"
+        )
+    return manual.show(pages[name])

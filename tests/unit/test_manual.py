@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Manual pages: every verb and option has its place, and man(1) finds nothing wrong."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import OPTIONAL, Cli
+from tests.unit.test_docs import options
+from ukl import manual
+from ukl.cli.app import app
+from ukl.errors import ExitCode
+
+PAGES = manual.pages(app)
+
+
+def test_every_option_is_somewhere() -> None:
+    text = "\n".join(PAGES.values()).replace("\\-", "-")
+    assert {name for name in options() if name not in text} == set()
+    assert {"ukl", "ukl-run", "ukl-kernel", "ukl-kernel-build", "ukl-cp"} <= set(PAGES)
+
+
+def test_hidden_options_stay_hidden() -> None:
+    assert "icount" not in PAGES["ukl-run"]
+
+
+def test_exit_codes() -> None:
+    assert set(manual.EXITS) == set(ExitCode)
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_man_reads_it(name: str, tmp_path: Path) -> None:
+    if shutil.which("man") is None or shutil.which("groff") is None:
+        pytest.skip(f"{OPTIONAL} no man, or no groff, on this machine")
+    file = tmp_path / f"{name}.1"
+    file.write_text(PAGES[name])
+    done = subprocess.run(
+        ["man", "--warnings", "-l", str(file)],
+        env={"PATH": "/usr/bin:/bin", "MANWIDTH": "100", "LC_ALL": "C.UTF-8"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stderr == ""
+    heads = [line for line in done.stdout.splitlines() if line and not line.startswith(" ")]
+    assert heads[1:4] == ["NAME", "SYNOPSIS", "DESCRIPTION"]
+
+
+def test_what_roff_would_read_otherwise_is_text() -> None:
+    assert manual._line(".x -- 'y' \\z") == "\\&.x \\-\\- \\(aqy\\(aq \\ez"
+
+
+def test_the_command(cli: Cli, tmp_path: Path) -> None:
+    assert cli("man", "kernel", "build").stdout == PAGES["ukl-kernel-build"]
+    assert cli("man", "nothing").returncode == 4
+    done = cli("man", "--output", "share")
+    assert done.stdout.split() == [f"share/man1/{name}.1" for name in PAGES]
+    assert (tmp_path / "share/man1/ukl-run.1").read_text() == PAGES["ukl-run"]
