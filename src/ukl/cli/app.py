@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -48,6 +49,7 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def options(
+    ctx: typer.Context,
     cache_dir: Annotated[
         Path | None,
         typer.Option(
@@ -65,6 +67,8 @@ def options(
     ] = False,
 ) -> None:
     """Unikernel Linux: link an ordinary program into the Linux kernel, and boot it."""
+    if os.environ.get("NO_COLOR"):  # no-color.org: not empty
+        ctx.color = False
     STATE.cache_dir = cache_dir
     STATE.verbose = verbose
 

@@ -53,6 +53,7 @@ def clean(
     older: Annotated[
         str | None, typer.Option("--older", metavar="AGE", help="Only what is older, like 7d.")
     ] = None,
+    as_json: Json = False,
 ) -> None:
     """Delete what is kept; what a running ukl uses stays."""
     from ukl.host.store import human_size  # noqa: PLC0415
@@ -61,6 +62,9 @@ def clean(
     store = STATE.store
     gone = store.clean(kind, age)
     left = store.count()
+    if as_json:
+        print_json({"deleted": gone, "left": left})
+        return
     typer.echo(
         f"deleted {len(gone)} entries, {human_size(sum(entry.size for entry in gone))}"
         + (f"; {left} stay" if left else "")

@@ -111,7 +111,10 @@ def _row(record: Record) -> tuple[str, ...]:
 
 
 @verb
-def inspect(names: KeptNames) -> int:
+def inspect(
+    names: KeptNames,
+    as_json: Annotated[bool, typer.Option("--json", help="As it does anyway.")] = True,
+) -> int:
     """Print all that is known of guests, as JSON."""
     from ukl.vm.registry import shown  # noqa: PLC0415
 
@@ -201,6 +204,7 @@ def stop(
             "a volume or disk).",
         ),
     ] = None,
+    as_json: Json = False,
 ) -> int:
     """End guests: their program by SIGTERM, then by SIGKILL, then the machine by force.
 
@@ -208,12 +212,17 @@ def stop(
     detached guest stays, with its log, until `ukl rm`.
     """
     from ukl.vm import keeper, storage  # noqa: PLC0415
+    from ukl.vm.registry import State, shown  # noqa: PLC0415
 
     guests = registry()
     for record in [guests.get(name) for name in names]:
         grace = storage.GRACE if seconds is None else seconds
         keeper.stop(guests, record.name, seconds, grace + keeper.STOP_MARGIN)
-        typer.echo(record.name)
+        if not as_json:
+            typer.echo(record.name)
+    if as_json:  # one in somebody's foreground is forgotten by now
+        known = {record.name: shown(record) for record in guests.all()}
+        print_json([known.get(name, {"name": name, "state": State.ENDED}) for name in names])
     return 0
 
 
@@ -232,6 +241,7 @@ def rm(
     ended: Annotated[
         bool, typer.Option("--ended", help="All that have ended or were lost.")
     ] = False,
+    as_json: Json = False,
 ) -> int:
     """Forget guests that have ended: their entry and their log. Their volumes stay."""
     from ukl.errors import UsageError  # noqa: PLC0415
@@ -249,5 +259,8 @@ def rm(
             guests.forget(record.name)  # its `ukl` has done so, unless it was killed
         else:
             guests.remove(record.name)
-        typer.echo(record.name)
+        if not as_json:
+            typer.echo(record.name)
+    if as_json:
+        print_json({"removed": chosen})
     return 0

@@ -59,6 +59,7 @@ def config(
     profile: Profile = None,
     unpatched: Unpatched = False,
     output: OutputDirectory = Path("out"),
+    as_json: Json = False,
 ) -> None:
     """Write the kernel's .config into a directory, proved to contain what was asked for."""
     from ukl import pipeline  # noqa: PLC0415
@@ -72,7 +73,10 @@ def config(
         profile=profile or "",
         patched=not unpatched,
     )
-    typer.echo(str(file))
+    if as_json:
+        print_json({"files": [file]})
+    else:
+        typer.echo(str(file))
 
 
 @app.command("build")
@@ -159,9 +163,14 @@ def export(
         str | None,
         typer.Option("--series", metavar="VERSION", help="Of which kernel (default: the newest)."),
     ] = None,
+    as_json: Json = False,
 ) -> None:
     """Write the patch series as one would mail it."""
     from ukl import pipeline  # noqa: PLC0415
 
-    for file in pipeline.kernel_export(output, series):
+    files = pipeline.kernel_export(output, series)
+    if as_json:
+        print_json({"files": files})
+        return
+    for file in files:
         typer.echo(str(file))

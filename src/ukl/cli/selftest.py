@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from ukl.cli.state import STATE, verb
+from ukl.cli.arguments import Json
+from ukl.cli.state import STATE, print_json, verb
 from ukl.errors import ExitCode
 
 
@@ -29,6 +30,7 @@ def selftest(
         bool,
         typer.Option("--no-skip", help="A test skipped for a missing tool has failed."),
     ] = False,
+    as_json: Json = False,
 ) -> int:
     """Run the tests.
 
@@ -43,5 +45,8 @@ def selftest(
         groups = [name for name in chosen if name != "lint" or expression is None]
     strict = no_skip or os.environ.get("CI") == "true"
     tally = room.run(groups, STATE.store, STATE.progress, expression=expression, no_skip=strict)
-    typer.echo(tally.line())
+    if as_json:
+        print_json(tally)
+    else:
+        typer.echo(tally.line())
     return ExitCode.FAILED if tally.failed else ExitCode.OK

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from ukl.cli.state import verb
+from ukl.cli.state import print_json, verb
 
 
 @verb
@@ -21,16 +21,24 @@ def wrap(
             show_default=False,
         ),
     ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Without COMMAND: print the variables as JSON.")
+    ] = False,
 ) -> None:
     """Run COMMAND so that the compiler it calls is ours.
 
     Each program that it links is as ever, and has its unikernel form beside it:
     PROG.ukl.o, for `ukl run PROG`.
     """
-    from ukl.errors import MissingError  # noqa: PLC0415 - not needed for --help
+    from ukl.errors import MissingError, UsageError  # noqa: PLC0415 - not needed for --help
     from ukl.wrap import settings  # noqa: PLC0415
 
     variables = settings.environment()
+    if command and as_json:
+        raise UsageError("--json prints the variables", remedy="leave the command out")
+    if as_json:
+        print_json(variables)
+        return
     if not command:
         typer.echo(settings.shell_text(variables), nl=False)
         return
