@@ -374,7 +374,7 @@ static void prepare(struct guest *guest)
 	status_hello(guest->run.name);
 	if (sethostname(guest->run.name, strlen(guest->run.name)))
 		give_up(&guest->run, "host name", errno);
-	error = net_up(&what);
+	error = net_up(&guest->run, &what);
 	if (error)
 		give_up(&guest->run, what, -error);
 	status_clock(CLOCK_TIMEOUT);

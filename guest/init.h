@@ -42,6 +42,7 @@ struct run {
 	unsigned int rows;
 	unsigned int columns;
 	unsigned int grace_ms;	/* between SIGTERM and SIGKILL */
+	char *address;		/* of the second interface, with its prefix; "dhcp"; or NULL */
 };
 
 /* run.c */
@@ -54,6 +55,7 @@ enum host_request {
 	HOST_STOP,		/* end the application */
 	HOST_ACK,		/* the last message has arrived */
 	HOST_AGENT,		/* start the agent */
+	HOST_HOSTS,		/* who is in the network: it was written down */
 	HOST_TIME,		/* what time it is: the clock was set */
 	HOST_GONE,		/* nobody listens any more */
 };
@@ -78,7 +80,8 @@ int become(const struct run *run);
 void agent_main(const char *nonce) __attribute__((noreturn));
 
 /* net.c */
-int net_up(const char **what);
+int net_up(const struct run *run, const char **what);
+bool net_hosts(const char *line);
 
 /* setup.c */
 int setup_mounts(const char **what);

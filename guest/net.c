@@ -1,16 +1,22 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Brings the network up: loopback, and the one Ethernet device with the addresses
- * that QEMU's user-mode network always has.
+ * Brings the network up: loopback, the first Ethernet device with the addresses that
+ * QEMU's user-mode network always has, and the second one, if there is one, with the
+ * address that the run says or that a server of that network gives.
  */
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <net/if.h>
 #include <net/route.h>
 #include <netinet/in.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "init.h"
@@ -19,6 +25,13 @@
 #define ADDRESS		"10.0.2.15"
 #define NETMASK		"255.255.255.0"
 #define GATEWAY		"10.0.2.2"
+
+#define SECOND		"eth1"
+#define DHCP		"dhcp"
+#define DHCP_SCRIPT	"/etc/ukl/udhcpc"
+
+#define HOSTS		"/etc/hosts"
+#define MAX_HOSTS	(32 * 1024)	/* bytes about other guests; a network has 253 */
 
 static void set_address(struct sockaddr *where, const char *address)
 {
@@ -77,8 +90,74 @@ static int ethernet_up(int fd, const char **what)
 	return default_route(fd, GATEWAY);
 }
 
+/* "10.77.0.5/24". */
+static int second_static(int fd, const char *text)
+{
+	char address[INET_ADDRSTRLEN + sizeof("/24")], netmask[INET_ADDRSTRLEN];
+	struct in_addr mask;
+	unsigned int prefix;
+	char *slash;
+	int error;
+
+	if (strlen(text) >= sizeof(address))
+		return -EINVAL;
+	strcpy(address, text);
+	slash = strchr(address, '/');
+	if (!slash || sscanf(slash, "/%u", &prefix) != 1 || !prefix || prefix > 32)
+		return -EINVAL;
+	*slash = '\0';
+	mask.s_addr = htonl(~0U << (32 - prefix));
+	inet_ntop(AF_INET, &mask, netmask, sizeof(netmask));
+	error = interface_address(fd, SECOND, SIOCSIFADDR, address);
+	if (!error)
+		error = interface_address(fd, SECOND, SIOCSIFNETMASK, netmask);
+	return error ? error : interface_up(fd, SECOND);
+}
+
+/* busybox' client goes to the background with its first lease, and renews it from there. */
+static int second_dhcp(int fd)
+{
+	char *argv[] = { "udhcpc", "-n", "-t", "10", "-T", "2", "-i", SECOND, "-s", DHCP_SCRIPT,
+			 NULL };
+	int error, status, null;
+	pid_t pid;
+
+	error = interface_up(fd, SECOND);
+	if (error)
+		return error;
+	pid = fork();
+	if (pid < 0)
+		return -errno;
+	if (!pid) {
+		null = open("/dev/null", O_RDWR);
+		dup2(null, STDIN_FILENO);
+		dup2(null, STDOUT_FILENO);
+		dup2(null, STDERR_FILENO);
+		setsid();
+		execv("/bin/busybox", argv);
+		_exit(127);
+	}
+	while (waitpid(pid, &status, 0) < 0) {
+		if (errno != EINTR)
+			return -errno;
+	}
+	return WIFEXITED(status) && !WEXITSTATUS(status) ? 0 : -ETIMEDOUT;
+}
+
+static int second_up(int fd, const char *address, const char **what)
+{
+	if (!address)
+		return 0;
+	if (!strcmp(address, DHCP)) {
+		*what = "DHCP on " SECOND;
+		return second_dhcp(fd);
+	}
+	*what = "address of " SECOND;
+	return second_static(fd, address);
+}
+
 /* Returns 0 or a negative errno, with *@what then saying what failed. */
-int net_up(const char **what)
+int net_up(const struct run *run, const char **what)
 {
 	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	int error;
@@ -90,6 +169,56 @@ int net_up(const char **what)
 	error = interface_up(fd, "lo");
 	if (!error)
 		error = ethernet_up(fd, what);
+	if (!error)
+		error = second_up(fd, run->address, what);
 	close(fd);
 	return error;
+}
+
+/* Copy @from's first @size bytes, put @more behind them, and let that take its place. */
+static void write_hosts(off_t size, const char *more, size_t length)
+{
+	int from = open(HOSTS, O_RDONLY | O_CLOEXEC);
+	int to = open(HOSTS ".new", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+	char *text = malloc(size);
+
+	if (from >= 0 && to >= 0 && text && read(from, text, size) == size &&
+	    write(to, text, size) == size && write(to, more, length) == (ssize_t)length)
+		rename(HOSTS ".new", HOSTS);
+	free(text);
+	if (from >= 0)
+		close(from);
+	if (to >= 0)
+		close(to);
+}
+
+/*
+ * The host tells who is in the network: "hosts", "host ADDRESS NAME" for each, "hosts-end".
+ * They stand in /etc/hosts behind what was there at first. Returns whether @line is of that.
+ */
+bool net_hosts(const char *line)
+{
+	static char text[MAX_HOSTS];
+	static off_t begin = -1;
+	static size_t size;
+	struct stat status;
+	int added;
+
+	if (!strcmp(line, "hosts")) {
+		if (begin < 0)
+			begin = stat(HOSTS, &status) ? 0 : status.st_size;
+		size = 0;
+		return true;
+	}
+	if (!strncmp(line, "host ", 5)) {
+		added = snprintf(text + size, sizeof(text) - size, "%s\n", line + 5);
+		if (added > 0 && added < (int)(sizeof(text) - size))
+			size += added;
+		return true;
+	}
+	if (strcmp(line, "hosts-end"))
+		return false;
+	if (begin >= 0)
+		write_hosts(begin, text, size);
+	return true;
 }

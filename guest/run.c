@@ -137,6 +137,8 @@ static const char *set(struct parser *parser, const char *key, char *value)
 		return append(&parser->companion, value);
 	if (!strcmp(key, "mount"))
 		return add_volume(run, value);
+	if (!strcmp(key, "address"))
+		return set_word(&run->address, value);
 	if (!strcmp(key, "uid"))
 		return number(value, &run->uid);
 	if (!strcmp(key, "gid"))

@@ -243,7 +243,7 @@ unsigned int status_grace(unsigned int usual)
 /* Return the next word of the host; does not wait. */
 enum host_request status_request(void)
 {
-	static char line[64];
+	static char line[128];
 	static size_t size;
 	enum host_request request;
 	ssize_t got;
@@ -271,6 +271,7 @@ enum host_request status_request(void)
 	request = is_stop(line) ? HOST_STOP :
 		  !strcmp(line, "ack") ? HOST_ACK :
 		  !strcmp(line, "agent") ? HOST_AGENT :
+		  net_hosts(line) ? HOST_HOSTS :
 		  set_clock(line) ? HOST_TIME : HOST_NOTHING;
 	size -= end + 1 - line;
 	memmove(line, end + 1, size);

@@ -323,6 +323,33 @@ class HostCaps:
     notes: tuple[str, ...] = ()
 
 
+class NetworkKind(StrEnum):
+    """What a guest's second interface leads to."""
+
+    NONE = "none"
+    SHARED = "network"
+    TAP = "tap"
+    BRIDGE = "bridge"
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """A guest's second interface: a network of guests, a tap device or a bridge, by its name.
+
+    `address` is like `10.77.0.5/24`, or `dhcp`; empty: one is found. `mac` is the
+    interface's, `cache` the directory whose guests share a network of this name.
+    """
+
+    kind: NetworkKind
+    name: str = ""
+    address: str = ""
+    mac: str = ""
+    cache: Path = Path()
+
+
+NO_NETWORK = Network(NetworkKind.NONE)
+
+
 @dataclass(frozen=True, slots=True)
 class Machine:
     """A virtual machine to be: everything QEMU's argument vector depends on."""
@@ -336,6 +363,7 @@ class Machine:
     ports: tuple[PortForward, ...] = ()
     volumes: tuple[Volume, ...] = ()
     disks: tuple[Disk, ...] = ()
+    network: Network = NO_NETWORK
     icount: bool = False
     interactive: bool = False
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -15,9 +15,9 @@ from ukl.errors import UsageError
 from ukl.host import probe
 from ukl.host.store import Store
 from ukl.image import initrd as initrd_room
-from ukl.model import Accelerator, AppSpec, HostCaps, RunResult
+from ukl.model import NO_NETWORK, Accelerator, AppSpec, HostCaps, Network, RunResult
 from ukl.progress import Progress
-from ukl.vm import keeper, launch, outcome, ports, registry, session, storage, terminal
+from ukl.vm import keeper, launch, network, outcome, ports, registry, session, storage, terminal
 
 RUNS = "runs"
 """Directory of the cache with the consoles of runs."""
@@ -40,6 +40,7 @@ class RunOptions:
     kernel_source: str | None = None
     verbose: bool = False
     jobs: int | None = None
+    network: Network = NO_NETWORK
 
 
 def host_caps(store: Store, progress: Progress) -> HostCaps:
@@ -123,6 +124,8 @@ def _claimed(
         ports=tuple(f"{ports.written(port)}->{port.guest}" for port in spec.ports),
         volumes=tuple(f"{volume.source}:{volume.target}" for volume in spec.volumes),
         disks=tuple(f"{disk.file}:{disk.target}" for disk in spec.disks),
+        network=network.label(options.network),
+        address=options.network.address,
         memory=spec.memory,
         cpus=spec.cpus,
     )
@@ -141,12 +144,14 @@ def _launching(options: RunOptions, output: session.Sink, source: int | None) ->
         icount=options.icount,
         verbose=options.verbose,
         agent=options.init == "ukl" and not options.icount,
+        network=options.network,
     )
 
 
 def _check_run(launching: launch.Options, spec: AppSpec) -> None:
     launch.check(launching, spec)
     ports.check(spec.ports)
+    network.check(launching.network)
     storage.check(spec)
 
 
@@ -167,6 +172,7 @@ def _ready(
     )
     initrd = initrd_room.build(image, spec, app.user, store, progress)
     debug = app.path.with_name("app.debug.o")
+    launching = replace(launching, network=network.connected(options.network, entry))
     entry.change(vmlinux=image.vmlinux, image=image.key, debug=debug if debug.exists() else None)
 
     def run(directory: Path, attend: session.Attend) -> RunResult:

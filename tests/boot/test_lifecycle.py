@@ -96,10 +96,10 @@ def cli(shared_store: Store, echo: Built) -> Cli:
 
 
 @contextlib.contextmanager
-def detached(cli: Cli, name: str) -> Iterator[Guest]:
+def detached(cli: Cli, name: str, *more: str) -> Iterator[Guest]:
     guest = Guest(cli, name, free_port())
     argv = ("run", "-d", "tcp-echo", "--name", name, "-p", f"{guest.port}:5555")
-    code, out, err = cli(*argv)
+    code, out, err = cli(*argv, *more)
     try:
         assert (code, out) == (0, f"{name}\n"), err
         yield guest

@@ -73,6 +73,30 @@ def run(
         Literal["ukl", "app"],
         typer.Option("--init", help="Who is process 1: our small init, or the program itself."),
     ] = "ukl",
+    network: Annotated[
+        str | None,
+        typer.Option(
+            "--network",
+            metavar="NAME",
+            help="A network of guests: those on it reach each other by name.",
+        ),
+    ] = None,
+    ip: Annotated[
+        str | None,
+        typer.Option(
+            "--ip",
+            metavar="ADDRESS[/PREFIX]|dhcp",
+            help="Address there (default: a free one; dhcp for --tap and --bridge).",
+        ),
+    ] = None,
+    tap: Annotated[
+        str | None,
+        typer.Option("--tap", metavar="IFACE", help="A tap device of this machine."),
+    ] = None,
+    bridge: Annotated[
+        str | None,
+        typer.Option("--bridge", metavar="BR", help="A bridge of this machine (needs root)."),
+    ] = None,
     detach: Annotated[
         bool,
         typer.Option(
@@ -119,6 +143,7 @@ def run(
     `shell`, `cp`, `stop` and `rm` take the name that is printed.
     """
     from ukl import manifest, pipeline, running  # noqa: PLC0415 - not needed for --help
+    from ukl.vm import network as networks  # noqa: PLC0415
     from ukl.vm.outcome import exit_code  # noqa: PLC0415
     from ukl.vm.registry import shown  # noqa: PLC0415
     from ukl.vm.session import to_descriptor  # noqa: PLC0415
@@ -136,6 +161,10 @@ def run(
         profile=profile,
         level=level,
     )
+    try:
+        connection = networks.chosen(network, tap, bridge, ip)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--network") from None
     options = running.RunOptions(
         guest=name,
         user=user,
@@ -147,6 +176,7 @@ def run(
         kernel_source=kernel_source,
         verbose=STATE.verbose,
         jobs=jobs,
+        network=connection,
     )
     spec = pipeline.overridden(manifest.resolve_all(target, others or ()), overrides)
     if detach:

@@ -58,7 +58,8 @@ class GuestRun:
     `rows` and `columns`. `console_input` makes the console the application's standard
     input instead of /dev/null. `grace_ms` lie between SIGTERM and SIGKILL when the
     host asks for the end. `nonce` is what init proves itself with. `mounts` are made in
-    their order, and taken down before the machine is switched off.
+    their order, and taken down before the machine is switched off. `address` is that of the
+    second interface, like `10.77.0.5/24`, or `dhcp`; empty: there is none.
     """
 
     name: str
@@ -77,6 +78,7 @@ class GuestRun:
     columns: int = 0
     grace_ms: int = GRACE_MS
     mounts: tuple[Mount, ...] = ()
+    address: str = ""
 
 
 def encode(run: GuestRun) -> bytes:
@@ -110,6 +112,8 @@ def _lines(run: GuestRun) -> Iterator[str]:
     for mount in run.mounts:
         access = "ro" if mount.read_only else "rw"
         yield _line("mount", f"{mount.kind} {access} {mount.source} {mount.target}")
+    if run.address:
+        yield _line("address", run.address)
     for key, number in (("uid", run.uid), ("gid", run.gid), ("grace-ms", run.grace_ms)):
         yield _line(key, str(number))
     for key, flag in (

@@ -87,6 +87,23 @@ TEXTS: Mapping[str, str] = {
     "/etc/profile": "PS1='\\h:\\w\\$ '\n",
 }
 
+DHCP_SCRIPT = """\
+#!/bin/sh
+# What busybox' udhcpc says: $1, and the lease in variables.
+case $1 in
+deconfig)
+	ip addr flush dev "$interface"
+	;;
+bound | renew)
+	ip addr flush dev "$interface"
+	ip addr add "$ip/${mask:-24}" dev "$interface"
+	[ -z "$router" ] || ip route replace default via "${router%% *}" dev "$interface"
+	[ -z "$dns" ] || for server in $dns; do echo "nameserver $server"; done >/etc/resolv.conf
+	;;
+esac
+"""
+"""Sets what a DHCP server gives to the second interface: guest/net.c starts the client."""
+
 
 def marker_path(name: str) -> str:
     """Return where the marker file of an application is in the guest."""
@@ -106,6 +123,7 @@ def skeleton(name: str, init: bytes, busybox: bytes, applets: list[str]) -> dict
         entries[path] = cpio.character_device(major, minor, mode)
     entries.update({path: cpio.regular(text.encode()) for path, text in TEXTS.items()})
     entries["/etc/hosts"] = cpio.regular(f"127.0.0.1 localhost\n10.0.2.15 {name}\n".encode())
+    entries["/etc/ukl/udhcpc"] = cpio.regular(DHCP_SCRIPT.encode(), 0o755)
     entries["/init"] = cpio.regular(init, 0o755)
     entries["/bin/busybox"] = cpio.regular(busybox, 0o755)
     for applet in applets:

@@ -21,11 +21,14 @@ from ukl.debug.gdb import idt_base
 from ukl.errors import ExitCode, UklError
 from ukl.host import detach
 from ukl.model import RunResult
-from ukl.vm import control, outcome, registry, status
+from ukl.vm import control, network, outcome, registry, status
 from ukl.vm.monitor import Monitor
 from ukl.vm.registry import Entry, Record, Registry, State
 from ukl.vm.relay import Relay
 from ukl.vm.session import Attend, Session
+
+NAMES_INTERVAL = 0.5
+"""Seconds between two looks at who is in the guest's network."""
 
 Run = Callable[[Path, Attend], RunResult]
 """Runs the guest: gets the directory for its files, and what attends to it meanwhile."""
@@ -66,16 +69,19 @@ class Keeper:
             agent=session.agent is not None,
         )
         self._relay = Relay(session)
+        if self._entry.record.network:
+            session.greeting = network.names(self._entry.registry, self._entry.record.network)
         listening = control.listen(self._entry.directory)
         server = await asyncio.start_unix_server(
             lambda reader, writer: self._client(session, reader, writer), sock=listening
         )
         watching = asyncio.create_task(self._watch(session))
+        naming = asyncio.create_task(self._name_others(session))
         try:
             yield
         finally:
             server.close()
-            tasks = [watching, *self._clients]
+            tasks = [watching, naming, *self._clients]
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -91,6 +97,18 @@ class Keeper:
             ended = message.type in {status.Type.EXITED, status.Type.SIGNALED}
             if ended and message.who == status.AGENT_PROCESS and self._relay is not None:
                 self._relay.lost()
+
+    async def _name_others(self, session: Session) -> None:
+        """Tell the guest who is in its network, whenever that has changed."""
+        record, known = self._entry.record, session.greeting
+        if record.network and session.settings.nonce is not None:
+            await session.until(status.Type.HELLO)
+            while True:
+                words = network.names(self._entry.registry, record.network)
+                if words != known:
+                    session.say(words)
+                    known = words
+                await asyncio.sleep(NAMES_INTERVAL)
 
     def _started(self) -> None:
         self._entry.change(state=State.RUNNING, started=time.time())

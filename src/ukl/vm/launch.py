@@ -19,7 +19,16 @@ from ukl.guest.rundesc import GuestRun
 from ukl.host import exec as host_exec
 from ukl.host import probe
 from ukl.image import initrd as initrd_room
-from ukl.model import Accelerator, AppSpec, Image, Machine, RunResult
+from ukl.model import (
+    NO_NETWORK,
+    Accelerator,
+    AppSpec,
+    Image,
+    Machine,
+    Network,
+    NetworkKind,
+    RunResult,
+)
 from ukl.vm import ports, qemu, session, status, storage, terminal
 
 SHELL = ("/bin/sh", "-l")
@@ -50,7 +59,7 @@ class Options:
     `start` False leaves the application out. `timeout` is in seconds. `append` goes to
     the kernel's command line. `input` is the descriptor that becomes the console's
     input, `output` gets the console's bytes. `agent` lets programs be executed in the
-    guest while it runs (`ukl exec`).
+    guest while it runs (`ukl exec`). `network` is its second interface.
     """
 
     output: session.Sink = field(default_factory=lambda: session.to_descriptor(1))
@@ -68,6 +77,7 @@ class Options:
     verbose: bool = False
     qemu: str = qemu.QEMU
     agent: bool = False
+    network: Network = NO_NETWORK
 
 
 def guest_run(image: Image, spec: AppSpec, options: Options, nonce: str) -> GuestRun:
@@ -91,6 +101,7 @@ def guest_run(image: Image, spec: AppSpec, options: Options, nonce: str) -> Gues
         columns=columns,
         grace_ms=round(1000 * storage.GRACE) if has_storage(spec) else rundesc.GRACE_MS,
         mounts=storage.mounts(spec),
+        address=options.network.address,
     )
 
 
@@ -174,6 +185,11 @@ def check(options: Options, spec: AppSpec) -> None:
             "with --init app nobody mounts the volumes and disks",
             remedy="leave them out, or use --init ukl",
         )
+    if options.init == "app" and options.network.kind is not NetworkKind.NONE:
+        raise UsageError(
+            "with --init app nobody sets up a second interface",
+            remedy="leave the network out, or use --init ukl",
+        )
     if options.shell and options.companion:
         raise UsageError("a run has one companion: the shell, or another program")
 
@@ -193,6 +209,7 @@ def machine(
         ports=spec.ports,
         volumes=spec.volumes,
         disks=spec.disks,
+        network=options.network,
         icount=options.icount,
         interactive=options.shell,
     )

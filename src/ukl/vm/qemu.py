@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ukl.model import Accelerator, Machine, PortForward
-from ukl.vm import storage
+from ukl.vm import network, storage
 
 QEMU = "qemu-system-x86_64"
 
@@ -44,6 +44,7 @@ class Channels:
     qmp: int
     status: int | None
     agent: int | None = None
+    tap: int | None = None
 
 
 def argv(
@@ -74,6 +75,7 @@ def argv(
         *("-device", "pvpanic-pci"),
         *("-netdev", _network(machine.ports)),
         *("-device", "virtio-net-pci,netdev=net0,romfile="),
+        *network.qemu_words(machine.network, channels.tap),
         *storage.qemu_words(machine.volumes, machine.disks),
     ]
     if channels.status is not None:

@@ -30,6 +30,7 @@ from typing import Any
 from ukl.errors import InputError, UklError
 from ukl.guest.rundesc import NAME
 from ukl.host.store import Store, jsonable
+from ukl.vm import network
 
 PROC = Path("/proc")
 GUESTS = "guests"
@@ -100,9 +101,10 @@ class Record:
 
     `keeper` is the process that attends to it, `qemu` the virtual machine's. `debug` is the
     application's object with its debug information, whose files are relative to `sources`.
-    `kept` says that the entry stays after the guest's end, until `ukl rm`. `exit_code` is
-    what `ukl run` ended with, or would have; `outcome`, `status` and `detail` are the
-    verdict's.
+    `network` is that of the second interface: the name of a network of guests, or
+    `tap:NAME`, `bridge:NAME`; `address` is the guest's address there. `kept` says that the
+    entry stays after the guest's end, until `ukl rm`. `exit_code` is what `ukl run` ended
+    with, or would have; `outcome`, `status` and `detail` are the verdict's.
     """
 
     name: str
@@ -117,6 +119,8 @@ class Record:
     ports: tuple[str, ...] = ()
     volumes: tuple[str, ...] = ()
     disks: tuple[str, ...] = ()
+    network: str = ""
+    address: str = ""
     memory: int = 0
     cpus: int = 1
     created: float = 0.0
@@ -209,7 +213,9 @@ class Registry:
                 number += 1
                 suffix = f"-{number}"
                 name = record.name[: MAX_NAME - len(suffix)] + suffix
-            entry = Entry(self, replace(record, name=name, created=time.time()))
+            address = self._address(record) if record.network else ""
+            claimed = replace(record, name=name, address=address, created=time.time())
+            entry = Entry(self, claimed)
             self.place(name).mkdir(mode=0o700)
             entry.write()
             return entry
@@ -228,6 +234,22 @@ class Registry:
         if unwanted:
             shutil.rmtree(place, ignore_errors=True)
         return not place.exists()
+
+    def members(self, name: str) -> list[Record]:
+        """Return the guests of a network that are there, the oldest first."""
+        return [each for each in self.all() if each.network == name and effective(each) in ALIVE]
+
+    def _address(self, record: Record) -> str:
+        """Return the address a guest gets: its own, unless it leaves that to us."""
+        taken = {each.address: each.name for each in self.members(record.network)}
+        if record.address == network.AUTOMATIC:
+            return network.next_address(taken)
+        if record.address != network.DHCP and (owner := taken.get(record.address)):
+            raise InputError(
+                f"the guest {owner} has the address {record.address} in {record.network}",
+                remedy="give another one with --ip, or none",
+            )
+        return record.address
 
     def _taken(self, name: str) -> InputError:
         record = self._read(name)

@@ -25,7 +25,7 @@ from ukl.errors import UklError
 from ukl.guest import rundesc
 from ukl.host import exec as host_exec
 from ukl.model import Machine, Outcome, RunResult
-from ukl.vm import console, outcome, ports, qemu, status, storage, terminal
+from ukl.vm import console, network, outcome, ports, qemu, status, storage, terminal
 from ukl.vm.feed import Feed
 from ukl.vm.monitor import Monitor
 from ukl.vm.ports import PortBusy
@@ -104,6 +104,8 @@ class Session:
         self.machine = machine
         self.settings = settings
         self.begin = 0.0
+        self.greeting = b""
+        """Words for the guest's init that it has read before it starts the application."""
         self._seen = _Seen()
         self._process: host_exec.Process | None = None
         self._monitor = Monitor()
@@ -148,11 +150,17 @@ class Session:
                 theirs[name] = stack.enter_context(other)
                 ours.setblocking(False)
                 self._sockets[name] = ours
+            tap = network.open_device(self.machine.network)
+            inherited = [other.fileno() for other in theirs.values()]
+            if tap is not None:
+                stack.callback(os.close, tap)
+                inherited.append(tap)
             channels = qemu.Channels(
                 console=theirs["console"].fileno(),
                 qmp=theirs["qmp"].fileno(),
                 status=theirs["status"].fileno() if "status" in theirs else None,
                 agent=theirs["agent"].fileno() if "agent" in theirs else None,
+                tap=tap,
             )
             self._process = host_exec.spawn(
                 qemu.argv(
@@ -162,7 +170,7 @@ class Session:
                     version=self.settings.qemu_version,
                 ),
                 log=self.settings.qemu_log,
-                pass_fds=[other.fileno() for other in theirs.values()],
+                pass_fds=inherited,
             )
 
     async def _connect(self) -> None:
@@ -407,7 +415,7 @@ class Session:
         for message in reader.feed(data):
             self._seen.messages.append(message)
             if message.type is status.Type.HELLO:
-                self.say(status.clock(time.time_ns()))
+                self.say(self.greeting + status.clock(time.time_ns()))
             if message.type is status.Type.READY and self._feed is not None:
                 self._feed.open()
             if message.type is status.Type.DONE:

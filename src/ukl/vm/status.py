@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -67,6 +67,12 @@ class Message:
         """Return an integer member, None if it is not there or none."""
         value = self.fields.get(name)
         return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def hosts(members: Iterable[tuple[str, str]]) -> bytes:
+    """Return the words that say who is in the network: address and name of each. Pure."""
+    lines = ["hosts", *(f"host {address} {name}" for address, name in members), "hosts-end"]
+    return "".join(f"{line}\n" for line in lines).encode()
 
 
 def make_nonce() -> str:

@@ -1,0 +1,223 @@
+# SPDX-License-Identifier: GPL-2.0
+"""A guest's second interface: a network of guests, a tap device, or a bridge of this machine.
+
+The first one is QEMU's user network always: it needs no root, and forwards ports.
+
+A network of guests needs no root either, nor a process of its own: each QEMU sends its
+frames to one multicast group of the loopback interface, and takes what comes from there.
+The group is a digest of the cache and the network's name. Whoever may send packets on this
+machine can take part.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import ipaddress
+import os
+import re
+import socket
+import struct
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ukl.errors import InputError, MissingError, UklError
+from ukl.model import NO_NETWORK, Network, NetworkKind
+from ukl.vm import status
+
+if TYPE_CHECKING:
+    from ukl.vm.registry import Entry, Registry
+
+DEVICE = "eth1"
+"""What the guest calls the interface."""
+
+SUBNET = ipaddress.IPv4Network("10.77.0.0/24")
+"""Addresses of a network of guests, where nobody says others; networks share no frames."""
+
+DHCP = "dhcp"
+AUTOMATIC = ""
+"""The address of a guest that gets one when it is registered."""
+
+TUN = Path("/dev/net/tun")
+
+# linux/if_tun.h, linux/sockios.h, linux/if.h
+_TUNSETIFF = 0x400454CA
+_IFF_TAP, _IFF_NO_PI, _IFF_VNET_HDR = 0x2, 0x1000, 0x4000
+_SIOCBRADDIF = 0x89A2
+_SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 0x1
+
+_INTERFACE = re.compile(r"[^\s/:%]{1,15}")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+def parse_address(text: str) -> str:
+    """Return `10.77.0.5/24` for that or for `10.77.0.5`, and `dhcp`; else ValueError. Pure."""
+    if text == DHCP:
+        return DHCP
+    try:
+        found = ipaddress.IPv4Interface(text if "/" in text else f"{text}/{SUBNET.prefixlen}")
+    except ValueError:
+        found = None
+    if found is None or found.ip in {found.network.network_address, found.network[-1]}:
+        raise ValueError(
+            f"{text!r} is not an address for a guest; write it like 10.77.0.5, 10.77.0.5/24 or dhcp"
+        )
+    return str(found)
+
+
+def chosen(network: str | None, tap: str | None, bridge: str | None, ip: str | None) -> Network:
+    """Return what the options of the command line say; NetworkKind.NONE for none of them.
+
+    ValueError for what does not go together. Pure.
+    """
+    asked = {
+        NetworkKind.SHARED: network,
+        NetworkKind.TAP: tap,
+        NetworkKind.BRIDGE: bridge,
+    }
+    given = [(kind, name) for kind, name in asked.items() if name is not None]
+    if len(given) > 1:
+        raise ValueError("a guest has one network besides the first")
+    if not given:
+        if ip is not None:
+            raise ValueError("an address needs a network, a tap device or a bridge")
+        return NO_NETWORK
+    [(kind, name)] = given
+    pattern = _NAME if kind is NetworkKind.SHARED else _INTERFACE
+    if not pattern.fullmatch(name):
+        raise ValueError(f"{name!r} cannot be the name of a network or an interface")
+    usual = AUTOMATIC if kind is NetworkKind.SHARED else DHCP
+    return Network(kind, name, usual if ip is None else parse_address(ip))
+
+
+def label(network: Network) -> str:
+    """Return the network as a guest's record has it; empty for none. Pure."""
+    if network.kind in {NetworkKind.NONE, NetworkKind.SHARED}:
+        return network.name
+    return f"{network.kind.value}:{network.name}"
+
+
+def connected(network: Network, entry: Entry) -> Network:
+    """Return the network with what a registered guest has in it: addresses, and the cache."""
+    cache = entry.registry.root.absolute()
+    mac = hardware_address(entry.record.name, cache)
+    return replace(network, address=entry.record.address, mac=mac, cache=cache)
+
+
+def next_address(taken: Iterable[str]) -> str:
+    """Return the first address of a network of guests that nobody has; InputError. Pure."""
+    used = {each.partition("/")[0] for each in taken}
+    for host in SUBNET.hosts():
+        # The first is left to whoever wants to be a router.
+        if host != SUBNET[1] and str(host) not in used:
+            return f"{host}/{SUBNET.prefixlen}"
+    raise InputError("the network has no free address", remedy="give one with --ip")
+
+
+def hardware_address(guest: str, cache: Path) -> str:
+    """Return the interface's MAC address: the same for the same guest. Pure but for our name."""
+    text = f"{os.uname().nodename}\0{cache}\0{guest}"
+    first, second, third = hashlib.sha256(text.encode()).digest()[:3]
+    return f"52:54:00:{first:02x}:{second:02x}:{third:02x}"
+
+
+def group(network: str, cache: Path) -> tuple[str, int]:
+    """Return multicast address and port of a network of guests. Pure."""
+    # 239.255.0.0/16 is for one site (RFC 2365), and the packets do not leave loopback.
+    high, low, first, second = hashlib.sha256(f"{cache}\0{network}".encode()).digest()[:4]
+    return f"239.255.{high}.{low}", 20000 + (first << 8 | second) % 20000
+
+
+def qemu_words(network: Network, descriptor: int | None) -> list[str]:
+    """Return QEMU's options; `descriptor` is that of the tap device, if it is one. Pure."""
+    if network.kind is NetworkKind.NONE:
+        return []
+    if network.kind is NetworkKind.SHARED:
+        address, port = group(network.name, network.cache)
+        backend = f"socket,id=net1,mcast={address}:{port},localaddr=127.0.0.1"
+    else:
+        backend = f"tap,id=net1,fd={descriptor}"
+    device = f"virtio-net-pci,netdev=net1,romfile=,mac={network.mac}"
+    return ["-netdev", backend, "-device", device]
+
+
+def names(guests: Registry, network: str) -> bytes:
+    """Return what the guests of a network are told of each other (vm/status.py)."""
+    members = ((each.address.partition("/")[0], each.name) for each in guests.members(network))
+    return status.hosts(member for member in members if member[0] != DHCP)
+
+
+# --- tap devices ------------------------------------------------------------------
+
+_DEVICES = frozenset({NetworkKind.TAP, NetworkKind.BRIDGE})
+
+
+def check(network: Network) -> None:
+    """Raise InputError when the network needs an interface that is not there."""
+    if network.kind in _DEVICES and not Path("/sys/class/net", network.name).exists():
+        raise InputError(
+            f"there is no interface {network.name} on this machine", remedy=_remedy(network)
+        )
+
+
+def open_device(network: Network) -> int | None:
+    """Return the descriptor of the tap device that `network` needs, None if it needs none.
+
+    A device that somebody made for this user needs no privilege; a bridge does. Raises
+    MissingError where the kernel has no tap devices, UklError for what is not permitted.
+    """
+    if network.kind not in _DEVICES:
+        return None
+    is_bridge = network.kind is NetworkKind.BRIDGE
+    try:
+        descriptor = os.open(TUN, os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError as error:
+        raise MissingError(
+            f"there are no tap devices here: {error.strerror}",
+            where=TUN,
+            remedy="load the kernel's module `tun`, or use --network, which needs none",
+        ) from error
+    try:
+        name = "ukl%d" if is_bridge else network.name
+        flags = _IFF_TAP | _IFF_NO_PI | _IFF_VNET_HDR
+        made = fcntl.ioctl(descriptor, _TUNSETIFF, struct.pack("16sH22x", name.encode(), flags))
+        if is_bridge:
+            _attach(network.name, made[:16].rstrip(b"\0"))
+    except OSError as error:
+        os.close(descriptor)
+        raise _refused(network, error) from error
+    return descriptor
+
+
+def _attach(bridge: str, device: bytes) -> None:
+    index = socket.if_nametoindex(device.decode())
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as handle:
+        fcntl.ioctl(handle, _SIOCBRADDIF, struct.pack("16si20x", bridge.encode(), index))
+        request = struct.pack("16sH22x", device, 0)
+        (flags,) = struct.unpack_from("H", fcntl.ioctl(handle, _SIOCGIFFLAGS, request), 16)
+        fcntl.ioctl(handle, _SIOCSIFFLAGS, struct.pack("16sH22x", device, flags | _IFF_UP))
+
+
+def _refused(network: Network, error: OSError) -> UklError:
+    if error.errno == errno.EBUSY:
+        return UklError(
+            "another program has this tap device",
+            where=network.name,
+            remedy="end that one (`ukl ps` lists the guests), or use another device",
+        )
+    if error.errno in {errno.EPERM, errno.EACCES}:
+        what = "this user may not use it"
+    else:
+        what = f"it cannot be used: {error.strerror}"
+    return UklError(what, where=network.name, remedy=_remedy(network))
+
+
+def _remedy(network: Network) -> str:
+    tap = "tap0" if network.kind is NetworkKind.BRIDGE else network.name
+    lines = [f"sudo ip tuntap add {tap} mode tap user $USER", f"sudo ip link set {tap} up"]
+    if network.kind is NetworkKind.BRIDGE:
+        lines[1] = f"sudo ip link set {tap} master {network.name} up"
+    return f"make a tap device once, and use --tap {tap}:\n" + "\n".join(lines)
