@@ -200,6 +200,7 @@ class _App(_Table):
     program: _Source | None = None
     args: list[str] = []
     env: dict[Annotated[str, AfterValidator(_variable)], str] = {}
+    entrypoint: Annotated[str, AfterValidator(_guest_path)] | None = None
 
 
 class _Python(_Table):
@@ -443,6 +444,7 @@ def _load_toml(path: Path, *, alone: bool) -> AppSpec:
         level=manifest.link.level,
         args=tuple(manifest.app.args),
         env=manifest.app.env,
+        entrypoint=manifest.app.entrypoint or "",
         ports=tuple(map(parse_port, manifest.run.ports)),
         volumes=tuple(parse_volume(text, directory) for text in manifest.run.volumes),
         disks=tuple(parse_disk(text, directory) for text in manifest.run.disks),

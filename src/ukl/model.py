@@ -111,6 +111,7 @@ class SuiteSpec:
     `passed`, `failed` and `skipped` are regular expressions for lines of the output; their
     group is the test's name. `args` are the server's while it is tested; `files` (path in
     the guest = path here) and a new `disk` (where it is mounted) are there for the tests.
+    `shared` mounts the tree that the commands run in, in the guest and under the same path.
     """
 
     commands: tuple[str, ...]
@@ -120,6 +121,7 @@ class SuiteSpec:
     runs: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     files: Mapping[str, Path] = field(default_factory=dict)
     disk: str | None = None
+    shared: bool = False
     quick: tuple[str, ...] = ()
     packages: tuple[str, ...] = ()
     args: tuple[str, ...] | None = None
@@ -167,6 +169,8 @@ class AppSpec:
     """Arguments before `args`, which stay when the command line gives others."""
     args: tuple[str, ...] = ()
     env: Mapping[str, str] = field(default_factory=dict)
+    entrypoint: str = ""
+    """Path in the guest of what is started first, and executes the application then."""
     ports: tuple[PortForward, ...] = ()
     files: Mapping[str, Path] = field(default_factory=dict)
     volumes: tuple[Volume, ...] = ()

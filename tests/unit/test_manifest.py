@@ -111,6 +111,7 @@ def test_a_single_c_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         ('[app]\nname = "a b"\n', 2, ["'a b' cannot be a name"]),
         (f'[app]\nname = "{"x" * 32}"\n', 2, ["at most 31"]),
         ('[app]\nsources = ["main.c"]\nenv = { A = 1 }\n', 3, ["`A` in [app.env]", "string"]),
+        ('[app]\nentrypoint = "start.sh"\n', 2, ["'start.sh' is not the absolute path"]),
         ('[app]\n[app.env]\n1X = "b"\n', 3, ["'1X=' does not set a variable"]),
         ('[link]\nlibraries = ["-lm"]\n', 2, ["'-lm' is not the name of a library"]),
         ("[run]\nmemory = 256\n", 2, ["'256' is not an amount of memory"]),

@@ -44,6 +44,17 @@ def test_run_starts_the_marker_or_the_executable() -> None:
     assert run.nonce == "n"
 
 
+def test_an_entrypoint_is_started_instead_and_told_what_to_start() -> None:
+    spec = replace(SPEC, entrypoint="/bin/prepare")
+    run = launch.guest_run(IMAGE, spec, Options(), "n")
+    assert run.path == "/bin/prepare"
+    assert run.argv == ("/bin/prepare", "/ukl/hello", "-v", "two words")
+    assert launch.guest_run(IMAGE, spec, Options(user=True), "n").argv[1] == "/user/hello"
+    launch.check(Options(), spec)
+    with pytest.raises(UsageError, match="/bin/prepare"):
+        launch.check(Options(init="app"), spec)
+
+
 def test_kernel_without_application_can_only_run_the_executable() -> None:
     bare = replace(IMAGE, marker=None)
     with pytest.raises(InputError):

@@ -135,13 +135,23 @@ def skeleton(name: str, init: bytes, busybox: bytes, applets: list[str]) -> dict
 def default_run(spec: AppSpec, image: Image | None) -> GuestRun:
     """Return the run that an initrd has by itself: the application as specified."""
     path = marker_path(spec.name) if _has_marker(image) else user_path(spec.name)
+    argv = started(spec, path)
     return GuestRun(
         name=spec.name,
-        path=path,
-        argv=(spec.name, *spec.command, *spec.args),
+        path=spec.entrypoint or path,
+        argv=argv,
         env={**rundesc.DEFAULT_ENV, **spec.env},
         mounts=storage.mounts(spec),
     )
+
+
+def started(spec: AppSpec, path: str) -> tuple[str, ...]:
+    """Return the argument vector that init starts, for an application at `path`. Pure.
+
+    An entrypoint gets that path, and behind it what would be the application's arguments.
+    """
+    words = (spec.entrypoint, path) if spec.entrypoint else (spec.name,)
+    return (*words, *spec.command, *spec.args)
 
 
 def _has_marker(image: Image | None) -> bool:

@@ -85,10 +85,11 @@ def guest_run(image: Image, spec: AppSpec, options: Options, nonce: str) -> Gues
     rows, columns = (0, 0)
     if options.shell and options.input is not None:
         rows, columns = terminal.size(options.input)
+    program = program_path(image, spec, options)
     return GuestRun(
         name=spec.name,
-        path=program_path(image, spec, options),
-        argv=(spec.name, *spec.command, *spec.args),
+        path=spec.entrypoint or program,
+        argv=initrd_room.started(spec, program),
         env={**rundesc.DEFAULT_ENV, **spec.env},
         nonce=nonce,
         uid=options.uid,
@@ -179,6 +180,11 @@ def check(options: Options, spec: AppSpec) -> None:
         raise UsageError(
             "with --init app nothing but the application runs, as root",
             remedy="leave --shell out, or use --init ukl",
+        )
+    if options.init == "app" and spec.entrypoint:
+        raise UsageError(
+            f"with --init app nobody runs {spec.entrypoint}, which starts {spec.name}",
+            remedy="use --init ukl",
         )
     if options.init == "app" and has_storage(spec):
         raise UsageError(
