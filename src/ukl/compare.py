@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -21,6 +22,7 @@ from ukl.model import (
     Protocol,
     RunResult,
     SuiteSpec,
+    Volume,
 )
 from ukl.progress import Progress
 from ukl.recipe import build as recipe_build
@@ -167,14 +169,15 @@ class _Lab:
         }
         directory = self._directory()
         options = launch.Options(output=lambda data: None, user=user)
-        plan = self._plan(served, options, directory)
-        with (
-            self.progress.stage(f"tests of {spec.name}: {mode}") as stage,
-            suite.copied(tree, directory) as copy,
-            suite.Guest(plan.machine, plan.settings) as guest,
-        ):
+        log = directory / "tests.log"
+        with contextlib.ExitStack() as stack:
+            stage = stack.enter_context(self.progress.stage(f"tests of {spec.name}: {mode}"))
+            copy = stack.enter_context(suite.copied(tree, directory))
+            if tests.shared:
+                served = replace(served, volumes=(*spec.volumes, Volume(copy, str(copy))))
+            plan = self._plan(served, options, directory)
+            guest = stack.enter_context(suite.Guest(plan.machine, plan.settings))
             suite.wait_for_port(forwards[tcp[0]], guest)
-            log = directory / "tests.log"
             result = suite.run(
                 tests, commands, tree=copy, env=env, guest=guest, log=log, stage=stage
             )

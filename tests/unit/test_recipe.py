@@ -103,6 +103,15 @@ def test_patterns_have_one_group(tmp_path: Path, pattern: str) -> None:
         load(tmp_path, BUILD.replace("^ok (.*)$", pattern))
 
 
+def test_a_tree_is_shared_with_a_server_alone(tmp_path: Path) -> None:
+    spec = load(tmp_path, f"{BUILD}shared = true\n")
+    assert spec.suite is not None
+    assert spec.suite.shared
+    runs = BUILD.partition("[test]")[0] + '[test]\nruns = { a = ["x"] }\nshared = true\n'
+    with pytest.raises(InputError, match="only commands"):
+        load(tmp_path, runs)
+
+
 TARGETS = """\
 Created-By: Packages
 Origin: Debian

@@ -107,6 +107,7 @@ class TestTable(_Table):
     args: list[str] | None = None
     files: dict[str, str] = {}
     disk: str | None = None
+    shared: bool = False
     passed: Pattern | None = None
     failed: Pattern | None = None
     skipped: Pattern | None = None
@@ -122,6 +123,8 @@ class TestTable(_Table):
             raise ValueError(f"quick: {unknown[0]!r} is none of the runs")
         if self.runs and self.args is not None:
             raise ValueError("each of the runs has its own args")
+        if self.runs and self.shared:
+            raise ValueError("only commands run in a tree that can be shared")
         return self
 
 
@@ -155,6 +158,7 @@ def suite_spec(table: TestTable, directory: Path) -> SuiteSpec:
         runs={name: tuple(args) for name, args in table.runs.items()},
         files={guest: directory / name for guest, name in table.files.items()},
         disk=table.disk,
+        shared=table.shared,
         quick=tuple(table.quick),
         packages=tuple(table.packages),
         args=None if table.args is None else tuple(table.args),

@@ -28,7 +28,7 @@ from ukl.vm import outcome, session, status
 
 PASSED, FAILED, SKIPPED = "passed", "failed", "skipped"
 
-START_TIMEOUT = 120.0
+START_TIMEOUT = 300.0
 """Seconds from the start of QEMU until the program takes connections."""
 
 STAYS_OPEN = 0.3
