@@ -1,0 +1,69 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+# Makes one object of each of PostgreSQL's modules, and the table linked_modules of them:
+# modules.sh MODULES, with the directory for files that stand for the modules.
+#
+# Modules define symbols of the same names (_PG_init, Pg_magic_func), and some the server's:
+# libpq has copies of its own of much that the server has. So all that a module defines is
+# called MODULE__NAME here; what it only refers to is the server's.
+set -e
+modules=$1
+linked=$PWD/linked
+mkdir -p "$linked" "$modules"
+printf '#include "c.h"\n#include "modules.h"\n\n' > "$linked/modules.c"
+
+# module NAME DIRECTORY [ARCHIVE]...: what is missing is looked for in the archives
+module() {
+	name=$1
+	directory=$2
+	shift 2
+	if grep -q "^MODULES" "$directory/Makefile"; then
+		make -s -C "$directory" "$name.o"
+		ar rcs "$directory/lib$name.a" "$directory/$name.o"
+	else
+		make -s -j"$JOBS" -C "$directory" all-static-lib
+	fi
+	ld -r -o "$linked/$name.o" --whole-archive "$directory/lib$name.a" \
+		--no-whole-archive "$@"
+	nm -g --defined-only --format=posix "$linked/$name.o" | cut -d' ' -f1 > "$linked/names"
+	sed "s/.*/& ${name}__&/" "$linked/names" > "$linked/renamed"
+	objcopy --redefine-syms="$linked/renamed" "$linked/$name.o"
+	{
+		sed "s/.*/extern char ${name}__&[];/" "$linked/names"
+		echo "static const struct linked_symbol ${name}_symbols[] = {"
+		sed "s/.*/	{\"&\", ${name}__&},/" "$linked/names"
+		printf '	{NULL, NULL}\n};\n\n'
+	} >> "$linked/modules.c"
+	echo "	{\"$name\", ${name}_symbols}," >> "$linked/index"
+	: > "$modules/$name.so"
+}
+
+rm -f "$linked/index"
+module plpgsql src/pl/plpgsql/src
+module dict_snowball src/backend/snowball
+module pgoutput src/backend/replication/pgoutput
+libpq="src/interfaces/libpq/libpq.a src/common/libpgcommon_shlib.a src/port/libpgport_shlib.a"
+module libpqwalreceiver src/backend/replication/libpqwalreceiver $libpq
+for directory in src/backend/utils/mb/conversion_procs/*/; do
+	module "$(basename "$directory")" "${directory%/}"
+done
+for extension in $CONTRIB; do
+	name=$(sed -n 's/^MODULE\(S\|_big\)[[:space:]]*=[[:space:]]*//p' "contrib/$extension/Makefile")
+	case $extension in
+	dblink|postgres_fdw) module "$name" "contrib/$extension" $libpq;;
+	*) module "$name" "contrib/$extension";;
+	esac
+done
+for name in autoinc insert_username moddatetime refint; do
+	module "$name" contrib/spi
+done
+# For the tests: without its file, which is theirs, nobody can load it.
+module regress src/test/regress
+rm "$modules/regress.so"
+
+{
+	echo 'const struct linked_module linked_modules[] = {'
+	cat "$linked/index"
+	printf '	{NULL, NULL}\n};\n'
+} >> "$linked/modules.c"
+cc -c -O2 -Isrc/include -o "$linked/modules.o" "$linked/modules.c"
