@@ -1,0 +1,376 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Lets an exception arrive before each instruction of a way through the kernel, and compares.
+
+The guest stops in front of an instruction, gets the exception, and is stopped anew when
+it is to execute that instruction: all registers must be what they were. So nothing is
+left to chance, as it is with a storm of NMIs that hits where it happens to hit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from pathlib import Path
+
+from tests.boot.gdbstub import IF, RF, TF, State, Stub, attach
+from tests.boot.harness import PROGRAMS, Built, Lab, Ran
+from tests.boot.stress import HARMLESS
+from ukl import manifest, pipeline
+from ukl.elf.reader import Elf
+from ukl.image import initrd
+from ukl.model import Outcome
+from ukl.selftest import KERNELS
+from ukl.vm.launch import Options
+from ukl.vm.session import Session
+
+KERNEL_HALF = 1 << 63
+WAY = 256
+"""Bytes of a function of ways.S up to where it enters the kernel, at most."""
+
+LIMIT = 100_000
+"""Instructions of a way at most."""
+
+NESTED = 5000
+"""How often others come by where one is waited for, at most: handlers of exceptions on other
+stacks, and timers' interrupts of other tasks."""
+
+MINIMUM = 50
+"""Instructions of a way at least, without its C function."""
+
+UNTRAPPED = (b"\x48\xcf", b"\x48\x0f\x07")
+"""IRETQ and SYSRETQ take the trap flag from elsewhere."""
+
+
+class Kind(StrEnum):
+    """The exceptions, all of which find interrupts off as well as on."""
+
+    NMI = "nmi"
+    DEBUG = "debug"
+
+
+HANDLERS = {
+    Kind.NMI: "asm_exc_nmi",
+    Kind.DEBUG: "asm_exc_debug",
+}
+"""Where each arrives."""
+
+
+@dataclass(frozen=True)
+class Program:
+    """The program, linked into a kernel, and as a normal one."""
+
+    built: Built
+    user: Path
+
+
+@dataclass(frozen=True)
+class Symbols:
+    """Addresses of the running kernel, which KASLR must not move."""
+
+    addresses: dict[str, int]
+    process: bool
+    """Whether the program is a normal process."""
+
+    @classmethod
+    def of(cls, program: Program, process: bool) -> Symbols:
+        """Return those that are needed here."""
+        wanted = (
+            *HANDLERS.values(),
+            *("__ukl_text_start", "__ukl_stubs_start", "__ukl_text_end"),
+            *("ukl_syscall", "ukl_syscall_restart", "entry_SYSCALL_64"),
+            *("asm_exc_page_fault", "exc_page_fault", "do_syscall_64"),
+            *("asm_sysvec_apic_timer_interrupt", "sysvec_apic_timer_interrupt"),
+        )
+        own = ("by_call", "by_syscall", "by_fault", "finished")
+        vmlinux = program.built.image.vmlinux
+        found = Elf.open(vmlinux).addresses(wanted)
+        found.update(Elf.open(program.user if process else vmlinux).addresses(own))
+        assert not {*wanted, *own} - set(found), found
+        return cls(found, process)
+
+    def __getitem__(self, name: str) -> int:
+        return self.addresses[name]
+
+    def in_program(self, address: int) -> bool:
+        """Whether the address is one of the program, as seen by the kernel."""
+        if self.process:
+            return address < KERNEL_HALF
+        return self["__ukl_text_start"] <= address < self["__ukl_text_end"]
+
+    def in_way(self, address: int) -> bool:
+        """Whether the address is where the program, and it alone, enters the kernel."""
+        return self["by_call"] <= address < self["by_fault"] + WAY
+
+    def in_stubs(self, address: int) -> bool:
+        """Whether the address is one of the kernel's own among application text."""
+        return self["__ukl_stubs_start"] <= address < self["__ukl_text_end"]
+
+    def leaves(self, address: int) -> bool:
+        """Whether the address is in the stubs of the way out, where interrupts may be off."""
+        return self["__ukl_stubs_start"] <= address < self["ukl_syscall_restart"]
+
+
+@dataclass
+class Walk:
+    """What came of a way through the kernel."""
+
+    kind: Kind
+    places: list[int] = field(default_factory=list)
+    """Instruction pointers at which the exception arrived."""
+    stacks: set[int] = field(default_factory=set)
+    """The pages of their stack pointers."""
+    wrong: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Walker:
+    """Walks through a guest with one processor."""
+
+    stub: Stub
+    session: Session
+    symbols: Symbols
+    skip: frozenset[int] = frozenset()
+    """Functions to run through, undisturbed.
+
+    The C functions among others: the storm's timer asks for the processor so often that, with
+    an exception for each instruction, their loop before the way out would have no end.
+    """
+
+    async def walk(self, kind: Kind, state: State, until: Callable[[State], bool]) -> Walk:
+        """Disturb each instruction from `state` on, until `until`, which sees each of them."""
+        walk = Walk(kind)
+        for _ in range(LIMIT):
+            if state.ip in self.skip:
+                (back,) = await self.stub.words(state.sp, 1)
+                state = await self._again(back, state.sp + 8)
+            if walk.places and until(state):
+                return walk
+            disturb = self._trap if kind is Kind.DEBUG else self._interrupt
+            state = await disturb(walk, state)
+            # What was overwritten may lead anywhere.
+            assert not walk.wrong, walk.wrong
+        raise AssertionError(f"no end after {LIMIT} instructions")
+
+    async def _interrupt(self, walk: Walk, before: State) -> State:
+        """Let the exception arrive here, and execute one instruction afterwards."""
+        said = await self.session.monitor.human("nmi")
+        assert not said.strip(), said
+        arrived = await self.stub.go(self.symbols[HANDLERS[walk.kind]])
+        frame = await self.stub.frame(arrived.sp)
+        if (frame.ip, frame.flags & ~RF, frame.sp) != (before.ip, before.flags & ~RF, before.sp):
+            walk.wrong.append(f"{walk.kind} at {frame.ip:#x}, not at {before.ip:#x}")
+        await self._compare(walk, before, await self._again(before.ip, before.sp))
+        return await self.stub.step()
+
+    async def _trap(self, walk: Walk, before: State) -> State:
+        """Execute one instruction with a trap behind it."""
+        if (await self.stub.read(before.ip, 3)).startswith(UNTRAPPED):
+            return await self.stub.step()
+        await self.stub.set_flags(before.flags | TF)
+        arrived = await self.stub.go(self.symbols[HANDLERS[Kind.DEBUG]])
+        frame = await self.stub.frame(arrived.sp)
+        expected = arrived.having(replace(frame, flags=frame.flags & ~TF))
+        after = await self._again(frame.ip, frame.sp)
+        await self.stub.set_flags(after.flags & ~TF)
+        after = await self.stub.state()
+        await self._compare(walk, expected, after)
+        return after
+
+    async def _again(self, ip: int, sp: int) -> State:
+        """Run until `ip` is executed on this very stack."""
+        for _ in range(NESTED):
+            state = await self.stub.go(ip)
+            if state.sp == sp:
+                return state
+            await self.stub.step()
+        raise AssertionError(f"{ip:#x} is executed again and again, but not on {sp:#x}")
+
+    async def _compare(self, walk: Walk, before: State, after: State) -> None:
+        walk.places.append(before.ip)
+        walk.stacks.add(before.sp >> 12)
+        if before.flags & IF:
+            # Other tasks may have run, with page faults of their own.
+            before, after = before.without_cr2(), after.without_cr2()
+        if walk.kind is not Kind.NMI and self.symbols.leaves(before.ip):
+            # What is application mode to the kernel goes on with interrupts on.
+            before = before.having_flags(before.flags | IF)
+        if before != after:
+            walk.wrong.append(f"{walk.kind} at {before.ip:#x}: {before.differences(after)}")
+
+
+Begin = Callable[[Walker], Awaitable[State]]
+
+
+async def at_call(walker: Walker) -> State:
+    """Wait for a call of ukl_syscall()."""
+    return await walker.stub.go(walker.symbols["ukl_syscall"])
+
+
+async def at_syscall(walker: Walker) -> State:
+    """Wait for a SYSCALL of the program."""
+    while True:
+        state = await walker.stub.go(walker.symbols["entry_SYSCALL_64"])
+        if walker.symbols.in_way(state.cx):
+            return state
+        await walker.stub.step()
+
+
+async def at_fault(walker: Walker) -> State:
+    """Wait for the program's page fault."""
+    while True:
+        state = await walker.stub.go(walker.symbols["asm_exc_page_fault"])
+        _, ip = await walker.stub.words(state.sp, 2)
+        if walker.symbols.in_way(ip):
+            return state
+        await walker.stub.step()
+
+
+async def at_timer(walker: Walker) -> State:
+    """Wait for a timer's interrupt that hits application mode."""
+    while True:
+        state = await walker.stub.go(walker.symbols["asm_sysvec_apic_timer_interrupt"])
+        (ip,) = await walker.stub.words(state.sp, 1)
+        if walker.symbols.in_program(ip):
+            return state
+        await walker.stub.step()
+
+
+# --- whole runs ---------------------------------------------------------------------
+
+SCRIPT = """
+mount -t debugfs none /sys/kernel/debug 2>/dev/null
+# With one processor it sends nothing; but its handler is there, and takes page faults.
+echo 1000000000 >/sys/kernel/debug/ukl/nmi_storm &
+storm=$!
+echo "the walk begins" >/dev/kmsg
+{program} {way}
+status=$?
+kill $storm
+echo "status $status"
+cat /sys/kernel/debug/ukl/nmi_storm
+dmesg -r | sed '1,/the walk begins/d' | grep -E '{log}' | grep -v -E '{harmless}' |
+    sed 's/^/!!!/'
+"""
+
+LOG = "^<[0-4]>|BUG:|WARNING:|Oops|unwind"
+WORST = "BUG:|Oops|unwind"
+"""What is looked for in the kernel's log. Once it warns that it has not asked for a trap
+behind an instruction of its own, which nothing but the test has."""
+
+TIMEOUT = 600.0
+
+
+@dataclass(frozen=True)
+class Way:
+    """A way into the kernel and out of it."""
+
+    argument: str
+    begin: Begin
+    handler: str
+    """The C function that does the work."""
+
+
+WAYS = {
+    "call": Way("call", at_call, "do_syscall_64"),
+    "syscall": Way("syscall", at_syscall, "do_syscall_64"),
+    "fault": Way("fault", at_fault, "exc_page_fault"),
+    "timer": Way("call", at_timer, "sysvec_apic_timer_interrupt"),
+}
+
+PROCESS_WAYS = ("syscall", "fault")
+"""Those that can be told from what other processes do."""
+
+
+@dataclass(frozen=True)
+class Walked:
+    """A way that was walked, and how the guest ended."""
+
+    walk: Walk
+    ran: Ran
+
+
+def build(lab: Lab, profile: str = "") -> Program:
+    """Return the program in a kernel with CONFIG_UKL_TEST."""
+    spec = manifest.load(PROGRAMS / "injected")
+    name = "-".join(word for word in (spec.name, profile) if word)
+    spec = replace(spec, name=name, kernel_options=KERNELS[1], kernel_profile=profile)
+    spec = pipeline.prepared(spec, lab.store, lab.progress)
+    app, _, _ = pipeline.build_image(spec, lab.store, lab.progress)
+    return Program(lab.build(spec), app.user)
+
+
+def run(
+    lab: Lab,
+    program: Program,
+    name: str,
+    kind: Kind,
+    *,
+    process: bool = False,
+    append: tuple[str, ...] = (),
+) -> Walked:
+    """Walk one way with one kind of exception; `process`: as a normal process."""
+    way = WAYS[name]
+    built = program.built
+    symbols = Symbols.of(program, process)
+
+    async def go() -> Walked:
+        path = initrd.user_path if process else initrd.marker_path
+        log = WORST if kind is Kind.DEBUG else LOG
+        words = SCRIPT.format(
+            program=path(built.spec.name),
+            way=way.argument,
+            log=log,
+            harmless="|".join(HARMLESS),
+        )
+        options = Options(
+            companion=("/bin/sh", "-c", words),
+            start=False,
+            timeout=TIMEOUT,
+            append=("nokaslr", *append),
+        )
+        async with lab.boot(built, options=options) as booted:
+            await booted.says("ready")
+            session = booted.session
+            async with attach(session, session.settings.directory / "gdb") as stub:
+                skip = frozenset({symbols[way.handler]})
+                walker = Walker(stub, session, symbols, skip)
+                state = await way.begin(walker)
+                walk = await walker.walk(kind, state, _home(symbols))
+                # It is at home: its own page tables are in use.
+                await stub.write(symbols["finished"], b"\1")
+                await stub.leave()
+            return Walked(walk, await booted.end())
+
+    return asyncio.run(go())
+
+
+def _home(symbols: Symbols) -> Callable[[State], bool]:
+    """Return what tells that the application goes on, behind the kernel's stubs."""
+    entered = False
+
+    def until(state: State) -> bool:
+        nonlocal entered
+        entered = entered or not symbols.in_program(state.ip)
+        return entered and symbols.in_program(state.ip) and not symbols.in_stubs(state.ip)
+
+    return until
+
+
+def judge(walked: Walked, name: str) -> None:
+    """Assert that nothing was changed, by the stub, the program and the log."""
+    walk, ran = walked.walk, walked.ran
+    print(f"{name}, {walk.kind}: {len(walk.places)} instructions, {len(walk.stacks)} stacks")
+    assert ran.result.outcome is Outcome.EXITED, ran.text
+    assert "status 0" in ran.lines, ran.text
+    assert "!!!" not in ran.text, ran.text
+    if walk.kind is Kind.NMI:
+        # And the handler was the one that takes page faults.
+        handled = re.search(r"^sent 0 handled (\d+) ", ran.text, re.MULTILINE)
+        assert handled is not None, ran.text
+        assert int(handled[1]) >= len(walk.places), ran.text
+    # The way was walked to its end: onto the kernel's stack and back.
+    assert len(walk.places) > MINIMUM, walk
+    assert len(walk.stacks) > 1, walk

@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: GPL-2.0
+"""NMI and #DB at each instruction of the ways into the kernel and out of it: see injection.py."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.boot import injection
+from tests.boot.harness import Lab
+from tests.boot.injection import Kind, Program
+
+
+@pytest.fixture(scope="module")
+def injected(lab: Lab) -> Program:
+    """Return the program in the kernel of the gate."""
+    return injection.build(lab)
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("kind", list(Kind))
+@pytest.mark.parametrize("way", injection.WAYS)
+def test_every_instruction(lab: Lab, injected: Program, kind: Kind, way: str) -> None:
+    injection.judge(injection.run(lab, injected, way, kind), way)
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("way", injection.PROCESS_WAYS)
+def test_every_instruction_of_a_process(lab: Lab, injected: Program, way: str) -> None:
+    """The interrupt stack is there for normal processes, too, and their gs is not the kernel's."""
+    run = injection.run(lab, injected, way, Kind.NMI, process=True, append=("pti=on",))
+    injection.judge(run, way)
