@@ -15,7 +15,8 @@ import pytest
 from tests.tool import syscall_fuzz
 from ukl import resources
 from ukl.app import link
-from ukl.app.build import SCRIPTS, build
+from ukl.app.build import build
+from ukl.app.linking import SCRIPTS
 from ukl.elf.names import PLAIN, RESTART, SHORT, SYSCALL
 from ukl.elf.reader import Elf
 from ukl.host.store import Store

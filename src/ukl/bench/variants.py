@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from ukl.errors import UsageError
-from ukl.model import AppSpec
+from ukl.model import AppSpec, Level
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +16,8 @@ class Variant:
 
     `patched` False takes the unpatched kernel of the same configuration, on which only
     normal processes run; `user` starts the normal executable of the very same object;
-    `rewrite` False leaves its `syscall` instructions as they are.
+    `rewrite` False leaves its `syscall` instructions as they are, `level` is what they
+    become otherwise.
     """
 
     name: str
@@ -24,6 +25,7 @@ class Variant:
     patched: bool = True
     user: bool = False
     rewrite: bool = True
+    level: Level = Level.BASE
 
     @property
     def mode(self) -> str:
@@ -32,7 +34,7 @@ class Variant:
 
     def applied(self, spec: AppSpec) -> AppSpec:
         """Return the specification as this variant builds it."""
-        return replace(spec, rewrite_syscalls=self.rewrite)
+        return replace(spec, rewrite_syscalls=self.rewrite, level=self.level)
 
 
 # A normal process makes its system calls as any other: rewritten ones would cost it a call.
@@ -41,6 +43,7 @@ VARIANTS: Sequence[Variant] = (
     Variant("process", "process, UKL kernel", user=True, rewrite=False),
     Variant("syscall", "unikernel, syscall in ring 0", rewrite=False),
     Variant("base", "unikernel, level base"),
+    Variant("fast", "unikernel, level fast", level=Level.FAST),
 )
 """All of them, in the order of the columns; a further level is a further element."""
 
