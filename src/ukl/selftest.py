@@ -132,6 +132,9 @@ def _build_kernels(store: Store, progress: Progress) -> None:
         # The tests skip, or fail with --no-skip, for want of the same tool.
         with contextlib.suppress(MissingError):
             pipeline.build_kernel(store, progress, kernel_options=options)
+    # What normal processes are measured on beside ours.
+    with contextlib.suppress(MissingError):
+        pipeline.build_kernel(store, progress, patched=False)
 
 
 def _lint(name: str, argv: Sequence[str], top: Path, results: Path, progress: Progress) -> Tally:
