@@ -96,7 +96,7 @@ def test_what_fast_calls_lose_is_not_looked_at(tmp_path: Path, made: Builder, se
     fast, plain = made(main, source, level=Level.FAST), made(main, source, rewriting=False)
     counts = fast.facts.syscalls
     assert counts is not None
-    assert counts.direct > 100  # the C library's own, most of them
+    assert counts.direct > 20  # of the C library, most of them
     assert lines(fast) == lines(plain)
 
     scripts = resources.path(SCRIPTS)

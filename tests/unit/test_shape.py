@@ -17,8 +17,8 @@ import typer
 from tests.conftest import TOP, Cli
 from ukl.cli.app import app
 
-NO_JSON = {"exec", "shell", "cp", "gdb", "logs", "completion", "man", "schema"}
-"""Verbs whose output is another program's, or text by nature."""
+NO_JSON = {"bench report", "exec", "shell", "cp", "gdb", "logs", "completion", "man", "schema"}
+"""Verbs whose output is another program's, or text or a file by nature."""
 
 
 def verbs() -> Iterator[tuple[str, Any]]:
