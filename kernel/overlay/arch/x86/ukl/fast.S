@@ -160,7 +160,7 @@
 	.set	.Lslot, .
 	.set	.Lnext, \nr + 1
 SYM_INNER_LABEL(ukl_fast_\nr, SYM_L_GLOBAL)
-	UNWIND_HINT_ENTRY
+	UNWIND_HINT_END_OF_STACK
 	ANNOTATE_NOENDBR
 #ifdef CONFIG_UKL_FAST
 	.ifdef base_\sym
@@ -194,7 +194,7 @@ SYM_CODE_START(ukl_fast_calls)
 	.set	.Lgap, .Lnext
 .rept UKL_FAST_CALLS - .Lgap
 	.org	ukl_fast_calls + .Lnext * UKL_FAST_SLOT, 0xcc
-	UNWIND_HINT_ENTRY
+	UNWIND_HINT_END_OF_STACK
 	ANNOTATE_NOENDBR
 	ukl_base_slot .Lnext
 	.set	.Lnext, .Lnext + 1
@@ -218,7 +218,7 @@ SYM_CODE_START(ukl_fast_calls)
 	.org	ukl_fast_calls + UKL_FAST_CALLS * UKL_FAST_SLOT, 0xcc
 	.set	.Lslot, .
 SYM_INNER_LABEL(ukl_syscall_fast, SYM_L_GLOBAL)
-	UNWIND_HINT_ENTRY
+	UNWIND_HINT_END_OF_STACK
 	ANNOTATE_NOENDBR
 #ifdef CONFIG_UKL_FAST
 	/*
