@@ -6,6 +6,7 @@
 
 /* The prototypes are declared where the implementations go by these names. */
 #undef CONFIG_ARCH_HAS_SYSCALL_WRAPPER
+#include <linux/entry-common.h>
 #include <linux/syscalls.h>
 #include <asm/thread_info.h>
 #include <asm/ukl.h>
@@ -27,8 +28,6 @@
 
 static_assert(UKL_FAST_CALLS >= NR_syscalls);
 
-/* All that exit_to_user_mode_prepare() and its callees act on. */
-static_assert(UKL_FAST_WORK == (_TIF_SIGPENDING | _TIF_NOTIFY_RESUME | _TIF_UPROBE |
-				_TIF_NEED_RESCHED | _TIF_PATCH_PENDING |
-				_TIF_NOTIFY_SIGNAL | _TIF_USER_RETURN_NOTIFY |
+/* What exit_to_user_mode_loop() acts on, and then arch_exit_work(). */
+static_assert(UKL_FAST_WORK == (EXIT_TO_USER_MODE_WORK | _TIF_USER_RETURN_NOTIFY |
 				_TIF_IO_BITMAP | _TIF_NEED_FPU_LOAD));

@@ -73,6 +73,28 @@
 	jne	ukl_fast_entry_work
 .endm
 
+/* What the implementation reads, and what a call that is done again has to have. */
+.macro ukl_fast_store_args args:req
+	.if \args > 0
+	movq	%rdi, RDI(%rsp)
+	.endif
+	.if \args > 1
+	movq	%rsi, RSI(%rsp)
+	.endif
+	.if \args > 2
+	movq	%rdx, RDX(%rsp)
+	.endif
+	.if \args > 3
+	movq	%r10, R10(%rsp)
+	.endif
+	.if \args > 4
+	movq	%r8, R8(%rsp)
+	.endif
+	.if \args > 5
+	movq	%r9, R9(%rsp)
+	.endif
+.endm
+
 /* To where the registers that the call did not store are known to be lost. */
 .macro ukl_fast_check_exit_work args:req
 	movq	PER_CPU_VAR(pcpu_hot + X86_current_task), %rcx
@@ -127,24 +149,7 @@
 	ukl_fast_enter
 	movq	$\nr, ORIG_RAX(%rsp)
 	ukl_fast_check_entry_work
-	.if \args > 0
-	movq	%rdi, RDI(%rsp)
-	.endif
-	.if \args > 1
-	movq	%rsi, RSI(%rsp)
-	.endif
-	.if \args > 2
-	movq	%rdx, RDX(%rsp)
-	.endif
-	.if \args > 3
-	movq	%r10, R10(%rsp)
-	.endif
-	.if \args > 4
-	movq	%r8, R8(%rsp)
-	.endif
-	.if \args > 5
-	movq	%r9, R9(%rsp)
-	.endif
+	ukl_fast_store_args \args
 	.if \args > 0
 	movq	%rsp, %rdi
 	.endif
@@ -233,12 +238,7 @@ SYM_INNER_LABEL(ukl_syscall_fast, SYM_L_GLOBAL)
 	movq	%rax, ORIG_RAX(%rsp)
 	ukl_fast_check_entry_work
 	movq	ukl_fast_table(, %rax, 8), %rcx
-	movq	%rdi, RDI(%rsp)
-	movq	%rsi, RSI(%rsp)
-	movq	%rdx, RDX(%rsp)
-	movq	%r10, R10(%rsp)
-	movq	%r8, R8(%rsp)
-	movq	%r9, R9(%rsp)
+	ukl_fast_store_args 6
 	movq	%rsp, %rdi
 	CALL_NOSPEC rcx
 	movq	RDI(%rsp), %rdi
@@ -284,12 +284,7 @@ SYM_CODE_START_LOCAL(ukl_fast_entry_work)
 	cli
 	ukl_fast_complete
 	movq	$-ENOSYS, RAX(%rsp)
-	movq	%rdi, RDI(%rsp)
-	movq	%rsi, RSI(%rsp)
-	movq	%rdx, RDX(%rsp)
-	movq	%r10, R10(%rsp)
-	movq	%r8, R8(%rsp)
-	movq	%r9, R9(%rsp)
+	ukl_fast_store_args 6
 	movq	ORIG_RAX(%rsp), %rax
 	jmp	ukl_syscall_frame
 SYM_CODE_END(ukl_fast_entry_work)
