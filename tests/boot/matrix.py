@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 from tests.boot.harness import PROGRAMS, Built, Lab
 from ukl import manifest
+from ukl.model import Level
 from ukl.selftest import KERNELS
 
 SECONDS = 40
@@ -58,6 +59,25 @@ def full(lab: Lab) -> Built:
     """Return it in the kernel with namespaces, control groups, swap and the like."""
     spec = manifest.load(PROGRAMS / "matrix")
     return lab.build(replace(spec, name="matrix-full", kernel_options=KERNELS[1]))
+
+
+def checks(lab: Lab, built: Built, names: Sequence[str]) -> Results:
+    """Run checks of programs/checks in the kernel, on two processors."""
+    return run(lab, built, names, cpus=2, setup="export CHECKS=$UKL\n", modes=("UKL",))
+
+
+def as_calls(lab: Lab, name: str, level: Level = Level.BASE) -> Built:
+    """Build a program of ours with its `syscall` instructions turned into calls."""
+    spec = replace(manifest.load(PROGRAMS / name), rewrite_syscalls=True, level=level)
+    return lab.build(replace(spec, name=f"{name}-{level}"))
+
+
+def same_as_before(before: Results, after: Results, name: str) -> None:
+    """Assert that a check holds in two programs, and says the same."""
+    [first], [second] = before[name], after[name]
+    assert first.status == 0, first.text
+    assert second.status == 0, second.text
+    assert second.lines == first.lines
 
 
 def run(

@@ -3,15 +3,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from tests.boot import matrix
-from tests.boot.harness import PROGRAMS, Built, Lab
+from tests.boot.harness import Lab
 from tests.boot.matrix import Results
 from tests.conftest import TOP
-from ukl import manifest
 from ukl.model import AppSpec
 
 CHECKS = ("entries", "threads", "signals", "sigreturn", "restart", "fork", "exec", "timers", "fpu")
@@ -23,38 +20,25 @@ MATRIX = ("threads.cancel", "threads.exceptions", "threads.endings")
 UNWINDING = TOP / "tests" / "tool" / "programs" / "unwind.cpp"
 
 
-def as_calls(lab: Lab, name: str) -> Built:
-    spec = manifest.load(PROGRAMS / name)
-    return lab.build(replace(spec, name=f"{name}-calls", rewrite_syscalls=True))
-
-
-def checks(lab: Lab, built: Built) -> Results:
-    setup = "export CHECKS=$UKL\n"
-    return matrix.run(lab, built, CHECKS, cpus=2, setup=setup, modes=("UKL",))
-
-
 @pytest.fixture(scope="module")
 def plain(lab: Lab) -> Results:
-    return checks(lab, lab.program("checks"))
+    return matrix.checks(lab, lab.program("checks"), CHECKS)
 
 
 @pytest.fixture(scope="module")
 def rewritten(lab: Lab) -> Results:
-    return checks(lab, as_calls(lab, "checks"))
+    return matrix.checks(lab, matrix.as_calls(lab, "checks"), CHECKS)
 
 
 @pytest.fixture(scope="module")
 def more(lab: Lab) -> Results:
-    return matrix.run(lab, as_calls(lab, "matrix"), MATRIX, cpus=2)
+    return matrix.run(lab, matrix.as_calls(lab, "matrix"), MATRIX, cpus=2)
 
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("name", CHECKS)
 def test_same_as_by_instruction(name: str, plain: Results, rewritten: Results) -> None:
-    [before], [after] = plain[name], rewritten[name]
-    assert before.status == 0, before.text
-    assert after.status == 0, after.text
-    assert after.lines == before.lines
+    matrix.same_as_before(plain, rewritten, name)
 
 
 @pytest.mark.timeout(600)
