@@ -20,11 +20,11 @@ from ukl.vm.session import Session
 PATIENCE = 60.0
 """Seconds until the guest must have come where it is waited for."""
 
-RSP, RIP, EFLAGS, SS, CR2 = 56, 128, 136, 144, 196
+RAX, RCX, RSP, R11, RIP, EFLAGS, SS, CR2 = 0, 16, 56, 88, 128, 136, 144, 196
 """Offsets in what the stub tells of the registers: QEMU's gdb-xml/i386-64bit.xml."""
 
-FLAGS_NUMBER = 17
-"""The number of eflags there."""
+FLAGS_NUMBER, CR8_NUMBER = 17, 31
+"""The numbers of eflags and cr8 there."""
 
 TF, IF, DF, RF = 1 << 8, 1 << 9, 1 << 10, 1 << 16
 
@@ -63,7 +63,12 @@ class State:
     @property
     def cx(self) -> int:
         """RCX, which has the return address behind SYSCALL."""
-        return self._word(2 * 8)
+        return self._word(RCX)
+
+    @property
+    def r11(self) -> int:
+        """R11, where the entry of a fast call keeps the stack pointer."""
+        return self._word(R11)
 
     @property
     def flags(self) -> int:
@@ -82,6 +87,14 @@ class State:
         """Return the state with these flags."""
         data = bytearray(self.data)
         struct.pack_into("<I", data, EFLAGS, flags)
+        return State(bytes(data))
+
+    def moved(self, *, ip: int, sp: int | None = None, ax: int | None = None) -> State:
+        """Return the state with these registers."""
+        data = bytearray(self.data)
+        for offset, value in ((RIP, ip), (RSP, sp), (RAX, ax)):
+            if value is not None:
+                struct.pack_into("<Q", data, offset, value)
         return State(bytes(data))
 
     def without_cr2(self) -> State:
@@ -133,6 +146,10 @@ class Stub:
     async def set_flags(self, flags: int) -> None:
         """Set the flags."""
         await self._do(f"P{FLAGS_NUMBER:x}={struct.pack('<I', flags).hex()}")
+
+    async def mask(self, priority: int) -> None:
+        """Keep interrupts of at most this priority (0 to 15) away: CR8 (SDM volume 3, 11.8.6)."""
+        await self._do(f"P{CR8_NUMBER:x}={struct.pack('<Q', priority).hex()}")
 
     async def read(self, address: int, size: int) -> bytes:
         """Return what is in memory."""

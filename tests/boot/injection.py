@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable
+import struct
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
@@ -26,6 +27,16 @@ from ukl.selftest import KERNELS
 from ukl.vm.launch import Options
 from ukl.vm.session import Session
 
+STATUS = 1 << 63 | 1 << 61 | 1 << 60 | 1 << 44
+"""MCi_STATUS: valid, uncorrected, enabled; and deferred, with which AMD's rules go on, too:
+see arch/x86/kernel/cpu/mce/severity.c."""
+
+GLOBAL = 7
+"""MCG_STATUS: in progress; the instruction pointer is that of the error, and one to go on at."""
+
+BANK = 1
+"""Of machine checks. The kernel does not use bank 0 of all processors."""
+
 KERNEL_HALF = 1 << 63
 WAY = 256
 """Bytes of a function of ways.S up to where it enters the kernel, at most."""
@@ -37,25 +48,46 @@ NESTED = 5000
 """How often others come by where one is waited for, at most: handlers of exceptions on other
 stacks, and timers' interrupts of other tasks."""
 
-MINIMUM = 50
+HIGHEST = 15
+"""The highest priority of interrupts."""
+
+MINIMUM, FAST_MINIMUM = 50, 15
 """Instructions of a way at least, without its C function."""
 
 UNTRAPPED = (b"\x48\xcf", b"\x48\x0f\x07")
 """IRETQ and SYSRETQ take the trap flag from elsewhere."""
 
 
+CALLS = 512
+SLOT = 160
+"""Entries of fast calls, and bytes of each: asm/ukl_fast.h of the overlay."""
+
+KEYS = b"\n" * 14
+"""Enough for the serial port to tell of them at once: it is set to do so from 8 on."""
+
+TYPED = 0.05
+"""Seconds until QEMU has what was typed."""
+
+POPF = b"\x9d"
+
+
 class Kind(StrEnum):
-    """The exceptions, all of which find interrupts off as well as on."""
+    """What arrives: three exceptions that find interrupts off as well as on; an interrupt."""
 
     NMI = "nmi"
+    MACHINE_CHECK = "machine check"
     DEBUG = "debug"
+    INTERRUPT = "interrupt"
 
 
 HANDLERS = {
     Kind.NMI: "asm_exc_nmi",
+    Kind.MACHINE_CHECK: "asm_exc_machine_check",
     Kind.DEBUG: "asm_exc_debug",
 }
 """Where each arrives."""
+
+INTERRUPTS = ("asm_common_interrupt", "asm_sysvec_apic_timer_interrupt")
 
 
 @dataclass(frozen=True)
@@ -79,10 +111,14 @@ class Symbols:
         """Return those that are needed here."""
         wanted = (
             *HANDLERS.values(),
+            *INTERRUPTS,
             *("__ukl_text_start", "__ukl_stubs_start", "__ukl_text_end"),
             *("ukl_syscall", "ukl_syscall_restart", "entry_SYSCALL_64"),
             *("asm_exc_page_fault", "exc_page_fault", "do_syscall_64"),
-            *("asm_sysvec_apic_timer_interrupt", "sysvec_apic_timer_interrupt"),
+            "sysvec_apic_timer_interrupt",
+            *("ukl_fast_calls", "ukl_fast_calls_end", "ukl_fast_tails"),
+            *("ukl_fast_ret", "__x64_sys_getppid"),
+            *("ukl_fast_110", "ukl_syscall_fast"),
         )
         own = ("by_call", "by_syscall", "by_fault", "finished")
         vmlinux = program.built.image.vmlinux
@@ -154,10 +190,15 @@ class Walker:
             assert not walk.wrong, walk.wrong
         raise AssertionError(f"no end after {LIMIT} instructions")
 
+    async def send(self, kind: Kind) -> None:
+        """Send one to the processor."""
+        word = "nmi" if kind is Kind.NMI else f"mce 0 {BANK} {STATUS:#x} {GLOBAL:#x} 0 0"
+        said = await self.session.monitor.human(word)
+        assert not said.strip(), said
+
     async def _interrupt(self, walk: Walk, before: State) -> State:
         """Let the exception arrive here, and execute one instruction afterwards."""
-        said = await self.session.monitor.human("nmi")
-        assert not said.strip(), said
+        await self.send(walk.kind)
         arrived = await self.stub.go(self.symbols[HANDLERS[walk.kind]])
         frame = await self.stub.frame(arrived.sp)
         if (frame.ip, frame.flags & ~RF, frame.sp) != (before.ip, before.flags & ~RF, before.sp):
@@ -199,6 +240,122 @@ class Walker:
             before = before.having_flags(before.flags | IF)
         if before != after:
             walk.wrong.append(f"{walk.kind} at {before.ip:#x}: {before.differences(after)}")
+
+
+@dataclass(frozen=True)
+class Rounds:
+    """Fast calls, each disturbed once, at the next instruction.
+
+    A way cannot be walked as others are: behind the first disturbance the call may be one
+    of ukl_syscall().
+    """
+
+    walker: Walker
+    entry: str
+
+    async def go(self, kind: Kind) -> Walk:
+        """Disturb one instruction after the other until the call is back."""
+        stub, symbols = self.walker.stub, self.walker.symbols
+        packed = await stub.read(symbols["ukl_fast_tails"], 2 * (CALLS + 1))
+        tails = struct.unpack(f"<{CALLS + 1}H", packed)
+        walk = Walk(kind)
+        for count in range(LIMIT):
+            before = await self._call(count)
+            if before.ip in self.walker.skip:
+                continue
+            if symbols.in_program(before.ip) and not symbols.in_stubs(before.ip):
+                return walk
+            if kind is Kind.DEBUG:
+                if (await stub.read(before.ip, 1)) == POPF:
+                    return walk
+                expected = await self._trap(before)
+            elif kind is Kind.INTERRUPT:
+                expected = self._interrupted(await self._interrupt(before), tails)
+            else:
+                expected = before
+                await self.walker.send(kind)
+                await self._arrived(before, HANDLERS[kind])
+            after = await stub.go(expected.ip)
+            walk.places.append(before.ip)
+            walk.stacks.add(before.sp >> 12)
+            if expected.without_cr2() != after.without_cr2():
+                differ = expected.without_cr2().differences(after.without_cr2())
+                walk.wrong.append(f"{kind} at {before.ip:#x}: {differ}")
+            # What was overwritten may lead anywhere.
+            assert not walk.wrong, walk.wrong
+            if kind is Kind.DEBUG:
+                # As a debugger has it; the program would get a signal for each of its own.
+                await stub.set_flags(after.flags & ~TF)
+        raise AssertionError(f"no end after {LIMIT} instructions")
+
+    async def _call(self, count: int) -> State:
+        """Wait for a call, and return what it has after so many instructions.
+
+        Nothing interrupts it from here on: a timer may have run out whenever the guest stops.
+        """
+        stub, entry = self.walker.stub, self.walker.symbols[self.entry]
+        await stub.mask(0)
+        await stub.go(entry)
+        await stub.mask(HIGHEST)
+        state = await stub.state()
+        for _ in range(count):
+            if state.ip in self.walker.skip:
+                (back,) = await stub.words(state.sp, 1)
+                state = await stub.go(back)
+            else:
+                state = await stub.step()
+        return state
+
+    async def _interrupt(self, before: State) -> State:
+        """Let an interrupt arrive: the serial port's, or a timer's that was first.
+
+        Return the registers at its arrival, whose CR8 is another.
+        """
+        assert before.flags & IF, before
+        self.walker.session.type(KEYS)
+        await asyncio.sleep(TYPED)
+        await self.walker.stub.mask(0)
+        unmasked = await self.walker.stub.state()
+        await self._arrived(unmasked, *INTERRUPTS)
+        return unmasked
+
+    async def _arrived(self, before: State, *handlers: str) -> None:
+        stub, symbols = self.walker.stub, self.walker.symbols
+        arrived = await stub.go(*(symbols[name] for name in handlers))
+        # An interrupt's number was pushed behind its frame.
+        pushed = arrived.ip == symbols["asm_common_interrupt"]
+        frame = await stub.frame(arrived.sp + 8 * pushed)
+        assert (frame.ip, frame.sp) == (before.ip, before.sp), frame
+
+    async def _trap(self, before: State) -> State:
+        """Execute one instruction with a trap behind it; return where that has to lead."""
+        stub, symbols = self.walker.stub, self.walker.symbols
+        await stub.set_flags(before.flags | TF)
+        arrived = await stub.step()
+        assert arrived.ip == symbols[HANDLERS[Kind.DEBUG]], arrived
+        frame = await stub.frame(arrived.sp)
+        assert frame.flags & TF, frame
+        sp = frame.sp if frame.sp < KERNEL_HALF else arrived.r11
+        number = self._slot(before.ip)
+        return arrived.having(frame).moved(
+            ip=symbols["ukl_syscall"], sp=sp, ax=number if number < CALLS else None
+        )
+
+    def _slot(self, ip: int) -> int:
+        return min((ip - self.walker.symbols["ukl_fast_calls"]) // SLOT, CALLS)
+
+    def _interrupted(self, before: State, tails: Sequence[int]) -> State:
+        """Return where an interrupt has to lead: to another look at the flags, at the latest."""
+        symbols = self.walker.symbols
+        if not symbols["ukl_fast_calls"] <= before.ip < symbols["ukl_fast_calls_end"]:
+            return before
+        slot = self._slot(before.ip)
+        tail = symbols["ukl_fast_calls"] + slot * SLOT + tails[slot]
+        if before.sp >= KERNEL_HALF:
+            return before.moved(ip=tail if before.ip >= tail else before.ip)
+        if before.ip >= tail:
+            return before.moved(ip=symbols["ukl_fast_ret"])
+        return before.moved(ip=symbols["ukl_syscall"], ax=slot if slot < CALLS else None)
 
 
 Begin = Callable[[Walker], Awaitable[State]]
@@ -277,8 +434,13 @@ WAYS = {
     "call": Way("call", at_call, "do_syscall_64"),
     "syscall": Way("syscall", at_syscall, "do_syscall_64"),
     "fault": Way("fault", at_fault, "exc_page_fault"),
+    "fast-call": Way("e", at_call, "__x64_sys_getppid"),
+    "fast-number": Way("n", at_call, "__x64_sys_getppid"),
     "timer": Way("call", at_timer, "sysvec_apic_timer_interrupt"),
 }
+
+FAST = {"fast-call": "ukl_fast_110", "fast-number": "ukl_syscall_fast"}
+"""Where those enter the kernel. Single steps lead elsewhere there: see Rounds."""
 
 PROCESS_WAYS = ("syscall", "fault")
 """Those that can be told from what other processes do."""
@@ -337,8 +499,12 @@ def run(
             async with attach(session, session.settings.directory / "gdb") as stub:
                 skip = frozenset({symbols[way.handler]})
                 walker = Walker(stub, session, symbols, skip)
-                state = await way.begin(walker)
-                walk = await walker.walk(kind, state, _home(symbols))
+                if name in FAST:
+                    walk = await Rounds(walker, FAST[name]).go(kind)
+                    await stub.mask(0)
+                else:
+                    state = await way.begin(walker)
+                    walk = await walker.walk(kind, state, _home(symbols))
                 # It is at home: its own page tables are in use.
                 await stub.write(symbols["finished"], b"\1")
                 await stub.leave()
@@ -372,5 +538,8 @@ def judge(walked: Walked, name: str) -> None:
         assert handled is not None, ran.text
         assert int(handled[1]) >= len(walk.places), ran.text
     # The way was walked to its end: onto the kernel's stack and back.
-    assert len(walk.places) > MINIMUM, walk
+    if name not in FAST:
+        assert len(walk.places) > MINIMUM, walk
+    elif walk.kind is not Kind.DEBUG:
+        assert len(walk.places) > FAST_MINIMUM, walk
     assert len(walk.stacks) > 1, walk

@@ -3,6 +3,8 @@
  * void by_call(struct state *state)
  * void by_syscall(struct state *state)
  * void by_fault(struct state *state)
+ * void by_fast_call(struct state *state)
+ * void by_fast_number(struct state *state)
  *
  * Load all general registers but rsp, the red zone and the carry flag from
  * state->in; enter the kernel; store what is there then to state->out. In the order
@@ -90,6 +92,8 @@
 
 	way by_call, call ukl_syscall
 	way by_syscall, syscall
+	way by_fast_call, call ukl_fast_110
+	way by_fast_number, call ukl_syscall_fast
 	way by_fault, movb $7, (%rdi)
 
 	.bss
