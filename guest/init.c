@@ -28,7 +28,7 @@
 
 #define PORT_TIMEOUT	5000	/* ms that the status port may take to appear */
 #define ACK_TIMEOUT	3000	/* ms that the host may take to read the last message */
-#define CLOCK_TIMEOUT	1000	/* ms that the host may take to say what time it is */
+#define CLOCK_TIMEOUT	1000	/* ms that asking the host what time it is may take */
 #define KILL_TIMEOUT	1000	/* ms that the killed may take to die */
 
 #define APPLICATION	"application"

@@ -56,7 +56,7 @@ enum host_request {
 	HOST_ACK,		/* the last message has arrived */
 	HOST_AGENT,		/* start the agent */
 	HOST_HOSTS,		/* who is in the network: it was written down */
-	HOST_TIME,		/* what time it is: the clock was set */
+	HOST_TIME,		/* what time it is */
 	HOST_GONE,		/* nobody listens any more */
 };
 

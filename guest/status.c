@@ -23,6 +23,9 @@
 #define PORT_NAME	"org.unikernel-linux.status"
 #define PORT_CLASS	"/sys/class/virtio-ports"
 #define WRITE_TIMEOUT	2000	/* ms */
+#define CLOCK_ROUNDS	5	/* times that the host is asked what time it is, at most */
+#define CLOCK_GOOD	500000LL	/* ns: an answer within this is good enough */
+#define NSEC_PER_SEC	1000000000LL
 
 static int port = -1;
 static const char *nonce;
@@ -211,13 +214,17 @@ void status_error(const char *what, int error)
 
 static enum host_request pending = HOST_NOTHING;	/* came while something else was waited for */
 
-/* "time SECONDS NANOSECONDS" of the host's clock. The one of the machine has seconds only. */
-static bool set_clock(const char *line)
-{
-	struct timespec now;
+static long long host_time;	/* what the last HOST_TIME said: ns since the epoch */
 
-	return sscanf(line, "time %ld %ld", &now.tv_sec, &now.tv_nsec) == 2 &&
-	       !clock_settime(CLOCK_REALTIME, &now);
+/* "time SECONDS NANOSECONDS" of the host's clock. */
+static bool is_time(const char *line)
+{
+	long long seconds, nanoseconds;
+
+	if (sscanf(line, "time %lld %lld", &seconds, &nanoseconds) != 2)
+		return false;
+	host_time = seconds * NSEC_PER_SEC + nanoseconds;
+	return true;
 }
 
 static unsigned int grace_ms;
@@ -272,35 +279,79 @@ enum host_request status_request(void)
 		  !strcmp(line, "ack") ? HOST_ACK :
 		  !strcmp(line, "agent") ? HOST_AGENT :
 		  net_hosts(line) ? HOST_HOSTS :
-		  set_clock(line) ? HOST_TIME : HOST_NOTHING;
+		  is_time(line) ? HOST_TIME : HOST_NOTHING;
 	size -= end + 1 - line;
 	memmove(line, end + 1, size);
 	return request;
 }
 
-/*
- * Wait until the host, which answers the first message with it, has said what time it is.
- * A request to end that comes instead is kept for later.
- */
-void status_clock(int timeout_ms)
+static long long now_ns(void)
 {
-	long deadline = now_ms() + timeout_ms, left;
-	struct pollfd ready = { .fd = port, .events = POLLIN };
+	struct timespec now;
 
-	while (port >= 0 && (left = deadline - now_ms()) > 0) {
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec * NSEC_PER_SEC + now.tv_nsec;
+}
+
+/*
+ * Ask the host what time it is, and wait for the answer. A request to end that comes
+ * instead is kept for later.
+ */
+static bool ask_time(long deadline_ms)
+{
+	struct pollfd ready = { .events = POLLIN };
+	long left;
+
+	message("clock", "%s", "");
+	ready.fd = port;
+	while (port >= 0 && (left = deadline_ms - now_ms()) > 0) {
 		if (poll(&ready, 1, left) <= 0)
 			continue;
 		switch (status_request()) {
+		case HOST_TIME:
+			return true;
 		case HOST_STOP:
 			pending = HOST_STOP;
-			return;
-		case HOST_TIME:
+			return false;
 		case HOST_GONE:
-			return;
+			return false;
 		default:
 			break;
 		}
 	}
+	return false;
+}
+
+/*
+ * Set the clock from the host's: the machine's own has whole seconds. When the host looked
+ * at its clock is known within the time from question to answer, and is taken to be the
+ * middle of that; the quickest answer of a few counts.
+ */
+void status_clock(int timeout_ms)
+{
+	long long best = -1, offset = 0, now;
+	long deadline = now_ms() + timeout_ms;
+	struct timespec set;
+
+	for (int round = 0; round < CLOCK_ROUNDS; round++) {
+		long long asked = now_ns(), took;
+
+		if (!ask_time(deadline))
+			break;
+		took = now_ns() - asked;
+		if (best < 0 || took < best) {
+			best = took;
+			offset = host_time - (asked + took / 2);
+		}
+		if (best <= CLOCK_GOOD)
+			break;
+	}
+	if (best < 0)
+		return;
+	now = now_ns() + offset;
+	set.tv_sec = now / NSEC_PER_SEC;
+	set.tv_nsec = now % NSEC_PER_SEC;
+	clock_settime(CLOCK_REALTIME, &set);
 }
 
 /*

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import pytest
 
@@ -12,6 +13,12 @@ from tests.resp import Client
 from ukl.recipe import debian
 
 PORT = 6379
+
+CLOCK_ERROR = 0.010
+"""Seconds that the guest's clock may be wrong: init's question took at most twice that.
+Redis' own tests of absolute times have no more patience than 50 ms."""
+
+TIME = "local now = redis.call('time') return string.format('%d.%06d', now[1], now[2])"
 
 
 @pytest.fixture(scope="module")
@@ -57,5 +64,23 @@ def test_it_serves_and_saves(lab: Lab, redis: Built) -> None:
             assert info["rdb_last_save_time"] != before
             assert await client.do("DBSIZE") == 502
             assert await client.do("GET", "key499") == b"499"
+
+    asyncio.run(talk())
+
+
+def test_its_clock_is_that_of_the_host(lab: Lab, redis: Built) -> None:
+    async def talk() -> None:
+        async with lab.boot(redis, *redis.spec.args, guest_port=PORT) as guest:
+            await guest.says("Ready to accept connections")
+            client = await Client.connect(guest.port)
+            errors = []
+            for _ in range(10):
+                before = time.time()
+                answer = await client.do("EVAL", TIME, "0")
+                after = time.time()
+                assert isinstance(answer, bytes)
+                told = float(answer)
+                errors.append(max(before - told, told - after))
+            assert min(errors) < CLOCK_ERROR
 
     asyncio.run(talk())

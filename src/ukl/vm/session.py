@@ -415,7 +415,9 @@ class Session:
         for message in reader.feed(data):
             self._seen.messages.append(message)
             if message.type is status.Type.HELLO:
-                self.say(self.greeting + status.clock(time.time_ns()))
+                self.say(self.greeting)
+            if message.type is status.Type.CLOCK:
+                self.say(status.clock(time.time_ns()))
             if message.type is status.Type.READY and self._feed is not None:
                 self._feed.open()
             if message.type is status.Type.DONE:

@@ -36,6 +36,7 @@ class Type(StrEnum):
     """The messages, in the order in which they come."""
 
     HELLO = "hello"
+    CLOCK = "clock"
     READY = "ready"
     STARTED = "started"
     EXITED = "exited"
