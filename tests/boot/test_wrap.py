@@ -24,7 +24,9 @@ PORT = 5555
 EXAMPLES = resources.path("examples")
 
 
-def built(lab: Lab, tmp_path: Path, source: Path, program: str, *command: str) -> Built:
+def built(
+    lab: Lab, tmp_path: Path, source: Path, program: str, *command: str, **variables: str
+) -> Built:
     """Return a program, built by `command` in a copy of `source`, linked into a kernel."""
     directory = tmp_path / source.name
     shutil.copytree(source, directory)
@@ -33,6 +35,7 @@ def built(lab: Lab, tmp_path: Path, source: Path, program: str, *command: str) -
         **os.environ,
         **settings.environment(),
         "UKL_CACHE_DIR": str(lab.store.root),
+        **variables,
     }
     done = subprocess.run(
         command,
@@ -56,6 +59,30 @@ def test_cxx(lab: Lab, tmp_path: Path) -> None:
         assert (ran.result.outcome, ran.result.status) == (Outcome.EXITED, 7), ran.text
         assert "not ok" not in ran.text
         assert ran.lines[-1] == "ok a locale that is not there is an exception"
+
+
+MUSL_SAYS = """\
+threads 4
+thread-local 0
+signal 10
+child 3
+spawned 4
+cancelled 5
+sin 0.841471
+clock goes
+vdso clock
+"""
+
+
+def test_musl(lab: Lab, tmp_path: Path) -> None:
+    if not shutil.which("musl-gcc"):
+        pytest.skip(f"{OPTIONAL} no musl-gcc on this machine")
+    command = ("ukl-cc", "-O1", "-o", "musl", "main.c", "-lm")
+    app = built(lab, tmp_path, PROGRAMS / "musl", "musl", *command, UKL_CC_COMPILER="musl-gcc")
+    for user in (False, True):
+        ran = lab.run(app, "7", options=Options(user=user), cpus=2)
+        assert (ran.result.outcome, ran.result.status) == (Outcome.EXITED, 7), ran.text
+        assert ran.text.replace("\r\n", "\n") == MUSL_SAYS
 
 
 def serves(lab: Lab, app: Built, *said: str) -> None:
