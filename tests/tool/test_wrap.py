@@ -235,6 +235,15 @@ def test_program_that_was_moved_and_stripped(project: Path, run: Run, store: Sto
         captured.find(project / "prog", Store(project / "empty"))
 
 
+def test_program_whose_first_place_is_gone(project: Path, run: Run, store: Store) -> None:
+    for place in ("build", "go-build1"):  # go deletes the second one when it has moved the program
+        (project / place).mkdir()
+        run("ukl-cc", "main.c", "part.c", "-o", f"{place}/prog.test")
+        (project / place / "prog.test").rename(project / "prog")
+        shutil.rmtree(project / place)
+    works(project / "prog", store)
+
+
 def test_program_of_another_compiler(project: Path, run: Run, store: Store) -> None:
     run("/usr/bin/gcc", "main.c", "part.c", "-o", "prog")
     with pytest.raises(InputError, match="not linked by ukl-cc") as caught:
@@ -288,6 +297,12 @@ def test_go(project: Path, run: Run, store: Store) -> None:
     )
     run("go", "build", "-o", "prog", ".", GOCACHE=str(project / "cache"))
     works(project / "prog", store)
+    (project / "main_test.go").write_text(
+        'package main\n\nimport (\n"fmt"\n"testing"\n)\n\n'
+        "func TestMain(m *testing.M) { fmt.Println(42) }\n"
+    )
+    run("go", "test", "-c", "-o", "tests", ".", GOCACHE=str(project / "cache"))
+    works(project / "tests", store)
 
 
 def test_rust(project: Path, run: Run, store: Store) -> None:

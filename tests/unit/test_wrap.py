@@ -207,9 +207,18 @@ def test_probes() -> None:
         "target/release/build/x-1/build_script_build-1",
     ):
         assert ldwords.is_probe(name, patterns), name
-    for name in ("prog", "conftests", "/tmp/go-build1/b001/exe/a.out", "meson-private"):
+    for name in ("prog", "conftests", "/tmp/go-build1/b001/exe/a.out", "meson-private", "x.test"):
         assert not ldwords.is_probe(name, patterns), name
-    assert ldwords.is_probe("helper-3", linker.probes({"UKL_WRAP_SKIP": "gen:helper-*"}))
+    skips = linker.probes({"UKL_WRAP_SKIP": "gen:helper-*:*.test"})
+    assert ldwords.is_probe("helper-3", skips)
+    assert ldwords.is_probe("/tmp/go-build1/b001/sync.test", skips)
+
+
+def test_what_go_moves_away_is_known() -> None:
+    for name in ("/tmp/go-build1/b001/exe/a.out", "/tmp/go-build1/b001/sync.test"):
+        assert ldwords.vanishes(name), name
+    for name in ("a.out", "/src/sync.test", "/tmp/go-build1/b001/_cgo_.o"):
+        assert not ldwords.vanishes(name), name
     assert linker.probes({"UKL_WRAP_ALL": "1"}) == []
 
 

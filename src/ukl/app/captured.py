@@ -103,18 +103,24 @@ def remember(program: Path, content: str, store: Store, *, copy: bool) -> None:
     """Note in the cache where the object of `program` is; `copy` it if it will vanish."""
     files = {"ukl.o": object_path(program), "ukl.json": facts_path(program)}
 
+    def put(file: Path, at: Path) -> None:
+        if copy and file.exists():
+            shutil.copyfile(file, at)
+        else:
+            at.symlink_to(file)
+
     def work(directory: Path) -> None:
         for name, file in files.items():
-            if copy and file.exists():
-                shutil.copyfile(file, directory / name)
-            else:
-                (directory / name).symlink_to(file)
+            put(file, directory / name)
 
     place = store.make("linked", content, {"program": program}, work)
-    if not copy and (place / "ukl.json").resolve() != facts_path(program).resolve():
-        for name, file in files.items():  # the same program was linked elsewhere before
+    known = place / "ukl.json"
+    # The same program was linked elsewhere before. A copy stays good; a link may lead nowhere.
+    stale = not known.exists() if copy else known.resolve() != facts_path(program).resolve()
+    if stale:
+        for name, file in files.items():
             fresh = place / f".{name}.{os.getpid()}"
-            fresh.symlink_to(file)
+            put(file, fresh)
             fresh.replace(place / name)
 
 

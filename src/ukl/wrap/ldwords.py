@@ -233,14 +233,14 @@ def partial_words(
 
 
 def vanishes(output: str) -> bool:
-    """Whether the program is moved away and its directory deleted: as go build does."""
-    return _matches(output, "*/go-build*/exe/*")
+    """Whether the program is moved away and its directory deleted: as go build and go test do."""
+    return _matches(output, "*/go-build*/exe/*") or _matches(output, "*/go-build*/*.test")
 
 
 def is_probe(output: str, patterns: "Sequence[str]") -> bool:
     """Whether `output` is a program that nobody will run but a configure script."""
     name = output.rpartition("/")[2]
-    if vanishes(output):  # go calls each program a.out
+    if vanishes(output) and name == "a.out":  # as go calls each program
         return False
     return any(_matches(output if "/" in each else name, each) for each in patterns)
 
