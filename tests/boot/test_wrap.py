@@ -4,22 +4,18 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.boot import echo_client
+from tests.boot import echo_client, wrapped
 from tests.boot.harness import PROGRAMS, Built, Lab
 from tests.conftest import OPTIONAL
-from ukl import manifest, resources
+from ukl import resources
 from ukl.model import Outcome
 from ukl.vm.launch import Options
-from ukl.wrap import settings
 
-BUILD_SECONDS = 600
 PORT = 5555
 EXAMPLES = resources.path("examples")
 
@@ -31,23 +27,7 @@ def built(
     directory = tmp_path / source.name
     shutil.copytree(source, directory)
     (directory / "ukl.toml").unlink(missing_ok=True)
-    environment = {
-        **os.environ,
-        **settings.environment(),
-        "UKL_CACHE_DIR": str(lab.store.root),
-        **variables,
-    }
-    done = subprocess.run(
-        command,
-        cwd=directory,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=BUILD_SECONDS,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return lab.build(manifest.resolve(str(directory / program)))
+    return wrapped.build(lab, directory, program, *command, **variables)
 
 
 def test_cxx(lab: Lab, tmp_path: Path) -> None:

@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Builds programs as people do, by `ukl wrap -- COMMAND`, for tests that boot them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+from tests.boot.harness import Built, Lab
+from ukl import manifest
+from ukl.wrap import settings
+
+SECONDS = 600
+"""What a build may take."""
+
+
+def build(lab: Lab, directory: Path, program: str, *command: str, **variables: str) -> Built:
+    """Run `command` in `directory`, and return the program that it makes, linked into a kernel."""
+    environment = {
+        **os.environ,
+        **settings.environment(),
+        "UKL_CACHE_DIR": str(lab.store.root),
+        **variables,
+    }
+    done = subprocess.run(
+        command,
+        cwd=directory,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=SECONDS,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return lab.build(manifest.resolve(str(directory / program)))
