@@ -3,16 +3,15 @@
 # Makes one object of each of PostgreSQL's modules, and the table linked_modules of them:
 # modules.sh MODULES, with the directory for files that stand for the modules.
 #
-# Modules define symbols of the same names (_PG_init, Pg_magic_func), and some the server's:
-# libpq has copies of its own of much that the server has. So all that a module defines is
-# called MODULE__NAME here; what it only refers to is the server's.
+# Modules define symbols of the same names (_PG_init, Pg_magic_func). So all that a module defines
+# is called MODULE__NAME here; what it only refers to is the server's.
 set -e
 modules=$1
 linked=$PWD/linked
 mkdir -p "$linked" "$modules"
 printf '#include "c.h"\n#include "modules.h"\n\n' > "$linked/modules.c"
 
-# module NAME DIRECTORY [ARCHIVE]...: what is missing is looked for in the archives
+# module NAME DIRECTORY [OBJECT]...: with what it brings of other libraries
 module() {
 	name=$1
 	directory=$2
@@ -42,7 +41,13 @@ rm -f "$linked/index"
 module plpgsql src/pl/plpgsql/src
 module dict_snowball src/backend/snowball
 module pgoutput src/backend/replication/pgoutput
-libpq="src/interfaces/libpq/libpq.a src/common/libpgcommon_shlib.a src/port/libpgport_shlib.a"
+# libpq has copies of what the server has, made for other programs: its pfree() is free(). As of
+# its shared object, modules see what it exports, and nothing else.
+libpq=src/interfaces/libpq/whole.o
+ld -r -o $libpq --whole-archive src/interfaces/libpq/libpq.a --no-whole-archive \
+	src/common/libpgcommon_shlib.a src/port/libpgport_shlib.a
+sed -n 's/^\([A-Za-z]\w*\)[[:space:]].*/\1/p' src/interfaces/libpq/exports.txt > "$linked/names"
+objcopy --keep-global-symbols="$linked/names" $libpq
 module libpqwalreceiver src/backend/replication/libpqwalreceiver $libpq
 for directory in src/backend/utils/mb/conversion_procs/*/; do
 	module "$(basename "$directory")" "${directory%/}"
