@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""PostgreSQL keeps what it has committed, in both modes; test_suites.py has its own suites."""
+"""PostgreSQL keeps what it has committed, and sends it on; test_suites.py has its own suites."""
 
 from __future__ import annotations
 
@@ -48,13 +48,13 @@ SELECT count(*), max(id), (SELECT count(*) FROM copy),
 class Client:
     """psql of the recipe's own build, on this machine."""
 
-    def __init__(self, built: Built, port: int) -> None:
+    def __init__(self, built: Built, port: int, database: str = "postgres") -> None:
         assert built.spec.program is not None
         self._words = (
             str(built.spec.program.parents[1] / "bin/psql/psql"),
             "-XAtqv",
             "ON_ERROR_STOP=1",
-            f"host=127.0.0.1 port={port} user=postgres dbname=postgres",
+            f"host=127.0.0.1 port={port} user=postgres dbname={database}",
         )
 
     async def do(self, script: str) -> str:
@@ -93,10 +93,12 @@ def postgres(request: pytest.FixtureRequest, lab: Lab, tmp_path: Path) -> Built:
 
 
 @asynccontextmanager
-async def served(lab: Lab, built: Built, *, user: bool) -> AsyncIterator[tuple[Booted, Client]]:
+async def served(
+    lab: Lab, built: Built, *args: str, user: bool
+) -> AsyncIterator[tuple[Booted, Client]]:
     """Boot it and wait until it takes connections."""
     options = Options(user=user, timeout=TIMEOUT)
-    async with lab.boot(built, guest_port=PORT, options=options) as guest:
+    async with lab.boot(built, *args, guest_port=PORT, options=options) as guest:
         await guest.says(READY, TIMEOUT)
         yield guest, Client(built, guest.port)
 
@@ -138,5 +140,43 @@ def test_power_cuts(lab: Lab, postgres: Built, user: bool) -> None:
                 assert others == [there] * 3
                 assert there >= told
                 await guest.stop()
+
+    asyncio.run(whole())
+
+
+SENT = "CREATE TABLE sent(id int PRIMARY KEY, data text);"
+SENDER = """
+CREATE PUBLICATION here FOR TABLE sent;
+SELECT FROM pg_create_logical_replication_slot('there', 'pgoutput');
+CREATE DATABASE other;
+"""
+RECEIVER = """
+CREATE SUBSCRIPTION there CONNECTION 'host=127.0.0.1 user=postgres dbname=postgres'
+  PUBLICATION here WITH (create_slot = false);
+"""
+WRITTEN = "INSERT INTO sent SELECT id, repeat(md5(id::text), 20) FROM generate_series(1, 2000) id;"
+SUM = "SELECT count(*), md5(string_agg(data, '' ORDER BY id)) FROM sent"
+
+
+@pytest.mark.timeout(1800)
+def test_logical_replication(lab: Lab, tmp_path: Path, user: bool) -> None:
+    """Its receiver is libpq in a backend, which has functions of the same names as the server."""
+    built = lab.example("postgres")
+    built = replace(built, spec=replace(built.spec, disks=(Disk(tmp_path / "d.img", "/data"),)))
+
+    async def whole() -> None:
+        args = ("-c", "wal_level=logical")
+        async with served(lab, built, *args, user=user) as (guest, sender):
+            await sender.do(SENT + SENDER)
+            receiver = Client(built, guest.port, "other")
+            await receiver.do(SENT + RECEIVER)
+            await sender.do(WRITTEN)
+            wanted = await sender.do(SUM)
+            for _ in range(120):
+                if (there := await receiver.do(SUM)) == wanted:
+                    break
+                await asyncio.sleep(0.5)
+            assert there == wanted
+            await guest.stop()
 
     asyncio.run(whole())
