@@ -382,15 +382,19 @@ static void prepare(struct guest *guest)
 	if (error)
 		give_up(&guest->run, what, -error);
 	setup_limits();
+	if (guest->run.cores)
+		core_up();
 	setup_console(&guest->run);
 	umask(022);
 	status_ready();
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
 	static struct guest guest;
 
+	if (argc > 1 && !strcmp(argv[1], "core"))	/* the kernel's helper */
+		return core_main(argv + 2);
 	if (getpid() != 1) {
 		fprintf(stderr, "init: this is the first process of a guest\n");
 		return 1;

@@ -43,6 +43,7 @@ struct run {
 	unsigned int columns;
 	unsigned int grace_ms;	/* between SIGTERM and SIGKILL */
 	char *address;		/* of the second interface, with its prefix; "dhcp"; or NULL */
+	bool cores;		/* the host takes core files */
 };
 
 /* run.c */
@@ -78,6 +79,10 @@ int become(const struct run *run);
 
 /* agent.c */
 void agent_main(const char *nonce) __attribute__((noreturn));
+
+/* core.c */
+void core_up(void);
+int core_main(char **argv);
 
 /* net.c */
 int net_up(const struct run *run, const char **what);

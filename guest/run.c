@@ -147,6 +147,8 @@ static const char *set(struct parser *parser, const char *key, char *value)
 		return boolean(value, &run->start);
 	if (!strcmp(key, "console-input"))
 		return boolean(value, &run->console_input);
+	if (!strcmp(key, "cores"))
+		return boolean(value, &run->cores);
 	if (!strcmp(key, "interactive"))
 		return boolean(value, &run->interactive);
 	if (!strcmp(key, "rows"))

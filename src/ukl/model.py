@@ -356,7 +356,10 @@ NO_NETWORK = Network(NetworkKind.NONE)
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """A virtual machine to be: everything QEMU's argument vector depends on."""
+    """A virtual machine to be: everything QEMU's argument vector depends on.
+
+    `held` stops it where its kernel panics or it is reset, until somebody has looked at it.
+    """
 
     kernel: Path
     initrd: Path
@@ -370,6 +373,7 @@ class Machine:
     network: Network = NO_NETWORK
     icount: bool = False
     interactive: bool = False
+    held: bool = False
 
 
 class Outcome(StrEnum):

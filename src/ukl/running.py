@@ -11,13 +11,25 @@ from pathlib import Path
 from typing import Literal
 
 from ukl import pipeline
+from ukl.debug import crash
 from ukl.errors import UsageError
 from ukl.host import probe
 from ukl.host.store import Store
 from ukl.image import initrd as initrd_room
 from ukl.model import NO_NETWORK, Accelerator, AppSpec, HostCaps, Network, RunResult
 from ukl.progress import Progress
-from ukl.vm import keeper, launch, network, outcome, ports, registry, session, storage, terminal
+from ukl.vm import (
+    keeper,
+    launch,
+    network,
+    outcome,
+    ports,
+    postmortem,
+    registry,
+    session,
+    storage,
+    terminal,
+)
 
 RUNS = "runs"
 """Directory of the cache with the consoles of runs."""
@@ -27,7 +39,8 @@ RUNS = "runs"
 class RunOptions:
     """How an application is run. `timeout` is in seconds.
 
-    `guest` is the guest's name (None: the application's, with a number if need be).
+    `guest` is the guest's name (None: the application's, with a number if need be). `dump`
+    keeps the memory of what crashes, not only its backtraces.
     """
 
     guest: str | None = None
@@ -41,6 +54,7 @@ class RunOptions:
     verbose: bool = False
     jobs: int | None = None
     network: Network = NO_NETWORK
+    dump: bool = True
 
 
 def host_caps(store: Store, progress: Progress) -> HostCaps:
@@ -79,11 +93,16 @@ def run_app(
         if spec.ports:
             forwards = ", ".join(map(ports.written, spec.ports))
             progress.line(f"  {spec.name}: {forwards}; Ctrl-C ends it")
-        result = keeper.attended(entry, run_directory(store, spec.name), running)
-    if (error := outcome.error_of(result)) is not None:
+        directory = run_directory(store, spec.name)
+        result = keeper.attended(entry, directory, running, dumping=options.dump)
+    reports = postmortem.reports(directory)
+    if (error := outcome.error_of(result, reports)) is not None:
         raise error
     if death := outcome.death(result):
         progress.line(f"{spec.name}: {death}")
+    for report in reports:
+        for line in crash.lines_about(report):
+            progress.line(line)
     return result
 
 
@@ -104,7 +123,9 @@ def start_app(
         )
     with _claimed(spec, options, store, detached=True) as entry:
         return keeper.detached(
-            entry, _ready(spec, options, launching, store, progress, entry=entry)
+            entry,
+            _ready(spec, options, launching, store, progress, entry=entry),
+            dumping=options.dump,
         )
 
 
@@ -145,6 +166,7 @@ def _launching(options: RunOptions, output: session.Sink, source: int | None) ->
         verbose=options.verbose,
         agent=options.init == "ukl" and not options.icount,
         network=options.network,
+        crashes=not options.icount,
     )
 
 
@@ -173,7 +195,12 @@ def _ready(
     initrd = initrd_room.build(image, spec, app.user, store, progress)
     debug = app.path.with_name("app.debug.o")
     launching = replace(launching, network=network.connected(options.network, entry))
-    entry.change(vmlinux=image.vmlinux, image=image.key, debug=debug if debug.exists() else None)
+    entry.change(
+        vmlinux=image.vmlinux,
+        image=image.key,
+        debug=debug if debug.exists() else None,
+        program=app.user,
+    )
 
     def run(directory: Path, attend: session.Attend) -> RunResult:
         return launch.attempt(

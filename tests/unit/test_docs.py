@@ -25,7 +25,8 @@ def options() -> set[str]:
     def walk(command: object) -> None:
         for parameter in getattr(command, "params", []):
             if not getattr(parameter, "hidden", False):
-                found.update(name for name in parameter.opts if name.startswith("--"))
+                names = [*parameter.opts, *parameter.secondary_opts]
+                found.update(name for name in names if name.startswith("--"))
         for inner in getattr(command, "commands", {}).values():
             walk(inner)
 

@@ -36,7 +36,7 @@ def test_a_gate_is_taken_apart() -> None:
 
 
 def test_the_script_quotes_what_it_must() -> None:
-    text = gdb.script({Path('/a b/"c"'): {".text": 0x10}}, Path("/tmp/stub"), Path("/src"))
+    text = gdb.script({Path('/a b/"c"'): {".text": 0x10}}, "target remote /tmp/stub", Path("/src"))
     *commands, attach = text.splitlines()
     assert attach == "target remote /tmp/stub"
     assert commands[-1] == (

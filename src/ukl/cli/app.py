@@ -17,6 +17,7 @@ from ukl.cli import (
     check,
     compare,
     completion,
+    crash,
     doctor,
     execute,
     gdb,
@@ -82,6 +83,7 @@ app.command("exec")(execute.execute)
 app.command("shell")(execute.shell)
 app.command("cp")(execute.copy)
 app.command("gdb")(gdb.gdb)
+app.command("crash")(crash.crash)
 app.command("inspect")(guests.inspect)
 app.command("new")(new.new)
 app.command("schema")(new.schema)

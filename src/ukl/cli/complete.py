@@ -64,6 +64,23 @@ def all_guests(ctx: typer.Context, incomplete: str) -> Found:
     return []
 
 
+def crashed(ctx: typer.Context, incomplete: str) -> Found:
+    """Return the guests of which a crash is known."""
+    from ukl import crashes  # noqa: PLC0415
+    from ukl.host.store import Store  # noqa: PLC0415
+
+    with contextlib.suppress(Exception):
+        given = ctx.find_root().params.get("cache_dir")
+        known = crashes.everything(Store.default(Path(given) if given else None))
+        return chosen({each.report.guest: each.report.reason for each in known}.items(), incomplete)
+    return []
+
+
+def debuggable(ctx: typer.Context, incomplete: str) -> Found:
+    """Return the guests that run, or with --dump those that have crashed."""
+    return (crashed if ctx.params.get("dump") else running_guests)(ctx, incomplete)
+
+
 def guest_paths(ctx: typer.Context, incomplete: str) -> Found:
     """Return `NAME:` of the guests that run; the path behind it is the guest's."""
     return [(f"{name}:", text) for name, text in running_guests(ctx, incomplete)]

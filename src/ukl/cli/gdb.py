@@ -7,13 +7,22 @@ from typing import Annotated
 
 import typer
 
-from ukl.cli.guests import Name, registry
-from ukl.cli.state import verb
+from ukl.cli import complete
+from ukl.cli.guests import registry
+from ukl.cli.state import STATE, verb
 
 
 @verb
 def gdb(
-    name: Name,
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME",
+            help="A guest's name (`ukl ps`, `ukl crash`).",
+            show_default=False,
+            autocompletion=complete.debuggable,
+        ),
+    ],
     args: Annotated[
         list[str] | None,
         typer.Argument(
@@ -22,13 +31,23 @@ def gdb(
             show_default=False,
         ),
     ] = None,
+    dump: Annotated[
+        bool,
+        typer.Option("--dump", help="Open the newest dump of a guest that crashed (ukl crash)."),
+    ] = False,
 ) -> int:
     """Attach gdb to a running guest, with the symbols of kernel and application.
 
     They are where this boot has put them (KASLR). The guest stands still until `continue`;
     Ctrl-C stops it again, and it goes on when gdb ends. Breakpoints may be in either. Exit
     status is gdb's.
+
+    With --dump gdb gets what is kept of the newest crash instead.
     """
+    if dump:
+        from ukl import crashes  # noqa: PLC0415
+
+        return crashes.debug(STATE.store, name, args or ())
     from ukl.debug import gdb as room  # noqa: PLC0415 - not needed for --help
 
     return room.debug(registry(), name, args or ())

@@ -112,6 +112,12 @@ def run(
     shell: Annotated[
         bool, typer.Option("--shell", help="Also give a shell on the console.")
     ] = False,
+    dump: Annotated[
+        bool,
+        typer.Option(
+            "--dump/--no-dump", help="Keep the memory of what crashes (default; see ukl crash)."
+        ),
+    ] = True,
     timeout: Annotated[
         float | None,
         typer.Option("--timeout", min=0, metavar="SECONDS", help="End the guest after this time."),
@@ -177,6 +183,7 @@ def run(
         verbose=STATE.verbose,
         jobs=jobs,
         network=connection,
+        dump=dump,
     )
     spec = pipeline.overridden(manifest.resolve_all(target, others or ()), overrides)
     if detach:

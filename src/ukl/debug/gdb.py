@@ -22,7 +22,7 @@ from ukl.elf.reader import Elf
 from ukl.errors import UklError
 from ukl.host import exec as host_exec
 from ukl.vm import control
-from ukl.vm.registry import Record, Registry
+from ukl.vm.registry import Registry
 
 GDB = "gdb"
 OBJCOPY = "objcopy"
@@ -98,8 +98,10 @@ def placed(application: Elf, vmlinux: Elf, offset: int) -> dict[str, int]:
     return found
 
 
-def script(files: Mapping[Path, Mapping[str, int]], stub: Path, sources: Path | None = None) -> str:
-    """Return the commands that load the symbols of `files` and attach.
+def script(
+    files: Mapping[Path, Mapping[str, int]], target: str, sources: Path | None = None
+) -> str:
+    """Return the commands that load the symbols of `files`, and then do `target`.
 
     `sources` is the directory that names of source files are relative to.
     """
@@ -111,7 +113,7 @@ def script(files: Mapping[Path, Mapping[str, int]], stub: Path, sources: Path | 
         commands.append(f"add-symbol-file {_quoted(file)} {places}")
     # By way of gdb's Python: nobody wants to see what each of them says.
     lines = [f"python gdb.execute({json.dumps(command)}, to_string=True)" for command in commands]
-    return "\n".join([*lines, f"target remote {stub}", ""])
+    return "\n".join([*lines, target, ""])
 
 
 ORC = (".text", ".orc_unwind_ip", ".orc_unwind")
@@ -157,12 +159,40 @@ def debug(guests: Registry, name: str, args: Sequence[str]) -> int:
         with connection:
             kernel = Elf.open(record.vmlinux)
             offset = _offset(kernel, record.vmlinux, _told(connection))
-            symbols = _symbols(record, record.vmlinux, kernel, offset, Path(temporary))
+            symbols = _symbols(record.debug, record.vmlinux, kernel, offset, Path(temporary))
             commands = Path(temporary) / "commands"
             commands.write_text(
-                unwinder(record.vmlinux, kernel, offset) + script(symbols, stub, record.sources)
+                unwinder(record.vmlinux, kernel, offset)
+                + script(symbols, f"target remote {stub}", record.sources)
             )
             return _gdb(commands, args)
+
+
+def open_dump(
+    dump: Path,
+    program: Path,
+    args: Sequence[str],
+    *,
+    offset: int = 0,
+    debug: Path | None = None,
+    sources: Path | None = None,
+) -> int:
+    """Run gdb on a core file and return its exit status.
+
+    `program` is vmlinux, which was moved by `offset`, or a normal executable.
+    """
+    host_exec.find(GDB)
+    with tempfile.TemporaryDirectory(prefix="ukl-gdb-") as temporary:
+        elf = Elf.open(program)
+        symbols = _symbols(debug, program, elf, offset, Path(temporary))
+        commands = Path(temporary) / "commands"
+        # A process' core lacks what it never wrote to: the file has that.
+        commands.write_text(
+            "set trust-readonly-sections on\n"
+            + unwinder(program, elf, offset)
+            + script(symbols, f"core-file {dump}", sources)
+        )
+        return _gdb(commands, args)
 
 
 def _told(connection: socket.socket) -> int:
@@ -181,14 +211,14 @@ def _offset(kernel: Elf, vmlinux: Path, divide: int) -> int:
 
 
 def _symbols(
-    record: Record, vmlinux: Path, kernel: Elf, offset: int, temporary: Path
+    debug: Path | None, vmlinux: Path, kernel: Elf, offset: int, temporary: Path
 ) -> dict[Path, Mapping[str, int]]:
     files: dict[Path, Mapping[str, int]] = {vmlinux: moved(kernel, offset)}
-    if record.debug is not None and record.debug.exists():
+    if debug is not None and debug.exists():
         # gdb looks for the unwind tables by their usual name.
-        own = temporary / record.debug.name
+        own = temporary / debug.name
         rename = (".ukl.eh_frame", ".eh_frame")
-        host_exec.run([OBJCOPY, "--rename-section", "=".join(rename), record.debug, own])
+        host_exec.run([OBJCOPY, "--rename-section", "=".join(rename), debug, own])
         files[own] = placed(Elf.open(own), kernel, offset)
     return {file: sections for file, sections in files.items() if sections}
 

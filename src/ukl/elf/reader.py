@@ -269,7 +269,7 @@ class Elf:
         """Yield owner, type and content of each note."""
         for section in self.sections:
             if section.kind == "SHT_NOTE":
-                yield from _notes(self.content(section))
+                yield from notes_of(self.content(section))
 
     def _symbol_table(self) -> tuple[bytes, bytes] | None:
         for section, link in zip(self.sections, self._links, strict=True):
@@ -369,7 +369,8 @@ def _offsets_of(names: bytes, word: bytes) -> Iterator[int]:
         position = names.find(word + b"\0", position + 1)
 
 
-def _notes(data: bytes) -> Iterator[tuple[str, int, bytes]]:
+def notes_of(data: bytes) -> Iterator[tuple[str, int, bytes]]:
+    """Yield owner, type and content of each note in the bytes of a section or segment."""
     position = 0
     while position + _NOTE.size <= len(data):
         owner_size, size, kind = _NOTE.unpack_from(data, position)

@@ -59,7 +59,8 @@ class GuestRun:
     input instead of /dev/null. `grace_ms` lie between SIGTERM and SIGKILL when the
     host asks for the end. `nonce` is what init proves itself with. `mounts` are made in
     their order, and taken down before the machine is switched off. `address` is that of the
-    second interface, like `10.77.0.5/24`, or `dhcp`; empty: there is none.
+    second interface, like `10.77.0.5/24`, or `dhcp`; empty: there is none. `cores` has core
+    files sent to the host.
     """
 
     name: str
@@ -79,6 +80,7 @@ class GuestRun:
     grace_ms: int = GRACE_MS
     mounts: tuple[Mount, ...] = ()
     address: str = ""
+    cores: bool = False
 
 
 def encode(run: GuestRun) -> bytes:
@@ -119,6 +121,7 @@ def _lines(run: GuestRun) -> Iterator[str]:
     for key, flag in (
         ("start", run.start),
         ("console-input", run.console_input),
+        ("cores", run.cores),
         ("interactive", run.interactive),
     ):
         yield _line(key, "1" if flag else "0")

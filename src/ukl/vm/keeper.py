@@ -21,8 +21,9 @@ from ukl.debug.gdb import idt_base
 from ukl.errors import ExitCode, UklError
 from ukl.host import detach
 from ukl.model import RunResult
-from ukl.vm import control, network, outcome, registry, status
+from ukl.vm import control, network, outcome, postmortem, registry, status
 from ukl.vm.monitor import Monitor
+from ukl.vm.postmortem import PostMortem, Subject
 from ukl.vm.registry import Entry, Record, Registry, State
 from ukl.vm.relay import Relay
 from ukl.vm.session import Attend, Session
@@ -50,10 +51,16 @@ def claimed(guests: Registry, record: Record, *, automatic: bool) -> Iterator[En
 
 
 class Keeper:
-    """Attends to one session. `announce` is called when the application has started."""
+    """Attends to one session. `announce` is called when the application has started.
 
-    def __init__(self, entry: Entry, announce: Callable[[], None] | None = None) -> None:
+    `dumping` keeps dumps of what crashes, beside its backtraces.
+    """
+
+    def __init__(
+        self, entry: Entry, announce: Callable[[], None] | None = None, *, dumping: bool = True
+    ) -> None:
         self._entry = entry
+        self._dumping = dumping
         self._announce = announce
         self._clients: set[asyncio.Task[None]] = set()
         self._relay: Relay | None = None
@@ -77,15 +84,40 @@ class Keeper:
         )
         watching = asyncio.create_task(self._watch(session))
         naming = asyncio.create_task(self._name_others(session))
+        crashes = self._crashes(session)
         try:
             yield
         finally:
+            if crashes is not None:
+                await crashes.finish()
             server.close()
             tasks = [watching, naming, *self._clients]
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             await self._relay.close()
+
+    def _crashes(self, session: Session) -> PostMortem | None:
+        record = self._entry.record
+        if not session.machine.held or record.vmlinux is None:
+            return None
+        subject = Subject(
+            guest=record.name,
+            application=record.application,
+            vmlinux=record.vmlinux,
+            user=record.program,
+            debug=record.debug,
+            sources=record.sources,
+            cpus=record.cpus,
+        )
+        crashes = PostMortem(
+            session,
+            subject,
+            lambda directory: self._entry.change(crash=directory),
+            dumping=self._dumping,
+        )
+        crashes.begin()
+        return crashes
 
     async def _watch(self, session: Session) -> None:
         if session.settings.nonce is None:
@@ -204,10 +236,10 @@ def _ended(entry: Entry, result: RunResult) -> None:
 # --- in the foreground ------------------------------------------------------------
 
 
-def attended(entry: Entry, directory: Path, run: Run) -> RunResult:
+def attended(entry: Entry, directory: Path, run: Run, *, dumping: bool = True) -> RunResult:
     """Run a guest in this process and return how it ended; the entry is gone then."""
     try:
-        return run(directory, Keeper(entry).attend)
+        return run(directory, Keeper(entry, dumping=dumping).attend)
     finally:
         entry.release()
 
@@ -215,7 +247,7 @@ def attended(entry: Entry, directory: Path, run: Run) -> RunResult:
 # --- detached -----------------------------------------------------------------------
 
 
-def detached(entry: Entry, run: Run) -> Record:
+def detached(entry: Entry, run: Run, *, dumping: bool = True) -> Record:
     """Run a guest in a process of its own, and return its record when the program has started.
 
     Raises what `run` raises until then, and the error of a guest that ended before.
@@ -223,7 +255,8 @@ def detached(entry: Entry, run: Run) -> Record:
     parent = entry.record
     try:
         answer = detach.detach(
-            lambda report: _background(entry, run, report), entry.directory / "keeper.log"
+            lambda report: _background(entry, run, report, dumping),
+            entry.directory / "keeper.log",
         )
     except BaseException:  # Ctrl-C: the guest was not ours to leave behind
         with contextlib.suppress(UklError):
@@ -242,7 +275,7 @@ def detached(entry: Entry, run: Run) -> Record:
     return entry.record
 
 
-def _background(entry: Entry, run: Run, report: detach.Report) -> None:
+def _background(entry: Entry, run: Run, report: detach.Report, dumping: bool) -> None:
     entry.change(keeper=registry.myself())
     told = False
 
@@ -253,9 +286,10 @@ def _background(entry: Entry, run: Run, report: detach.Report) -> None:
             report(json.dumps(value).encode())
 
     try:
-        result = run(entry.directory, Keeper(entry, lambda: tell({})).attend)
+        attend = Keeper(entry, lambda: tell({}), dumping=dumping).attend
+        result = run(entry.directory, attend)
         _ended(entry, result)
-        error = outcome.error_of(result)
+        error = outcome.error_of(result, postmortem.reports(entry.directory))
     except (UklError, KeyboardInterrupt) as failure:
         if isinstance(failure, UklError):
             error = failure

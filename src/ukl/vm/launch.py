@@ -59,7 +59,8 @@ class Options:
     `start` False leaves the application out. `timeout` is in seconds. `append` goes to
     the kernel's command line. `input` is the descriptor that becomes the console's
     input, `output` gets the console's bytes. `agent` lets programs be executed in the
-    guest while it runs (`ukl exec`). `network` is its second interface.
+    guest while it runs (`ukl exec`). `network` is its second interface. `crashes` has a
+    guest whose kernel panics wait for `attend`, and core files sent to it (vm/postmortem.py).
     """
 
     output: session.Sink = field(default_factory=lambda: session.to_descriptor(1))
@@ -78,6 +79,7 @@ class Options:
     qemu: str = qemu.QEMU
     agent: bool = False
     network: Network = NO_NETWORK
+    crashes: bool = False
 
 
 def guest_run(image: Image, spec: AppSpec, options: Options, nonce: str) -> GuestRun:
@@ -103,6 +105,7 @@ def guest_run(image: Image, spec: AppSpec, options: Options, nonce: str) -> Gues
         grace_ms=round(1000 * storage.GRACE) if has_storage(spec) else rundesc.GRACE_MS,
         mounts=storage.mounts(spec),
         address=options.network.address,
+        cores=options.crashes,
     )
 
 
@@ -218,6 +221,7 @@ def machine(
         network=options.network,
         icount=options.icount,
         interactive=options.shell,
+        held=options.crashes,
     )
 
 
@@ -268,6 +272,7 @@ def prepare(
         qemu=options.qemu,
         qemu_version=_qemu_version(options.qemu) if planned.cpus > 1 else None,
         agent=options.agent and nonce is not None,
+        cores=options.crashes and nonce is not None,
     )
     return Plan(planned, settings)
 

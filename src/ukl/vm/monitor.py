@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""QEMU's monitor (QMP) over a connected socket: `quit`, and two kinds of events."""
+"""QEMU's monitor (QMP) over a connected socket: a few commands, and two kinds of events."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import asyncio
 import contextlib
 import logging
 import socket
+from collections.abc import Mapping
+from pathlib import Path
 
 from qemu.qmp import ConnectError, EventListener, QMPClient, QMPError, Runstate
 
@@ -26,6 +28,10 @@ class Monitor:
         self._client = QMPClient("ukl")
         self._events = EventListener((PANICKED, SHUTDOWN))
         self._client.register_listener(self._events)
+        self._panics = EventListener(PANICKED)
+        self._client.register_listener(self._panics)
+        self._shutdowns = EventListener(SHUTDOWN)
+        self._client.register_listener(self._shutdowns)
         # It logs what is handled here, a lost connection above all.
         logging.getLogger("qemu.qmp").setLevel(logging.CRITICAL)
 
@@ -42,13 +48,45 @@ class Monitor:
         with contextlib.suppress(*_LOST):
             await self._client.execute("quit")
 
-    async def human(self, line: str) -> str:
-        """Execute a command of QEMU's monitor for people and return what it prints."""
+    async def human(self, line: str, cpu: int | None = None) -> str:
+        """Execute a command of QEMU's monitor for people and return what it prints.
+
+        `cpu` is the processor whose registers and memory it is about (None: the first).
+        """
+        words: dict[str, object] = {"command-line": line}
+        if cpu is not None:
+            words["cpu-index"] = cpu
         try:
-            said = await self._client.execute("human-monitor-command", {"command-line": line})
+            said = await self._client.execute("human-monitor-command", words)
         except _LOST as error:
             raise UklError(f"QEMU does not execute `{line}`: {error}") from error
         return str(said)
+
+    async def panic(self) -> None:
+        """Wait until the guest's kernel has panicked."""
+        await self._panics.get()
+
+    async def end(self) -> str:
+        """Wait until the machine is to be switched off or reset, and return the reason."""
+        return _reason(await self._shutdowns.get())
+
+    async def stop(self) -> None:
+        """Let the machine stand still."""
+        with contextlib.suppress(*_LOST):
+            await self._client.execute("stop")
+
+    async def dump(self, file: Path) -> None:
+        """Write the machine's memory into a file, as an ELF core in virtual addresses."""
+        words = {"paging": True, "protocol": f"file:{file}", "detach": False}
+        try:
+            await self._client.execute("dump-guest-memory", words)
+        except _LOST as error:
+            raise UklError(f"QEMU does not dump the memory: {error}") from error
+
+    async def resume(self) -> None:
+        """Let a machine that stands still go on."""
+        with contextlib.suppress(*_LOST):
+            await self._client.execute("cont")
 
     async def close(self) -> None:
         """Wait until QEMU has closed its end and all events are in; then close ours."""
@@ -73,6 +111,10 @@ class Monitor:
         """The reason of the first SHUTDOWN event, None without one."""
         for event in self._events.history:
             if event["event"] == SHUTDOWN:
-                data = event.get("data")
-                return str(data.get("reason", "unknown")) if isinstance(data, dict) else "unknown"
+                return _reason(event)
         return None
+
+
+def _reason(event: Mapping[str, object]) -> str:
+    data = event.get("data")
+    return str(data.get("reason", "unknown")) if isinstance(data, dict) else "unknown"

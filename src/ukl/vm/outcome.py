@@ -12,6 +12,8 @@ import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ukl.debug import crash
+from ukl.debug.crash import Crash, Kind
 from ukl.errors import ExitCode, TimeoutExpired, UklError, VmLost
 from ukl.model import Outcome, RunResult
 from ukl.vm import console
@@ -163,8 +165,11 @@ def _signal_name(number: int) -> str:
         return f"signal {number}"
 
 
-def error_of(result: RunResult) -> UklError | None:
-    """Return the error that a run amounts to, None when the application itself ended it."""
+def error_of(result: RunResult, reports: Sequence[Crash] = ()) -> UklError | None:
+    """Return the error that a run amounts to, None when the application itself ended it.
+
+    `reports` are those about its crashes.
+    """
     tail = console.read_tail(result.console)
     match result.outcome:
         case Outcome.EXITED | Outcome.SIGNALED | Outcome.STOPPED:
@@ -173,13 +178,14 @@ def error_of(result: RunResult) -> UklError | None:
             return TimeoutExpired(
                 _with_lines(
                     f"the guest did not end within {result.seconds:.1f} s ({result.detail})", tail
-                ),
+                )
+                + (f"\n{lines}" if (lines := _about(reports, Kind.TIMEOUT)) else ""),
                 remedy="give it more with --timeout",
                 log=result.console,
             )
         case Outcome.PANICKED:
             text = f"the guest's kernel panicked: {result.detail}"
-            lines = console.panic_lines(tail)
+            lines = _about(reports, Kind.PANIC) or console.panic_lines(tail)
             return VmLost(
                 f"{text}\n{lines}" if lines else text, remedy=LOST_REMEDY, log=result.console
             )
@@ -191,10 +197,19 @@ def error_of(result: RunResult) -> UklError | None:
             )
         case Outcome.LOST:
             return VmLost(
-                _with_lines(f"the virtual machine was lost: {result.detail}", tail),
+                _with_lines(f"the virtual machine was lost: {result.detail}", tail)
+                + (f"\n{lines}" if (lines := _about(reports, Kind.RESET)) else ""),
                 remedy=LOST_REMEDY,
                 log=result.console,
             )
+
+
+def _about(reports: Sequence[Crash], kind: Kind) -> str:
+    found = [each for each in reports if each.kind is kind]
+    if not found:
+        return ""
+    lines = crash.lines_about(found[-1])
+    return "\n".join(lines[1:] if kind is Kind.PANIC else lines)
 
 
 def _with_lines(text: str, tail: bytes) -> str:

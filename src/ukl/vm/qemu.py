@@ -23,6 +23,9 @@ STATUS_PORT = "org.unikernel-linux.status"
 AGENT_PORT = "org.unikernel-linux.agent"
 """Name of the one that guest/agent.c looks for when it is wanted."""
 
+CORE_PORT = "org.unikernel-linux.core"
+"""Name of the one to which guest/core.c writes core files."""
+
 MACHINE = "q35,sata=off,smbus=off,usb=off,vmport=off,i8042=off"
 
 SANDBOX = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
@@ -44,6 +47,7 @@ class Channels:
     qmp: int
     status: int | None
     agent: int | None = None
+    core: int | None = None
     tap: int | None = None
 
 
@@ -59,6 +63,8 @@ def argv(
         qemu,
         *("-name", "ukl,debug-threads=on"),
         *("-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"),
+        # Else a panic, or a reset, is the end of QEMU, and of what the memory could tell.
+        *(("-action", "panic=pause,shutdown=pause") if machine.held else ()),
         *("-sandbox", SANDBOX),
         *("-machine", MACHINE),
         *_processor(machine, version),
@@ -88,6 +94,11 @@ def argv(
         words += [
             *("-chardev", f"socket,id=agent,fd={channels.agent}"),
             *("-device", f"virtserialport,chardev=agent,name={AGENT_PORT}"),
+        ]
+    if channels.status is not None and channels.core is not None:
+        words += [
+            *("-chardev", f"socket,id=core,fd={channels.core}"),
+            *("-device", f"virtserialport,chardev=core,name={CORE_PORT}"),
         ]
     return words
 

@@ -104,7 +104,8 @@ class Record:
     `network` is that of the second interface: the name of a network of guests, or
     `tap:NAME`, `bridge:NAME`; `address` is the guest's address there. `kept` says that the
     entry stays after the guest's end, until `ukl rm`. `exit_code` is what `ukl run` ended
-    with, or would have; `outcome`, `status` and `detail` are the verdict's.
+    with, or would have; `outcome`, `status` and `detail` are the verdict's. `program` is the
+    normal executable, `crash` the directory of the newest report of a crash (debug/crash.py).
     """
 
     name: str
@@ -131,6 +132,8 @@ class Record:
     console: Path | None = None
     vmlinux: Path | None = None
     debug: Path | None = None
+    program: Path | None = None
+    crash: Path | None = None
     sources: Path | None = None
     image: str = ""
     outcome: str | None = None
@@ -177,7 +180,7 @@ def decode(data: bytes) -> Record:
             value["qemu"] = Identity(**value["qemu"])
         for name in ("args", "ports", "volumes", "disks"):
             value[name] = tuple(value.get(name, ()))
-        for name in ("console", "vmlinux", "debug", "sources"):
+        for name in ("console", "vmlinux", "debug", "program", "crash", "sources"):
             if value.get(name) is not None:
                 value[name] = Path(value[name])
         return Record(**value)

@@ -15,9 +15,10 @@ import os
 import signal
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
 from typing import BinaryIO, Self
 
@@ -44,6 +45,12 @@ QMP_TIMEOUT = 20.0
 
 _CHUNK = 1 << 16
 
+LOOK = 60.0
+"""Seconds that a look at a machine that stands still may take, without its dump."""
+
+RESET = "guest-reset"
+"""The reason of QMP's SHUTDOWN event when the machine was to be reset."""
+
 Sink = Callable[[bytes], None]
 
 
@@ -58,7 +65,8 @@ class Settings:
     go to the console (None: nothing does); `interactive` makes it, if it is a
     terminal, the guest's terminal. `timeout` is in seconds, from the start.
     `qemu_version` None means that it is not known.
-    `agent` gives the guest the port on which its agent listens (vm/agent.py).
+    `agent` gives the guest the port on which its agent listens (vm/agent.py), `cores` the
+    one to which it sends core files (vm/cores.py).
     """
 
     directory: Path
@@ -72,6 +80,7 @@ class Settings:
     qemu: str = qemu.QEMU
     qemu_version: tuple[int, ...] | None = None
     agent: bool = False
+    cores: bool = False
 
     @property
     def console_log(self) -> Path:
@@ -93,6 +102,14 @@ class _Seen:
     stopped: bool = False
 
 
+class Stand(StrEnum):
+    """Why a machine stands still."""
+
+    PANIC = "panic"
+    RESET = "reset"
+    TIMEOUT = "timeout"
+
+
 class Session:
     """One run of one machine, as an asynchronous context manager.
 
@@ -106,11 +123,14 @@ class Session:
         self.begin = 0.0
         self.greeting = b""
         """Words for the guest's init that it has read before it starts the application."""
+        self.look: Callable[[Stand], Awaitable[None]] | None = None
+        """What is done with a machine of `held` that stands still, before it goes on."""
         self._seen = _Seen()
         self._process: host_exec.Process | None = None
         self._monitor = Monitor()
         self._sockets: dict[str, socket.socket] = {}
         self._tasks: list[asyncio.Task[None]] = []
+        self._holders: list[asyncio.Task[None]] = []
         self._timers: list[asyncio.TimerHandle] = []
         self._ended = asyncio.Event()
         self._news = asyncio.Condition()
@@ -143,6 +163,8 @@ class Session:
         names = ["console", "qmp"] + (["status"] if self.settings.nonce is not None else [])
         if self.settings.agent:
             names.append("agent")
+        if self.settings.cores:
+            names.append("core")
         theirs = {}
         with contextlib.ExitStack() as stack:
             for name in names:
@@ -160,6 +182,7 @@ class Session:
                 qmp=theirs["qmp"].fileno(),
                 status=theirs["status"].fileno() if "status" in theirs else None,
                 agent=theirs["agent"].fileno() if "agent" in theirs else None,
+                core=theirs["core"].fileno() if "core" in theirs else None,
                 tap=tap,
             )
             self._process = host_exec.spawn(
@@ -193,6 +216,8 @@ class Session:
                 await asyncio.wait_for(self._ended.wait(), QUIT_GRACE)
             raise self._start_error()
         self._greeted = True
+        if self.machine.held:
+            self._holders = [loop.create_task(self._hold()), loop.create_task(self._release())]
         ports.widen(self._process, self.machine.ports)
 
     def _start_error(self) -> UklError:
@@ -226,9 +251,10 @@ class Session:
             self._process.wait()
         if self._feed is not None:
             await self._feed.close()
-        for task in self._tasks:
+        tasks = [*self._tasks, *self._holders]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         await self._monitor.drop()
         for ours in self._sockets.values():
             ours.close()
@@ -329,6 +355,11 @@ class Session:
         return self._sockets.get("agent")
 
     @property
+    def core(self) -> socket.socket | None:
+        """The port to which the guest sends core files, None if it has none."""
+        return self._sockets.get("core")
+
+    @property
     def stopping(self) -> bool:
         """Whether it was asked to end."""
         return self._seen.stopped
@@ -351,6 +382,34 @@ class Session:
 
     def _time_out(self) -> None:
         self._seen.timed_out = True
+        if not self.machine.held or self._ended.is_set():
+            self._quit()
+            return
+
+        async def look() -> None:
+            await self._monitor.stop()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._look(Stand.TIMEOUT), LOOK)
+            self._quit()
+
+        self._tasks.append(asyncio.get_running_loop().create_task(look()))
+
+    async def _look(self, why: Stand) -> None:
+        if self.look is not None:
+            await self.look(why)
+
+    async def _hold(self) -> None:
+        """Have a panic looked at, and let the machine go on: it resets itself."""
+        while True:
+            await self._monitor.panic()
+            await self._look(Stand.PANIC)
+            await self._monitor.resume()
+
+    async def _release(self) -> None:
+        """End a QEMU that waits at the machine's end."""
+        reason = await self._monitor.end()
+        if reason == RESET and not self._monitor.panicked:
+            await self._look(Stand.RESET)
         self._quit()
 
     def _quit(self) -> None:

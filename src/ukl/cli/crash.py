@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: GPL-2.0
+"""`ukl crash`: what has crashed, where, and what is kept of it."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated
+
+import typer
+
+from ukl.cli import complete
+from ukl.cli.arguments import Json
+from ukl.cli.state import STATE, print_json, verb
+
+
+@verb
+def crash(
+    name: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[NAME]",
+            help="A guest's name; the newest crash of it is shown.",
+            show_default=False,
+            autocompletion=complete.crashed,
+        ),
+    ] = None,
+    everything: Annotated[
+        bool, typer.Option("--all", "-a", help="All crashes of the guest, with all threads.")
+    ] = False,
+    as_json: Json = False,
+) -> int:
+    """Show what a guest's kernel or program crashed at; without NAME list all crashes.
+
+    Kept are a backtrace through kernel and application, and a dump: the memory of a machine
+    whose kernel panicked, or the core of a program that a signal killed. `ukl gdb NAME --dump`
+    opens the newest.
+    """
+    from ukl import crashes  # noqa: PLC0415 - not needed for --help
+    from ukl.debug import crash as room  # noqa: PLC0415
+
+    if name is None:
+        found = crashes.everything(STATE.store)
+        if as_json:
+            print_json([each.report for each in found])
+            return 0
+        for each in found:
+            when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(each.report.time))
+            typer.echo(f"{each.report.guest:<20} {when}  {each.report.kind}  {each.report.reason}")
+        return 0
+    found = crashes.of(STATE.store, name)
+    chosen = found if everything else found[:1]
+    if as_json:
+        print_json([each.report for each in chosen])
+        return 0
+    for number, each in enumerate(chosen):
+        if number:
+            typer.echo()
+        for line in room.lines_about(each.report, everything=everything):
+            typer.echo(line)
+    return 0

@@ -1,0 +1,202 @@
+# SPDX-License-Identifier: GPL-2.0
+"""How the application's frames are left: its call frame information, read by pyelftools.
+
+A table has tens of thousands of descriptions, of which a backtrace needs a dozen. So the
+records are only skimmed for the one that covers an address, and pyelftools gets that one
+and its common part. Pure.
+
+Source: DWARF 5, 6.4; the Linux Standard Base on .eh_frame; System V ABI, AMD64
+supplement, 3.6.2 for the numbers of registers.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from elftools.common.exceptions import DWARFError, ELFError
+from elftools.dwarf.callframe import CallFrameInfo
+from elftools.dwarf.dwarf_expr import DWARFExprParser
+from elftools.dwarf.structs import DWARFStructs
+
+from ukl.debug.orc import MASK, Read
+
+REGISTERS = (
+    *("rax", "rdx", "rcx", "rbx", "rsi", "rdi", "rbp", "rsp"),
+    *("r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15", "rip"),
+)
+"""By their DWARF numbers; 16 is the return address."""
+
+PRESERVED = ("rbx", "rbp", "r12", "r13", "r14", "r15")
+"""What a function gives back as it was, where its description says nothing."""
+
+_PCREL_SDATA4 = 0x1B
+"""The encoding of addresses that gcc, clang and our stubs use on x86-64."""
+
+_STRUCTS = DWARFStructs(little_endian=True, dwarf_format=32, address_size=8)
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """Where the record that covers an address is, and its common part."""
+
+    description: int
+    common: int
+
+
+class Table:
+    """One .eh_frame section: its bytes from the first record on, which lies at `address`."""
+
+    def __init__(self, data: bytes, address: int) -> None:
+        self._data = data
+        self._address = address
+        self._starts = list(self._skim())
+
+    def _skim(self) -> Iterator[tuple[int, int, _Found]]:
+        """Yield begin, end and place of each description; its addresses are as linked."""
+        data, at = self._data, 0
+        while at + 8 <= len(data):
+            length, back = struct.unpack_from("<II", data, at)
+            if length in {0, 0xFFFFFFFF}:  # the end; 64-bit DWARF, which nobody writes here
+                return
+            if back and at + 16 <= len(data):
+                distance, size = struct.unpack_from("<iI", data, at + 8)
+                begin = self._address + at + 8 + distance & MASK
+                yield begin, begin + size, _Found(at, at + 4 - back)
+            at += 4 + length
+
+    def find(self, pc: int) -> Rule | None:
+        """Return the rule for the instruction at `pc`, as linked; None where there is none."""
+        for begin, end, found in self._starts:
+            if begin <= pc < end:
+                return self._rule(found, pc - begin)
+        return None
+
+    def _record(self, at: int) -> bytes:
+        length = struct.unpack_from("<I", self._data, at)[0]
+        return self._data[at : at + 4 + length]
+
+    def _rule(self, found: _Found, offset: int) -> Rule | None:
+        common, description = self._record(found.common), bytearray(self._record(found.description))
+        # Side by side, and as if the code began at 0: rows then have offsets.
+        where = len(common)
+        struct.pack_into("<Ii", description, 4, where + 4, -(where + 8))
+        try:
+            info: Any = CallFrameInfo(
+                io.BytesIO(common + description), where + len(description), 0, _STRUCTS, True
+            )
+            entry = info.get_entries()[1]
+            augmentation = entry.cie.augmentation_dict
+            if augmentation.get("FDE_encoding") != _PCREL_SDATA4:
+                return None
+            rows = [row for row in entry.get_decoded().table if row["pc"] <= offset]
+        except (DWARFError, ELFError, AssertionError, IndexError, KeyError, ValueError):
+            return None  # a description that nobody can read is as good as none
+        signal = b"S" in entry.cie.header["augmentation"]
+        return Rule(rows[-1], signal) if rows else None
+
+
+class DebugTable:
+    """A .debug_frame section, of which our executables have a few lines for their own stubs."""
+
+    def __init__(self, data: bytes) -> None:
+        try:
+            info: Any = CallFrameInfo(io.BytesIO(data), len(data), 0, _STRUCTS, False)
+            self._entries = [each for each in info.get_entries() if hasattr(each, "cie")]
+        except (DWARFError, ELFError, AssertionError, ValueError):
+            self._entries = []
+
+    def find(self, pc: int) -> Rule | None:
+        """Return the rule for the instruction at `pc`, as linked; None where there is none."""
+        for entry in self._entries:
+            begin = entry.header["initial_location"]
+            if entry.cie is not None and begin <= pc < begin + entry.header["address_range"]:
+                rows = [row for row in entry.get_decoded().table if row["pc"] <= pc]
+                return Rule(rows[-1], False) if rows else None
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """How one instruction's frame is left. `signal`: the kernel made it, for a handler."""
+
+    row: Mapping[Any, Any]
+    signal: bool
+
+    def step(self, registers: Mapping[str, int], read: Read) -> dict[str, int] | None:
+        """Return the caller's registers, as far as they are known; None if there is none."""
+        cfa = self.row["cfa"]
+        try:
+            if cfa.expr is not None:
+                frame = _evaluate(cfa.expr, registers, read, [])
+            else:
+                frame = registers[REGISTERS[cfa.reg]] + cfa.offset & MASK
+            caller = {name: registers[name] for name in PRESERVED if name in registers}
+            caller["rsp"] = frame
+            for number, name in enumerate(REGISTERS):
+                rule = self.row.get(number)
+                if rule is not None:
+                    value = _value(rule, frame, registers, read, name)
+                    if value is None:
+                        caller.pop(name, None)
+                    else:
+                        caller[name] = value & MASK
+        except (KeyError, IndexError, NotImplementedError):
+            return None
+        return caller if "rip" in caller else None
+
+
+def _value(
+    rule: Any, frame: int, registers: Mapping[str, int], read: Read, name: str
+) -> int | None:
+    match rule.type:
+        case "UNDEFINED":
+            return None
+        case "SAME_VALUE":
+            return registers[name]
+        case "OFFSET":
+            return read(frame + rule.arg & MASK)
+        case "VAL_OFFSET":
+            return frame + int(rule.arg)
+        case "REGISTER":
+            return registers[REGISTERS[rule.arg]]
+        case "EXPRESSION":
+            return read(_evaluate(rule.arg, registers, read, [frame]))
+        case "VAL_EXPRESSION":
+            return _evaluate(rule.arg, registers, read, [frame])
+    raise NotImplementedError(rule.type)
+
+
+def _evaluate(expression: Any, registers: Mapping[str, int], read: Read, stack: list[int]) -> int:
+    """Return the value of a DWARF expression, of the operations that such tables use."""
+    parser: Any = DWARFExprParser(_STRUCTS)
+    for operation in parser.parse_expr(list(expression)):
+        name, args = operation.op_name, operation.args
+        if name == "DW_OP_addr" or name.startswith("DW_OP_const"):
+            stack.append(args[0])
+        elif name.startswith("DW_OP_lit"):
+            stack.append(int(name[len("DW_OP_lit") :]))
+        elif name.startswith("DW_OP_breg"):
+            stack.append(registers[REGISTERS[int(name[len("DW_OP_breg") :])]] + args[0] & MASK)
+        elif name == "DW_OP_plus_uconst":
+            stack[-1] += args[0]
+        elif name == "DW_OP_deref":
+            stack[-1] = read(stack[-1] & MASK)
+        elif name in _BINARY:
+            right = stack.pop()
+            stack[-1] = _BINARY[name](stack[-1], right)
+        else:
+            raise NotImplementedError(name)
+    return stack[-1] & MASK
+
+
+_BINARY: Mapping[str, Callable[[int, int], int]] = {
+    "DW_OP_plus": lambda left, right: left + right,
+    "DW_OP_minus": lambda left, right: left - right,
+    "DW_OP_and": lambda left, right: left & right,
+    "DW_OP_shl": lambda left, right: left << right,
+    "DW_OP_ge": lambda left, right: int(left >= right),
+}

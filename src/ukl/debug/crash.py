@@ -1,0 +1,231 @@
+# SPDX-License-Identifier: GPL-2.0
+"""What is kept of a crash: a report with backtraces, and a dump that gdb can open.
+
+A report is a file, `crash.json`, in a directory of its own beside the dump; the images that
+it refers to are linked there as well, so that it can be opened when the cache is cleaned.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, fields
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from ukl.debug import lines
+from ukl.debug.unwind import Frame, Program
+from ukl.errors import UklError
+from ukl.host.store import jsonable
+
+REPORT = "crash.json"
+VERSION = 1
+
+
+class Kind(StrEnum):
+    """What has crashed."""
+
+    PANIC = "panic"
+    """The kernel: the dump is the machine's memory, its threads the processors."""
+    RESET = "reset"
+    """The machine, without a word of the kernel: a fault while it handled one, above all."""
+    TIMEOUT = "timeout"
+    """Nothing: its time was over, and this is where it was."""
+    SIGNAL = "signal"
+    """A process: the dump is a core file of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One line of a backtrace. `file` is empty and `line` 0 where they are not known."""
+
+    address: int
+    function: str
+    offset: int
+    kernel: bool | None
+    file: str = ""
+    line: int = 0
+    inlined: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """The backtrace of a thread, or of a processor."""
+
+    title: str
+    places: tuple[Place, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Images:
+    """What the addresses belong to.
+
+    `program` is vmlinux, moved by `offset`, or the normal executable; `debug` the
+    application's object with debug information, whose files are relative to `sources`.
+    """
+
+    program: Path
+    offset: int = 0
+    debug: Path | None = None
+    sources: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Crash:
+    """A report. `time` is seconds since the epoch; the first of the `traces` is the culprit's.
+
+    `dump` is compressed by gzip; None: there is none, for the reason in `missing`.
+    """
+
+    guest: str
+    application: str
+    kind: Kind
+    reason: str
+    time: float
+    traces: tuple[Trace, ...]
+    images: Images
+    dump: Path | None = None
+    missing: str = ""
+
+
+# --- from frames to lines -------------------------------------------------------------
+
+
+def located(program: Program, images: Images, traces: Mapping[str, list[Frame]]) -> list[Trace]:
+    """Return backtraces with their source lines, as far as these are known."""
+    linked = {program.linked(each.place) for frames in traces.values() for each in frames}
+    places: dict[int, tuple[lines.Line, ...]] = dict(
+        lines.of_kernel(images.program, program.elf, linked)
+    )
+    if images.debug is not None and images.debug.exists():
+        places |= lines.of_object(images.debug, program.elf, linked)
+    return [
+        Trace(title, tuple(_places(frames, program, places))) for title, frames in traces.items()
+    ]
+
+
+def _places(
+    frames: Iterable[Frame], program: Program, known: Mapping[int, tuple[lines.Line, ...]]
+) -> Iterator[Place]:
+    for frame in frames:
+        found = known.get(program.linked(frame.place), ())
+        *inlined, outer = found or (lines.Line("", "", 0),)
+        for line in inlined:
+            yield Place(frame.address, line.function, 0, frame.kernel, line.file, line.line, True)
+        yield Place(
+            frame.address, frame.function, frame.offset, frame.kernel, outer.file, outer.line
+        )
+
+
+# --- as text --------------------------------------------------------------------------
+
+MAX_TRACES = 8
+"""Backtraces that are printed; the report has all."""
+
+
+def text(report: Crash, *, everything: bool = False) -> list[str]:
+    """Return the lines that people see. Pure."""
+    result = [report.reason]
+    shown = report.traces if everything else report.traces[:MAX_TRACES]
+    for trace in shown:
+        if len(report.traces) > 1 or report.kind is not Kind.SIGNAL:
+            result.append(f"{trace.title}:")
+        result += _table(trace.places)
+    if len(shown) < len(report.traces):
+        result.append(
+            f"… {len(report.traces) - len(shown)} more threads: ukl crash {report.guest} --all"
+        )
+    return result
+
+
+def lines_about(report: Crash, *, everything: bool = False) -> list[str]:
+    """Return what is said at the end of a run: what happened, where, and how to go on. Pure."""
+    result = text(report, everything=everything)
+    if report.dump is not None:
+        result.append(f"  dump: {report.dump}")
+        result.append(f"  open it: ukl gdb {report.guest} --dump")
+    elif report.missing:
+        result.append(f"  no dump: {report.missing}")
+    return result
+
+
+def _table(places: Iterable[Place]) -> Iterator[str]:
+    before: bool | None = None
+    for number, place in enumerate(places):
+        if number and place.kernel is not None and place.kernel != before:
+            yield "    -- kernel --" if place.kernel else "    -- application --"
+        before = place.kernel
+        if place.inlined:
+            name = f"{place.function} (inlined)"
+        elif place.function:
+            name = f"{place.function}+{place.offset:#x}"
+        else:
+            name = f"{place.address:#x}"
+        where = f"{place.file}:{place.line}" if place.file else ""
+        yield f"    {f'#{number}':<4} {name:<36} {where}".rstrip()
+
+
+# --- to and from the file -------------------------------------------------------------
+
+
+def write(report: Crash, directory: Path) -> None:
+    """Write the report into `directory`: whole, or not at all."""
+    value = jsonable(report)
+    assert isinstance(value, dict)
+    data = json.dumps({"version": VERSION, **value}, indent=1) + "\n"
+    beside = directory / f".{REPORT}.tmp"
+    beside.write_text(data)
+    beside.replace(directory / REPORT)
+
+
+def read(directory: Path) -> Crash | None:
+    """Return the report in `directory`; None if there is none that can be read."""
+    try:
+        return decode(json.loads((directory / REPORT).read_text()))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def decode(value: dict[str, Any]) -> Crash:
+    """Return the report of a file's content; ValueError and its like for what is none. Pure."""
+    if value.pop("version") != VERSION:
+        raise ValueError("not a report of this version")
+    images = value["images"]
+    for name in ("program", "debug", "sources"):
+        images[name] = Path(images[name]) if images[name] is not None else None
+    value["images"] = Images(**images)
+    value["kind"] = Kind(value["kind"])
+    value["dump"] = Path(value["dump"]) if value["dump"] is not None else None
+    value["traces"] = tuple(
+        Trace(each["title"], tuple(Place(**place) for place in each["places"]))
+        for each in value["traces"]
+    )
+    known = {each.name for each in fields(Crash)}
+    return Crash(**{name: item for name, item in value.items() if name in known})
+
+
+def kept(images: Images, directory: Path) -> Images:
+    """Link what the dump needs into `directory`, and return it with these names.
+
+    A hard link takes no space, and outlives the entry of the cache; where the file system
+    has none the originals are named.
+    """
+
+    def link(path: Path | None, name: str) -> Path | None:
+        if path is None or not path.exists():
+            return None
+        target = directory / name
+        try:
+            os.link(path, target)
+        except FileExistsError:
+            return target
+        except OSError:
+            return path
+        return target
+
+    program = link(images.program, images.program.name)
+    if program is None:
+        raise UklError(f"{images.program} is not there any more")
+    return Images(program, images.offset, link(images.debug, "app.debug.o"), images.sources)

@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: GPL-2.0
+"""What crashes says where, through kernel and application, and leaves a dump for gdb."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.boot.harness import PROGRAMS
+from tests.conftest import TOP
+from ukl.host.store import Store
+
+CRASH = PROGRAMS / "crash.c"
+LINE = 1 + CRASH.read_text().splitlines().index(
+    "\t\t*(volatile int *)8 = 1;\t/* line of the crash */"
+)
+SECONDS = 300.0
+
+
+@dataclass(frozen=True)
+class Crashes:
+    """The command line, and the cache in which the program is built."""
+
+    store: Store
+
+    def __call__(self, *argv: str) -> subprocess.CompletedProcess[str]:
+        env = {
+            **os.environ,
+            "PYTHONPATH": str(TOP / "src"),
+            "UKL_CACHE_DIR": str(self.store.root),
+        }
+        words = [sys.executable, "-m", "ukl", *argv]
+        done = subprocess.run(
+            words, env=env, capture_output=True, text=True, timeout=SECONDS, check=False
+        )
+        assert "Traceback" not in done.stderr, done.stderr
+        return done
+
+    def run(self, name: str, *argv: str) -> subprocess.CompletedProcess[str]:
+        name = f"{name}-{os.getpid()}"
+        return self("run", "--timeout", "100", "--name", name, str(CRASH), *argv)
+
+    def report(self, name: str) -> dict[str, Any]:
+        [report] = json.loads(self("crash", f"{name}-{os.getpid()}", "--json").stdout)
+        assert isinstance(report, dict)
+        return report
+
+    def gdb(self, name: str, *commands: str) -> str:
+        if shutil.which("gdb") is None:
+            pytest.skip("optional: no gdb on this machine")
+        words = [word for command in commands for word in ("-ex", command)]
+        return self("gdb", f"{name}-{os.getpid()}", "--dump", "--", "-batch", *words).stdout
+
+
+@pytest.fixture(scope="module")
+def crashes(shared_store: Store) -> Crashes:
+    return Crashes(shared_store)
+
+
+def functions(trace: dict[str, Any]) -> list[str]:
+    return [place["function"] for place in trace["places"]]
+
+
+@pytest.mark.parametrize("options", [(), ("--user",)], ids=["unikernel", "process"])
+def test_a_signal(crashes: Crashes, options: tuple[str, ...]) -> None:
+    name = "segv" + "".join(options)
+    done = crashes.run(name, *options, "--", "segv", "thread")
+    assert done.returncode == 128 + 11
+    assert "crash: killed by SIGSEGV (core dumped)" in done.stderr
+    assert "SIGSEGV at address 0x8: nothing is mapped there" in done.stderr
+    assert re.search(rf"#0 +crash_inner\+0x\w+ +crash\.c:{LINE}$", done.stderr, re.MULTILINE)
+    first, second = crashes.report(name)["traces"]
+    assert functions(first)[:3] == ["crash_inner", "crash_outer", "thread"]
+    assert "main" in functions(second)
+    said = crashes.gdb(name, "bt", "p depth")
+    assert re.search(r"#0 .*crash_inner \(how=.*\"segv\"\) at crash\.c:\d+", said), said
+    assert "$1 = 41" in said
+
+
+def test_a_panic(crashes: Crashes) -> None:
+    done = crashes.run("panic", "--smp", "2", "--", "panic")
+    assert done.returncode == 125
+    assert "panicked: sysrq triggered crash" in done.stderr
+    report = crashes.report("panic")
+    names = functions(report["traces"][0])
+    assert names[0] == "panic"
+    order = ["sysrq_handle_crash", "vfs_write", "crash_panic", "crash_outer", "main"]
+    assert [name for name in names if name in order] == order
+    assert len(report["traces"]) == 2
+    assert [place["file"] for place in report["traces"][0]["places"]].count("crash.c") >= 3
+    said = crashes.gdb("panic", "thread apply all bt", "p depth", "x/s &linux_banner")
+    assert re.search(r"vfs_write .*\n(#.*\n)*#\d+ .*crash_panic .*at crash\.c:\d+", said), said
+    assert "$1 = 40" in said
+    assert '"Linux version ' in said
+
+
+def test_process_1(crashes: Crashes) -> None:
+    done = crashes.run("first", "--init", "app", "--", "segv")
+    assert done.returncode == 128 + 11
+    names = functions(crashes.report("first")["traces"][0])
+    assert names[0] == "panic"
+    assert names[-6:-3] == ["crash_inner", "crash_outer", "main"]
+    # Its end is a panic even if all is well: nothing to report then.
+    assert crashes.run("well", "--init", "app", "--", "not").returncode == 0
+    assert crashes("crash", f"well-{os.getpid()}").returncode == 4
+
+
+def test_a_reset(crashes: Crashes) -> None:
+    done = crashes.run("reset", "--no-dump", "--", "reset")
+    assert done.returncode == 125
+    assert re.search(r"#0 +crash_inner\+0x\w+ +crash\.c:\d+", done.stderr), done.stderr
+    assert "no dump: none was wanted" in done.stderr
+
+
+def test_where_it_was_when_the_time_was_over(crashes: Crashes) -> None:
+    name = f"spin-{os.getpid()}"
+    done = crashes("run", "--timeout", "15", "--name", name, str(CRASH), "--", "spin")
+    assert done.returncode == 124
+    assert re.search(r"#0 +crash_inner\+0x\w+ +crash\.c:\d+", done.stderr), done.stderr
+
+
+def test_a_guest_in_the_background(crashes: Crashes) -> None:
+    name = f"behind-{os.getpid()}"
+    started = crashes("run", "-d", "--name", name, str(CRASH), "--", "abort")
+    try:
+        assert started.returncode == 0, started.stderr
+        crashes("logs", "-f", name)
+        [record] = json.loads(crashes("inspect", name).stdout)
+        assert Path(record["crash"], "crash.json").exists()
+        assert "abort" in functions(crashes.report("behind")["traces"][0])
+    finally:
+        crashes("rm", "--force", name)
+    assert crashes("crash", name).returncode == 4
