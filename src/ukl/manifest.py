@@ -7,10 +7,10 @@ import difflib
 import os
 import re
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, get_args
+from typing import Annotated, get_args, get_origin
 
 from pydantic import (
     AfterValidator,
@@ -381,16 +381,13 @@ def _load_toml(path: Path, *, alone: bool) -> AppSpec:
             remedy="save it as UTF-8",
         ) from error
     except tomllib.TOMLDecodeError as error:
-        reason, line = _syntax(str(error), text)
-        raise InputError(
-            f"not valid TOML: {reason}",
-            where=f"{path}:{line}" if line else path,
-            remedy="correct that line; https://toml.io describes the format",
-        ) from error
+        raise syntax_error(path, text, error) from error
     try:
         manifest = _Manifest.model_validate(data, context={"directory": path.parent})
     except ValidationError as error:
-        raise _explain(path, text, error) from error
+        raise explained(
+            path, text, error, model=MODEL, remedies=_REMEDIES, document=_DOC
+        ) from error
     if manifest.build and (manifest.app.program or manifest.app.sources or manifest.link.objects):
         raise InputError(
             "[build] makes the program: it goes without [app] sources, program and [link] objects",
@@ -477,6 +474,16 @@ def _neighbour(path: Path, target: str) -> AppSpec:
 # --- errors --------------------------------------------------------------------
 
 
+def syntax_error(path: Path, text: str, error: tomllib.TOMLDecodeError) -> InputError:
+    """Return the error about a file that is no TOML."""
+    reason, line = _syntax(str(error), text)
+    return InputError(
+        f"not valid TOML: {reason}",
+        where=f"{path}:{line}" if line else path,
+        remedy="correct that line; https://toml.io describes the format",
+    )
+
+
 def _syntax(message: str, text: str) -> tuple[str, int | None]:
     """Split tomllib's message into reason and line."""
     if match := re.fullmatch(r"(.*) \(at line (\d+), column \d+\)", message, re.DOTALL):
@@ -486,16 +493,30 @@ def _syntax(message: str, text: str) -> tuple[str, int | None]:
     return message, None
 
 
-def _explain(path: Path, text: str, error: ValidationError) -> InputError:
-    """Turn the first of pydantic's complaints into one that names place and remedy."""
+def explained(
+    path: Path,
+    text: str,
+    error: ValidationError,
+    *,
+    model: type[BaseModel],
+    remedies: Mapping[tuple[str, ...], str],
+    document: str,
+    named: Sequence[str] = (),
+) -> InputError:
+    """Turn the first of pydantic's complaints into one that names place and remedy.
+
+    `model` has checked the file, and `document` describes it. `remedies` are by the first
+    keys of a path; below the tables in `named` people choose the names, which do not count.
+    """
     first = error.errors()[0]
     keys = [str(part) for part in first["loc"] if isinstance(part, str) and part != "[key]"]
+    keys = [key for key in keys if not _of_a_union(key)]
     line = find_line(text, keys)
     where = f"{path}:{line}" if line else str(path)
     table = f" in [{'.'.join(keys[:-1])}]" if keys[1:] else ""
     key = keys[-1] if keys else "?"
     if first["type"] == "extra_forbidden":
-        known = _known_keys(keys[:-1])
+        known = _known_keys(keys[:-1], model)
         near = difflib.get_close_matches(key, known, 1, 0.5)
         what = "key" if table else "table"
         return InputError(
@@ -512,8 +533,19 @@ def _explain(path: Path, text: str, error: ValidationError) -> InputError:
     return InputError(
         f"`{key}`{table}: {reason}",
         where=where,
-        remedy=_REMEDIES.get(tuple(keys[:2]), f"see docs/reference/{_DOC}"),
+        remedy=remedies.get(_unnamed(keys, named)[:2])
+        or remedies.get(_unnamed(keys, named)[:1], f"see docs/reference/{document}"),
     )
+
+
+def _of_a_union(key: str) -> bool:
+    """Tell whether pydantic put the key into a path to say which of several types it tried."""
+    return "[" in key or key in {"bool", "str"} or key.startswith("constrained-")
+
+
+def _unnamed(keys: list[str], named: Sequence[str]) -> tuple[str, ...]:
+    """Return a path without the names that people chose."""
+    return tuple(key for before, key in zip(["", *keys], keys, strict=False) if before not in named)
 
 
 _DOC = "ukl-toml.md"
@@ -554,9 +586,9 @@ _REMEDIES: dict[tuple[str, ...], str] = {
 }
 
 
-def _known_keys(tables: list[str]) -> list[str]:
-    model: type[BaseModel] = _Manifest
-    for table in tables:
+def _known_keys(tables: list[str], model: type[BaseModel] = _Manifest) -> list[str]:
+    names = iter(tables)
+    for table in names:
         annotation = model.model_fields[table].annotation
         candidates = (annotation, *get_args(annotation))
         inner = next(
@@ -565,6 +597,8 @@ def _known_keys(tables: list[str]) -> list[str]:
         )
         if inner is None:
             return []
+        if get_origin(annotation) is dict:
+            next(names, None)  # a name that people chose
         model = inner
     return list(model.model_fields)
 

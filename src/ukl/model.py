@@ -376,6 +376,15 @@ class Machine:
     held: bool = False
 
 
+class Restart(StrEnum):
+    """When a guest in the background is started again after its end."""
+
+    NO = "no"
+    ON_FAILURE = "on-failure"
+    """Its program failed, or it was lost."""
+    ALWAYS = "always"
+
+
 class Outcome(StrEnum):
     """How a run ended, told apart by the status channel alone."""
 

@@ -16,7 +16,7 @@ from ukl.errors import UsageError
 from ukl.host import probe
 from ukl.host.store import Store
 from ukl.image import initrd as initrd_room
-from ukl.model import NO_NETWORK, Accelerator, AppSpec, HostCaps, Network, RunResult
+from ukl.model import NO_NETWORK, Accelerator, AppSpec, HostCaps, Network, Restart, RunResult
 from ukl.progress import Progress
 from ukl.vm import (
     keeper,
@@ -36,11 +36,21 @@ RUNS = "runs"
 
 
 @dataclass(frozen=True, slots=True)
+class Member:
+    """A service of a compose file; `config` stands for all that the file says of it."""
+
+    project: str
+    service: str
+    config: str
+
+
+@dataclass(frozen=True, slots=True)
 class RunOptions:
     """How an application is run. `timeout` is in seconds.
 
     `guest` is the guest's name (None: the application's, with a number if need be). `dump`
-    keeps the memory of what crashes, not only its backtraces.
+    keeps the memory of what crashes, not only its backtraces. `restart` says when a guest in
+    the background is started again, `member` to which service of a compose file it belongs.
     """
 
     guest: str | None = None
@@ -55,6 +65,8 @@ class RunOptions:
     jobs: int | None = None
     network: Network = NO_NETWORK
     dump: bool = True
+    restart: Restart = Restart.NO
+    member: Member | None = None
 
 
 def host_caps(store: Store, progress: Progress) -> HostCaps:
@@ -149,7 +161,12 @@ def _claimed(
         address=options.network.address,
         memory=spec.memory,
         cpus=spec.cpus,
+        restart=options.restart,
     )
+    if (member := options.member) is not None:
+        record = replace(
+            record, project=member.project, service=member.service, config=member.config
+        )
     return keeper.claimed(registry.of(store), record, automatic=options.guest is None)
 
 

@@ -64,7 +64,7 @@ def bash(line: str, environment: dict[str, str]) -> list[str]:
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ("ukl comp", ["compare", "completion"]),
+        ("ukl comp", ["compare", "completion", "compose"]),
         ("ukl stop ''", ["web"]),
         ("ukl exec w", ["web"]),
         ("ukl rm w", ["web", "webbed"]),

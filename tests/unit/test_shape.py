@@ -17,7 +17,18 @@ import typer
 from tests.conftest import TOP, Cli
 from ukl.cli.app import app
 
-NO_JSON = {"bench report", "exec", "shell", "cp", "gdb", "logs", "completion", "man", "schema"}
+NO_JSON = {
+    "bench report",
+    "compose logs",
+    "exec",
+    "shell",
+    "cp",
+    "gdb",
+    "logs",
+    "completion",
+    "man",
+    "schema",
+}
 """Verbs whose output is another program's, or text or a file by nature."""
 
 

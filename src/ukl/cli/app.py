@@ -17,6 +17,7 @@ from ukl.cli import (
     check,
     compare,
     completion,
+    compose,
     crash,
     doctor,
     execute,
@@ -85,6 +86,7 @@ app.command("cp")(execute.copy)
 app.command("gdb")(gdb.gdb)
 app.command("crash")(crash.crash)
 app.command("inspect")(guests.inspect)
+app.add_typer(compose.app, name="compose")
 app.command("new")(new.new)
 app.command("schema")(new.schema)
 app.command("build")(build.build)

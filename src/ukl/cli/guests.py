@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -88,12 +89,17 @@ def ps(
         for record in records:
             typer.echo(record.name)
     else:
-        rows = [("NAME", "APPLICATION", "STATE", "SINCE", "PORTS"), *map(_row, records)]
-        widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-        for row in rows:
-            cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-            typer.echo("  ".join(cells).rstrip())
+        table(records)
     return 0
+
+
+def table(records: Iterable[Record]) -> None:
+    """Print guests as people read them."""
+    rows = [("NAME", "APPLICATION", "STATE", "SINCE", "PORTS"), *map(_row, records)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    for row in rows:
+        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        typer.echo("  ".join(cells).rstrip())
 
 
 def _row(record: Record) -> tuple[str, ...]:

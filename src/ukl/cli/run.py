@@ -18,6 +18,7 @@ from ukl.cli.arguments import (
     parsed,
 )
 from ukl.cli.state import STATE, print_json, verb
+from ukl.model import Restart
 
 
 @verb
@@ -109,6 +110,10 @@ def run(
             "--name", metavar="NAME", help="Name of the guest (default: the application's)."
         ),
     ] = None,
+    restart: Annotated[
+        Restart,
+        typer.Option("--restart", help="With -d: when it is started again after its end."),
+    ] = Restart.NO,
     shell: Annotated[
         bool, typer.Option("--shell", help="Also give a shell on the console.")
     ] = False,
@@ -184,7 +189,10 @@ def run(
         jobs=jobs,
         network=connection,
         dump=dump,
+        restart=restart,
     )
+    if restart is not Restart.NO and not detach:
+        raise typer.BadParameter("only a guest in the background (-d)", param_hint="--restart")
     spec = pipeline.overridden(manifest.resolve_all(target, others or ()), overrides)
     if detach:
         record = running.start_app(spec, options, STATE.store, STATE.progress)

@@ -13,8 +13,10 @@ import os
 import select
 import signal
 import socket
+import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import IO
 
 from ukl.errors import ExitCode, UklError, VmLost
@@ -250,3 +252,16 @@ def descriptor(stream: IO[bytes]) -> int:
     stream.flush()
     stream.seek(0)
     return stream.fileno()
+
+
+def captured(guests: Registry, name: str, command: tuple[str, ...]) -> tuple[int, bytes]:
+    """Execute a command without input in a guest; return its exit code and standard output.
+
+    Raises what `in_guest` does.
+    """
+    with tempfile.TemporaryFile() as said, Path(os.devnull).open("r+b") as nothing:
+        code = in_guest(
+            guests, name, command, streams=Streams(None, said.fileno(), nothing.fileno())
+        )
+        said.seek(0)
+        return code, said.read()

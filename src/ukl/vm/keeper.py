@@ -14,13 +14,14 @@ import signal
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ukl.debug.gdb import idt_base
 from ukl.errors import ExitCode, UklError
 from ukl.host import detach
-from ukl.model import RunResult
+from ukl.model import Outcome, Restart, RunResult
 from ukl.vm import control, network, outcome, postmortem, registry, status
 from ukl.vm.monitor import Monitor
 from ukl.vm.postmortem import PostMortem, Subject
@@ -275,8 +276,37 @@ def detached(entry: Entry, run: Run, *, dumping: bool = True) -> Record:
     return entry.record
 
 
+RESTART_FIRST, RESTART_MOST = 0.5, 60.0
+"""Seconds before a guest is started again, and after many ends in short order."""
+
+RESTART_WELL = 10.0
+"""Seconds after which a guest counts as one that ran well."""
+
+
+def again(policy: Restart, result: RunResult) -> bool:
+    """Tell whether a guest that ended so is to be started again. Pure."""
+    if policy is Restart.NO or result.outcome in {Outcome.STOPPED, Outcome.TIMEOUT}:
+        return False
+    return policy is Restart.ALWAYS or outcome.exit_code(result) != 0
+
+
+@dataclass(slots=True)
+class Pause:
+    """The time between two lives: twice as long each time, short again after a long life."""
+
+    seconds: float = RESTART_FIRST
+
+    def wait(self, lived: float, sleep: Callable[[float], None] = time.sleep) -> None:
+        """Let the time pass after a life of `lived` seconds."""
+        if lived >= RESTART_WELL:
+            self.seconds = RESTART_FIRST
+        sleep(self.seconds)
+        self.seconds = min(RESTART_MOST, 2 * self.seconds)
+
+
 def _background(entry: Entry, run: Run, report: detach.Report, dumping: bool) -> None:
     entry.change(keeper=registry.myself())
+    pause = Pause()
     told = False
 
     def tell(value: dict[str, Any]) -> None:
@@ -286,8 +316,13 @@ def _background(entry: Entry, run: Run, report: detach.Report, dumping: bool) ->
             report(json.dumps(value).encode())
 
     try:
-        attend = Keeper(entry, lambda: tell({}), dumping=dumping).attend
-        result = run(entry.directory, attend)
+        while True:
+            began = time.monotonic()
+            result = run(entry.directory, Keeper(entry, lambda: tell({}), dumping=dumping).attend)
+            if not told or not again(entry.record.restart, result):
+                break
+            pause.wait(time.monotonic() - began)
+            entry.change(state=State.STARTING, restarts=entry.record.restarts + 1, agent=False)
         _ended(entry, result)
         error = outcome.error_of(result, postmortem.reports(entry.directory))
     except (UklError, KeyboardInterrupt) as failure:

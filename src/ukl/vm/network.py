@@ -146,7 +146,12 @@ def qemu_words(network: Network, descriptor: int | None) -> list[str]:
 
 def names(guests: Registry, network: str) -> bytes:
     """Return what the guests of a network are told of each other (vm/status.py)."""
-    members = ((each.address.partition("/")[0], each.name) for each in guests.members(network))
+    members = [
+        (each.address.partition("/")[0], name)
+        for each in guests.members(network)
+        for name in (each.name, each.service)
+        if name
+    ]
     return status.hosts(member for member in members if member[0] != DHCP)
 
 

@@ -30,6 +30,7 @@ from typing import Any
 from ukl.errors import InputError, UklError
 from ukl.guest.rundesc import NAME
 from ukl.host.store import Store, jsonable
+from ukl.model import Restart
 from ukl.vm import network
 
 PROC = Path("/proc")
@@ -106,6 +107,9 @@ class Record:
     entry stays after the guest's end, until `ukl rm`. `exit_code` is what `ukl run` ended
     with, or would have; `outcome`, `status` and `detail` are the verdict's. `program` is the
     normal executable, `crash` the directory of the newest report of a crash (debug/crash.py).
+    `project`, `service` and `config` are those of a compose file: its name, the name in it,
+    and what stands for all that it says of the service. `restarts` counts how often the guest
+    was started again.
     """
 
     name: str
@@ -140,6 +144,11 @@ class Record:
     status: int | None = None
     exit_code: int | None = None
     detail: str = ""
+    project: str = ""
+    service: str = ""
+    config: str = ""
+    restart: Restart = Restart.NO
+    restarts: int = 0
 
 
 def effective(record: Record) -> State:
@@ -176,6 +185,7 @@ def decode(data: bytes) -> Record:
     try:
         value["keeper"] = Identity(**value["keeper"])
         value["state"] = State(value["state"])
+        value["restart"] = Restart(value.get("restart", Restart.NO))
         if value.get("qemu") is not None:
             value["qemu"] = Identity(**value["qemu"])
         for name in ("args", "ports", "volumes", "disks"):

@@ -145,7 +145,8 @@ class Session:
     async def __aenter__(self) -> Self:
         self.begin = time.monotonic()
         try:
-            self._log = self.settings.console_log.open("wb", buffering=0)
+            # Behind what was said in the life before, if the guest is started again.
+            self._log = self.settings.console_log.open("ab", buffering=0)
             self._spawn()
             await self._connect()
         except BaseException:

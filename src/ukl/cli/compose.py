@@ -1,0 +1,220 @@
+# SPDX-License-Identifier: GPL-2.0
+"""`ukl compose`: several guests that one file describes."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ukl.cli.arguments import Jobs, Json, KernelSource
+from ukl.cli.guests import registry, table
+from ukl.cli.state import STATE, print_json, verb
+
+if TYPE_CHECKING:
+    from ukl.compose.life import Follower, UpOptions
+    from ukl.compose.model import Project
+
+app = typer.Typer(
+    help="Several guests that one file describes: compose.toml.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+Services = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[SERVICE]...", help="Services of the file (default: all).", show_default=False
+    ),
+]
+
+
+@dataclass(slots=True)
+class _Chosen:
+    """What the options before the verb say."""
+
+    file: str | None = None
+
+
+_CHOSEN = _Chosen()
+
+
+@app.callback()
+def options(
+    file: Annotated[
+        str | None,
+        typer.Option(
+            "--file",
+            "-f",
+            metavar="FILE|DIR|EXAMPLE",
+            help="The file, its directory, or an example (default: compose.toml here).",
+        ),
+    ] = None,
+) -> None:
+    """Several guests that one file describes: compose.toml."""
+    _CHOSEN.file = file
+
+
+def _project() -> Project:
+    from ukl.compose import file as room  # noqa: PLC0415 - not needed for --help
+
+    return room.load(room.find(_CHOSEN.file))
+
+
+@app.command()
+@verb
+def up(
+    services: Services = None,
+    detach: Annotated[
+        bool, typer.Option("--detach", "-d", help="Leave them running in the background.")
+    ] = False,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="With -d: return when all of them are ready.")
+    ] = False,
+    exit_code_from: Annotated[
+        str | None,
+        typer.Option(
+            "--exit-code-from",
+            metavar="SERVICE",
+            help="End all when this one has ended, with its exit status.",
+        ),
+    ] = None,
+    kernel_source: KernelSource = None,
+    jobs: Jobs = None,
+    as_json: Json = False,
+) -> int:
+    """Build and start the services, each when those it depends on are as it wants them.
+
+    What runs already as the file says it stays; what the file says otherwise now is started
+    anew. In the foreground their consoles are shown until all have ended; Ctrl-C ends them.
+    """
+    from ukl.compose import life  # noqa: PLC0415
+    from ukl.vm.registry import shown  # noqa: PLC0415
+
+    project = _project()
+    more = [exit_code_from] if exit_code_from and services else []
+    chosen = project.chosen([*(services or []), *more])
+    if (detach or as_json) and exit_code_from is not None:
+        raise typer.BadParameter("only in the foreground", param_hint="--exit-code-from")
+    options = life.UpOptions(
+        jobs=jobs, kernel_source=kernel_source, verbose=STATE.verbose, wait=wait
+    )
+    if detach or as_json:
+        records = life.up(project, chosen, options, STATE.store, STATE.progress)
+        if as_json:
+            print_json([shown(record) for record in records])
+        else:
+            for record in records:
+                typer.echo(record.name)
+        return 0
+    return _foreground(project, [each.name for each in chosen], options, exit_code_from)
+
+
+def _foreground(
+    project: Project, names: list[str], options: UpOptions, exit_code_from: str | None
+) -> int:
+    from ukl.compose import life  # noqa: PLC0415
+
+    guests = registry()
+    chosen = project.chosen(names)
+    try:
+        life.up(project, chosen, options, STATE.store, STATE.progress)
+        until = next((each.guest for each in chosen if each.name == exit_code_from), None)
+        _follower(project).follow([each.guest for each in chosen], until)
+        code = guests.get(until).exit_code if until else 0
+        return 1 if code is None else code
+    finally:
+        life.down(guests, project)
+
+
+def _follower(project: Project) -> Follower:
+    from ukl.compose import life  # noqa: PLC0415
+
+    width = max(len(service.name) for service in project.services)
+
+    def write(service: str, line: bytes) -> None:
+        sys.stdout.buffer.write(f"{service:<{width}} | ".encode() + line + b"\n")
+        sys.stdout.buffer.flush()
+
+    return life.Follower(registry(), write)
+
+
+@app.command()
+@verb
+def down(
+    seconds: Annotated[
+        float | None,
+        typer.Option(
+            "--time", "-t", min=0, metavar="SECONDS", help="What each has to end, as in ukl stop."
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> int:
+    """End the project's guests and forget them. Their volumes and disks stay."""
+    from ukl.compose import life  # noqa: PLC0415
+
+    names = life.down(registry(), _project(), seconds)
+    if as_json:
+        print_json({"removed": names})
+        return 0
+    for name in names:
+        typer.echo(name)
+    return 0
+
+
+@app.command()
+@verb
+def ps(as_json: Json = False) -> int:
+    """List the project's guests, those that have ended as well."""
+    from ukl.compose import life  # noqa: PLC0415
+    from ukl.vm.registry import shown  # noqa: PLC0415
+
+    records = life.members(registry(), _project())
+    if as_json:
+        print_json([shown(record) for record in records])
+    else:
+        table(records)
+    return 0
+
+
+@app.command()
+@verb
+def logs(
+    services: Services = None,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Go on until the guests have ended.")
+    ] = False,
+) -> int:
+    """Print what the guests have said on their consoles, each line with its service."""
+    from ukl.compose import life  # noqa: PLC0415
+
+    project = _project()
+    records = life.only(project, registry(), services or [])
+    follower = _follower(project)
+    if follow:
+        follower.follow([record.name for record in records])
+    else:
+        follower.look(records, last=True)
+    return 0
+
+
+@app.command()
+@verb
+def config(as_json: Json = False) -> int:
+    """Check the file, and print its services in the order in which they are started.
+
+    Each is shown as the `ukl run` that makes the same guest.
+    """
+    from ukl.compose import file as room  # noqa: PLC0415
+
+    project = _project()
+    if as_json:
+        print_json(project)
+        return 0
+    for service in project.services:
+        after = ", ".join(f"{name} ({each})" for name, each in service.depends_on.items())
+        typer.echo(f"# {service.name}" + (f", after {after}" if after else ""))
+        typer.echo(room.command(service))
+    return 0

@@ -1,0 +1,191 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The life of a project: its guests are built, started in order, shown, and ended."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+from ukl import pipeline, running
+from ukl.compose import ready
+from ukl.compose.model import Condition, Project, Service
+from ukl.errors import InputError
+from ukl.host.store import Store
+from ukl.progress import Progress
+from ukl.running import Member, RunOptions
+from ukl.vm import keeper, registry, storage
+from ukl.vm.registry import ALIVE, Record, Registry, effective
+
+POLL = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class UpOptions:
+    """How a project is started: compilers at a time, and the kernel's source."""
+
+    jobs: int | None = None
+    kernel_source: str | None = None
+    verbose: bool = False
+    wait: bool = False
+    """Whether all have to be ready in the end, not only those that others wait for."""
+
+
+def members(guests: Registry, project: Project) -> list[Record]:
+    """Return the guests of a project, also of services that its file has no more."""
+    return [each for each in guests.all() if each.project == project.name]
+
+
+def up(
+    project: Project,
+    services: Sequence[Service],
+    options: UpOptions,
+    store: Store,
+    progress: Progress,
+) -> list[Record]:
+    """Start what does not run yet, or runs otherwise than the file says now.
+
+    All are built before the first is started. Raises the errors of the rooms; what has been
+    started until then goes on.
+    """
+    guests = registry.of(store)
+    for service in services:
+        _check(guests, project, service)
+    missing = [service for service in services if not _runs(guests, service)]
+    if missing:
+        running.host_caps(store, progress)  # says how guests run, if that is news
+    for service in missing:
+        spec = pipeline.prepared(service.spec, store, progress, options.jobs)
+        pipeline.build_image(
+            spec, store, progress, kernel_source=options.kernel_source, jobs=options.jobs
+        )
+    known = {service.name: service for service in project.services}
+    for service in services:
+        if _runs(guests, service):
+            progress.line(f"  {service.name}: runs already")
+            continue
+        for name, condition in service.depends_on.items():
+            _wait(guests, known[name], condition, progress)
+        _forget(guests, service.guest)
+        # Quietly: all has been built, and said.
+        quiet = Progress.quiet()
+        running.start_app(service.spec, _run_options(project, service, options), store, quiet)
+        progress.line(f"  {service.name}: started")
+    if options.wait:
+        for service in services:
+            _wait(guests, service, Condition.READY, progress)
+    return [guests.get(service.guest) for service in services]
+
+
+def _check(guests: Registry, project: Project, service: Service) -> None:
+    """Raise InputError where a guest of that name is somebody else's."""
+    for each in guests.all():
+        if each.name == service.guest and each.project != project.name:
+            raise InputError(
+                f"there is a guest {service.guest} that is not of this project",
+                where=project.origin,
+                remedy=f"give the project another name, or remove that one: "
+                f"ukl rm --force {service.guest}",
+            )
+
+
+def _runs(guests: Registry, service: Service) -> bool:
+    return any(
+        each.name == service.guest and each.config == service.config and effective(each) in ALIVE
+        for each in guests.all()
+    )
+
+
+def _forget(guests: Registry, name: str) -> None:
+    """End and remove the guest of that name, if there is one."""
+    if any(each.name == name for each in guests.all()):
+        keeper.stop(guests, name, None, storage.GRACE + keeper.STOP_MARGIN)
+        guests.remove(name)
+
+
+def _wait(guests: Registry, service: Service, condition: Condition, progress: Progress) -> None:
+    began = time.monotonic()
+    ready.wait(guests, service.guest, condition, service.ready)
+    if condition is not Condition.STARTED:
+        progress.line(f"  {service.name}: {condition} after {time.monotonic() - began:.1f} s")
+
+
+def _run_options(project: Project, service: Service, options: UpOptions) -> RunOptions:
+    return RunOptions(
+        guest=service.guest,
+        user=service.user,
+        append=service.append,
+        kernel_source=options.kernel_source,
+        verbose=options.verbose,
+        jobs=options.jobs,
+        network=service.network,
+        restart=service.restart,
+        member=Member(project.name, service.name, service.config),
+    )
+
+
+def down(guests: Registry, project: Project, grace: float | None = None) -> list[str]:
+    """End all guests of a project, those that others depend on last, and forget them.
+
+    Returns their names. `grace` is how many seconds each has (None: what it was started with).
+    """
+    places = {service.guest: number for number, service in enumerate(project.services)}
+    found = sorted(members(guests, project), key=lambda each: -places.get(each.name, 1 << 30))
+    patience = storage.GRACE if grace is None else grace
+    for record in found:
+        keeper.stop(guests, record.name, grace, patience + keeper.STOP_MARGIN)
+        guests.remove(record.name)
+    return [record.name for record in found]
+
+
+# --- what they say --------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class Follower:
+    """Gives the lines of several consoles as they come, each with its service's name."""
+
+    guests: Registry
+    write: Callable[[str, bytes], None]
+    _at: dict[str, int] = field(default_factory=dict)
+    _rest: dict[str, bytes] = field(default_factory=dict)
+
+    def look(self, records: Iterable[Record], *, last: bool = False) -> None:
+        """Give the lines that are new; `last`: also one that has no end."""
+        for record in records:
+            try:
+                assert record.console is not None
+                with record.console.open("rb") as stream:
+                    stream.seek(self._at.get(record.name, 0))
+                    data = stream.read()
+                    self._at[record.name] = stream.tell()
+            except (OSError, AssertionError):
+                data = b""
+            *lines, rest = (self._rest.get(record.name, b"") + data).split(b"\n")
+            if last and rest:
+                lines, rest = [*lines, rest], b""
+            self._rest[record.name] = rest
+            for line in lines:
+                self.write(record.service, line)
+
+    def follow(self, names: Sequence[str], until: str | None = None) -> None:
+        """Go on until all of them have ended, or that of the name `until`."""
+        while True:
+            # Asked before looking: what came until then is in the files.
+            records = [each for each in self.guests.all() if each.name in names]
+            watched = [each for each in records if until in {None, each.name}]
+            alive = any(effective(each) in ALIVE for each in watched)
+            self.look(records, last=not alive)
+            if not alive:
+                return
+            time.sleep(POLL)
+
+
+def only(project: Project, guests: Registry, names: Iterable[str]) -> list[Record]:
+    """Return the guests of the services of these names (none: of all); InputError."""
+    wanted = list(names)
+    known = {service.name for service in project.services}
+    for name in wanted:
+        if name not in known:
+            project.chosen([name])  # says which there are
+    return [each for each in members(guests, project) if not wanted or each.service in wanted]
