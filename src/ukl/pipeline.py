@@ -165,7 +165,7 @@ def kernel_export(directory: Path, series: str | None = None) -> list[Path]:
 # --- application and image ---------------------------------------------------
 
 
-def _kernel_options(specs: Sequence[AppSpec]) -> dict[str, str]:
+def kernel_options(specs: Sequence[AppSpec]) -> dict[str, str]:
     """Return the options that all of `specs` ask for; InputError where they disagree."""
     options: dict[str, str] = {}
     for spec in specs:
@@ -180,7 +180,7 @@ def _kernel_options(specs: Sequence[AppSpec]) -> dict[str, str]:
     return options
 
 
-def _kernel_profile(specs: Sequence[AppSpec]) -> str:
+def kernel_profile(specs: Sequence[AppSpec]) -> str:
     """Return the profile of those of `specs` that ask for one; InputError for two."""
     asked = {spec.kernel_profile: spec for spec in specs if spec.kernel_profile}
     if len(asked) > 1:
@@ -226,8 +226,8 @@ def build_image(
         store,
         progress,
         kernel_source=kernel_source,
-        kernel_options=_kernel_options((spec, *spec.others)),
-        profile=_kernel_profile((spec, *spec.others)),
+        kernel_options=kernel_options((spec, *spec.others)),
+        profile=kernel_profile((spec, *spec.others)),
         patched=patched,
         jobs=jobs,
     )

@@ -98,10 +98,10 @@ def run_app(
     errors of the rooms; a port in use is found before anything is built.
     """
     source = _standard_input(ours=options.init == "ukl", shell=options.shell)
-    launching = _launching(options, output or session.to_descriptor(1), source)
-    _check_run(launching, spec)
+    launching_ = launching(options, output or session.to_descriptor(1), source)
+    _check_run(launching_, spec)
     with _claimed(spec, options, store, detached=False) as entry:
-        running = _ready(spec, options, launching, store, progress, entry=entry)
+        running = _ready(spec, options, launching_, store, progress, entry=entry)
         if spec.ports:
             forwards = ", ".join(map(ports.written, spec.ports))
             progress.line(f"  {spec.name}: {forwards}; Ctrl-C ends it")
@@ -126,8 +126,8 @@ def start_app(
     That is when the program has been started. Raises the errors of the rooms, and that
     of a guest which ended before.
     """
-    launching = _launching(options, lambda data: None, None)
-    _check_run(launching, spec)
+    quiet = launching(options)
+    _check_run(quiet, spec)
     if options.shell:
         raise UsageError(
             "a detached guest has no console for a shell",
@@ -136,7 +136,7 @@ def start_app(
     with _claimed(spec, options, store, detached=True) as entry:
         return keeper.detached(
             entry,
-            _ready(spec, options, launching, store, progress, entry=entry),
+            _ready(spec, options, quiet, store, progress, entry=entry),
             dumping=options.dump,
         )
 
@@ -170,7 +170,14 @@ def _claimed(
     return keeper.claimed(registry.of(store), record, automatic=options.guest is None)
 
 
-def _launching(options: RunOptions, output: session.Sink, source: int | None) -> launch.Options:
+def _nowhere(data: bytes) -> None:
+    """Take the console's bytes of a guest whose console is only written to its file."""
+
+
+def launching(
+    options: RunOptions, output: session.Sink = _nowhere, source: int | None = None
+) -> launch.Options:
+    """Return how the guest of these options is launched. Pure."""
     return launch.Options(
         output=output,
         input=source,
@@ -187,17 +194,17 @@ def _launching(options: RunOptions, output: session.Sink, source: int | None) ->
     )
 
 
-def _check_run(launching: launch.Options, spec: AppSpec) -> None:
-    launch.check(launching, spec)
+def _check_run(options: launch.Options, spec: AppSpec) -> None:
+    launch.check(options, spec)
     ports.check(spec.ports)
-    network.check(launching.network)
+    network.check(options.network)
     storage.check(spec)
 
 
 def _ready(
     spec: AppSpec,
     options: RunOptions,
-    launching: launch.Options,
+    options_: launch.Options,
     store: Store,
     progress: Progress,
     *,
@@ -211,7 +218,7 @@ def _ready(
     )
     initrd = initrd_room.build(image, spec, app.user, store, progress)
     debug = app.path.with_name("app.debug.o")
-    launching = replace(launching, network=network.connected(options.network, entry))
+    connected = replace(options_, network=network.connected(options.network, entry))
     entry.change(
         vmlinux=image.vmlinux,
         image=image.key,
@@ -225,7 +232,7 @@ def _ready(
             spec,
             initrd,
             accelerator=Accelerator.TCG if options.icount else caps.accelerator,
-            options=launching,
+            options=connected,
             directory=directory,
             attend=attend,
         )

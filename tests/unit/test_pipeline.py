@@ -56,10 +56,10 @@ def test_the_command_line_goes_before_the_manifest() -> None:
 
 def test_applications_in_one_kernel_agree_on_its_profile() -> None:
     specs = [replace(SPEC, kernel_profile=name) for name in ("", "debug", "other")]
-    assert pipeline._kernel_profile(specs[:1]) == ""
-    assert pipeline._kernel_profile(specs[:2]) == "debug"
+    assert pipeline.kernel_profile(specs[:1]) == ""
+    assert pipeline.kernel_profile(specs[:2]) == "debug"
     with pytest.raises(InputError, match="debug and other"):
-        pipeline._kernel_profile(specs)
+        pipeline.kernel_profile(specs)
 
 
 class TestOutput:

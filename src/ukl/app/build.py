@@ -14,13 +14,13 @@ from tempfile import TemporaryDirectory
 
 from ukl import resources
 from ukl.app import compile as plan
-from ukl.app import link, sections, toolchain
+from ukl.app import link, planned, sections, toolchain
 from ukl.app.linking import SCRIPTS, Hint, Linking, known
 from ukl.app.linking import summary as linked
 from ukl.elf.reader import Elf
 from ukl.errors import InputError
 from ukl.host import exec as host_exec
-from ukl.host.store import Store, digest
+from ukl.host.store import Command, Store, digest
 from ukl.model import AppObject, AppSpec, Level
 from ukl.progress import Progress
 
@@ -82,7 +82,10 @@ def build(spec: AppSpec, store: Store, progress: Progress) -> AppObject:
             linking.run(directory)
             linking.finish(directory, made[-1], level=spec.rewriting)
 
-        directory = store.make("app", key, summary, work)
+        def commands(directory: Path) -> list[Command]:
+            return planned.links(linking, directory, made[-1])
+
+        directory = store.make("app", key, summary, work, commands)
         found = known(directory)
         stage.result(linked(found))
     return AppObject(spec.name, directory / "app.o", directory / "user", found, key)
@@ -115,7 +118,11 @@ def compile_unit(unit: plan.Unit, store: Store, compiled: list[str]) -> Path:
         compiled.append(unit.source)
         _run_compiler(unit, directory, begin)
 
-    return store.make("object", key, summary, work) / "out.o"
+    def commands(directory: Path) -> list[Command]:
+        argv = unit.compile_argv(directory / "out.o", directory / "out.d")
+        return [Command(tuple(argv), unit.directory)]
+
+    return store.make("object", key, summary, work, commands) / "out.o"
 
 
 def _text(unit: plan.Unit) -> bytes:

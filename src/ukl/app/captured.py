@@ -16,11 +16,11 @@ from typing import Any
 
 from ukl import resources
 from ukl.app import compile as plan
-from ukl.app import link, linking, toolchain
+from ukl.app import link, linking, planned, toolchain
 from ukl.app.build import compile_unit
 from ukl.elf.reader import SHT_NOBITS, Elf
 from ukl.errors import InputError
-from ukl.host.store import Store, digest
+from ukl.host.store import Command, Store, digest
 from ukl.model import AppObject, AppSpec
 from ukl.progress import Progress
 
@@ -187,7 +187,11 @@ def build(spec: AppSpec, store: Store, progress: Progress) -> AppObject:
             )
 
         summary = {"name": spec.name, "program": spec.program, "object": source}
-        directory = store.make("app", key, summary, work)
+
+        def commands(directory: Path) -> list[Command]:
+            return planned.ending(tools.ld, tools.objcopy, directory, syscall, scripts)
+
+        directory = store.make("app", key, summary, work, commands)
         found = linking.known(directory)
         stage.result(linking.summary(found))
     return AppObject(spec.name, directory / "app.o", directory / "user", found, key)

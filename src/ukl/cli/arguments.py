@@ -49,6 +49,10 @@ LevelOption = Annotated[
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
+DryRun = Annotated[
+    bool,
+    typer.Option("--dry-run", help="Print what would be made and run, and do nothing of it."),
+]
 Jobs = Annotated[
     int | None,
     typer.Option("--jobs", "-j", min=1, metavar="N", help="Compilers at a time (default: cores)."),

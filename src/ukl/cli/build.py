@@ -8,6 +8,7 @@ from pathlib import Path
 import typer
 
 from ukl.cli.arguments import (
+    DryRun,
     Jobs,
     Json,
     KernelSource,
@@ -17,7 +18,7 @@ from ukl.cli.arguments import (
     Target,
     With,
 )
-from ukl.cli.state import STATE, print_json, verb
+from ukl.cli.state import STATE, print_json, print_steps, verb
 
 
 @verb
@@ -29,8 +30,9 @@ def build(
     profile: Profile = None,
     level: LevelOption = None,
     jobs: Jobs = None,
+    dry_run: DryRun = False,
     as_json: Json = False,
-) -> None:
+) -> int:
     """Write the bootable files of TARGET into a directory.
 
     vmlinux, bzImage, initrd, System.map and manifest.json; all of them or nothing.
@@ -39,6 +41,11 @@ def build(
 
     overrides = pipeline.Overrides(profile=profile, level=level)
     spec = pipeline.overridden(manifest.resolve_all(target, others or ()), overrides)
+    if dry_run:
+        from ukl import dry  # noqa: PLC0415
+
+        steps = dry.built(spec, STATE.store, kernel_source=kernel_source, jobs=jobs)
+        return print_steps(steps, as_json=as_json)
     built = pipeline.build_into(
         spec, output, STATE.store, STATE.progress, kernel_source=kernel_source, jobs=jobs
     )
@@ -47,3 +54,4 @@ def build(
     else:
         for name, size in built["files"].items():
             typer.echo(f"{output / name}  {size}")
+    return 0

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ukl.cli.arguments import Jobs, Json, KernelSource
+from ukl.cli.arguments import DryRun, Jobs, Json, KernelSource
 from ukl.cli.guests import registry, table
-from ukl.cli.state import STATE, print_json, verb
+from ukl.cli.state import STATE, print_json, print_steps, verb
 
 if TYPE_CHECKING:
     from ukl.compose.life import Follower, UpOptions
@@ -83,6 +83,7 @@ def up(
     ] = None,
     kernel_source: KernelSource = None,
     jobs: Jobs = None,
+    dry_run: DryRun = False,
     as_json: Json = False,
 ) -> int:
     """Build and start the services, each when those it depends on are as it wants them.
@@ -101,6 +102,8 @@ def up(
     options = life.UpOptions(
         jobs=jobs, kernel_source=kernel_source, verbose=STATE.verbose, wait=wait
     )
+    if dry_run:
+        return print_steps(life.planned(project, chosen, options, STATE.store), as_json=as_json)
     if detach or as_json:
         records = life.up(project, chosen, options, STATE.store, STATE.progress)
         if as_json:

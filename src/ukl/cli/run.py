@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from ukl.cli.arguments import (
+    DryRun,
     Jobs,
     Json,
     KernelSource,
@@ -17,7 +18,7 @@ from ukl.cli.arguments import (
     With,
     parsed,
 )
-from ukl.cli.state import STATE, print_json, verb
+from ukl.cli.state import STATE, print_json, print_steps, verb
 from ukl.model import Restart
 
 
@@ -142,6 +143,7 @@ def run(
         ),
     ] = None,
     jobs: Jobs = None,
+    dry_run: DryRun = False,
     as_json: Json = False,
     icount: Annotated[bool, typer.Option("--icount", hidden=True)] = False,
 ) -> int:
@@ -194,6 +196,10 @@ def run(
     if restart is not Restart.NO and not detach:
         raise typer.BadParameter("only a guest in the background (-d)", param_hint="--restart")
     spec = pipeline.overridden(manifest.resolve_all(target, others or ()), overrides)
+    if dry_run:
+        from ukl import dry  # noqa: PLC0415
+
+        return print_steps(dry.run(spec, options, STATE.store), as_json=as_json)
     if detach:
         record = running.start_app(spec, options, STATE.store, STATE.progress)
         if as_json:

@@ -15,6 +15,7 @@ import typer
 from ukl.cli import failures
 
 if TYPE_CHECKING:
+    from ukl.dry import Step
     from ukl.host.store import Store
     from ukl.progress import Progress
 
@@ -74,3 +75,15 @@ def print_json(value: object) -> None:
     from ukl.host.store import jsonable  # noqa: PLC0415
 
     typer.echo(json.dumps(jsonable(value), indent=2))
+
+
+def print_steps(steps: list[Step], *, as_json: bool) -> int:
+    """Print what `--dry-run` has found: for a shell, or as JSON."""
+    from ukl import dry  # noqa: PLC0415 - not needed for --help
+
+    if as_json:
+        print_json(steps)
+    else:
+        for line in dry.text(steps):
+            typer.echo(line)
+    return 0

@@ -7,9 +7,10 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from ukl import pipeline, running
+from ukl import dry, pipeline, running
 from ukl.compose import ready
 from ukl.compose.model import Condition, Project, Service
+from ukl.dry import Step
 from ukl.errors import InputError
 from ukl.host.store import Store
 from ukl.progress import Progress
@@ -75,6 +76,23 @@ def up(
         for service in services:
             _wait(guests, service, Condition.READY, progress)
     return [guests.get(service.guest) for service in services]
+
+
+def planned(
+    project: Project, services: Sequence[Service], options: UpOptions, store: Store
+) -> list[Step]:
+    """Return the steps of `up`, for `--dry-run`."""
+    guests = registry.of(store)
+    steps = []
+    for service in services:
+        _check(guests, project, service)
+        if _runs(guests, service):
+            steps.append(Step(f"service {service.name}", note="runs already"))
+            continue
+        waits = ", ".join(f"{name} is {each}" for name, each in service.depends_on.items())
+        steps.append(Step(f"service {service.name}", note=f"when {waits}" if waits else "at once"))
+        steps += dry.run(service.spec, _run_options(project, service, options), store)
+    return steps
 
 
 def _check(guests: Registry, project: Project, service: Service) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ukl.host import exec as host_exec
-from ukl.host.store import Store, digest
+from ukl.host.store import Command, Store, digest
 from ukl.resources import path as resource
 
 COMPILER = "gcc"
@@ -52,4 +52,7 @@ def program(
             timeout=TIMEOUT,
         )
 
-    return store.make(f"guest-{name}", digest(inputs), inputs, build) / name
+    def plan(output: Path) -> list[Command]:
+        return [Command(tuple(compile_argv(sources, str(output / name))), directory)]
+
+    return store.make(f"guest-{name}", digest(inputs), inputs, build, plan) / name

@@ -45,6 +45,18 @@ LOW_SPACE = 1 << 20
 """Bytes free below which a failure is taken for a full disk."""
 
 
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A command that makes (a part of) an entry, for people to see."""
+
+    argv: tuple[str, ...]
+    directory: Path | None = None
+
+
+Plan = Callable[[Path], Sequence[Command]]
+"""Gives the commands that fill an entry's directory. Pure."""
+
+
 class NoSpace(UklError):
     """The file system is full."""
 
@@ -203,6 +215,9 @@ def _say(text: str) -> None:
 class Store:
     """A cache directory; made when first needed. `notify` gets the lines about waiting."""
 
+    dry = False
+    """Whether nothing is to be made or changed, on this machine either."""
+
     def __init__(self, root: Path, *, notify: Callable[[str], None] = _say) -> None:
         self.root = root.expanduser().absolute()
         self.notify = notify
@@ -245,8 +260,11 @@ class Store:
         key: str,
         inputs: Mapping[str, object],
         build: Callable[[Path], None],
+        plan: Plan | None = None,
     ) -> Path:
         """Return the entry's directory; when it is not complete, let `build` fill it first.
+
+        `plan` gives the commands that `build` would run, for `--dry-run` (dry.py).
 
         `build` gets an empty directory beside the place the entry will have, and
         raises when it fails: then only its `*.log` files (top level) and a manifest

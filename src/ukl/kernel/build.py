@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ukl.errors import UklError
 from ukl.host.exec import CommandFailed, version
-from ukl.host.store import Store, digest, is_no_space
+from ukl.host.store import Command, Store, digest, is_no_space
 from ukl.kernel import kconfig, recipe, symbols
 from ukl.kernel.kconfig import Request
 from ukl.kernel.source import fingerprint
@@ -102,7 +102,17 @@ def build(
         "options": [request.line() for request in asked.values()],
         "compiler": compiler_identity(spec.compiler),
     }
-    entry = store.make("kernel", key, inputs, compile_into)
+
+    def commands(directory: Path) -> list[Command]:
+        objects = directory / "objects"
+        make = recipe.make_command(tree, objects, spec.compiler, workers, store.root)
+        config = ("env", f"KCONFIG_ALLCONFIG={objects / 'requested.config'}")
+        return [
+            Command((*config, *make.argv, "allnoconfig")),
+            Command((*make.argv, "bzImage")),
+        ]
+
+    entry = store.make("kernel", key, inputs, compile_into, commands)
     room = symbols.data_room(entry / "objects/System.map")
     return KernelBuild(key, tree, entry, spec.source.version, room)
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from ukl.elf.names import FAST_RETURN, RESTART
 from ukl.errors import InputError, UklError
 from ukl.host.exec import CommandFailed, run
-from ukl.host.store import Store, digest, is_no_space
+from ukl.host.store import Command, Store, digest, is_no_space
 from ukl.kernel import symbols
 from ukl.kernel.recipe import Recipe, check_path
 from ukl.model import AppObject, Image, KernelBuild, LinkedApp, ObjectFacts
@@ -75,7 +75,13 @@ def link(
     with progress.stage(f"link vmlinux with {', '.join(each.name for each in apps)}") as stage:
         if found is not None:
             stage.cached()
-        entry = store.make("image", key, inputs, lambda out: _make(build, apps, out))
+        entry = store.make(
+            "image",
+            key,
+            inputs,
+            lambda out: _make(build, apps, out),
+            lambda out: _plan(build, out),
+        )
     return Image(
         name=app.name,
         directory=entry,
@@ -251,11 +257,22 @@ def _make(build: KernelBuild, apps: Sequence[AppObject], out: Path) -> None:
     shutil.rmtree(work)
 
 
-def _compress(tree: Path, work: Path, env: dict[str, str], log: Path) -> None:
-    """Make bzImage: only what depends on vmlinux is made anew."""
+def _plan(build: KernelBuild, out: Path) -> list[Command]:
+    """Return the commands of `_make`, run in a directory like the build's, with the objects."""
+    work = out / "work"
+    recipe = Recipe.read(build.directory / "link.json").moved(build.source, work)
+    argvs = (recipe.link, recipe.postlink, compress_argv(build.source))
+    return [Command(tuple(argv), work) for argv in argvs if argv]
+
+
+def compress_argv(tree: Path) -> list[str]:
+    """Return the command that makes bzImage: only what depends on vmlinux is made anew. Pure."""
     makefile = os.fspath(tree / "scripts/Makefile.build")
-    argv = ["make", "-f", makefile, "obj=arch/x86/boot", "-j2", "arch/x86/boot/bzImage"]
-    run(argv, cwd=work, env=env, log=log)
+    return ["make", "-f", makefile, "obj=arch/x86/boot", "-j2", "arch/x86/boot/bzImage"]
+
+
+def _compress(tree: Path, work: Path, env: dict[str, str], log: Path) -> None:
+    run(compress_argv(tree), cwd=work, env=env, log=log)
 
 
 def explain(name: str, error: CommandFailed) -> UklError:

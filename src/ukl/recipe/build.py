@@ -21,7 +21,7 @@ from ukl.errors import InputError, MissingError
 from ukl.host import exec as host_exec
 from ukl.host import packages as host_packages
 from ukl.host.requirements import install_command
-from ukl.host.store import Store, digest
+from ukl.host.store import Command, Store, digest
 from ukl.model import AppSpec, BuildSpec
 from ukl.progress import Progress
 from ukl.recipe import fetch
@@ -60,7 +60,8 @@ def prepared(spec: AppSpec, store: Store, progress: Progress, jobs: int | None =
     if build is None:
         return spec
     needed = (*build.packages, *((DPKG_SOURCE,) if build.source.debian else ()))
-    ensure(needed, spec.name, progress)
+    if not store.dry:
+        ensure(needed, spec.name, progress)
     fetched = fetch.fetch(build.source, spec.origin, store, progress)
     key = _key(build, fetched, spec)
     with progress.stage(f"build {spec.name}") as stage:
@@ -90,7 +91,14 @@ def prepared(spec: AppSpec, store: Store, progress: Progress, jobs: int | None =
             captured.bring(tree / build.program, store)
 
         inputs = {"name": spec.name, "source": fetched.origin, "commands": build.commands}
-        entry = store.make(KIND, key, inputs, work)
+
+        def commands(directory: Path) -> list[Command]:
+            tree = directory / TREE
+            patches = [("patch", "-p1", "-i", str(patch)) for patch in build.patches]
+            shells = [("sh", "-e", "-c", command) for command in build.commands]
+            return [Command(argv, tree) for argv in (*patches, *shells)]
+
+        entry = store.make(KIND, key, inputs, work, commands)
         # Another recipe may have built it: one for each program of a source.
         _check(build, entry / TREE, spec, entry / LOG)
     tree = entry / TREE

@@ -157,12 +157,13 @@ def names(guests: Registry, network: str) -> bytes:
 
 # --- tap devices ------------------------------------------------------------------
 
-_DEVICES = frozenset({NetworkKind.TAP, NetworkKind.BRIDGE})
+DEVICES = frozenset({NetworkKind.TAP, NetworkKind.BRIDGE})
+"""Those that are an interface of this machine."""
 
 
 def check(network: Network) -> None:
     """Raise InputError when the network needs an interface that is not there."""
-    if network.kind in _DEVICES and not Path("/sys/class/net", network.name).exists():
+    if network.kind in DEVICES and not Path("/sys/class/net", network.name).exists():
         raise InputError(
             f"there is no interface {network.name} on this machine", remedy=_remedy(network)
         )
@@ -174,7 +175,7 @@ def open_device(network: Network) -> int | None:
     A device that somebody made for this user needs no privilege; a bridge does. Raises
     MissingError where the kernel has no tap devices, UklError for what is not permitted.
     """
-    if network.kind not in _DEVICES:
+    if network.kind not in DEVICES:
         return None
     is_bridge = network.kind is NetworkKind.BRIDGE
     try:
