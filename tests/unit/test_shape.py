@@ -24,6 +24,7 @@ NO_JSON = {
     "shell",
     "cp",
     "gdb",
+    "trace",
     "logs",
     "completion",
     "man",

@@ -26,8 +26,11 @@ from ukl.cli import (
     kernel,
     man,
     new,
+    perf,
     run,
     selftest,
+    top,
+    trace,
     wrap,
 )
 from ukl.cli.state import STATE
@@ -85,6 +88,9 @@ app.command("shell")(execute.shell)
 app.command("cp")(execute.copy)
 app.command("gdb")(gdb.gdb)
 app.command("crash")(crash.crash)
+app.command("trace")(trace.trace)
+app.command("top")(top.top)
+app.add_typer(perf.app, name="perf")
 app.command("inspect")(guests.inspect)
 app.add_typer(compose.app, name="compose")
 app.command("new")(new.new)

@@ -11,6 +11,7 @@ supplement, 3.6.2 for the numbers of registers.
 
 from __future__ import annotations
 
+import bisect
 import io
 import struct
 from collections.abc import Callable, Iterator, Mapping
@@ -53,7 +54,9 @@ class Table:
     def __init__(self, data: bytes, address: int) -> None:
         self._data = data
         self._address = address
-        self._starts = list(self._skim())
+        self._descriptions = sorted(self._skim(), key=lambda each: each[0])
+        self._begins = [begin for begin, _, _ in self._descriptions]
+        self._known: dict[int, Rule | None] = {}
 
     def _skim(self) -> Iterator[tuple[int, int, _Found]]:
         """Yield begin, end and place of each description; its addresses are as linked."""
@@ -70,10 +73,11 @@ class Table:
 
     def find(self, pc: int) -> Rule | None:
         """Return the rule for the instruction at `pc`, as linked; None where there is none."""
-        for begin, end, found in self._starts:
-            if begin <= pc < end:
-                return self._rule(found, pc - begin)
-        return None
+        if pc not in self._known:
+            at = bisect.bisect_right(self._begins, pc) - 1
+            begin, end, found = self._descriptions[at] if at >= 0 else (0, 0, _Found(0, 0))
+            self._known[pc] = self._rule(found, pc - begin) if begin <= pc < end else None
+        return self._known[pc]
 
     def _record(self, at: int) -> bytes:
         length = struct.unpack_from("<I", self._data, at)[0]

@@ -49,6 +49,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     Requirement("dpkg-source", "dpkg-dev", "unpacks sources of recipes", optional=True),
     Requirement("g++", "g++", "compiles C++ applications", optional=True),
     Requirement("gdb", "gdb", "looks into guests (ukl gdb)", optional=True),
+    Requirement("strace", "strace", "traces calls in guests (ukl trace)", optional=True),
     Requirement("ccache", "ccache", "faster kernel rebuilds", optional=True),
 )
 

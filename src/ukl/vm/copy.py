@@ -64,7 +64,7 @@ def copy(guests: Registry, source: Inside | Path, target: Inside | Path) -> None
         )
 
 
-def _guest(
+def guest_command(
     guests: Registry, name: str, *command: str, given: int | None = None, result: int | None = None
 ) -> tuple[int, str]:
     """Execute a command; return its exit code and what it said on standard error."""
@@ -82,7 +82,7 @@ def _guest(
 def _to_guest(guests: Registry, source: Path, target: Inside) -> None:
     if not source.exists():
         raise InputError("there is no such file", where=source)
-    code, _ = _guest(guests, target.guest, "test", "-d", target.path)
+    code, _ = guest_command(guests, target.guest, "test", "-d", target.path)
     if code == 0:
         directory, name = target.path, source.resolve().name
     elif target.path.endswith("/"):
@@ -91,15 +91,15 @@ def _to_guest(guests: Registry, source: Path, target: Inside) -> None:
         directory, name = posixpath.split(target.path)
     with tempfile.TemporaryFile() as packed:
         with tarfile.open(fileobj=packed, mode="w", format=tarfile.GNU_FORMAT) as archive:
-            archive.add(source.resolve(), name, filter=_as_root)
-        code, said = _guest(
+            archive.add(source.resolve(), name, filter=as_root)
+        code, said = guest_command(
             guests, target.guest, "tar", "-x", "-C", directory, given=descriptor(packed)
         )
     if code != 0:
         raise UklError(f"{target.guest}: {said or f'tar ended with status {code}'}")
 
 
-def _as_root(member: tarfile.TarInfo) -> tarfile.TarInfo | None:
+def as_root(member: tarfile.TarInfo) -> tarfile.TarInfo | None:
     """Return a member as the guest shall have it: nobody of this machine is anybody there."""
     member.uid = member.gid = 0
     member.uname = member.gname = "root"
@@ -118,7 +118,7 @@ def _from_guest(guests: Registry, source: Inside, target: Path) -> None:
     if not final.parent.is_dir():
         raise InputError("there is no such directory", where=final.parent)
     with tempfile.TemporaryFile() as packed:
-        code, said = _guest(
+        code, said = guest_command(
             guests,
             source.guest,
             *("tar", "-c", "-C", directory, "--", name),

@@ -122,11 +122,11 @@ class Keeper:
 
     async def _watch(self, session: Session) -> None:
         if session.settings.nonce is None:
-            self._started()
+            self._started(1)
             return
         async for message in session.follow():
             if message.type is status.Type.STARTED and message.who == status.APPLICATION:
-                self._started()
+                self._started(message.number("pid"))
             ended = message.type in {status.Type.EXITED, status.Type.SIGNALED}
             if ended and message.who == status.AGENT_PROCESS and self._relay is not None:
                 self._relay.lost()
@@ -143,8 +143,8 @@ class Keeper:
                     known = words
                 await asyncio.sleep(NAMES_INTERVAL)
 
-    def _started(self) -> None:
-        self._entry.change(state=State.RUNNING, started=time.time())
+    def _started(self, pid: int | None) -> None:
+        self._entry.change(state=State.RUNNING, started=time.time(), pid=pid)
         if self._announce is not None:
             self._announce()
 

@@ -109,7 +109,7 @@ class Record:
     normal executable, `crash` the directory of the newest report of a crash (debug/crash.py).
     `project`, `service` and `config` are those of a compose file: its name, the name in it,
     and what stands for all that it says of the service. `restarts` counts how often the guest
-    was started again.
+    was started again. `pid` is the application's process id in the guest.
     """
 
     name: str
@@ -149,6 +149,7 @@ class Record:
     config: str = ""
     restart: Restart = Restart.NO
     restarts: int = 0
+    pid: int | None = None
 
 
 def effective(record: Record) -> State:

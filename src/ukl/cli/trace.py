@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: GPL-2.0
+"""`ukl trace`: the system calls of a guest's application, or of another of its processes."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from ukl.cli.guests import Name, registry
+from ukl.cli.state import verb
+
+
+@verb
+def trace(
+    name: Name,
+    args: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[-- ARGS]...", help="Further arguments of strace.", show_default=False
+        ),
+    ] = None,
+    summary: Annotated[
+        bool,
+        typer.Option("--summary", "-c", help="Only count calls, errors and time."),
+    ] = False,
+    expression: Annotated[
+        str | None,
+        typer.Option(
+            "--expression", "-e", metavar="EXPR", help="Which calls: openat,read or %network, …"
+        ),
+    ] = None,
+    pids: Annotated[
+        list[int] | None,
+        typer.Option(
+            "--pid",
+            "-p",
+            metavar="PID",
+            help="A process of the guest (repeatable; default: the application).",
+        ),
+    ] = None,
+    seconds: Annotated[
+        float | None,
+        typer.Option("--time", "-t", min=0, metavar="SECONDS", help="Stop after this time."),
+    ] = None,
+) -> int:
+    """Show the system calls of a running guest's application, with all its threads and children.
+
+    It is strace, this machine's, brought into the guest; a call is the same whether it traps or is
+    a function call. Ctrl-C lets the application go on alone. Tracing is slow: the calls of
+    --level fast take the long way as long as somebody looks.
+    """
+    from ukl import tracing  # noqa: PLC0415 - not needed for --help
+
+    options = tracing.Options(
+        pids=tuple(pids or ()),
+        summary=summary,
+        expression=expression,
+        seconds=seconds,
+        more=tuple(args or ()),
+    )
+    return tracing.trace(registry(), name, options)
