@@ -141,11 +141,14 @@ def test_nothing_is_known_of_what_cannot_be_read() -> None:
 def test_what_addr2line_says() -> None:
     said = (
         "0x0000000000000649\nchecked\n/ukl/list.h:7\ninner\n/ukl/crash.c:14 (discriminator 2)\n"
+        "0x0000000000000022\nserve\n"
+        "/c/recipe/.74fcfd05773b8757f257df01ca61767c.dc7l8sb9.tmp/tree/src/a.c:5\n"
         "0x0000000000000020\n??\n??:0\n0x0000000000000021\nmain\nassert.o:?\n"
     )
     found = lines.parse(said)
     assert found[0x649] == (Line("checked", "list.h", 7), Line("inner", "crash.c", 14))
     assert found[0x21] == ()
+    assert found[0x22] == (Line("serve", "src/a.c", 5),)
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,9 @@ TIMEOUT = 120.0
 BUILD_PREFIX = "/ukl/"
 """What stands for the application's directory in debug information."""
 
+_HALF_MADE = re.compile(r".*/\.[0-9a-f]{32}\.[^/]+\.tmp/(?:tree/)?")
+"""A directory of the cache in which something was built, before it had its place."""
+
 _ADDRESS = re.compile(r"0x[0-9a-f]{16}")
 _LINE = re.compile(r"(?P<file>.+):(?P<line>\d+)(?: \(discriminator \d+\))?")
 
@@ -49,7 +52,7 @@ def parse(text: str) -> dict[int, tuple[Line, ...]]:
             function = each
         elif address is not None:
             if match := _LINE.fullmatch(each):
-                file = match["file"].removeprefix(BUILD_PREFIX)
+                file = _HALF_MADE.sub("", match["file"]).removeprefix(BUILD_PREFIX)
                 found[address] += (Line(function, file, int(match["line"])),)
             function = None
     return found
