@@ -362,7 +362,9 @@ static void prepare(struct guest *guest)
 	/* First the channel, so that what fails can be told. It needs /sys and /dev. */
 	mounted = setup_mounts(&what);
 	wrong = run_load(&guest->run, RUN_FILE);
-	error = status_open(guest->run.nonce, PORT_TIMEOUT);
+	/* Without a nonce there is nobody who would know us: an image that others boot. */
+	error = guest->run.nonce && *guest->run.nonce ?
+		status_open(guest->run.nonce, PORT_TIMEOUT) : -ENODEV;
 	if (error && error != -ENODEV)
 		status_error("status port", -error);
 	if (wrong) {

@@ -44,6 +44,7 @@ struct run {
 	unsigned int grace_ms;	/* between SIGTERM and SIGKILL */
 	char *address;		/* of the second interface, with its prefix; "dhcp"; or NULL */
 	bool cores;		/* the host takes core files */
+	bool dhcp;		/* the first interface asks for its address */
 };
 
 /* run.c */

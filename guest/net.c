@@ -2,7 +2,8 @@
 /*
  * Brings the network up: loopback, the first Ethernet device with the addresses that
  * QEMU's user-mode network always has, and the second one, if there is one, with the
- * address that the run says or that a server of that network gives.
+ * address that the run says or that a server of that network gives. Elsewhere than under
+ * ukl, a server gives the first one its address, too.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -71,10 +72,45 @@ static int default_route(int fd, const char *gateway)
 	return ioctl(fd, SIOCADDRT, &route) ? -errno : 0;
 }
 
-static int ethernet_up(int fd, const char **what)
+/* busybox' client goes to the background with its first lease, and renews it from there. */
+static int interface_dhcp(int fd, char *name)
+{
+	char *argv[] = { "udhcpc", "-n", "-t", "10", "-T", "2", "-i", name, "-s", DHCP_SCRIPT,
+			 NULL };
+	int error, status, null;
+	pid_t pid;
+
+	error = interface_up(fd, name);
+	if (error)
+		return error;
+	pid = fork();
+	if (pid < 0)
+		return -errno;
+	if (!pid) {
+		null = open("/dev/null", O_RDWR);
+		dup2(null, STDIN_FILENO);
+		dup2(null, STDOUT_FILENO);
+		dup2(null, STDERR_FILENO);
+		setsid();
+		execv("/bin/busybox", argv);
+		_exit(127);
+	}
+	while (waitpid(pid, &status, 0) < 0) {
+		if (errno != EINTR)
+			return -errno;
+	}
+	return WIFEXITED(status) && !WEXITSTATUS(status) ? 0 : -ETIMEDOUT;
+}
+
+static int ethernet_up(int fd, bool dhcp, const char **what)
 {
 	int error;
 
+	if (dhcp) {	/* of a network that others have made */
+		*what = "DHCP on " ETHERNET;
+		error = interface_dhcp(fd, ETHERNET);
+		return error == -ENODEV ? 0 : error;
+	}
 	*what = "address of " ETHERNET;
 	error = interface_address(fd, ETHERNET, SIOCSIFADDR, ADDRESS);
 	if (error)
@@ -114,43 +150,13 @@ static int second_static(int fd, const char *text)
 	return error ? error : interface_up(fd, SECOND);
 }
 
-/* busybox' client goes to the background with its first lease, and renews it from there. */
-static int second_dhcp(int fd)
-{
-	char *argv[] = { "udhcpc", "-n", "-t", "10", "-T", "2", "-i", SECOND, "-s", DHCP_SCRIPT,
-			 NULL };
-	int error, status, null;
-	pid_t pid;
-
-	error = interface_up(fd, SECOND);
-	if (error)
-		return error;
-	pid = fork();
-	if (pid < 0)
-		return -errno;
-	if (!pid) {
-		null = open("/dev/null", O_RDWR);
-		dup2(null, STDIN_FILENO);
-		dup2(null, STDOUT_FILENO);
-		dup2(null, STDERR_FILENO);
-		setsid();
-		execv("/bin/busybox", argv);
-		_exit(127);
-	}
-	while (waitpid(pid, &status, 0) < 0) {
-		if (errno != EINTR)
-			return -errno;
-	}
-	return WIFEXITED(status) && !WEXITSTATUS(status) ? 0 : -ETIMEDOUT;
-}
-
 static int second_up(int fd, const char *address, const char **what)
 {
 	if (!address)
 		return 0;
 	if (!strcmp(address, DHCP)) {
 		*what = "DHCP on " SECOND;
-		return second_dhcp(fd);
+		return interface_dhcp(fd, SECOND);
 	}
 	*what = "address of " SECOND;
 	return second_static(fd, address);
@@ -168,7 +174,7 @@ int net_up(const struct run *run, const char **what)
 	*what = "lo";
 	error = interface_up(fd, "lo");
 	if (!error)
-		error = ethernet_up(fd, what);
+		error = ethernet_up(fd, run->dhcp, what);
 	if (!error)
 		error = second_up(fd, run->address, what);
 	close(fd);

@@ -270,7 +270,7 @@ def build_into(
         "files": {name: path.stat().st_size for name, path in sources.items()},
         "digests": {name: digest(path) for name, path in sources.items()},
     }
-    with progress.stage(f"write {directory}"), _beside(directory) as temporary:
+    with progress.stage(f"write {directory}"), beside(directory) as temporary:
         for name, path in sources.items():
             shutil.copyfile(path, temporary / name)
         (temporary / "manifest.json").write_text(json.dumps(summary, indent=1) + "\n")
@@ -295,7 +295,7 @@ def _check_output(directory: Path) -> None:
 
 
 @contextlib.contextmanager
-def _beside(directory: Path) -> Iterator[Path]:
+def beside(directory: Path) -> Iterator[Path]:
     """Give an empty directory that takes the place of `directory` when the block succeeds."""
     target = directory.absolute()
     target.parent.mkdir(parents=True, exist_ok=True)

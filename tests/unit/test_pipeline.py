@@ -66,7 +66,7 @@ class TestOutput:
     def test_is_exchanged_as_a_whole(self, tmp_path: Path) -> None:
         out = tmp_path / "a" / "out"
         for content in ("one", "two"):
-            with pipeline._beside(out) as directory:
+            with pipeline.beside(out) as directory:
                 (directory / "vmlinux").write_text(content)
             assert (out / "vmlinux").read_text() == content
         assert [path.name for path in out.parent.iterdir()] == ["out"]
@@ -78,7 +78,7 @@ class TestOutput:
         (out / "vmlinux").write_text("old")
 
         def interrupted() -> None:
-            with pipeline._beside(out) as directory:
+            with pipeline.beside(out) as directory:
                 (directory / "vmlinux").write_text("half")
                 raise error
 

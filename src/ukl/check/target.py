@@ -73,6 +73,18 @@ def check(target: str, store: Store, progress: Progress, rules: Iterable[str] = 
     return Report(target, given.kind, counts, tuple(kept))
 
 
+def libraries(target: str, store: Store, progress: Progress) -> tuple[LinkedLibrary, ...]:
+    """Return the static archives that are linked into a target, each with its Debian package."""
+    given = _open(target, store, progress)
+    owners = packages.owners(given.libraries)
+    return tuple(LinkedLibrary(path, owners[path]) for path in given.libraries)
+
+
+def licence(package: str) -> str:
+    """Return the licence that a Debian package's copyright file states, "" if unclear."""
+    return licences.name_of(_copyright(package) or "")
+
+
 def _all(subject: Subject) -> list[Finding]:
     foreign = any(unit.elf.machine != "EM_X86_64" for unit in subject.units)
     found = [*layout.findings(subject)]

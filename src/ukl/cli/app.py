@@ -26,6 +26,7 @@ from ukl.cli import (
     kernel,
     man,
     new,
+    package,
     perf,
     run,
     selftest,
@@ -96,6 +97,7 @@ app.add_typer(compose.app, name="compose")
 app.command("new")(new.new)
 app.command("schema")(new.schema)
 app.command("build")(build.build)
+app.command("package")(package.package)
 app.command("wrap")(wrap.wrap)
 app.command("check")(check.check)
 app.add_typer(kernel.app, name="kernel")

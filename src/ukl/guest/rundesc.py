@@ -60,7 +60,7 @@ class GuestRun:
     host asks for the end. `nonce` is what init proves itself with. `mounts` are made in
     their order, and taken down before the machine is switched off. `address` is that of the
     second interface, like `10.77.0.5/24`, or `dhcp`; empty: there is none. `cores` has core
-    files sent to the host.
+    files sent to the host. `dhcp` has the first interface ask for its address.
     """
 
     name: str
@@ -81,6 +81,7 @@ class GuestRun:
     mounts: tuple[Mount, ...] = ()
     address: str = ""
     cores: bool = False
+    dhcp: bool = False
 
 
 def encode(run: GuestRun) -> bytes:
@@ -122,6 +123,7 @@ def _lines(run: GuestRun) -> Iterator[str]:
         ("start", run.start),
         ("console-input", run.console_input),
         ("cores", run.cores),
+        ("dhcp", run.dhcp),
         ("interactive", run.interactive),
     ):
         yield _line(key, "1" if flag else "0")

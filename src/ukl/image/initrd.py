@@ -16,6 +16,7 @@ from __future__ import annotations
 import gzip
 import stat
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from ukl.errors import InputError, MissingError
@@ -130,6 +131,11 @@ def skeleton(name: str, init: bytes, busybox: bytes, applets: list[str]) -> dict
         if applet not in NO_APPLETS:
             entries[f"/bin/{applet}"] = cpio.symlink("busybox")
     return entries
+
+
+def elsewhere(base: bytes, spec: AppSpec, image: Image) -> bytes:
+    """Return an initrd for a machine that is not ours: its network gives the address. Pure."""
+    return with_run(base, replace(default_run(spec, image), dhcp=True))
 
 
 def default_run(spec: AppSpec, image: Image | None) -> GuestRun:

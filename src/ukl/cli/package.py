@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: GPL-2.0
+"""`ukl package`: an image for machines and clusters of others."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ukl.cli.arguments import Jobs, Json, KernelSource, LevelOption, Profile, Target, With, parsed
+from ukl.cli.state import STATE, print_json, verb
+
+
+@verb
+def package(
+    target: Target,
+    args: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[-- ARGS]...",
+            help="Arguments of the program, instead of the manifest's.",
+            show_default=False,
+        ),
+    ] = None,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="DIR", help="A new directory.")
+    ] = Path("package"),
+    reference: Annotated[
+        str | None,
+        typer.Option(
+            "--reference",
+            metavar="NAME[:TAG]",
+            help="What the image will be called in its registry (default: NAME:latest).",
+        ),
+    ] = None,
+    env: Annotated[
+        list[str] | None,
+        typer.Option("--env", "-e", metavar="KEY=VALUE", help="Set a variable (repeatable)."),
+    ] = None,
+    memory: Annotated[
+        str | None,
+        typer.Option("--memory", "-m", metavar="SIZE", help="Memory of the machine, like 256M."),
+    ] = None,
+    others: With = None,
+    kernel_source: KernelSource = None,
+    profile: Profile = None,
+    level: LevelOption = None,
+    jobs: Jobs = None,
+    as_json: Json = False,
+) -> int:
+    """Build TARGET into an OCI image with its kernel and initrd, and a machine for KubeVirt.
+
+    With a bill of materials (SPDX) and a licence report. The same inputs give the same bytes.
+    """
+    from ukl import manifest, pipeline  # noqa: PLC0415 - not needed for --help
+    from ukl.package import build as room  # noqa: PLC0415
+
+    overrides = pipeline.Overrides(
+        args=tuple(args) if args else None,
+        env=dict(parsed(manifest.parse_env, text, "--env") for text in env or []),
+        memory=parsed(manifest.parse_memory, memory, "--memory") if memory else None,
+        profile=profile,
+        level=level,
+    )
+    spec = pipeline.overridden(manifest.resolve_all(target, others or ()), overrides)
+    name = reference or f"{spec.name}:latest"
+    tail = name.rpartition("/")[2]
+    wanted = room.Wanted(target, spec, tail.partition(":")[2] or "latest", name)
+    made = room.build(
+        wanted, output, STATE.store, STATE.progress, kernel_source=kernel_source, jobs=jobs
+    )
+    if as_json:
+        print_json(made)
+    else:
+        typer.echo(f"{made['image']}  {made['digest']}")
+        for file in made["files"]:
+            typer.echo(str(file))
+    return 0

@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: GPL-2.0
+"""An image for others: the OCI layout, the bill of materials, the machine for KubeVirt."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import json
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ukl.errors import InputError
+from ukl.model import AppSpec, PortForward, Protocol, Volume
+from ukl.package import build, kube, oci, sbom
+from ukl.package.sbom import Part
+
+FILES = {"/boot/bzImage": b"kernel", "/boot/initrd": b"initrd", "/etc/a/b": b""}
+
+
+def layout(**labels: str) -> oci.Layout:
+    return oci.layout(FILES, tag="v1", labels=labels, command=("/boot/bzImage",))
+
+
+def blob(found: oci.Layout, descriptor: dict[str, Any]) -> bytes:
+    """Return what a descriptor is about, checked against it."""
+    data = found.files["blobs/" + descriptor["digest"].replace(":", "/")]
+    assert descriptor["digest"] == f"sha256:{hashlib.sha256(data).hexdigest()}"
+    assert descriptor["size"] == len(data)
+    return data
+
+
+def test_a_layout_leads_from_the_index_to_the_files() -> None:
+    found = layout(title="web")
+    assert json.loads(found.files["oci-layout"]) == {"imageLayoutVersion": "1.0.0"}
+    index = json.loads(found.files["index.json"])
+    [reference] = index["manifests"]
+    assert reference["annotations"] == {oci.REFERENCE: "v1"}
+    assert reference["digest"] == found.digest
+    manifest = json.loads(blob(found, reference))
+    config = json.loads(blob(found, manifest["config"]))
+    [layer] = manifest["layers"]
+    tar = gzip.decompress(blob(found, layer))
+    assert config["rootfs"]["diff_ids"] == [f"sha256:{hashlib.sha256(tar).hexdigest()}"]
+    assert (config["os"], config["architecture"]) == ("linux", "amd64")
+    assert config["config"]["Labels"] == manifest["annotations"] == {"title": "web"}
+    with tarfile.open(fileobj=io.BytesIO(tar)) as archive:
+        members = {member.name: member for member in archive}
+        assert list(members) == ["boot", "boot/bzImage", "boot/initrd", "etc", "etc/a", "etc/a/b"]
+        kernel = archive.extractfile("boot/bzImage")
+        assert kernel is not None
+        assert kernel.read() == b"kernel"
+        assert {(each.mtime, each.uid, each.uname) for each in members.values()} == {(0, 0, "")}
+
+
+def test_the_same_files_are_the_same_image() -> None:
+    assert layout(a="1") == layout(a="1")
+    assert layout(a="1").digest != layout(a="2").digest
+
+
+PARTS = [
+    Part("linux", "6.12", "GPL-2.0-only", "Organization: kernel.org"),
+    Part("libc6-dev", "2.36", "LGPL-2.1+", "Organization: Debian", "pkg:deb/debian/libc6-dev@2.36"),
+    Part("lib+odd", licence="OpenSSL"),
+]
+
+
+def test_a_bill_of_materials() -> None:
+    document = sbom.document("web", "ab" * 32, PARTS)
+    needed = {
+        *("spdxVersion", "dataLicense", "SPDXID", "name", "documentNamespace", "creationInfo"),
+        *("packages", "relationships"),
+    }
+    assert set(document) == needed
+    assert (document["spdxVersion"], document["dataLicense"]) == ("SPDX-2.3", "CC0-1.0")
+    packages = {row["SPDXID"]: row for row in document["packages"]}
+    assert len(packages) == 1 + len(PARTS)
+    for row in packages.values():
+        # Section 7 of the specification: what a package has to have.
+        assert {"name", "SPDXID", "downloadLocation"} <= set(row)
+        assert set(row["SPDXID"]) <= set(
+            "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-"
+        )
+    known = {*packages, "SPDXRef-DOCUMENT"}
+    kinds = [row["relationshipType"] for row in document["relationships"]]
+    assert kinds == ["DESCRIBES", *["CONTAINS"] * 3]
+    for row in document["relationships"]:
+        assert {row["spdxElementId"], row["relatedSpdxElement"]} <= known
+    rows = {row["name"]: row for row in packages.values()}
+    assert rows["libc6-dev"]["licenseDeclared"] == "LGPL-2.1-or-later"
+    assert rows["lib+odd"]["licenseDeclared"] == "NOASSERTION"
+    assert "OpenSSL" in rows["lib+odd"]["licenseComments"]
+    assert document == sbom.document("web", "ab" * 32, PARTS)
+
+
+def test_a_report_of_licences() -> None:
+    lines = sbom.report([*PARTS, Part("mine")]).splitlines()
+    assert lines[0] == "linux 6.12: GPL-2.0-only; compatible with GPL-2.0-only"
+    assert lines[2] == "lib+odd: OpenSSL; NOT compatible with GPL-2.0-only"
+    assert lines[3] == "mine: no licence known; not known: look at it"
+
+
+def spec(**values: Any) -> AppSpec:
+    return AppSpec("Web_1", Path("/x/ukl.toml"), Path("/x"), (), **values)
+
+
+def test_a_machine_for_kubevirt() -> None:
+    ports = (PortForward(8080, 80), PortForward(53, 53, protocol=Protocol.UDP))
+    machine = kube.machine(spec(ports=ports, cpus=2), "r/web:v1", "quiet")
+    assert machine["metadata"]["name"] == "web-1"
+    domain = machine["spec"]["template"]["spec"]["domain"]
+    boot = domain["firmware"]["kernelBoot"]
+    assert boot["kernelArgs"] == "quiet"
+    assert boot["container"]["image"] == "r/web:v1"
+    assert {boot["container"]["kernelPath"], boot["container"]["initrdPath"]} <= set(FILES)
+    assert domain["devices"]["interfaces"][0]["ports"] == [
+        {"port": 80, "protocol": "TCP"},
+        {"port": 53, "protocol": "UDP"},
+    ]
+    assert (domain["cpu"]["cores"], domain["memory"]["guest"]) == (2, "256Mi")
+
+
+def test_what_cannot_be_packaged(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="not empty"):
+        build._check(spec(), tmp_path)
+    volumes = (Volume(tmp_path, "/data"),)
+    with pytest.raises(InputError, match="volumes and disks"):
+        build._check(spec(volumes=volumes), tmp_path / "new")
