@@ -95,6 +95,55 @@ DESCRIPTIONS: Mapping[str, str] = {
 """Key -> what an editor says about it; docs/reference/ukl-toml.md says more."""
 
 
+COMPOSE_LENIENT: Mapping[str, Any] = {
+    "services.*.ports": {"type": "array", "items": _TEXT_OR_NUMBER},
+    "services.*.network": {"type": ["boolean", "string"]},
+    "services.*.depends_on": {
+        "anyOf": [
+            {"type": "array", "items": {"type": "string"}},
+            {
+                "type": "object",
+                "additionalProperties": {"enum": ["started", "ready", "completed"]},
+            },
+        ]
+    },
+    "services.*.ready.ports": {"type": "array", "items": _TEXT_OR_NUMBER},
+}
+
+COMPOSE_DESCRIPTIONS: Mapping[str, str] = {
+    "name": "The project's name; default: the directory's.",
+    "services": "A table for each guest: [services.NAME].",
+    "services.*.target": "What `ukl run` takes: an example, a directory, a C file, …",
+    "services.*.applications": "Further targets in the same kernel.",
+    "services.*.args": "The program's arguments, without its name.",
+    "services.*.env": "Its variables.",
+    "services.*.ports": '`"HOST:GUEST"` or `"ADDRESS:HOST:GUEST"`, TCP unless `/udp` ends it.',
+    "services.*.volumes": '`"DIR:/path"`, with `:ro` for reading only.',
+    "services.*.disks": '`"FILE:/path,size=1G"`: a disk with ext4, made if it is not there.',
+    "services.*.memory": '`"256M"`, `"2G"`; at least 64M.',
+    "services.*.cpus": "Processors.",
+    "services.*.level": "How the application calls the kernel.",
+    "services.*.profile": '`"debug"`: the kernel checks itself.',
+    "services.*.mode": '`"process"`: the same object as a normal process on the same kernel.',
+    "services.*.network": "false: none; a name: that one; default: the project's own.",
+    "services.*.address": '`"10.77.0.5/24"` or `"dhcp"` in that network.',
+    "services.*.depends_on": "Services before it: a list (ready), or started, ready, completed.",
+    "services.*.ready": "When it is ready; default: when somebody listens on all its ports.",
+    "services.*.ready.ports": "Ports of the guest on which somebody has to listen.",
+    "services.*.ready.command": "A command in the guest that has to end with 0.",
+    "services.*.ready.timeout": "Seconds until it has to be ready.",
+    "services.*.restart": "When it is started again after its end.",
+    "services.*.append": "Words for the kernel's command line.",
+}
+
+
+def compose() -> dict[str, Any]:
+    """Return the JSON schema of `compose.toml`."""
+    from ukl.compose import file  # noqa: PLC0415 - the manifest's is asked for without it
+
+    return schema(file.MODEL, "compose.toml", COMPOSE_DESCRIPTIONS, COMPOSE_LENIENT)
+
+
 def manifest() -> dict[str, Any]:
     """Return the JSON schema of `ukl.toml`."""
     return schema(manifest_room.MODEL, "ukl.toml", DESCRIPTIONS, LENIENT)

@@ -9,9 +9,11 @@ import tomllib
 from dataclasses import replace
 from pathlib import Path
 
+import jsonschema
 import pytest
 
 from tests.conftest import TOP, Cli
+from ukl import editor
 from ukl.compose import file, life, ready
 from ukl.compose.model import Condition, Project, ordered
 from ukl.errors import InputError
@@ -279,3 +281,22 @@ def test_the_reference_has_each_key() -> None:
     assert set(model.model_fields) == {"name", "services"}
     [example] = re.findall(r"(?s)```toml\n(.*?)```", text)
     assert set(tomllib.loads(example)) <= {"name", "services"}
+
+
+def test_what_an_editor_says(cli: Cli, here: Path) -> None:
+    schema = json.loads(cli("schema", "--compose").stdout)
+    jsonschema.Draft7Validator.check_schema(schema)
+    checker = jsonschema.Draft7Validator(schema)
+    for path in (TOP / "examples").glob(f"*/{file.FILENAME}"):
+        assert not list(checker.iter_errors(tomllib.loads(path.read_text())))
+    assert not list(checker.iter_errors(tomllib.loads(TWO)))
+    for wrong in (
+        "services = {}",
+        "[services.a]\nargs = []",
+        '[services.a]\ntarget = "x"\nprots = []',
+        '[services.a]\ntarget = "x"\ndepends_on = { b = "happy" }',
+        '[services.a]\ntarget = "x"\nready = { port = 1 }',
+    ):
+        assert list(checker.iter_errors(tomllib.loads(wrong))), wrong
+    described = {name for name in editor.COMPOSE_DESCRIPTIONS if name.count(".") == 2}
+    assert described == {f"services.*.{name}" for name in file._Service.model_fields}

@@ -42,11 +42,15 @@ def new(
 
 
 @verb
-def schema() -> None:
+def schema(
+    compose: Annotated[
+        bool, typer.Option("--compose", help="That of compose.toml instead.")
+    ] = False,
+) -> None:
     """Print the JSON schema of ukl.toml, which `ukl new` puts beside a project's.
 
     An editor finds it by a line in the manifest: #:schema ./.ukl/ukl.schema.json
     """
     from ukl import editor  # noqa: PLC0415 - not needed for --help
 
-    typer.echo(editor.text(editor.manifest()), nl=False)
+    typer.echo(editor.text(editor.compose() if compose else editor.manifest()), nl=False)
