@@ -25,7 +25,7 @@ from ukl.host.requirements import REQUIREMENTS
 from ukl.host.store import Store, digest, jsonable
 from ukl.image import initrd as initrd_room
 from ukl.kernel import build as kernel_build
-from ukl.kernel import check_profile, compare, default_spec, export, recipe, versions
+from ukl.kernel import check_profile, compare, default_spec, each, export, recipe, versions
 from ukl.kernel import link as kernel_link
 from ukl.kernel import source as kernel_source_room
 from ukl.model import (
@@ -146,6 +146,25 @@ def kernel_compare(
     packages.require(*BUILD_TOOLS)
     spec = _kernel_spec(store, progress, kernel_source, {})
     return compare.compare(spec, store, progress, jobs)
+
+
+def kernel_each(
+    store: Store,
+    progress: Progress,
+    *,
+    kernel_source: str | None = None,
+    first: int = 1,
+    last: int | None = None,
+    full: bool = False,
+    quick: bool = False,
+    jobs: int | None = None,
+) -> each.Report:
+    """Return whether the kernel builds after each of the patches `first` to `last` (the end)."""
+    packages.require(*BUILD_TOOLS)
+    spec = _kernel_spec(store, progress, kernel_source, {})
+    return each.check(
+        spec, store, progress, first=first, last=last, full=full, quick=quick, jobs=jobs
+    )
 
 
 def kernel_export(directory: Path, series: str | None = None) -> list[Path]:

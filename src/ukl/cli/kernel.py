@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -153,6 +154,58 @@ def cost(kernel_source: KernelSource = None, jobs: Jobs = None, as_json: Json = 
             f"{measuring.COST_LIMIT} allowed: {'good' if is_good else 'TOO MANY'}"
         )
     return 0 if is_good else 1
+
+
+@app.command("each")
+@verb
+def each(
+    kernel_source: KernelSource = None,
+    first: Annotated[
+        int, typer.Option("--from", min=1, metavar="N", help="Begin with patch N.")
+    ] = 1,
+    last: Annotated[
+        int | None,
+        typer.Option("--to", min=1, metavar="N", help="End with patch N (default: the last)."),
+    ] = None,
+    full: Annotated[
+        bool,
+        typer.Option(
+            "--full",
+            help="Build all that an application's kernel has, not only what the series touches.",
+        ),
+    ] = False,
+    quick: Annotated[
+        bool,
+        typer.Option(
+            "--quick", help="Compile only the sources that the series changes, and link nothing."
+        ),
+    ] = False,
+    jobs: Jobs = None,
+    as_json: Json = False,
+) -> int:
+    """Build the kernel after each patch of the series, with CONFIG_UKL off and on.
+
+    The exit status is 1 when a patch does not build, or prints a warning that was not there
+    before it.
+    """
+    from ukl import pipeline  # noqa: PLC0415
+
+    found = pipeline.kernel_each(
+        STATE.store,
+        STATE.progress,
+        kernel_source=kernel_source,
+        first=first,
+        last=last,
+        full=full,
+        quick=quick,
+        jobs=jobs,
+    )
+    if as_json:
+        print_json({"good": found.is_good, **asdict(found)})
+    else:
+        for line in found.lines():
+            typer.echo(line)
+    return 0 if found.is_good else 1
 
 
 @app.command("export")

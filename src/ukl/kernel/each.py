@@ -1,0 +1,496 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Build after each patch of the series, so that `git bisect` can stop at any (`ukl kernel each`).
+
+One tree is patched step by step, with the mails that `ukl kernel export` writes, and made
+again in two directories, as far as vmlinux: without CONFIG_UKL after each patch, with it
+from the patch on that brings the option. Make compiles what a patch changes and no more. A
+warning that the tree did not print before is a failure as an error is.
+
+`kernel/VERSION/each.toml` says which configuration that is. An hour may be too long while a
+series is worked on: the quick way compiles the sources that it changes, and links nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import time
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from ukl.errors import InputError, UklError
+from ukl.host.exec import CommandFailed
+from ukl.host.store import Store, digest, is_no_space
+from ukl.kernel import export, kconfig, mail, recipe, series
+from ukl.kernel.build import OPTION, compiler_identity, requests
+from ukl.kernel.kconfig import Request
+from ukl.kernel.mail import Mail
+from ukl.kernel.source import fingerprint
+from ukl.kernel.tree import copy_tree
+from ukl.model import KernelSpec
+from ukl.progress import Progress, Stage, duration
+
+FILENAME = "each.toml"
+
+TARGET = "vmlinux"
+"""With objtool, modpost and the relocations; the compression to bzImage proves no more."""
+
+OFF, ON = "off", "on"
+"""The two builds, by what CONFIG_UKL is in them; also their directories beside the tree."""
+
+LINES = 12
+"""Lines of a failed build that are shown; its log has all."""
+
+_FORMAT = 1
+"""Part of the keys; raised when the same inputs are judged otherwise."""
+
+_RESULT = "result.json"
+_TREE = "linux"
+
+_DEFINED = re.compile(r"^([+-])[ \t]*(?:menu)?config[ \t]+(\w+)[ \t]*$", re.M)
+_COMPILED = re.compile(r"^  (CC|AS|HOSTCC|LDS)\s")
+_WARNING = re.compile(r"\bwarning: ", re.I)
+_ERROR = re.compile(
+    r"\berror: |undefined reference|^\S*\bld: |\*\*\* No rule|multiple definition|^/bin/sh: "
+)
+_STOPPED = re.compile(r"^make.*\*\*\* ")
+_PLACE = re.compile(r":\d+(:\d+)?(?=:)|\+0x[0-9a-f]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The configuration: options of both builds, and what is added where CONFIG_UKL is on.
+
+    `quick` are the objects that are enough for a first look.
+    """
+
+    options: Mapping[str, str]
+    on: Mapping[str, str]
+    quick: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A state of the tree: what is applied to come to it, and how it is configured.
+
+    `number` is that of the last patch applied, from 1; 0: none is. `on` is None as long as
+    Kconfig does not know the option. `targets` are what is made with it off, and with it on.
+    """
+
+    number: int
+    subject: str
+    mails: tuple[Mail, ...]
+    off: Mapping[str, Request]
+    on: Mapping[str, Request] | None
+    targets: Mapping[str, tuple[str, ...]]
+
+    @property
+    def changes_kconfig(self) -> bool:
+        """Whether the same requests may give another configuration than before."""
+        return any(_is_kconfig(diff.path) for one in self.mails for diff in one.diffs)
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """What came of a build: seconds, the failing lines, the new warnings, the log's name."""
+
+    seconds: float
+    errors: tuple[str, ...]
+    warnings: tuple[str, ...]
+    log: str
+
+    @property
+    def is_good(self) -> bool:
+        """Whether it built, and printed nothing new."""
+        return not self.errors and not self.warnings
+
+    def verdict(self) -> str:
+        """Return a word for it, and its time."""
+        word = "FAILED" if self.errors else "WARNS" if self.warnings else "ok"
+        return f"{word} {duration(self.seconds)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """The builds after a patch; `on` is None where the option does not exist yet."""
+
+    number: int
+    subject: str
+    off: Built
+    on: Built | None
+
+    @property
+    def is_good(self) -> bool:
+        """Whether this patch builds both ways."""
+        return self.off.is_good and (self.on is None or self.on.is_good)
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """All of it: the tree before the first patch, each patch, and where the logs lie."""
+
+    version: str
+    before: Result
+    results: tuple[Result, ...]
+    logs: Path = field(default_factory=Path)
+
+    @property
+    def is_good(self) -> bool:
+        """Whether each patch builds both ways."""
+        return all(result.is_good for result in self.results)
+
+    def lines(self) -> list[str]:
+        """Return it as people read it: a line for each patch, what is wrong below it, a sum."""
+        text = []
+        for result in self.results:
+            builds = [(OFF, result.off), *([(ON, result.on)] if result.on else [])]
+            words = "  ".join(f"{which} {built.verdict()}" for which, built in builds)
+            text.append(f"{result.number:>2} {words:<30} {result.subject}")
+            for which, built in builds:
+                text += [f"   {which}: {line}" for line in (*built.errors, *built.warnings)]
+                text += [] if built.is_good else [f"   log: {self.logs / built.log}"]
+        bad = sum(not result.is_good for result in self.results)
+        count = sum(1 + (result.on is not None) for result in self.results)
+        told = f"{bad} DO NOT BUILD" if bad else "all good"
+        text.append(f"{len(self.results)} patches, {count} builds: {told}")
+        return text
+
+
+class _NotBuilding(UklError):
+    """Carries a report that is not good out of the cache's hands, which keep the logs alone."""
+
+    def __init__(self, report: Report) -> None:
+        self.report = report
+        bad = [str(result.number) for result in report.results if not result.is_good]
+        super().__init__(f"patches that do not build: {', '.join(bad)}")
+
+
+# --- planning: pure ------------------------------------------------------------------
+
+
+def load(file: Path) -> Plan:
+    """Read each.toml; InputError where it is not as it must be."""
+    try:
+        data = tomllib.loads(file.read_text())
+        return Plan(dict(data["options"]), dict(data["on"]), tuple(data["quick"]))
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise InputError(f"cannot read how to configure: {error}", where=file) from None
+
+
+def _is_kconfig(path: str) -> bool:
+    return PurePosixPath(path).name.startswith("Kconfig")
+
+
+def defined(mails: Sequence[Mail]) -> frozenset[str]:
+    """Return the options, with CONFIG_, that the mails add to Kconfig files (not: move there)."""
+    found: set[str] = set()
+    for one in mails:
+        texts = [diff.text for diff in one.diffs if _is_kconfig(diff.path)]
+        lines = {line for text in texts for line in _DEFINED.findall(text)}
+        found |= {name for sign, name in lines if sign == "+" and ("-", name) not in lines}
+    return frozenset(f"CONFIG_{name}" for name in found)
+
+
+def brought(mails: Sequence[Mail]) -> frozenset[str]:
+    """Return the files that the mails create."""
+    return frozenset(diff.path for one in mails for diff in one.diffs if diff.creates)
+
+
+def _without(objects: Sequence[str], absent: frozenset[str]) -> tuple[str, ...]:
+    """Return the objects but those whose source is absent."""
+    stems = {path.removesuffix(suffix) for path in absent for suffix in (".c", ".S")}
+    return tuple(name for name in objects if name.removesuffix(".o") not in stems)
+
+
+def steps(
+    mails: Sequence[Mail],
+    first: int,
+    last: int,
+    base: Mapping[str, Request],
+    plan: Plan,
+    *,
+    quick: bool = False,
+) -> tuple[Step, ...]:
+    """Return the state before patch `first`, and those after it and each up to `last`.
+
+    `base` are the requests that those of the plan are added to; `quick`: the plan's objects are
+    made, not vmlinux. Raises InputError when there
+    are no such patches, or when the series never defines the option.
+    """
+    if not 1 <= first <= last <= len(mails):
+        raise InputError(
+            f"there are no patches {first} to {last}",
+            remedy=f"the series has {len(mails)}: name them from 1 to {len(mails)}",
+        )
+    if OPTION not in defined(mails):
+        raise InputError(f"no patch of the series brings {OPTION}: there is nothing to turn on")
+    common = {**base, **kconfig.merge(kconfig.parse_options(plan.options, FILENAME))}
+    turned_on = {**common, **kconfig.merge(kconfig.parse_options(plan.on, FILENAME))}
+    turned_on[OPTION] = Request(OPTION, "y", FILENAME)
+    turned_off = {**common, OPTION: Request(OPTION, "n", FILENAME)}
+
+    def step(number: int, begin: int, subject: str) -> Step:
+        unknown = defined(mails[number:]) - defined(mails[:number])
+
+        def known(asked: Mapping[str, Request]) -> dict[str, Request]:
+            return {name: one for name, one in asked.items() if name not in unknown}
+
+        on = None if OPTION in unknown else known(turned_on)
+        targets: dict[str, tuple[str, ...]] = {OFF: (TARGET,), ON: (TARGET,)}
+        if quick:
+            # What the series brings is compiled with the option on alone.
+            targets[OFF] = _without(plan.quick, brought(mails))
+            targets[ON] = _without(plan.quick, brought(mails[number:]))
+        return Step(number, subject, tuple(mails[begin:number]), known(turned_off), on, targets)
+
+    before = step(first - 1, 0, mails[first - 2].subject if first > 1 else "the unpatched kernel")
+    after = [step(n, n - 1, mails[n - 1].subject) for n in range(first, last + 1)]
+    return (before, *after)
+
+
+# --- what make prints: pure -----------------------------------------------------------
+
+
+def warnings(output: str, tree: Path) -> dict[str, str]:
+    """Return the warnings of a build: without its places in files (which move) -> the line."""
+    found: dict[str, str] = {}
+    for raw in output.splitlines():
+        if _WARNING.search(raw):
+            line = _short(raw, tree)
+            found.setdefault(_PLACE.sub("", line), line)
+    return found
+
+
+def errors(output: str, tree: Path) -> tuple[str, ...]:
+    """Return the lines that say why a build failed; make's own, or the last, if nothing does."""
+    lines = [_short(line, tree) for line in output.splitlines() if line.strip()]
+    found = [line for line in lines if _ERROR.search(line)]
+    found = found or [line for line in lines if _STOPPED.match(line)] or lines[-3:]
+    return tuple(dict.fromkeys(found))[:LINES]
+
+
+def _short(line: str, tree: Path) -> str:
+    """Return the line with files named from the top of the tree, however ccache has them."""
+    return line.strip().replace(f"{tree}/", "").replace(f"../{tree.name}/", "")
+
+
+# --- doing ------------------------------------------------------------------------------
+
+
+class _Bench:
+    """The tree that is patched, and the two directories it is built in."""
+
+    def __init__(self, directory: Path, make: Mapping[str, recipe.Make]) -> None:
+        self.directory = directory
+        self._make = make
+        self._asked: dict[str, Mapping[str, Request]] = {}
+        self._seen: set[str] = set()
+
+    @property
+    def tree(self) -> Path:
+        return self.directory / _TREE
+
+    def apply(self, step: Step, where: Path) -> None:
+        """Come to the state of a step; InputError if a patch does not apply."""
+        if step.changes_kconfig:
+            self._asked.clear()
+        for one in step.mails:
+            try:
+                series.patch_files(self.tree, one.diffs, log=self.directory / "patch.log")
+            except CommandFailed as error:
+                if is_no_space(error):
+                    raise
+                raise InputError(
+                    f"“{one.subject}” does not apply behind the patches before it: "
+                    + series.explain(one.diffs, error.output),
+                    where=where,
+                    remedy="import the series again from the tree it is developed in",
+                    log=error.log,
+                ) from None
+
+    def build(self, step: Step, total: int, progress: Progress, *, judge: bool = True) -> Result:
+        """Make both, and say what came of it; without `judge` no warning counts as new."""
+
+        def one(which: str, asked: Mapping[str, Request]) -> Built:
+            title = f"{step.number}/{total} {which}: {step.subject}"
+            log = self.directory / f"{step.number:04}-{which}.log"
+            begin = time.monotonic()
+            failed: tuple[str, ...] = ()
+            output = _Output()
+            try:
+                with progress.stage(_cut(title)) as output.stage:
+                    self._configure(which, asked, log)
+                    # All that fails, not only what fails first.
+                    targets = step.targets[which]
+                    self._make[which].run("--keep-going", *targets, log=log, on_line=output)
+            except CommandFailed as error:
+                if is_no_space(error):
+                    raise
+                failed = errors(error.output, self.tree)
+            except InputError as error:  # an option that cannot be what it is asked to be
+                failed = (error.message,)
+            new = self._new(output.text())
+            if not judge:
+                new = ()
+            for line in new:
+                progress.line(f"  {line}")
+            return Built(round(time.monotonic() - begin, 1), failed, new, log.name)
+
+        off = one(OFF, step.off)
+        return Result(step.number, step.subject, off, None if step.on is None else one(ON, step.on))
+
+    def _configure(self, which: str, asked: Mapping[str, Request], log: Path) -> None:
+        if self._asked.get(which) == asked:
+            return
+        self._asked.pop(which, None)
+        kconfig.configure(self._make[which], asked, log)
+        self._asked[which] = asked
+
+    def _new(self, output: str) -> tuple[str, ...]:
+        printed = warnings(output, self.tree)
+        new = tuple(line for key, line in printed.items() if key not in self._seen)
+        self._seen.update(printed)
+        return new
+
+
+class _Output:
+    """Keeps what make prints, and tells the stage how much it has compiled."""
+
+    def __init__(self) -> None:
+        self.stage: Stage | None = None
+        self._lines: list[str] = []
+        self._compiled = 0
+
+    def __call__(self, line: str) -> None:
+        self._lines.append(line)
+        if self.stage is not None and _COMPILED.match(line):
+            self._compiled += 1
+            self.stage.update(self._compiled, None, "files compiled")
+
+    def text(self) -> str:
+        return "\n".join(self._lines)
+
+
+def _cut(title: str, width: int = 72) -> str:
+    return title if len(title) <= width else title[: width - 1].rstrip() + "…"
+
+
+def _run(
+    directory: Path,
+    spec: KernelSpec,
+    planned: Sequence[Step],
+    *,
+    total: int,
+    store: Store,
+    progress: Progress,
+    jobs: int,
+) -> Report:
+    """Build all of it below `directory`; only the logs stay there if it ends."""
+    tree = directory / _TREE
+    touched = series.load(spec.series).touched()
+    with progress.stage(f"copy Linux {spec.source.version}"):
+        copy_tree(spec.source.directory, tree, touched, link=bool(spec.source.key))
+    # Side by side, so that ccache takes what one of them compiled for the other.
+    make = {
+        which: recipe.make_command(tree, directory / which, spec.compiler, jobs, store.root)
+        for which in (OFF, ON)
+    }
+    bench = _Bench(directory, make)
+    bench.apply(planned[0], spec.series)
+    before = bench.build(planned[0], total, progress, judge=False)
+    if not before.is_good:
+        failed = before.on if before.off.is_good and before.on else before.off
+        raise UklError(
+            f"the tree before the first patch does not build ({before.subject}): "
+            + "; ".join(failed.errors),
+            where=spec.source.directory,
+            log=directory / failed.log,
+        )
+    results = []
+    for step in planned[1:]:
+        bench.apply(step, spec.series)
+        results.append(bench.build(step, total, progress))
+    for path in (tree, directory / OFF, directory / ON):
+        shutil.rmtree(path, ignore_errors=True)
+    return Report(spec.source.version, before, tuple(results))
+
+
+def check(
+    spec: KernelSpec,
+    store: Store,
+    progress: Progress,
+    *,
+    first: int = 1,
+    last: int | None = None,
+    full: bool = False,
+    quick: bool = False,
+    jobs: int | None = None,
+) -> Report:
+    """Build after each of the patches `first` to `last`; at once if all that is known to be good.
+
+    `full`: in the configuration of `spec`, with the plan's options added; `quick`: only the
+    plan's objects. Raises InputError for a series that has no each.toml, UklError when the
+    tree before the first patch does not build.
+    """
+    plan = load(spec.series.parent / FILENAME)
+    loaded = series.load(spec.series)
+    mails = export.full_mails(loaded)
+    end = len(mails) if last is None else last
+    planned = steps(mails, first, end, requests(spec) if full else {}, plan, quick=quick)
+    key = digest(
+        "each",
+        _FORMAT,
+        recipe.RECIPE,
+        spec.source.key or fingerprint(spec.source.directory),
+        [mail.render(one) for one in mails[:end]],
+        first,
+        [sorted(one.line() for one in step.off.values()) for step in planned],
+        [sorted(one.line() for one in (step.on or {}).values()) for step in planned],
+        [step.targets for step in planned],
+        compiler_identity(spec.compiler),
+    )
+    workers = jobs or len(os.sched_getaffinity(0))
+
+    def make(directory: Path) -> None:
+        report = _run(
+            directory,
+            spec,
+            planned,
+            total=len(mails),
+            store=store,
+            progress=progress,
+            jobs=workers,
+        )
+        if not report.is_good:
+            raise _NotBuilding(report)
+        (directory / _RESULT).write_text(json.dumps(_plain(report), indent=1) + "\n")
+
+    inputs = {"source": spec.source.origin, "version": spec.source.version, "patches": [first, end]}
+    try:
+        entry = store.make("each", key, inputs, make)
+    except _NotBuilding as error:
+        return replace(error.report, logs=store.root / "failed" / f"each-{key}")
+    return replace(_read(json.loads((entry / _RESULT).read_text())), logs=entry)
+
+
+def _plain(report: Report) -> dict[str, Any]:
+    plain = asdict(report)
+    del plain["logs"]
+    return plain
+
+
+def _read(plain: Mapping[str, Any]) -> Report:
+    def built(one: Mapping[str, Any]) -> Built:
+        return Built(one["seconds"], tuple(one["errors"]), tuple(one["warnings"]), one["log"])
+
+    def result(one: Mapping[str, Any]) -> Result:
+        on = None if one["on"] is None else built(one["on"])
+        return Result(one["number"], one["subject"], built(one["off"]), on)
+
+    results = tuple(result(one) for one in plain["results"])
+    return Report(plain["version"], result(plain["before"]), results)

@@ -1,0 +1,23 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The kernel is built after each patch of the series: `git bisect` may stop at any of them."""
+
+from __future__ import annotations
+
+import pytest
+
+from ukl import pipeline
+from ukl.errors import MissingError
+from ukl.host.store import Store
+from ukl.progress import Progress
+
+
+@pytest.mark.timeout(5 * 3600)
+def test_each_patch_builds(shared_store: Store) -> None:
+    try:
+        found = pipeline.kernel_each(shared_store, Progress())
+    except MissingError as error:
+        pytest.skip(str(error))
+    print("\n".join(found.lines()))
+    assert found.is_good
+    # Up to the end with the option off, and with it on from where it exists.
+    assert found.results[-1].on is not None
