@@ -537,7 +537,7 @@ static void until_events(int n)
 static void jobs(void)
 {
 	char name[64], byte = 0;
-	int status, leader;
+	int status, leader, ready[2];
 	pid_t pid;
 
 	handle(SIGCHLD, on_child, 0);
@@ -570,18 +570,19 @@ static void jobs(void)
 		OK("no terminals here");
 		return;
 	}
+	CHECK(!pipe(ready));
 	pid = split();
 	if (!pid) {
 		setsid();
 		CHECK(open(name, O_RDWR) >= 0);
 		CHECK(write(leader, "", 0) == 0);
+		CHECK(write(ready[1], &byte, 1) == 1);
 		for (;;)
 			__asm__ volatile("" : : : "memory");
 	}
-	milliseconds(100);
+	CHECK(read(ready[0], &byte, 1) == 1);
 	CHECK(write(leader, "\x03", 1) == 1);
 	OK("Ctrl-C: %s", end_of(pid));
-	(void)byte;
 }
 
 const struct check signal_checks[] = {
