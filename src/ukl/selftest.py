@@ -50,8 +50,11 @@ KERNELS: tuple[dict[str, str], ...] = (
             *("MODIFY_LDT_SYSCALL", "KPROBES", "FTRACE", "KPROBE_EVENTS"),
             # The kernel's own checks of its entry code.
             *("DEBUG_KERNEL", "DEBUG_ENTRY"),
+            # Its unit tests, which run if the command line says so.
+            *("KUNIT", "KUNIT_DEBUGFS", "UKL_KUNIT_TEST"),
         )
-    },
+    }
+    | {"CONFIG_KUNIT_DEFAULT_ENABLED": "n"},
 )
 """Options of the kernels that the boot tests use; the first is everybody's."""
 

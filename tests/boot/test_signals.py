@@ -13,6 +13,7 @@ CHECKS = (
     "signals.defaults",
     "signals.context",
     "signals.codes",
+    "signals.wild",
     "signals.stacks",
     "signals.realtime",
     "signals.restarts",
@@ -32,10 +33,3 @@ def results(lab: Lab) -> Results:
 @pytest.mark.parametrize("name", CHECKS)
 def test_same_in_the_kernel(results: Results, name: str) -> None:
     matrix.same(results, name)
-
-
-@pytest.mark.xfail(
-    strict=True, reason="a non-canonical stack pointer is taken for the kernel's: the guest panics"
-)
-def test_wild_jump_with_a_wild_stack_pointer(lab: Lab) -> None:
-    matrix.same(matrix.run(lab, matrix.plain(lab), ("signals.wild",)), "signals.wild")

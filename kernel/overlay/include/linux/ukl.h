@@ -16,7 +16,7 @@ struct vm_area_struct;
 bool ukl_binprm(const struct linux_binprm *bprm);
 struct file *ukl_exe_file(const struct linux_binprm *bprm);
 void ukl_setup_additional_pages(void);
-void ukl_start_thread(struct pt_regs *regs);
+void ukl_start_thread(const struct linux_binprm *bprm, struct pt_regs *regs);
 struct page *ukl_text_page(unsigned long addr);
 struct vm_area_struct *ukl_text_vma(struct mm_struct *mm);
 int ukl_read_text(struct mm_struct *mm, unsigned long addr, void *buf, int len);
@@ -37,7 +37,8 @@ static inline void ukl_setup_additional_pages(void)
 {
 }
 
-static inline void ukl_start_thread(struct pt_regs *regs)
+static inline void ukl_start_thread(const struct linux_binprm *bprm,
+				    struct pt_regs *regs)
 {
 }
 

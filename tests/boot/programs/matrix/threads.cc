@@ -367,6 +367,9 @@ void fork_in_threads()
 
 			/* Alone, with a heap that works, and able to have threads. */
 			std::thread([&] { seen = (int)std::string(9000, 'x').size(); }).join();
+			/* It can be joined before the kernel has done with it. */
+			for (int n = 0; n < 1000 && field("/proc/self/status", "Threads") != 1; n++)
+				milliseconds(1);
 			_exit(field("/proc/self/status", "Threads") == 1 && seen == 9000 &&
 			      forks == "prepare child " ? 3 : 1);
 		}

@@ -2,6 +2,8 @@
 #ifndef _ARCH_X86_UKL_APP_H
 #define _ARCH_X86_UKL_APP_H
 
+#include <linux/elf.h>
+#include <linux/string.h>
 #include <linux/types.h>
 #include <uapi/linux/time.h>
 #include <uapi/linux/ukl.h>
@@ -62,6 +64,47 @@ int ukl_clock_getres(clockid_t clock, struct __kernel_timespec *res);
 int ukl_gettimeofday(struct __kernel_old_timeval *tv, struct timezone *tz);
 __kernel_old_time_t ukl_time(__kernel_old_time_t *t);
 long ukl_getcpu(unsigned int *cpu, unsigned int *node, struct getcpu_cache *unused);
+
+/* Does a file begin as a marker file does? */
+static inline bool ukl_marker_magic(const struct ukl_marker *marker)
+{
+	return !memcmp(marker->magic, UKL_MARKER_MAGIC, sizeof(marker->magic));
+}
+
+/* Is it one that this kernel understands? @size: the file's */
+static inline bool ukl_marker_valid(const struct ukl_marker *marker, loff_t size)
+{
+	return size == sizeof(*marker) && ukl_marker_magic(marker) &&
+	       marker->version == UKL_MARKER_VERSION &&
+	       !(marker->flags & ~UKL_MARKER_RET) &&
+	       strnlen(marker->name, sizeof(marker->name)) < sizeof(marker->name);
+}
+
+/*
+ * The linker makes one table of the relocations of indirect functions for all
+ * applications, and the C library of each applies all that it sees. Functions of
+ * another cannot run in its place: let an own one take the place of each of those.
+ */
+static inline void ukl_own_rela(struct elf64_rela *start,
+				const struct elf64_rela *end,
+				unsigned long text, unsigned long text_end)
+{
+	const struct elf64_rela *own = NULL;
+	struct elf64_rela *rela;
+
+	for (rela = start; rela < end; rela++) {
+		if (rela->r_addend >= text && rela->r_addend < text_end)
+			own = rela;
+	}
+	for (rela = start; rela < end; rela++) {
+		if (rela->r_addend >= text && rela->r_addend < text_end)
+			continue;
+		if (own)
+			*rela = *own;
+		else
+			memset(rela, 0, sizeof(*rela));
+	}
+}
 
 /* In init data, like @image: gone after boot. */
 extern const struct ukl_app_info __ukl_apps_start[], __ukl_apps_end[];

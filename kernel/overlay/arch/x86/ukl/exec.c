@@ -41,6 +41,7 @@
 #include <asm/ukl.h>
 
 #include "app.h"
+#include "ret.h"
 
 /**
  * struct ukl_app - an application that can be started
@@ -64,6 +65,12 @@ struct ukl_app {
 
 /* Filled at boot, constant afterwards. */
 static LIST_HEAD(ukl_apps);
+
+/* ret.S has its own names for these. */
+static_assert(UKL_RET_BIT == MM_CONTEXT_UKL_RET);
+#ifdef CONFIG_MEMBARRIER
+static_assert(UKL_RET_SYNC_CORE == MEMBARRIER_STATE_PRIVATE_EXPEDITED_SYNC_CORE);
+#endif
 
 static struct ukl_app *ukl_find_app(const char *name)
 {
@@ -142,14 +149,17 @@ void ukl_setup_additional_pages(void)
 
 /**
  * ukl_start_thread - turn a fresh user frame into one of application mode
+ * @bprm:	the program that has been loaded
  * @regs:	what start_thread() has set up
  */
-void ukl_start_thread(struct pt_regs *regs)
+void ukl_start_thread(const struct linux_binprm *bprm, struct pt_regs *regs)
 {
 	struct mm_struct *mm = current->mm;
 	const struct ukl_app *app;
 
 	set_bit(MM_CONTEXT_UKL, &mm->context.flags);
+	if (IS_ENABLED(CONFIG_UKL_RET) && (bprm->ukl_flags & UKL_MARKER_RET))
+		set_bit(MM_CONTEXT_UKL_RET, &mm->context.flags);
 	/* For /proc/PID/stat: the executable has no text segment of its own. */
 	list_for_each_entry(app, &ukl_apps, list) {
 		if (regs->ip >= (unsigned long)app->text &&
@@ -268,13 +278,10 @@ static int load_ukl_marker(struct linux_binprm *bprm)
 
 	BUILD_BUG_ON(sizeof(*marker) > sizeof(bprm->buf));
 
-	if (bprm->ukl_marker ||
-	    memcmp(marker->magic, UKL_MARKER_MAGIC, sizeof(marker->magic)))
+	if (bprm->ukl_marker || !ukl_marker_magic(marker))
 		return -ENOEXEC;
 
-	if (i_size_read(file_inode(bprm->file)) != sizeof(*marker) ||
-	    marker->version != UKL_MARKER_VERSION || marker->reserved ||
-	    strnlen(marker->name, sizeof(marker->name)) == sizeof(marker->name)) {
+	if (!ukl_marker_valid(marker, i_size_read(file_inode(bprm->file)))) {
 		pr_notice_ratelimited("%s: not a marker file of version %d\n",
 				      bprm->filename, UKL_MARKER_VERSION);
 		return -ENOEXEC;
@@ -316,6 +323,7 @@ static int load_ukl_marker(struct linux_binprm *bprm)
 
 	/* Credentials and /proc/PID/exe come from the file that was executed. */
 	bprm->ukl_marker = get_file(bprm->file);
+	bprm->ukl_flags = marker->flags;
 	/* Not to be read or traced by a process that merely has the same uid. */
 	bprm->interp_flags |= BINPRM_FLAGS_ENFORCE_NONDUMP;
 	bprm->interpreter = file;
@@ -372,32 +380,11 @@ static const void *__init ukl_content(const struct ukl_app_info *info, u64 vaddr
 	return info->image + (vaddr - info->low);
 }
 
-/*
- * The linker makes one table of the relocations of indirect functions for all
- * applications, and the C library of each applies all that it sees. Functions of
- * another cannot run in its place: let an own one take the place of each of those.
- */
 static void __init ukl_filter_rela(const struct ukl_app_info *info, void *common)
 {
-	Elf64_Rela *start = common + (info->rela - info->common.vaddr);
-	Elf64_Rela *end = common + (info->rela_end - info->common.vaddr);
-	const Elf64_Rela *own = NULL;
-	Elf64_Rela *rela;
-
-	for (rela = start; rela < end; rela++) {
-		if (rela->r_addend >= (unsigned long)info->text &&
-		    rela->r_addend < (unsigned long)info->text_end)
-			own = rela;
-	}
-	for (rela = start; rela < end; rela++) {
-		if (rela->r_addend >= (unsigned long)info->text &&
-		    rela->r_addend < (unsigned long)info->text_end)
-			continue;
-		if (own)
-			*rela = *own;
-		else
-			memset(rela, 0, sizeof(*rela));
-	}
+	ukl_own_rela(common + (info->rela - info->common.vaddr),
+		     common + (info->rela_end - info->common.vaddr),
+		     (unsigned long)info->text, (unsigned long)info->text_end);
 }
 
 static int __init ukl_write(struct file *file, const void *content, u64 size, loff_t *pos)

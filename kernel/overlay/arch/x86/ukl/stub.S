@@ -9,6 +9,8 @@
 #include <asm/nospec-branch.h>
 #include <asm/smap.h>
 
+#include "ret.h"
+
 .code64
 .section .ukl.text.entry, "ax"
 
@@ -34,6 +36,21 @@ SYM_CODE_START(ukl_return_to_call)
 	ret
 	int3
 SYM_CODE_END(ukl_return_to_call)
+
+/*
+ * Back from an interrupt or exception, over the red zone; see ret.S for what is on
+ * the stack. STI holds interrupts off for one more instruction, so that hardly one
+ * comes before the application has its stack pointer back; ukl_sync_regs() sees to
+ * what does.
+ */
+SYM_CODE_START(ukl_return_by_ret)
+	popfq
+	sti
+	ANNOTATE_UNRET_SAFE
+	ret	$UKL_RED_ZONE
+SYM_INNER_LABEL(ukl_return_by_ret_end, SYM_L_GLOBAL)
+	int3
+SYM_CODE_END(ukl_return_by_ret)
 
 /*
  * Where a fast system call that had to go the whole way comes back to: its

@@ -6,6 +6,10 @@
 
 #define UKL_MARKER_MAGIC	"\177UKL"
 #define UKL_MARKER_VERSION	1
+
+/* Exceptions and interrupts return to the application without IRET. */
+#define UKL_MARKER_RET		0x1
+
 #define UKL_NAME_SIZE		32
 #define UKL_BUILD_ID_SIZE	20
 
@@ -15,16 +19,16 @@
  * @version:	UKL_MARKER_VERSION, in the byte order of the CPU
  * @name:	name of the application, padded with NUL bytes, at least one
  * @build_id:	GNU build id of the kernel that the application is linked into
- * @reserved:	0
+ * @flags:	UKL_MARKER_*, how it is to run
  *
- * /sys/kernel/ukl/NAME/marker has the same bytes.
+ * /sys/kernel/ukl/NAME/marker has the same bytes, with no flag set.
  */
 struct ukl_marker {
 	char	magic[4];
 	__u32	version;
 	char	name[UKL_NAME_SIZE];
 	__u8	build_id[UKL_BUILD_ID_SIZE];
-	__u32	reserved;
+	__u32	flags;
 };
 
 #endif /* _UAPI_LINUX_UKL_H */

@@ -1,0 +1,416 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * KUnit tests of what needs no application: which frames are application mode's,
+ * where frames go, what a marker file may contain.
+ */
+#include <kunit/test.h>
+#include <linux/elf.h>
+#include <linux/irqflags.h>
+#include <linux/linkage.h>
+#include <linux/preempt.h>
+#include <linux/sched/task_stack.h>
+#include <linux/string.h>
+#include <linux/ukl.h>
+#include <asm/cpu_entry_area.h>
+#include <asm/ptrace.h>
+#include <asm/segment.h>
+#include <asm/ukl.h>
+#include <asm/ukl_fast.h>
+
+#include "app.h"
+#include "frame.h"
+
+#define USER_SP		(TASK_SIZE_MAX - PAGE_SIZE)
+
+asmlinkage struct pt_regs *ukl_sync_regs(struct pt_regs *eregs);
+
+/* Where the entry of a fast call begins, and its way back */
+static unsigned long fast_entry(unsigned int nr)
+{
+	return (unsigned long)ukl_fast_calls + nr * UKL_FAST_SLOT;
+}
+
+static unsigned long fast_tail(unsigned int nr)
+{
+	return fast_entry(nr) + ukl_fast_tails[nr];
+}
+
+/* --- ranges of text ------------------------------------------------------------ */
+
+static void test_text(struct kunit *test)
+{
+	unsigned long start = (unsigned long)__ukl_text_start;
+	unsigned long end = (unsigned long)__ukl_text_end;
+
+	KUNIT_EXPECT_LT(test, start, end);
+	KUNIT_EXPECT_FALSE(test, ukl_text_address(start - 1));
+	KUNIT_EXPECT_TRUE(test, ukl_text_address(start));
+	KUNIT_EXPECT_TRUE(test, ukl_text_address(end - 1));
+	KUNIT_EXPECT_FALSE(test, ukl_text_address(end));
+	KUNIT_EXPECT_FALSE(test, ukl_text_address(0));
+	KUNIT_EXPECT_FALSE(test, ukl_text_address(ULONG_MAX));
+	KUNIT_EXPECT_FALSE(test, ukl_text_address((unsigned long)ukl_sync_regs));
+	/* The stubs are application text, and what they return to. */
+	KUNIT_EXPECT_TRUE(test, ukl_text_address((unsigned long)ukl_syscall));
+	KUNIT_EXPECT_TRUE(test, ukl_text_address((unsigned long)ukl_syscall_restart));
+	KUNIT_EXPECT_TRUE(test, ukl_text_address((unsigned long)ukl_fast_ret));
+}
+
+static void test_entry(struct kunit *test)
+{
+	KUNIT_EXPECT_FALSE(test, ukl_entry_address((unsigned long)__ukl_text_end - 1));
+	KUNIT_EXPECT_TRUE(test, ukl_entry_address((unsigned long)__ukl_text_end));
+	KUNIT_EXPECT_TRUE(test, ukl_entry_address((unsigned long)__ukl_leave_end - 1));
+	KUNIT_EXPECT_FALSE(test, ukl_entry_address((unsigned long)__ukl_leave_end));
+	KUNIT_EXPECT_TRUE(test, ukl_entry_address((unsigned long)ukl_syscall_kernel));
+	KUNIT_EXPECT_FALSE(test, ukl_entry_address((unsigned long)ukl_syscall_kernel_end));
+	KUNIT_EXPECT_FALSE(test, ukl_entry_address(0));
+}
+
+static void test_fast_range(struct kunit *test)
+{
+	unsigned long end = (unsigned long)ukl_fast_calls_end;
+
+	KUNIT_EXPECT_FALSE(test, ukl_fast_address(fast_entry(0) - 1));
+	KUNIT_EXPECT_TRUE(test, ukl_fast_address(fast_entry(0)));
+	KUNIT_EXPECT_TRUE(test, ukl_fast_address(end - 1));
+	KUNIT_EXPECT_FALSE(test, ukl_fast_address(end));
+	KUNIT_EXPECT_FALSE(test, ukl_text_address(fast_entry(0)));
+	KUNIT_EXPECT_LT(test, fast_entry(UKL_FAST_CALLS), end);
+}
+
+/* --- marks --------------------------------------------------------------------- */
+
+static void test_marks(struct kunit *test)
+{
+	struct pt_regs regs = { .csx = __KERNEL_CS };
+
+	KUNIT_EXPECT_FALSE(test, user_mode(&regs));
+	KUNIT_EXPECT_FALSE(test, !!ukl_regs(&regs));
+
+	regs.csx = __KERNEL_CS | UKL_CSX_APP;
+	KUNIT_EXPECT_TRUE(test, user_mode(&regs));
+	KUNIT_EXPECT_TRUE(test, !!ukl_regs(&regs));
+	KUNIT_EXPECT_FALSE(test, !!ukl_call_regs(&regs));
+	/* The selector is untouched: IRETQ loads it. */
+	KUNIT_EXPECT_EQ(test, regs.cs, __KERNEL_CS);
+
+	regs.csx |= UKL_CSX_CALL;
+	KUNIT_EXPECT_TRUE(test, !!ukl_call_regs(&regs));
+
+	regs.csx = __USER_CS;
+	KUNIT_EXPECT_TRUE(test, user_mode(&regs));
+	KUNIT_EXPECT_FALSE(test, !!ukl_regs(&regs));
+}
+
+static void test_mark_regs(struct kunit *test)
+{
+	struct pt_regs regs = { .csx = __KERNEL_CS, .ip = (unsigned long)ukl_sync_regs };
+
+	ukl_mark_regs(&regs);
+	KUNIT_EXPECT_FALSE(test, !!ukl_regs(&regs));
+	regs.ip = (unsigned long)ukl_syscall;
+	ukl_mark_regs(&regs);
+	KUNIT_EXPECT_TRUE(test, !!ukl_regs(&regs));
+}
+
+/* What a tracer or a signal frame may ask for */
+static void test_valid_frame(struct kunit *test)
+{
+	unsigned long text = (unsigned long)ukl_syscall;
+
+	KUNIT_EXPECT_TRUE(test, ukl_valid_frame(text, USER_SP));
+	KUNIT_EXPECT_TRUE(test, ukl_valid_frame(text, 0));
+	/* That is a fault, but the application's own. */
+	KUNIT_EXPECT_TRUE(test, ukl_valid_frame(0x400000, USER_SP));
+
+	KUNIT_EXPECT_FALSE(test, ukl_valid_frame((unsigned long)ukl_sync_regs, USER_SP));
+	KUNIT_EXPECT_FALSE(test, ukl_valid_frame(fast_entry(0), USER_SP));
+	KUNIT_EXPECT_FALSE(test, ukl_valid_frame((unsigned long)__ukl_text_end, USER_SP));
+	KUNIT_EXPECT_FALSE(test, ukl_valid_frame(TASK_SIZE_MAX, USER_SP));
+	KUNIT_EXPECT_FALSE(test, ukl_valid_frame(0x8000000000000000UL, USER_SP));
+	KUNIT_EXPECT_FALSE(test, ukl_valid_frame(text, TASK_SIZE_MAX));
+	KUNIT_EXPECT_FALSE(test, ukl_valid_frame(text, (unsigned long)&text));
+}
+
+/* --- frames -------------------------------------------------------------------- */
+
+static void test_from_application(struct kunit *test)
+{
+	struct pt_regs regs = { .csx = __KERNEL_CS, .sp = USER_SP };
+
+	/* By its text alone, wherever the stack pointer is */
+	regs.ip = (unsigned long)__ukl_text_start;
+	KUNIT_EXPECT_TRUE(test, ukl_from_application(&regs));
+	regs.sp = (unsigned long)&regs;
+	KUNIT_EXPECT_TRUE(test, ukl_from_application(&regs));
+
+	/* By its stack pointer only in a process in application mode: not in this one */
+	regs.ip = (unsigned long)ukl_sync_regs;
+	KUNIT_EXPECT_FALSE(test, ukl_from_application(&regs));
+	regs.sp = USER_SP;
+	KUNIT_EXPECT_FALSE(test, ukl_from_application(&regs));
+}
+
+/* Each instruction of each entry, as if it had been interrupted there */
+static void test_fast_to_application(struct kunit *test)
+{
+	unsigned long at;
+	unsigned int nr;
+
+	for (nr = 0; nr < UKL_FAST_CALLS; nr++) {
+		KUNIT_ASSERT_LE(test, ukl_fast_tails[nr], UKL_FAST_SLOT);
+		for (at = fast_entry(nr); at < fast_entry(nr + 1); at++) {
+			struct pt_regs regs = { .ip = at, .ax = ~0UL, .sp = USER_SP };
+			bool tail = at >= fast_tail(nr);
+
+			ukl_fast_to_application(&regs);
+			KUNIT_ASSERT_EQ(test, regs.ip,
+					(unsigned long)(tail ? ukl_fast_ret : ukl_syscall));
+			KUNIT_ASSERT_EQ(test, regs.ax, tail ? ~0UL : nr);
+			KUNIT_ASSERT_EQ(test, regs.sp, USER_SP);
+		}
+	}
+}
+
+static void test_fast_restart_tail(struct kunit *test)
+{
+	unsigned long at;
+	unsigned int nr;
+
+	for (nr = 0; nr < UKL_FAST_CALLS; nr++) {
+		for (at = fast_entry(nr); at < fast_entry(nr + 1); at++) {
+			struct pt_regs regs = { .ip = at };
+
+			ukl_fast_restart_tail(&regs);
+			KUNIT_ASSERT_EQ(test, regs.ip, at >= fast_tail(nr) ? fast_tail(nr) : at);
+		}
+	}
+}
+
+/* The number of the last entry is in rax already, and its slot has no end. */
+static void test_fast_by_number(struct kunit *test)
+{
+	unsigned long end = (unsigned long)ukl_fast_calls_end, at;
+
+	for (at = fast_entry(UKL_FAST_CALLS); at < end; at++) {
+		struct pt_regs regs = { .ip = at, .ax = 4711, .sp = USER_SP };
+		bool tail = at >= fast_tail(UKL_FAST_CALLS);
+
+		ukl_fast_restart_tail(&regs);
+		KUNIT_ASSERT_EQ(test, regs.ip, tail ? fast_tail(UKL_FAST_CALLS) : at);
+		ukl_fast_to_application(&regs);
+		KUNIT_ASSERT_EQ(test, regs.ip,
+				(unsigned long)(tail ? ukl_fast_ret : ukl_syscall));
+		KUNIT_ASSERT_EQ(test, regs.ax, 4711);
+	}
+}
+
+static void test_fast_singlestep(struct kunit *test)
+{
+	struct pt_regs regs = { .ip = fast_entry(39) + 3, .sp = USER_SP, .flags = X86_EFLAGS_TF };
+
+	KUNIT_EXPECT_TRUE(test, ukl_fast_singlestep(&regs));
+	KUNIT_EXPECT_EQ(test, regs.ip, (unsigned long)ukl_syscall);
+	KUNIT_EXPECT_EQ(test, regs.ax, 39);
+	KUNIT_EXPECT_EQ(test, regs.sp, USER_SP);
+
+	/* On the kernel stack already: r11 has the application's. */
+	regs.ip = fast_entry(39) + 3;
+	regs.sp = (unsigned long)&regs;
+	regs.r11 = USER_SP - 8;
+	KUNIT_EXPECT_TRUE(test, ukl_fast_singlestep(&regs));
+	KUNIT_EXPECT_EQ(test, regs.sp, USER_SP - 8);
+
+	/* The kernel's own trap */
+	regs.ip = fast_entry(39);
+	regs.flags = 0;
+	KUNIT_EXPECT_FALSE(test, ukl_fast_singlestep(&regs));
+	regs.flags = X86_EFLAGS_TF;
+	regs.ip = (unsigned long)ukl_sync_regs;
+	KUNIT_EXPECT_FALSE(test, ukl_fast_singlestep(&regs));
+	KUNIT_EXPECT_EQ(test, regs.ip, (unsigned long)ukl_sync_regs);
+}
+
+/* Where user mode's frames are, too; a kernel thread has no other use for it. */
+static void test_sync_application(struct kunit *test)
+{
+	struct pt_regs regs, *moved;
+
+	memset(&regs, 0x5a, sizeof(regs));
+	regs.csx = __KERNEL_CS;
+	regs.flags = X86_EFLAGS_FIXED;
+	regs.ip = (unsigned long)ukl_syscall;
+	regs.sp = USER_SP;
+	moved = ukl_sync_regs(&regs);
+
+	KUNIT_ASSERT_PTR_EQ(test, moved, task_pt_regs(current));
+	KUNIT_EXPECT_EQ(test, moved->csx, __KERNEL_CS | UKL_CSX_APP);
+	KUNIT_EXPECT_EQ(test, moved->flags, X86_EFLAGS_FIXED | X86_EFLAGS_IF);
+	KUNIT_EXPECT_EQ(test, moved->ip, (unsigned long)ukl_syscall);
+	KUNIT_EXPECT_EQ(test, moved->sp, USER_SP);
+	KUNIT_EXPECT_EQ(test, moved->r15, 0x5a5a5a5a5a5a5a5aUL);
+	KUNIT_EXPECT_EQ(test, moved->di, 0x5a5a5a5a5a5a5a5aUL);
+	KUNIT_EXPECT_EQ(test, moved->orig_ax, 0x5a5a5a5a5a5a5a5aUL);
+}
+
+/* Where a return to the application was interrupted, it has happened. */
+static void test_undo_return(struct kunit *test)
+{
+	unsigned long start = (unsigned long)ukl_return_by_ret, at;
+	const struct pt_regs from = {
+		.ip = (unsigned long)ukl_syscall,
+		.sp = USER_SP - UKL_RET_OFFSET,
+		.flags = X86_EFLAGS_FIXED | X86_EFLAGS_IF | X86_EFLAGS_CF,
+	};
+
+	KUNIT_ASSERT_LT(test, start, (unsigned long)ukl_return_by_ret_end);
+	for (at = start; at < (unsigned long)ukl_return_by_ret_end; at++) {
+		struct pt_regs regs = { .ip = at, .sp = USER_SP - UKL_RET_OFFSET, .ax = 4711 };
+
+		ukl_undo_return(&regs, &from);
+		KUNIT_EXPECT_EQ(test, regs.ip, from.ip);
+		KUNIT_EXPECT_EQ(test, regs.sp, USER_SP);
+		KUNIT_EXPECT_EQ(test, regs.flags, from.flags);
+		KUNIT_EXPECT_EQ(test, regs.ax, 4711);
+	}
+	for (at = start - 1; at <= (unsigned long)ukl_return_by_ret_end;
+	     at += (unsigned long)ukl_return_by_ret_end - start + 1) {
+		struct pt_regs regs = { .ip = at, .sp = USER_SP };
+
+		ukl_undo_return(&regs, &from);
+		KUNIT_EXPECT_EQ(test, regs.ip, at);
+		KUNIT_EXPECT_EQ(test, regs.sp, USER_SP);
+		KUNIT_EXPECT_EQ(test, regs.flags, 0);
+	}
+}
+
+/* A frame that is not on the UKL stack stays where it is. */
+static void test_sync_elsewhere(struct kunit *test)
+{
+	struct pt_regs regs = { .csx = __KERNEL_CS, .ip = (unsigned long)ukl_sync_regs };
+
+	regs.sp = (unsigned long)&regs;
+	KUNIT_EXPECT_PTR_EQ(test, ukl_sync_regs(&regs), &regs);
+}
+
+/* A frame of the kernel goes below its stack pointer, with a gap of six words. */
+static void test_sync_kernel(struct kunit *test)
+{
+	struct pt_regs on_ist, moved, *ist, *place;
+	unsigned long stack[64];
+	unsigned long flags;
+
+	memset(&on_ist, 0xa5, sizeof(on_ist));
+	on_ist.csx = __KERNEL_CS;
+	on_ist.ip = fast_entry(39) + UKL_FAST_SLOT - 1;
+	on_ist.sp = (unsigned long)(stack + ARRAY_SIZE(stack)) - 8;
+	memset(&moved, 0, sizeof(moved));
+
+	/* Nobody else needs the stack while interrupts are off. */
+	local_irq_save(flags);
+	ist = (struct pt_regs *)__this_cpu_ist_bottom_va(UKL);
+	*ist = on_ist;
+	place = ukl_sync_regs(ist);
+	moved = *place;
+	local_irq_restore(flags);
+
+	KUNIT_ASSERT_PTR_EQ(test, place,
+			    (struct pt_regs *)(ALIGN_DOWN(on_ist.sp, 16) - 6 * 8) - 1);
+	/* The fast call that it interrupted looks at its flags again. */
+	KUNIT_EXPECT_EQ(test, moved.ip, fast_tail(39));
+	moved.ip = on_ist.ip;
+	KUNIT_EXPECT_MEMEQ(test, &moved, &on_ist, sizeof(moved));
+}
+
+/* --- marker files -------------------------------------------------------------- */
+
+static void test_marker(struct kunit *test)
+{
+	const struct ukl_marker good = {
+		.magic = UKL_MARKER_MAGIC,
+		.version = UKL_MARKER_VERSION,
+		.name = "server",
+	};
+	struct ukl_marker bad;
+
+	BUILD_BUG_ON(sizeof(good) != 64);
+	KUNIT_EXPECT_TRUE(test, ukl_marker_magic(&good));
+	KUNIT_EXPECT_TRUE(test, ukl_marker_valid(&good, sizeof(good)));
+	KUNIT_EXPECT_FALSE(test, ukl_marker_valid(&good, sizeof(good) - 1));
+	KUNIT_EXPECT_FALSE(test, ukl_marker_valid(&good, sizeof(good) + 1));
+
+	bad = good;
+	bad.magic[0] = 'U';
+	KUNIT_EXPECT_FALSE(test, ukl_marker_magic(&bad));
+	KUNIT_EXPECT_FALSE(test, ukl_marker_valid(&bad, sizeof(bad)));
+	bad = good;
+	bad.version++;
+	KUNIT_EXPECT_FALSE(test, ukl_marker_valid(&bad, sizeof(bad)));
+	bad = good;
+	memset(bad.name, 'x', sizeof(bad.name));
+	KUNIT_EXPECT_FALSE(test, ukl_marker_valid(&bad, sizeof(bad)));
+	bad.name[sizeof(bad.name) - 1] = '\0';
+	KUNIT_EXPECT_TRUE(test, ukl_marker_valid(&bad, sizeof(bad)));
+	bad = good;
+	bad.flags = UKL_MARKER_RET;
+	KUNIT_EXPECT_TRUE(test, ukl_marker_valid(&bad, sizeof(bad)));
+	bad.flags = UKL_MARKER_RET << 1;
+	KUNIT_EXPECT_FALSE(test, ukl_marker_valid(&bad, sizeof(bad)));
+}
+
+/* --- indirect functions -------------------------------------------------------- */
+
+static void test_own_rela(struct kunit *test)
+{
+	const unsigned long text = 0xffffffff81000000UL, text_end = text + 0x1000;
+	struct elf64_rela rela[] = {
+		{ .r_offset = 1, .r_addend = text - 1 },
+		{ .r_offset = 2, .r_addend = text },
+		{ .r_offset = 3, .r_addend = text_end },
+		{ .r_offset = 4, .r_addend = text_end - 1 },
+		{ .r_offset = 5, .r_addend = 0 },
+	};
+	static const u64 expected[] = { 4, 2, 4, 4, 4 };
+	unsigned int i;
+
+	ukl_own_rela(rela, rela + ARRAY_SIZE(rela), text, text_end);
+	for (i = 0; i < ARRAY_SIZE(rela); i++)
+		KUNIT_EXPECT_EQ(test, rela[i].r_offset, expected[i]);
+	/* None is its own: none is done. */
+	ukl_own_rela(rela, rela + ARRAY_SIZE(rela), 0x1000, 0x2000);
+	for (i = 0; i < ARRAY_SIZE(rela); i++) {
+		KUNIT_EXPECT_EQ(test, rela[i].r_offset, 0);
+		KUNIT_EXPECT_EQ(test, rela[i].r_info, 0);
+		KUNIT_EXPECT_EQ(test, rela[i].r_addend, 0);
+	}
+	ukl_own_rela(rela, rela, text, text_end);
+}
+
+static struct kunit_case ukl_test_cases[] = {
+	KUNIT_CASE(test_text),
+	KUNIT_CASE(test_entry),
+	KUNIT_CASE(test_fast_range),
+	KUNIT_CASE(test_marks),
+	KUNIT_CASE(test_mark_regs),
+	KUNIT_CASE(test_valid_frame),
+	KUNIT_CASE(test_from_application),
+	KUNIT_CASE(test_fast_to_application),
+	KUNIT_CASE(test_fast_restart_tail),
+	KUNIT_CASE(test_fast_by_number),
+	KUNIT_CASE(test_fast_singlestep),
+	KUNIT_CASE(test_undo_return),
+	KUNIT_CASE(test_sync_application),
+	KUNIT_CASE(test_sync_elsewhere),
+	KUNIT_CASE(test_sync_kernel),
+	KUNIT_CASE(test_marker),
+	KUNIT_CASE(test_own_rela),
+	{}
+};
+
+static struct kunit_suite ukl_test_suite = {
+	.name = "ukl",
+	.test_cases = ukl_test_cases,
+};
+
+kunit_test_suite(ukl_test_suite);

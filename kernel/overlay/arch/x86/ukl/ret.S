@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * The way back to application mode from interrupts and exceptions.
+ *
+ * IRET does much that is not needed between two places at CPL 0: only the
+ * flags, the stack pointer and the instruction pointer have to change at once.
+ * RET with an operand changes the latter two together. What it and POPF take is
+ * written below the application's red zone, as a signal frame would be:
+ *
+ *	sp - 128	end of the red zone
+ *	sp - 136	instruction pointer
+ *	sp - 144	flags, without IF
+ *
+ * The stack may be absent, write-protected, or no stack at all: if the words
+ * cannot be written, IRET returns. They can also be gone again when they are read
+ * (another CPU unmaps the page), and an NMI ends the protection that STI gives: what
+ * finds one of the three instructions is told that it found where they lead, by
+ * ukl_undo_return().
+ *
+ * IRET is needed as well
+ *
+ * - with TF set: the trap has to come behind the application's instruction;
+ * - with hardware breakpoints: RF keeps the one that was hit from being hit again;
+ * - if the process has asked membarrier() for core serialization, which the
+ *   return from an IPI has to bring.
+ */
+#include <linux/linkage.h>
+#include <asm/asm-offsets.h>
+#include <asm/asm.h>
+#include <asm/nospec-branch.h>
+#include <asm/percpu.h>
+#include <asm/processor-flags.h>
+#include <asm/smap.h>
+#include <asm/ukl.h>
+#include <asm/unwind_hints.h>
+
+#include "../entry/calling.h"
+#include "ret.h"
+
+.code64
+.section .entry.text, "ax"
+
+/* Back to CPL 0, be it the kernel's or the application's. rsp: the frame. */
+SYM_CODE_START(ukl_return_to_kernel)
+	UNWIND_HINT_REGS
+#ifdef CONFIG_UKL_RET
+	testl	$UKL_CSX_APP, CS(%rsp)
+	jz	restore_regs_and_return_to_kernel
+	movq	PER_CPU_VAR(pcpu_hot + X86_current_task), %rdx
+	movq	TASK_mm(%rdx), %rcx
+	testb	$(1 << UKL_RET_BIT), MM_context_flags(%rcx)
+	jz	restore_regs_and_return_to_kernel
+#ifdef CONFIG_MEMBARRIER
+	testl	$UKL_RET_SYNC_CORE, MM_membarrier_state(%rcx)
+	jnz	restore_regs_and_return_to_kernel
+#endif
+	cmpq	$0, PER_CPU_VAR(cpu_dr7)
+	jne	restore_regs_and_return_to_kernel
+	movq	EFLAGS(%rsp), %rsi
+	testl	$X86_EFLAGS_TF, %esi
+	jnz	restore_regs_and_return_to_kernel
+	andq	$~X86_EFLAGS_IF, %rsi
+	movq	RSP(%rsp), %rdi
+	subq	$UKL_RET_OFFSET, %rdi
+	/* Never into the kernel half */
+	js	restore_regs_and_return_to_kernel
+	movq	RIP(%rsp), %rax
+
+	/* Interrupts are off: nobody may bring the page now. */
+	incl	TASK_pagefault_disabled(%rdx)
+	/* Open it stays: AC is the application's. objtool knows no such return. */
+	ANNOTATE_IGNORE_ALTERNATIVE
+	ASM_STAC
+.Lstore_ip:
+	movq	%rax, 8(%rdi)
+.Lstore_flags:
+	movq	%rsi, (%rdi)
+	decl	TASK_pagefault_disabled(%rdx)
+
+	movq	%rdi, RSP(%rsp)
+	POP_REGS
+	UNWIND_HINT_IRET_REGS offset=8
+	movq	4*8(%rsp), %rsp
+	UNWIND_HINT_END_OF_STACK
+	jmp	ukl_return_by_ret
+
+.Lnot_written:
+	UNWIND_HINT_REGS
+	ANNOTATE_IGNORE_ALTERNATIVE
+	ASM_CLAC
+	decl	TASK_pagefault_disabled(%rdx)
+#endif
+	jmp	restore_regs_and_return_to_kernel
+SYM_CODE_END(ukl_return_to_kernel)
+
+#ifdef CONFIG_UKL_RET
+	_ASM_EXTABLE(.Lstore_ip, .Lnot_written)
+	_ASM_EXTABLE(.Lstore_flags, .Lnot_written)
+#endif
