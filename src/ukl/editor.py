@@ -86,6 +86,7 @@ DESCRIPTIONS: Mapping[str, str] = {
     "run.disks": '`"FILE:/path,size=1G"`: a disk with ext4, made if it is not there.',
     "run.memory": '`"256M"`, `"2G"`; at least 64M.',
     "run.cpus": "Processors.",
+    "run.returns": "How interrupts and exceptions return to the application.",
     "run.files": "Path in the guest = file or directory here.",
     "kernel": "The kernel it is linked into.",
     "kernel.applications": "Further applications in the same kernel.",

@@ -24,7 +24,7 @@ from pydantic import (
 
 from ukl import python, resources
 from ukl.errors import InputError
-from ukl.model import AppSpec, Level, PortForward, Protocol, PythonSpec
+from ukl.model import AppSpec, Level, PortForward, Protocol, PythonSpec, Returns
 from ukl.recipe import schema
 from ukl.volumes import parse_disk, parse_volume
 
@@ -216,7 +216,7 @@ class _Link(_Table):
     libraries: list[Annotated[str, AfterValidator(_library)]] = []
     objects: list[_Source] = []
     rewrite_syscalls: bool = True
-    level: Level = Level.BASE
+    level: Annotated[Level, Field(strict=False)] = Level.BASE
 
 
 class _Run(_Table):
@@ -225,6 +225,7 @@ class _Run(_Table):
     disks: list[Annotated[str, AfterValidator(_disk)]] = []
     memory: Annotated[str, BeforeValidator(_memory)] = "256M"
     cpus: Annotated[int, Field(ge=1, le=CPUS_MAX)] = 1
+    returns: Annotated[Returns, Field(strict=False)] = Returns.IRET
     files: dict[
         Annotated[str, AfterValidator(_guest_path)], Annotated[str, AfterValidator(_host_path)]
     ] = {}
@@ -439,6 +440,7 @@ def _load_toml(path: Path, *, alone: bool) -> AppSpec:
         objects=tuple(map(Path, manifest.link.objects)),
         rewrite_syscalls=manifest.link.rewrite_syscalls,
         level=manifest.link.level,
+        returns=manifest.run.returns,
         args=tuple(manifest.app.args),
         env=manifest.app.env,
         entrypoint=manifest.app.entrypoint or "",
@@ -579,6 +581,7 @@ _REMEDIES: dict[tuple[str, ...], str] = {
     ("run", "disks"): 'write a list like disks = ["data.img:/data,size=1G"]',
     ("run", "memory"): 'write it like memory = "256M"',
     ("run", "cpus"): f"write a number from 1 to {CPUS_MAX}",
+    ("run", "returns"): 'write it like returns = "ret", or "iret"',
     ("run", "files"): 'write it like files = { "/etc/app.conf" = "app.conf" }',
     ("kernel", "applications"): 'write a list like applications = ["../other", "hello"]',
     ("kernel", "profile"): 'write it like profile = "debug"',

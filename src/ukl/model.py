@@ -25,6 +25,13 @@ class Level(StrEnum):
     FAST = "fast"
 
 
+class Returns(StrEnum):
+    """How interrupts and exceptions return to the application: UKL_MARKER_RET of the kernel."""
+
+    IRET = "iret"
+    RET = "ret"
+
+
 class Protocol(StrEnum):
     """Transport protocol of a forwarded port."""
 
@@ -158,6 +165,7 @@ class AppSpec:
     rewrite_syscalls: bool = True
     """Whether `syscall` instructions become calls, where they can."""
     level: Level = Level.BASE
+    returns: Returns = Returns.IRET
     program: Path | None = None
     """An executable that ukl-cc linked: PROGRAM.ukl.o beside it is the application."""
     build: BuildSpec | None = None

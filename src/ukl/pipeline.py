@@ -37,6 +37,7 @@ from ukl.model import (
     KernelSpec,
     Level,
     PortForward,
+    Returns,
     Volume,
 )
 from ukl.progress import Progress
@@ -60,6 +61,7 @@ class Overrides:
     cpus: int | None = None
     profile: str | None = None
     level: Level | None = None
+    returns: Returns | None = None
 
 
 def overridden(spec: AppSpec, overrides: Overrides) -> AppSpec:
@@ -74,6 +76,7 @@ def overridden(spec: AppSpec, overrides: Overrides) -> AppSpec:
         memory=overrides.memory or spec.memory,
         cpus=overrides.cpus or spec.cpus,
         level=overrides.level or spec.level,
+        returns=overrides.returns or spec.returns,
         kernel_profile=spec.kernel_profile if overrides.profile is None else overrides.profile,
     )
 

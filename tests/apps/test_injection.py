@@ -8,6 +8,7 @@ import pytest
 from tests.boot import injection
 from tests.boot.harness import Lab
 from tests.boot.injection import Kind, Program
+from ukl.model import Returns
 
 
 @pytest.fixture(scope="module")
@@ -22,12 +23,28 @@ def injected(lab: Lab) -> Program:
     [
         (way, kind)
         for way in injection.WAYS
+        if way != injection.RETURN
         for kind in Kind
         # Where interrupts are on, in all others, the kernel is undisturbed by them.
         if way in injection.FAST or kind is not Kind.INTERRUPT
     ],
 )
 def test_every_instruction(lab: Lab, injected: Program, way: str, kind: Kind) -> None:
+    injection.judge(injection.run(lab, injected, way, kind), way)
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize(
+    ("way", "kind"),
+    [
+        ("fault", Kind.NMI),
+        ("timer", Kind.NMI),
+        (injection.RETURN, Kind.NMI),
+        (injection.RETURN, Kind.MACHINE_CHECK),
+    ],
+)
+def test_every_instruction_back_without_iret(lab: Lab, way: str, kind: Kind) -> None:
+    injected = injection.build(lab, Returns.RET)
     injection.judge(injection.run(lab, injected, way, kind), way)
 
 

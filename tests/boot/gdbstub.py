@@ -97,6 +97,10 @@ class State:
                 struct.pack_into("<Q", data, offset, value)
         return State(bytes(data))
 
+    def without_ss(self) -> State:
+        """Return the state with the null selector in SS."""
+        return State(self.data[:SS] + bytes(4) + self.data[SS + 4 :])
+
     def without_cr2(self) -> State:
         """Return the state with a zero in CR2."""
         return State(self.data[:CR2] + bytes(8) + self.data[CR2 + 8 :])
@@ -173,12 +177,15 @@ class Stub:
         assert said.startswith("T05"), said
         return await self.state()
 
-    async def go(self, *addresses: int) -> State:
-        """Let the guest run until it is to execute one of `addresses`; return the registers."""
+    async def go(self, *addresses: int, patience: float = PATIENCE) -> State:
+        """Let the guest run until it is to execute one of `addresses`; return the registers.
+
+        AssertionError if it does not come there in `patience` seconds.
+        """
         for address in addresses:
             await self._do(f"Z1,{address:x},1")
         try:
-            said = await self.ask("c")
+            said = await self.ask("c", patience)
         except TimeoutError:
             places = ", ".join(f"{address:#x}" for address in addresses)
             raise AssertionError(f"the guest did not come to {places}") from None

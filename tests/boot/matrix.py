@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from tests.boot.harness import PROGRAMS, Built, Lab
 from ukl import manifest
-from ukl.model import Level
+from ukl.model import Level, Returns
 from ukl.selftest import KERNELS
 
 SECONDS = 40
@@ -66,10 +66,13 @@ def checks(lab: Lab, built: Built, names: Sequence[str]) -> Results:
     return run(lab, built, names, cpus=2, setup="export CHECKS=$UKL\n", modes=("UKL",))
 
 
-def as_calls(lab: Lab, name: str, level: Level = Level.BASE) -> Built:
+def as_calls(
+    lab: Lab, name: str, level: Level = Level.BASE, returns: Returns = Returns.IRET
+) -> Built:
     """Build a program of ours with its `syscall` instructions turned into calls."""
-    spec = replace(manifest.load(PROGRAMS / name), rewrite_syscalls=True, level=level)
-    return lab.build(replace(spec, name=f"{name}-{level}"))
+    spec = manifest.load(PROGRAMS / name)
+    spec = replace(spec, rewrite_syscalls=True, level=level, returns=returns)
+    return lab.build(replace(spec, name=f"{name}-{level}-{returns}"))
 
 
 def same_as_before(before: Results, after: Results, name: str) -> None:

@@ -11,7 +11,7 @@ import pytest
 from ukl.errors import InputError, UklError
 from ukl.host.exec import CommandFailed
 from ukl.kernel import link, recipe, symbols
-from ukl.model import AppObject, KernelBuild, ObjectFacts
+from ukl.model import AppObject, KernelBuild, ObjectFacts, Returns
 
 KERNEL = {"__ukl_text_start": (0xFFFFFFFF82000000, "T"), "printk": (1, "T"), "helper": (2, "t")}
 BUILD = KernelBuild("key", Path("/tree"), Path("/objects"), "6.12.117", 28 << 20)
@@ -60,6 +60,12 @@ def test_the_marker_has_64_bytes_in_their_places() -> None:
     assert found[8:40] == b"tcp-echo" + bytes(24)
     assert found[40:60] == bytes(range(20))
     assert found[60:] == bytes(4)
+
+
+def test_a_marker_says_how_exceptions_return() -> None:
+    plain = symbols.marker("tcp-echo", bytes(20))
+    assert symbols.with_returns(plain, Returns.IRET) == plain
+    assert symbols.with_returns(plain, Returns.RET) == plain[:60] + b"\1\0\0\0"
 
 
 @pytest.mark.parametrize("name", ["", "x" * 32])

@@ -9,7 +9,7 @@ import pytest
 
 from ukl import manifest
 from ukl.errors import ExitCode, InputError
-from ukl.model import Disk, PortForward, Protocol, Volume
+from ukl.model import Disk, Level, PortForward, Protocol, Returns, Volume
 
 FULL = """\
 [app]
@@ -24,6 +24,7 @@ cflags = ["-O2"]
 [link]
 libraries = ["m", "event"]
 objects = ["extra.o"]
+level = "fast"
 
 [run]
 ports = ["5555:80", "0.0.0.0:8080:80", "53:53/udp"]
@@ -31,6 +32,7 @@ volumes = ["data:/data", "/etc:/conf:ro"]
 disks = ["db.img:/db,size=64M"]
 memory = "1G"
 cpus = 2
+returns = "ret"
 files = { "/etc/server.conf" = "server.conf" }
 
 [kernel]
@@ -68,6 +70,7 @@ def test_everything_is_read(project: Path) -> None:
     assert spec.args == ("-p", "5555")
     assert spec.env == {"MODE": "fast"}
     assert spec.cflags == ("-O2",)
+    assert (spec.level, spec.returns) == (Level.FAST, Returns.RET)
     assert spec.libraries == ("m", "event")
     assert spec.objects == (project / "extra.o",)
     assert spec.ports == (
@@ -137,9 +140,14 @@ def test_what_is_wrong_is_named(project: Path, text: str, line: int, words: list
         assert word in error.message
 
 
+def test_what_is_one_of_a_few_words(project: Path) -> None:
+    for text in ('[link]\nlevel = "quick"\n', '[run]\nreturns = "jmp"\n', "[link]\nlevel = 1\n"):
+        assert "write it like" in (load(project, text).remedy or "")
+
+
 def test_unknown_key_lists_the_known_ones(project: Path) -> None:
     assert load(project, "[run]\nzzz = 1\n").remedy == (
-        "known here: ports, volumes, disks, memory, cpus, files"
+        "known here: ports, volumes, disks, memory, cpus, returns, files"
     )
 
 

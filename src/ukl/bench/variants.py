@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from ukl.errors import UsageError
-from ukl.model import AppSpec, Level
+from ukl.model import AppSpec, Level, Returns
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +17,7 @@ class Variant:
     `patched` False takes the unpatched kernel of the same configuration, on which only
     normal processes run; `user` starts the normal executable of the very same object;
     `rewrite` False leaves its `syscall` instructions as they are, `level` is what they
-    become otherwise.
+    become otherwise; `returns` is how exceptions return.
     """
 
     name: str
@@ -26,6 +26,7 @@ class Variant:
     user: bool = False
     rewrite: bool = True
     level: Level = Level.BASE
+    returns: Returns = Returns.IRET
 
     @property
     def mode(self) -> str:
@@ -34,7 +35,7 @@ class Variant:
 
     def applied(self, spec: AppSpec) -> AppSpec:
         """Return the specification as this variant builds it."""
-        return replace(spec, rewrite_syscalls=self.rewrite, level=self.level)
+        return replace(spec, rewrite_syscalls=self.rewrite, level=self.level, returns=self.returns)
 
 
 # A normal process makes its system calls as any other: rewritten ones would cost it a call.
@@ -44,6 +45,12 @@ VARIANTS: Sequence[Variant] = (
     Variant("syscall", "unikernel, syscall in ring 0", rewrite=False),
     Variant("base", "unikernel, level base"),
     Variant("fast", "unikernel, level fast", level=Level.FAST),
+    Variant(
+        "ret",
+        "unikernel, level fast, returns by ret",
+        level=Level.FAST,
+        returns=Returns.RET,
+    ),
 )
 """All of them, in the order of the columns; a further level is a further element."""
 

@@ -10,7 +10,7 @@ from typing import Annotated, TypeVar
 import typer
 
 from ukl.cli import complete
-from ukl.model import Level
+from ukl.model import Level, Returns
 
 T = TypeVar("T")
 
@@ -46,6 +46,14 @@ LevelOption = Annotated[
     Level | None,
     typer.Option(
         "--level", help="How the application calls the kernel (default: what ukl.toml says)."
+    ),
+]
+ReturnsOption = Annotated[
+    Returns | None,
+    typer.Option(
+        "--returns",
+        help="How interrupts and exceptions return to the application "
+        "(default: what ukl.toml says).",
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]

@@ -14,6 +14,7 @@ from ukl.cli.arguments import (
     KernelSource,
     LevelOption,
     Profile,
+    ReturnsOption,
     Target,
     With,
     parsed,
@@ -132,6 +133,7 @@ def run(
     kernel_source: KernelSource = None,
     profile: Profile = None,
     level: LevelOption = None,
+    returns: ReturnsOption = None,
     env: Annotated[
         list[str] | None,
         typer.Option("--env", "-e", metavar="KEY=VALUE", help="Set a variable (repeatable)."),
@@ -173,6 +175,7 @@ def run(
         cpus=smp,
         profile=profile,
         level=level,
+        returns=returns,
     )
     try:
         connection = networks.chosen(network, tap, bridge, ip)

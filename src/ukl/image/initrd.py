@@ -27,6 +27,7 @@ from ukl.host import exec as host_exec
 from ukl.host.requirements import install_command
 from ukl.host.store import Store, digest
 from ukl.image import cpio
+from ukl.kernel import symbols
 from ukl.model import AppSpec, Image
 from ukl.progress import Progress
 from ukl.vm import storage
@@ -221,9 +222,10 @@ def build(
         for each in (*reversed(spec.others), spec):  # of the same file, the main one's counts
             entries.update(application_files(each.files))
         if image is not None and image.marker is not None:
-            entries[marker_path(spec.name)] = cpio.regular(image.marker.read_bytes(), 0o755)
+            entries[marker_path(spec.name)] = _marker(image.marker, spec)
+        specs = {each.name: each for each in spec.others}
         for other in image.others if image is not None else ():
-            entries[marker_path(other.name)] = cpio.regular(other.marker.read_bytes(), 0o755)
+            entries[marker_path(other.name)] = _marker(other.marker, specs[other.name])
             entries[user_path(other.name)] = cpio.regular(other.user.read_bytes(), 0o755)
         if user is not None:
             entries[user_path(spec.name)] = cpio.regular(user.read_bytes(), 0o755)
@@ -235,6 +237,10 @@ def build(
         if store.get("initrd", key) is not None:
             stage.cached()
         return store.make("initrd", key, inputs, lambda out: _write(out, data)) / "initrd.gz"
+
+
+def _marker(file: Path, spec: AppSpec) -> cpio.Entry:
+    return cpio.regular(symbols.with_returns(file.read_bytes(), spec.returns), 0o755)
 
 
 def _write(directory: Path, data: bytes) -> None:

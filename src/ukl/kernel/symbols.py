@@ -7,6 +7,7 @@ import struct
 from pathlib import Path
 
 from ukl.errors import UklError
+from ukl.model import Returns
 
 KERNEL_BASE = 0xFFFFFFFF80000000
 """Where x86-64's kernel text mapping starts (__START_KERNEL_map)."""
@@ -21,6 +22,7 @@ NT_GNU_BUILD_ID = 3
 _PT_NOTE = 4
 MARKER_MAGIC = b"\177UKL"
 MARKER_VERSION = 1
+MARKER_RET = 1
 
 
 def read_map(file: Path) -> dict[str, tuple[int, str]]:
@@ -83,10 +85,19 @@ def _note(notes: bytes) -> bytes | None:
 
 
 def marker(name: str, identity: bytes) -> bytes:
-    """Return the 64 bytes whose execve() starts the application of that name in that kernel."""
+    """Return the 64 bytes whose execve() starts the application of that name in that kernel.
+
+    Its flags are 0; `with_returns` sets them.
+    """
     encoded = name.encode("ascii")
     if not 0 < len(encoded) < 32 or len(identity) != 20:
         raise UklError(
             f"no marker for {name!r}: a name has 1 to 31 characters, a build id 20 bytes"
         )
     return struct.pack("<4sI32s20s4x", MARKER_MAGIC, MARKER_VERSION, encoded, identity)
+
+
+def with_returns(marker_bytes: bytes, returns: Returns) -> bytes:
+    """Return a marker whose application interrupts and exceptions return to like that."""
+    flags = MARKER_RET if returns is Returns.RET else 0
+    return marker_bytes[:-4] + struct.pack("<I", flags)
