@@ -19,6 +19,7 @@ import shutil
 import struct
 import tempfile
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -42,6 +43,8 @@ MAX_REPORTS = 5
 
 DUMP = "dump.gz"
 FIFO = "dump.fifo"
+FAILURES = "postmortem.log"
+"""Beside the console's log: what went wrong while a report was made."""
 
 FINISH = 60.0
 """Seconds that the last core's report may take when the guest has ended."""
@@ -380,8 +383,9 @@ class PostMortem:
                 vector=self._vector,
             )
             self._keep(report, directory)
-        except (OSError, UklError):
+        except Exception:  # noqa: BLE001 - a defect of ours is no reason to lose the run's end
             shutil.rmtree(directory, ignore_errors=True)
+            log.with_name(FAILURES).write_text(traceback.format_exc())
 
     async def _cores(self) -> None:
         loop = asyncio.get_running_loop()
@@ -420,7 +424,7 @@ class PostMortem:
     async def _examine(self, header: cores.Header, directory: Path) -> None:
         try:
             report = await asyncio.to_thread(examined, header, self._subject, directory)
-        except (OSError, UklError, Unreadable) as error:
+        except Exception as error:  # noqa: BLE001 - what the guest sent may be anything
             images = self._subject.images(self._subject.vmlinux, 0)
             report = Crash(
                 guest=self._subject.guest,

@@ -388,10 +388,12 @@ class Session:
             return
 
         async def look() -> None:
-            await self._monitor.stop()
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._look(Stand.TIMEOUT), LOOK)
-            self._quit()
+            try:
+                await self._monitor.stop()
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._look(Stand.TIMEOUT), LOOK)
+            finally:
+                self._quit()
 
         self._tasks.append(asyncio.get_running_loop().create_task(look()))
 
@@ -403,15 +405,19 @@ class Session:
         """Have a panic looked at, and let the machine go on: it resets itself."""
         while True:
             await self._monitor.panic()
-            await self._look(Stand.PANIC)
-            await self._monitor.resume()
+            try:
+                await self._look(Stand.PANIC)
+            finally:
+                await self._monitor.resume()
 
     async def _release(self) -> None:
         """End a QEMU that waits at the machine's end."""
         reason = await self._monitor.end()
-        if reason == RESET and not self._monitor.panicked:
-            await self._look(Stand.RESET)
-        self._quit()
+        try:
+            if reason == RESET and not self._monitor.panicked:
+                await self._look(Stand.RESET)
+        finally:
+            self._quit()
 
     def _quit(self) -> None:
         """End QEMU by QMP, and if that does not help, by SIGKILL."""
