@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ukl.errors import UklError
+from ukl.errors import ExitCode, UklError
 from ukl.vm import execute
 from ukl.vm.registry import PROC, Identity, Registry
 
@@ -209,13 +209,15 @@ def _host(process: Identity | None, proc: Path = PROC) -> tuple[float, int, int]
 
 
 def looks(guests: Registry, name: str, delay: float) -> Iterator[View]:
-    """Yield a view every `delay` seconds. UklError when the guest ends."""
+    """Yield a view every `delay` seconds, until Ctrl-C. UklError when the guest ends."""
     here = os.sysconf("SC_CLK_TCK")
     before: tuple[Sample, tuple[float, int, int] | None] | None = None
     while True:
         process = guests.get(name).qemu
         usage = _host(process)
         code, said = execute.captured(guests, name, COMMAND)
+        if code == ExitCode.INTERRUPTED:  # Ctrl-C was passed on to it
+            raise KeyboardInterrupt
         if code not in {0, 1, 2}:  # threads that ended meanwhile are no failure
             raise UklError(f"{name}: /proc cannot be read: status {code}")
         now = parse(said.decode("utf-8", "replace"))

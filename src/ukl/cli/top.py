@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import sys
 from typing import Annotated
@@ -36,19 +37,20 @@ def top(
     guests = registry()
     on_terminal = sys.stdout.isatty() and not as_json
     left = count or (None if on_terminal else 1)
-    for shown in room.looks(guests, name, delay):
-        if as_json:
-            print_json(shown)
-        else:
-            lines = list(room.text(shown, guests.get(name).pid))
-            if on_terminal and left is None:
-                lines = [
-                    "\x1b[H\x1b[J" + lines[0],
-                    *lines[1 : shutil.get_terminal_size().lines - 1],
-                ]
-            typer.echo("\n".join(lines))
-        if left is not None:
-            left -= 1
-            if not left:
-                return 0
+    with contextlib.suppress(KeyboardInterrupt):  # how one ends it
+        for shown in room.looks(guests, name, delay):
+            if as_json:
+                print_json(shown)
+            else:
+                lines = list(room.text(shown, guests.get(name).pid))
+                if on_terminal and left is None:
+                    lines = [
+                        "\x1b[H\x1b[J" + lines[0],
+                        *lines[1 : shutil.get_terminal_size().lines - 1],
+                    ]
+                typer.echo("\n".join(lines))
+            if left is not None:
+                left -= 1
+                if not left:
+                    return 0
     return 0
