@@ -57,6 +57,14 @@ def test_without_status_channel_there_is_no_port() -> None:
     assert not any("virtserialport" in word for word in argv)
 
 
+def test_a_machine_is_held_only_where_somebody_looks() -> None:
+    assert "-action" not in qemu.argv(MACHINE, CHANNELS)
+    held = qemu.argv(replace(MACHINE, held=True), replace(CHANNELS, core=14))
+    assert values(held, "-action") == ["panic=pause,shutdown=pause"]
+    assert f"virtserialport,chardev=core,name={qemu.CORE_PORT}" in values(held, "-device")
+    assert "socket,id=core,fd=14" in values(held, "-chardev")
+
+
 def test_ports_are_forwarded() -> None:
     ports = (
         PortForward(5555, 5556),
