@@ -10,7 +10,7 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from ukl.debug import samples
+from ukl.debug import lines, samples
 from ukl.debug.samples import Names, Profile
 from ukl.debug.unwind import Program
 from ukl.elf.reader import Elf
@@ -61,8 +61,17 @@ def take(
         out.seek(0, os.SEEK_SET)
         profile = samples.parse(out.read())
     names = _names(guests, record, record.vmlinux, profile)
-    stacks = samples.folded(profile.samples, names)
+    stacks = _plain(samples.folded(profile.samples, names))
     return Taken(name, stacks, len(profile.samples), profile.lost)
+
+
+def _plain(stacks: Counter[tuple[str, ...]]) -> Counter[tuple[str, ...]]:
+    """Return stacks with names of C++ and Rust as people write them."""
+    plain = lines.demangled({name for frames in stacks for name in frames})
+    found: Counter[tuple[str, ...]] = Counter()
+    for frames, count in stacks.items():
+        found[tuple(plain.get(name, name).replace(";", ",") for name in frames)] += count
+    return found
 
 
 def _names(guests: Registry, record: Record, vmlinux: Path, profile: Profile) -> Names:

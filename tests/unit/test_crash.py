@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import gzip
+import shutil
 import struct
 from pathlib import Path
 
@@ -149,6 +150,17 @@ def test_what_addr2line_says() -> None:
     assert found[0x649] == (Line("checked", "list.h", 7), Line("inner", "crash.c", 14))
     assert found[0x21] == ()
     assert found[0x22] == (Line("serve", "src/a.c", 5),)
+
+
+def test_names_of_cxx_are_made_readable() -> None:
+    if shutil.which("c++filt") is None:
+        pytest.skip("optional: no c++filt on this machine")
+    names = ["main", "_ZN4shop5Order5checkEi", "_ZSt9terminatev"]
+    assert lines.demangled(names) == {
+        "_ZN4shop5Order5checkEi": "shop::Order::check(int)",
+        "_ZSt9terminatev": "std::terminate()",
+    }
+    assert lines.demangled([]) == {}
 
 
 @pytest.mark.parametrize(

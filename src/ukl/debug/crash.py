@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -101,8 +101,13 @@ def located(program: Program, images: Images, traces: Mapping[str, list[Frame]])
     )
     if images.debug is not None and images.debug.exists():
         places |= lines.of_object(images.debug, program.elf, linked)
+    plain = lines.demangled(each.function for frames in traces.values() for each in frames)
+    named = {
+        title: [replace(each, function=plain.get(each.function, each.function)) for each in frames]
+        for title, frames in traces.items()
+    }
     return [
-        Trace(title, tuple(_places(frames, program, places))) for title, frames in traces.items()
+        Trace(title, tuple(_places(frames, program, places))) for title, frames in named.items()
     ]
 
 

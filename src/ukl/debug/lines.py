@@ -18,6 +18,14 @@ from ukl.errors import UklError
 from ukl.host import exec as host_exec
 
 ADDR2LINE = "addr2line"
+CXXFILT = "c++filt"
+
+MANGLED = ("_Z", "_R")
+"""How names of C++ and Rust begin that say their types, too."""
+
+AT_A_TIME = 500
+"""Names for one c++filt; they may be long, and an argument list has an end."""
+
 TIMEOUT = 120.0
 """Seconds; an application with 100 MB of debug information takes two or three."""
 
@@ -97,3 +105,18 @@ def _ask(file: Path, section: str | None, offsets: list[int]) -> dict[int, tuple
         return parse(host_exec.run(argv, timeout=TIMEOUT).stdout)
     except UklError:  # a trace without lines is better than none
         return {}
+
+
+def demangled(names: Iterable[str]) -> dict[str, str]:
+    """Return those of the names that C++ or Rust has made, as people write them."""
+    wanted = sorted({name for name in names if name.startswith(MANGLED)})
+    found: dict[str, str] = {}
+    for begin in range(0, len(wanted), AT_A_TIME):
+        part = wanted[begin : begin + AT_A_TIME]
+        try:
+            said = host_exec.run([CXXFILT, *part], timeout=TIMEOUT).stdout.splitlines()
+        except UklError:  # no binutils here: as they are
+            return found
+        if len(said) == len(part):
+            found.update(zip(part, said, strict=True))
+    return found
