@@ -24,12 +24,15 @@ MAX_TAIL = 1 << 16
 """Bytes from the end of the console's file that are looked at."""
 
 
-def read_tail(path: Path, size: int = MAX_TAIL) -> bytes:
-    """Return the last `size` bytes of the console's file, empty if there is none."""
+def read_tail(path: Path, size: int = MAX_TAIL, begin: int = 0) -> bytes:
+    """Return the last `size` bytes of the console's file, empty if there is none.
+
+    What is before `begin` was said in an earlier life of the guest, and does not count.
+    """
     try:
         with path.open("rb") as stream:
             stream.seek(0, 2)
-            stream.seek(max(0, stream.tell() - size))
+            stream.seek(max(begin, stream.tell() - size))
             return stream.read()
     except OSError:
         return b""

@@ -364,7 +364,8 @@ class PostMortem:
         log = self._session.settings.console_log
         panicked: str | None = None
         if why is Stand.PANIC:
-            panicked = reason_of(console.read_tail(log), init=self._session.settings.nonce is None)
+            tail = console.read_tail(log, begin=self._session.log_begin)
+            panicked = reason_of(tail, init=self._session.settings.nonce is None)
             if panicked is None:
                 return
         directory = self._directory()

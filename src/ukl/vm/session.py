@@ -121,6 +121,8 @@ class Session:
         self.machine = machine
         self.settings = settings
         self.begin = 0.0
+        self.log_begin = 0
+        """Where in the console's file this life of the guest begins."""
         self.greeting = b""
         """Words for the guest's init that it has read before it starts the application."""
         self.look: Callable[[Stand], Awaitable[None]] | None = None
@@ -147,6 +149,7 @@ class Session:
         try:
             # Behind what was said in the life before, if the guest is started again.
             self._log = self.settings.console_log.open("ab", buffering=0)
+            self.log_begin = self._log.tell()
             self._spawn()
             await self._connect()
         except BaseException:
@@ -280,7 +283,7 @@ class Session:
         verdict = outcome.judge(
             outcome.Observed(
                 messages=self._seen.messages,
-                tail=console.read_tail(self.settings.console_log),
+                tail=console.read_tail(self.settings.console_log, begin=self.log_begin),
                 companion=self.settings.companion,
                 init_is_app=self.settings.nonce is None,
                 panicked=self._monitor.panicked,
