@@ -7,7 +7,7 @@ import difflib
 import os
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, get_args, get_origin
@@ -163,21 +163,6 @@ def _port(value: object) -> str:
     return str(value)
 
 
-def _volume(text: str) -> str:
-    parse_volume(text)
-    return text
-
-
-def _disk(text: str) -> str:
-    parse_disk(text)
-    return text
-
-
-def _memory(value: object) -> str:
-    parse_memory(str(value))
-    return str(value)
-
-
 def _guest_path(text: str) -> str:
     if not text.startswith("/") or ".." in text.split("/") or text.endswith("/"):
         raise ValueError(f"{text!r} is not the absolute path of a file in the guest")
@@ -191,7 +176,22 @@ class _Table(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
+def _checked(parse: Callable[[str], object]) -> Callable[[object], str]:
+    """Return what refuses a text that `parse` does not take, and else gives it back."""
+
+    def check(value: object) -> str:
+        parse(str(value))
+        return str(value)
+
+    return check
+
+
 _Source = Annotated[str, AfterValidator(_source)]
+
+VolumeText = Annotated[str, AfterValidator(_checked(parse_volume))]
+DiskText = Annotated[str, AfterValidator(_checked(parse_disk))]
+MemoryText = Annotated[str, BeforeValidator(_checked(parse_memory))]
+"""What several files have in the same form: `compose.toml` too."""
 
 
 class _App(_Table):
@@ -221,9 +221,9 @@ class _Link(_Table):
 
 class _Run(_Table):
     ports: list[Annotated[str, BeforeValidator(_port)]] = []
-    volumes: list[Annotated[str, AfterValidator(_volume)]] = []
-    disks: list[Annotated[str, AfterValidator(_disk)]] = []
-    memory: Annotated[str, BeforeValidator(_memory)] = "256M"
+    volumes: list[VolumeText] = []
+    disks: list[DiskText] = []
+    memory: MemoryText = "256M"
     cpus: Annotated[int, Field(ge=1, le=CPUS_MAX)] = 1
     returns: Annotated[Returns, Field(strict=False)] = Returns.IRET
     files: dict[

@@ -66,21 +66,6 @@ def _guest_port(value: object) -> str:
     return text
 
 
-def _volume(text: str) -> str:
-    parse_volume(text)
-    return text
-
-
-def _disk(text: str) -> str:
-    parse_disk(text)
-    return text
-
-
-def _memory(value: object) -> str:
-    manifest.parse_memory(str(value))
-    return str(value)
-
-
 def _variable(text: str) -> str:
     return manifest.parse_env(f"{text}=")[0]
 
@@ -110,9 +95,9 @@ class _Service(_Table):
     args: list[_Text] | None = None
     env: dict[Annotated[str, AfterValidator(_variable)], _Text] = {}
     ports: list[Annotated[str, BeforeValidator(_port)]] | None = None
-    volumes: list[Annotated[str, AfterValidator(_volume)]] = []
-    disks: list[Annotated[str, AfterValidator(_disk)]] = []
-    memory: Annotated[str, BeforeValidator(_memory)] | None = None
+    volumes: list[manifest.VolumeText] = []
+    disks: list[manifest.DiskText] = []
+    memory: manifest.MemoryText | None = None
     cpus: Annotated[int, Field(ge=1, le=manifest.CPUS_MAX)] | None = None
     level: Level | None = None
     profile: _Text | None = None
