@@ -47,7 +47,7 @@ KERNELS: tuple[dict[str, str], ...] = (
             *("SWAP", "BLK_DEV_RAM", "HUGETLBFS", "USERFAULTFD", "KSM", "CHECKPOINT_RESTORE"),
             *("X86_MCE", "MEMORY_FAILURE"),
             # Doors into the kernel that normal processes try, and that look at its text.
-            *("MODIFY_LDT_SYSCALL", "KPROBES", "FTRACE", "KPROBE_EVENTS"),
+            *("MODIFY_LDT_SYSCALL", "KPROBES", "FTRACE", "KPROBE_EVENTS", "BPF_SYSCALL"),
             # The kernel's own checks of its entry code.
             *("DEBUG_KERNEL", "DEBUG_ENTRY"),
             # Its unit tests, which run if the command line says so.
