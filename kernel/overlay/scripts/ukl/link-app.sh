@@ -7,6 +7,9 @@
 #
 # usage: link-app.sh -o APP.o [-u USER] [-g APP.debug.o] FILE.o... [LIB.a|-lNAME]...
 #
+# A weak undefined symbol ukl_import_NAME is the kernel's global function NAME, for
+# ukl_call.
+#
 # The C library and libgcc are added, from where the compiler has them; a C++
 # program says -lstdc++ -lm itself. CC, LD, OBJCOPY and READELF may be given
 # in the environment.
@@ -24,7 +27,7 @@ FLAGS="-O2 -Wall -mno-red-zone -mcmodel=kernel -fno-pic -fno-pie \
 
 # What the kernel, or the final link of a normal executable, defines. Calls of
 # __tls_get_addr are turned into plain accesses by ld; it knows them by name.
-IMPORTS="ukl_syscall ukl_ehdr_start __ehdr_start __rela_iplt_start __rela_iplt_end \
+IMPORTS="ukl_syscall ukl_call ukl_ehdr_start __ehdr_start __rela_iplt_start __rela_iplt_end \
 _GLOBAL_OFFSET_TABLE_ __tls_get_addr"
 
 # Names that the kernel's own scripts look for in vmlinux: a local symbol of
@@ -143,10 +146,17 @@ while read -r kind name align; do
 done <"$tmp/sections"
 
 # A weak name that nothing defines is null, whatever the kernel calls its own.
+functions=
 undefined "$tmp/first.o" >"$tmp/undefined"
 while read -r strength type name; do
 	case " $IMPORTS " in
 	*" $name "*) continue ;;
+	esac
+	case $name in
+	ukl_import_*)
+		functions="$functions --redefine-sym $name=${name#ukl_import_}"
+		continue
+		;;
 	esac
 	case $strength-$type in
 	WEAK-TLS) ;; # cannot be an absolute symbol; the kernel has none
@@ -185,7 +195,8 @@ done
 # shellcheck disable=SC2086 # rename is a list
 "$OBJCOPY" --redefine-sym _start=ukl_app_start --redefine-sym __ehdr_start=ukl_ehdr_start \
 	--keep-global-symbol=ukl_app_start $rename "$tmp/second.o" "$tmp/debug.o"
-"$OBJCOPY" --strip-debug "$tmp/debug.o" "$tmp/app.o"
+# shellcheck disable=SC2086 # functions is a list
+"$OBJCOPY" --strip-debug $functions "$tmp/debug.o" "$tmp/app.o"
 
 if [ -n "$user" ]; then
 	$CC -c -o "$tmp/syscall.o" "$here/syscall.S"

@@ -148,6 +148,14 @@ ukl_fast_\nr:
 	.set	number, number + 1
 	.endr
 
+/* A normal process cannot call functions of the kernel. */
+	.section .ukl.text, "ax", @progbits
+	.globl ukl_call
+	.type ukl_call, @function
+ukl_call:
+	ud2
+	.size ukl_call, . - ukl_call
+
 	.section .ukl.tbss, "awT", @nobits
 	.balign 8
 return_address:

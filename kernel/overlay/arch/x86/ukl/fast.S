@@ -116,9 +116,7 @@
 	.endif
 .endm
 
-.macro ukl_fast_leave args:req
-	.set	.Ltail, .
-	ukl_fast_check_exit_work \args
+.macro ukl_fast_return
 	/* objtool knows no return with SMAP open. */
 	ANNOTATE_IGNORE_ALTERNATIVE
 	ASM_STAC
@@ -129,6 +127,12 @@
 	ret
 	int3
 	ukl_fast_tail .Ltail-.Lslot
+.endm
+
+.macro ukl_fast_leave args:req
+	.set	.Ltail, .
+	ukl_fast_check_exit_work \args
+	ukl_fast_return
 .endm
 
 /* The offset in its slot of what ukl_sync_regs() starts anew. */
@@ -217,10 +221,62 @@ SYM_CODE_START(ukl_fast_calls)
 .noaltmacro
 
 /*
- * The same for a number in rax that is not known before. The entry for code
+ * A call of the kernel's function at r10. rsp has what a function may count on:
+ * the stack is aligned, and the arguments in registers are as they were.
+ */
+	.org	ukl_fast_calls + UKL_FAST_FUNCTION * UKL_FAST_SLOT, 0xcc
+	.set	.Lslot, .
+SYM_INNER_LABEL(ukl_call_fast, SYM_L_GLOBAL)
+	UNWIND_HINT_END_OF_STACK
+	ANNOTATE_NOENDBR
+#ifdef CONFIG_UKL_FAST
+	ukl_fast_enter
+	movq	$-1, ORIG_RAX(%rsp)
+	CALL_NOSPEC r10
+	.set	.Ltail, .
+	movq	PER_CPU_VAR(pcpu_hot + X86_current_task), %rcx
+	testl	$UKL_FAST_WORK, TI_flags(%rcx)
+	jnz	ukl_call_exit_work
+	ukl_fast_return
+#else
+	jmp	ukl_call_slow
+	ukl_fast_tail UKL_FAST_SLOT
+#endif
+
+/*
+ * The same with a complete frame, which has the caller's flags: TF is in them, or
+ * the kernel wants to be told of all transitions. The trap behind each instruction
+ * up to POPF is ignored, see ukl_fast_singlestep().
+ */
+	.org	ukl_fast_calls + UKL_FAST_SLOW_FUNCTION * UKL_FAST_SLOT, 0xcc
+SYM_INNER_LABEL(ukl_call_slow, SYM_L_GLOBAL)
+	UNWIND_HINT_END_OF_STACK
+	ANNOTATE_NOENDBR
+	cli
+	movq	%rsp, %r11
+	movq	PER_CPU_VAR(pcpu_hot + X86_top_of_stack), %rsp
+	pushq	$__KERNEL_DS				/* pt_regs->ss */
+	pushq	%r11					/* pt_regs->sp */
+	pushfq
+	popq	%r11
+	pushq	$X86_EFLAGS_FIXED
+	popfq
+	orl	$X86_EFLAGS_IF, %r11d
+	pushq	%r11					/* pt_regs->flags */
+	pushq	$UKL_APP_CS				/* pt_regs->csx */
+	pushq	$ukl_fast_ret				/* pt_regs->ip */
+	pushq	$-1					/* pt_regs->orig_ax */
+	PUSH_REGS
+	movq	%rsp, %rdi
+	call	ukl_call_function	/* returns with IRQs disabled */
+	jmp	ukl_syscall_exit
+	ukl_fast_tail UKL_FAST_SLOT
+
+/*
+ * A system call whose number is in rax, not known before. The entry for code
  * that counts on what the SYSCALL instruction keeps: all but rcx and r11.
  */
-	.org	ukl_fast_calls + UKL_FAST_CALLS * UKL_FAST_SLOT, 0xcc
+	.org	ukl_fast_calls + UKL_FAST_ANY * UKL_FAST_SLOT, 0xcc
 	.set	.Lslot, .
 SYM_INNER_LABEL(ukl_syscall_fast, SYM_L_GLOBAL)
 	UNWIND_HINT_END_OF_STACK
@@ -314,6 +370,23 @@ SYM_INNER_LABEL(ukl_fast_exit_work_6, SYM_L_LOCAL)
 	call	syscall_exit_to_user_mode	/* returns with IRQs disabled */
 	jmp	ukl_syscall_exit
 SYM_CODE_END(ukl_fast_exit_work)
+
+/* Behind a function's call, whose result is in rax and rdx. */
+SYM_CODE_START_LOCAL(ukl_call_exit_work)
+	UNWIND_HINT_REGS
+	cli
+	movq	$0, RDI(%rsp)
+	movq	$0, RSI(%rsp)
+	movq	%rdx, RDX(%rsp)
+	movq	$0, R10(%rsp)
+	movq	$0, R8(%rsp)
+	movq	$0, R9(%rsp)
+	ukl_fast_complete
+	movq	%rax, RAX(%rsp)
+	movq	%rsp, %rdi
+	call	irqentry_exit_to_user_mode
+	jmp	ukl_syscall_exit
+SYM_CODE_END(ukl_call_exit_work)
 
 /* The implementations, for ukl_syscall_fast(). */
 	.section .rodata, "a"

@@ -25,17 +25,30 @@ asmlinkage struct pt_regs *ukl_sync_regs(struct pt_regs *eregs);
  *
  * TF is the application's, and set until the entry is on the kernel stack and
  * clears it. Let it be a call of ukl_syscall(), which keeps TF: the next trap
- * is the application's.
+ * is the application's. A call of a function goes on at ukl_call_slow, which
+ * keeps TF too, and takes no notice of the traps until it is cleared.
  *
  * Return: true if it was one.
  */
 noinstr bool ukl_fast_singlestep(struct pt_regs *regs)
 {
-	if (!ukl_fast_address(regs->ip) || !(regs->flags & X86_EFLAGS_TF))
+	unsigned int slot;
+	bool tail;
+
+	if (!ukl_fast_address(regs->ip))
+		return false;
+	slot = ukl_fast_slot(regs->ip - (unsigned long)ukl_fast_calls, &tail);
+	/* The last trap comes behind POPF, with TF clear already. */
+	if (slot == UKL_FAST_SLOW_FUNCTION)
+		return true;
+	if (!(regs->flags & X86_EFLAGS_TF))
 		return false;
 	if ((long)regs->sp < 0)
 		regs->sp = regs->r11;
-	ukl_fast_to_application(regs);
+	if (slot == UKL_FAST_FUNCTION)
+		regs->ip = (unsigned long)ukl_call_slow;
+	else
+		ukl_fast_to_application(regs);
 	return true;
 }
 

@@ -46,7 +46,7 @@ static __always_inline bool ukl_from_application(const struct pt_regs *regs)
  */
 static __always_inline unsigned int ukl_fast_slot(unsigned long offset, bool *tail)
 {
-	unsigned int slot = min(offset / UKL_FAST_SLOT, (unsigned long)UKL_FAST_CALLS);
+	unsigned int slot = min(offset / UKL_FAST_SLOT, (unsigned long)UKL_FAST_ANY);
 
 	*tail = offset - slot * UKL_FAST_SLOT >= ukl_fast_tails[slot];
 	return slot;
@@ -56,7 +56,7 @@ static __always_inline unsigned int ukl_fast_slot(unsigned long offset, bool *ta
  * A fast system call was interrupted while it was on the application's stack.
  * That it is in kernel text is nothing that a signal frame or a tracer could
  * hand back. Before the call nothing has been done, so that it can be one of
- * ukl_syscall() as well; behind it there is but RET to do.
+ * ukl_syscall() as well, or begin anew; behind it there is but RET to do.
  */
 static __always_inline void ukl_fast_to_application(struct pt_regs *regs)
 {
@@ -65,6 +65,10 @@ static __always_inline void ukl_fast_to_application(struct pt_regs *regs)
 
 	if (tail) {
 		regs->ip = (unsigned long)ukl_fast_ret;
+		return;
+	}
+	if (slot == UKL_FAST_FUNCTION || slot == UKL_FAST_SLOW_FUNCTION) {
+		regs->ip = (unsigned long)ukl_call;
 		return;
 	}
 	if (slot < UKL_FAST_CALLS)

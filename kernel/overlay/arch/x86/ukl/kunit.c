@@ -76,7 +76,7 @@ static void test_fast_range(struct kunit *test)
 	KUNIT_EXPECT_TRUE(test, ukl_fast_address(end - 1));
 	KUNIT_EXPECT_FALSE(test, ukl_fast_address(end));
 	KUNIT_EXPECT_FALSE(test, ukl_text_address(fast_entry(0)));
-	KUNIT_EXPECT_LT(test, fast_entry(UKL_FAST_CALLS), end);
+	KUNIT_EXPECT_LT(test, fast_entry(UKL_FAST_ANY), end);
 }
 
 /* --- marks --------------------------------------------------------------------- */
@@ -193,17 +193,40 @@ static void test_fast_by_number(struct kunit *test)
 {
 	unsigned long end = (unsigned long)ukl_fast_calls_end, at;
 
-	for (at = fast_entry(UKL_FAST_CALLS); at < end; at++) {
+	for (at = fast_entry(UKL_FAST_ANY); at < end; at++) {
 		struct pt_regs regs = { .ip = at, .ax = 4711, .sp = USER_SP };
-		bool tail = at >= fast_tail(UKL_FAST_CALLS);
+		bool tail = at >= fast_tail(UKL_FAST_ANY);
 
 		ukl_fast_restart_tail(&regs);
-		KUNIT_ASSERT_EQ(test, regs.ip, tail ? fast_tail(UKL_FAST_CALLS) : at);
+		KUNIT_ASSERT_EQ(test, regs.ip, tail ? fast_tail(UKL_FAST_ANY) : at);
 		ukl_fast_to_application(&regs);
 		KUNIT_ASSERT_EQ(test, regs.ip,
 				(unsigned long)(tail ? ukl_fast_ret : ukl_syscall));
 		KUNIT_ASSERT_EQ(test, regs.ax, 4711);
 	}
+}
+
+/* Calls of functions begin anew, with the registers as they are. */
+static void test_fast_function(struct kunit *test)
+{
+	unsigned long at;
+	unsigned int nr;
+
+	for (nr = UKL_FAST_FUNCTION; nr < UKL_FAST_ANY; nr++) {
+		KUNIT_ASSERT_LE(test, ukl_fast_tails[nr], UKL_FAST_SLOT);
+		for (at = fast_entry(nr); at < fast_entry(nr + 1); at++) {
+			struct pt_regs regs = { .ip = at, .ax = 4711, .sp = USER_SP };
+			bool tail = at >= fast_tail(nr);
+
+			ukl_fast_restart_tail(&regs);
+			KUNIT_ASSERT_EQ(test, regs.ip, tail ? fast_tail(nr) : at);
+			ukl_fast_to_application(&regs);
+			KUNIT_ASSERT_EQ(test, regs.ip,
+					(unsigned long)(tail ? ukl_fast_ret : ukl_call));
+			KUNIT_ASSERT_EQ(test, regs.ax, 4711);
+		}
+	}
+	KUNIT_EXPECT_EQ(test, fast_entry(UKL_FAST_SLOW_FUNCTION), (unsigned long)ukl_call_slow);
 }
 
 static void test_fast_singlestep(struct kunit *test)
@@ -221,6 +244,20 @@ static void test_fast_singlestep(struct kunit *test)
 	regs.r11 = USER_SP - 8;
 	KUNIT_EXPECT_TRUE(test, ukl_fast_singlestep(&regs));
 	KUNIT_EXPECT_EQ(test, regs.sp, USER_SP - 8);
+
+	/* A call of a function keeps TF on its own way, where all traps are ignored. */
+	regs.ip = fast_entry(UKL_FAST_FUNCTION) + 3;
+	regs.sp = (unsigned long)&regs;
+	KUNIT_EXPECT_TRUE(test, ukl_fast_singlestep(&regs));
+	KUNIT_EXPECT_EQ(test, regs.ip, (unsigned long)ukl_call_slow);
+	KUNIT_EXPECT_EQ(test, regs.sp, USER_SP - 8);
+	regs.ip = (unsigned long)ukl_call_slow + 5;
+	regs.sp = (unsigned long)&regs;
+	KUNIT_EXPECT_TRUE(test, ukl_fast_singlestep(&regs));
+	regs.flags = 0;
+	KUNIT_EXPECT_TRUE(test, ukl_fast_singlestep(&regs));
+	KUNIT_EXPECT_EQ(test, regs.ip, (unsigned long)ukl_call_slow + 5);
+	KUNIT_EXPECT_EQ(test, regs.sp, (unsigned long)&regs);
 
 	/* The kernel's own trap */
 	regs.ip = fast_entry(39);
@@ -398,6 +435,7 @@ static struct kunit_case ukl_test_cases[] = {
 	KUNIT_CASE(test_fast_to_application),
 	KUNIT_CASE(test_fast_restart_tail),
 	KUNIT_CASE(test_fast_by_number),
+	KUNIT_CASE(test_fast_function),
 	KUNIT_CASE(test_fast_singlestep),
 	KUNIT_CASE(test_undo_return),
 	KUNIT_CASE(test_sync_application),

@@ -66,6 +66,20 @@ SYM_INNER_LABEL(ukl_fast_ret, SYM_L_GLOBAL)
 SYM_CODE_END(ukl_fast_call)
 
 /*
+ * ukl_call - Call a function of the kernel
+ *
+ * r10: its address. Arguments, result and what is lost are as the psABI has them
+ * for a function without floating point; at most six arguments, since those on the
+ * caller's stack are not found. The function runs on the task's kernel stack, may
+ * sleep, and reaches the application's data as a system call does: SMAP is closed.
+ * Flags of the task are looked at behind it, for signals and the scheduler.
+ */
+SYM_CODE_START(ukl_call)
+	jmp	ukl_call_fast
+	int3
+SYM_CODE_END(ukl_call)
+
+/*
  * ukl_syscall - System call by call
  *
  * Registers as for the SYSCALL instruction: number in rax, arguments in rdi,

@@ -9,6 +9,8 @@
  *
  * /sys/kernel/debug/ukl/stack_overflow: a write lets a kernel thread overflow
  * its stack. The kernel reports that and goes on without the thread.
+ *
+ * And functions for applications to call, by ukl_call().
  */
 #define pr_fmt(fmt) "UKL: " fmt
 
@@ -17,19 +19,26 @@
 #include <linux/debugfs.h>
 #include <linux/delay.h>
 #include <linux/err.h>
+#include <linux/errno.h>
 #include <linux/fs.h>
 #include <linux/init.h>
 #include <linux/kernel.h>
+#include <linux/jiffies.h>
 #include <linux/kthread.h>
+#include <linux/preempt.h>
 #include <linux/sched.h>
 #include <linux/stacktrace.h>
 #include <linux/uaccess.h>
 #include <asm/apic.h>
 #include <asm/cpu_entry_area.h>
+#include <asm/irqflags.h>
 #include <asm/nmi.h>
+#include <asm/processor-flags.h>
 #include <asm/processor.h>
 #include <asm/ptrace.h>
 #include <asm/ukl.h>
+
+#include "test.h"
 
 /* In the vmalloc hole, never mapped: see Documentation/arch/x86/x86_64/mm.rst */
 #define UNMAPPED	((void *)0xffffe90000000000UL)
@@ -127,6 +136,36 @@ static ssize_t overflow_write(struct file *file, const char __user *buf, size_t 
 static const struct file_operations overflow_fops = {
 	.write	= overflow_write,
 };
+
+/* Zero if an argument is another, or it is not where a system call would be. */
+unsigned long ukl_test_digits(unsigned long a, unsigned long b, unsigned long c,
+			      unsigned long d, unsigned long e, unsigned long f)
+{
+	unsigned long flags = native_save_fl();
+
+	if (!on_thread_stack() || preempt_count() || irqs_disabled())
+		return 0;
+	if (flags & (X86_EFLAGS_AC | X86_EFLAGS_DF | X86_EFLAGS_TF | X86_EFLAGS_NT))
+		return 0;
+	return ((((a * 10 + b) * 10 + c) * 10 + d) * 10 + e) * 10 + f;
+}
+
+struct ukl_test_pair ukl_test_pair(unsigned long low)
+{
+	return (struct ukl_test_pair){ low, ~low };
+}
+
+long ukl_test_wait(unsigned long ms)
+{
+	return schedule_timeout_interruptible(msecs_to_jiffies(ms)) ? -EINTR : 0;
+}
+
+long ukl_test_read(const unsigned long __user *from)
+{
+	unsigned long value;
+
+	return get_user(value, from) ? -EFAULT : value;
+}
 
 static int __init ukl_test_init(void)
 {

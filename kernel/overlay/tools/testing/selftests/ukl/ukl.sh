@@ -143,6 +143,8 @@ report "two instances at once"
 kill $first
 wait $first 2>/dev/null
 
+# Some ask by it for CONFIG_UKL_TEST.
+[ -e /sys/kernel/debug/ukl ] || mount -t debugfs none /sys/kernel/debug 2>/dev/null
 "$app" >"$dir/log" 2>&1
 report "its own tests"
 sed 's/^/# /' "$dir/log"
@@ -165,7 +167,6 @@ if [ -e $tracing/kprobe_events ]; then
 fi
 
 storm=/sys/kernel/debug/ukl/nmi_storm
-[ -e $storm ] || mount -t debugfs none /sys/kernel/debug 2>/dev/null
 if [ -e $storm ] && [ "$(nproc)" -gt 1 ]; then
 	(while :; do "$app" -t stress >/dev/null 2>&1; done) &
 	load=$!

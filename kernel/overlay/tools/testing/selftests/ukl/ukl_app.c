@@ -39,6 +39,7 @@
 #include <unistd.h>
 
 #include "../kselftest_harness.h"
+#include "functions.h"
 
 #define USER_CS		0x33
 #define USER_DS		0x2b
@@ -91,6 +92,11 @@ static long by_call(long nr, long a, long b, long c, long d, long e, long f)
 }
 
 static const syscall_fn ways[] = { by_instruction, by_call };
+
+static bool functions_are_there(void)
+{
+	return in_application_mode() && !access("/sys/kernel/debug/ukl", F_OK);
+}
 
 /* ------------------------------------------------------------------------ */
 
@@ -639,6 +645,72 @@ TEST(gs_belongs_to_the_kernel)
 
 /* ------------------------------------------------------------------------ */
 
+TEST(functions)
+{
+	unsigned long *gone, value = 4711;
+	struct pair pair;
+
+	if (!functions_are_there())
+		SKIP(return, "CONFIG_UKL_TEST is off, debugfs not mounted, or no application mode");
+	EXPECT_EQ(123456, kernel_ukl_test_digits(1, 2, 3, 4, 5, 6));
+	pair = kernel_ukl_test_pair(4711);
+	EXPECT_EQ(4711, pair.low);
+	EXPECT_EQ(~4711UL, pair.high);
+
+	/* Data of ours by get_user(): there, not there yet, not there. */
+	EXPECT_EQ(4711, kernel_ukl_test_read(&value));
+	gone = mmap(NULL, 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	ASSERT_NE(MAP_FAILED, gone);
+	EXPECT_EQ(0, kernel_ukl_test_read(gone));
+	munmap(gone, 4096);
+	EXPECT_EQ(-EFAULT, kernel_ukl_test_read(gone));
+	EXPECT_EQ(-EFAULT, kernel_ukl_test_read((void *)UNMAPPED_KERNEL));
+}
+
+/* The registers that a function keeps, and a red zone below the caller's. */
+TEST(functions_keep_registers)
+{
+	unsigned long bad;
+
+	if (!functions_are_there())
+		SKIP(return, "CONFIG_UKL_TEST is off, debugfs not mounted, or no application mode");
+	catch(SIGALRM, counting, 0);
+	STORE(count, 0);
+	every(1000);
+	do {
+		asm volatile("push %%rbp\n\t"
+			     "mov $1, %%rbx; mov $2, %%rbp; mov $3, %%r12\n\t"
+			     "mov $4, %%r13; mov $5, %%r14; mov $6, %%r15\n\t"
+			     "mov $7, %%edi\n\t"
+			     "call kernel_ukl_test_pair\n\t"
+			     "sub $7, %%rax; not %%rdx; sub $7, %%rdx; or %%rdx, %%rax\n\t"
+			     "dec %%rbx; sub $2, %%rbp; sub $3, %%r12\n\t"
+			     "sub $4, %%r13; sub $5, %%r14; sub $6, %%r15\n\t"
+			     "or %%rbx, %%rax; or %%rbp, %%rax; or %%r12, %%rax\n\t"
+			     "or %%r13, %%rax; or %%r14, %%rax; or %%r15, %%rax\n\t"
+			     "pop %%rbp"
+			     : "=a" (bad)
+			     : : "rbx", "rcx", "rdx", "rsi", "rdi", "r8", "r9", "r10", "r11",
+				 "r12", "r13", "r14", "r15", "memory", "cc");
+		ASSERT_EQ(0, bad);
+	} while (LOAD(count) < 200);
+	every(0);
+}
+
+/* A signal ends the wait; its handler runs before the caller goes on. */
+TEST(functions_and_signals)
+{
+	if (!functions_are_there())
+		SKIP(return, "CONFIG_UKL_TEST is off, debugfs not mounted, or no application mode");
+	catch(SIGALRM, counting, SA_RESTART);
+	STORE(count, 0);
+	EXPECT_EQ(0, kernel_ukl_test_wait(10));
+	every(20000);
+	EXPECT_EQ(-EINTR, kernel_ukl_test_wait(60000));
+	EXPECT_EQ(1, LOAD(count));
+	every(0);
+}
+
 static void tracee(void)
 {
 	ptrace(PTRACE_TRACEME, 0, 0, 0);
@@ -695,6 +767,47 @@ TEST(trace_by_steps)
 	}
 	EXPECT_EQ(4, WEXITSTATUS(status));
 	EXPECT_GT(steps, 100);
+}
+
+static void stepped(void)
+{
+	long bad = 0;
+
+	ptrace(PTRACE_TRACEME, 0, 0, 0);
+	raise(SIGSTOP);
+	for (int i = 0; i < 3; i++) {
+		bad |= kernel_ukl_test_digits(6, 5, 4, 3, 2, i) ^ (654320 + i);
+		bad |= kernel_ukl_test_wait(1);
+	}
+	_exit(bad ? 1 : 4);
+}
+
+/* Calls of functions are steps over, and no step ends within the kernel. */
+TEST(functions_by_steps)
+{
+	struct user_regs_struct regs;
+	int status, steps = 0;
+	pid_t pid;
+
+	if (!functions_are_there())
+		SKIP(return, "CONFIG_UKL_TEST is off, debugfs not mounted, or no application mode");
+	pid = fork();
+	if (!pid)
+		stepped();
+	ASSERT_EQ(pid, waitpid(pid, &status, 0));
+	for (;;) {
+		ASSERT_EQ(0, ptrace(PTRACE_SINGLESTEP, pid, 0, 0));
+		ASSERT_EQ(pid, waitpid(pid, &status, 0));
+		if (WIFEXITED(status))
+			break;
+		ASSERT_EQ(SIGTRAP, WSTOPSIG(status));
+		/* Who may stand there may be put there. */
+		ASSERT_EQ(0, ptrace(PTRACE_GETREGS, pid, 0, &regs));
+		ASSERT_EQ(0, ptrace(PTRACE_SETREGS, pid, 0, &regs));
+		ASSERT_LT(++steps, 10000);
+	}
+	EXPECT_EQ(4, WEXITSTATUS(status));
+	EXPECT_GT(steps, 50);
 }
 
 TEST(tracer_cannot_enter_the_kernel)

@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Calls of the kernel's functions that need a complete frame, see fast.S.
+ */
+#include <linux/compiler.h>
+#include <linux/entry-common.h>
+#include <linux/instrumentation.h>
+#include <linux/irqflags.h>
+#include <linux/linkage.h>
+#include <asm/ptrace.h>
+
+asmlinkage void ukl_call_function(struct pt_regs *regs);
+
+/* @regs: the caller's; r10 is the function. Interrupts are off, now and then. */
+asmlinkage __visible noinstr __nocfi void ukl_call_function(struct pt_regs *regs)
+{
+	/* The result is in rax, and that of some in rdx, too. */
+	unsigned __int128 (*function)(unsigned long, unsigned long, unsigned long,
+				      unsigned long, unsigned long, unsigned long);
+	unsigned __int128 result;
+
+	function = (void *)regs->r10;
+
+	enter_from_user_mode(regs);
+	instrumentation_begin();
+	local_irq_enable();
+
+	result = function(regs->di, regs->si, regs->dx, regs->cx, regs->r8, regs->r9);
+	regs->ax = result;
+	regs->dx = result >> 64;
+	/* What a return without IRET is known by, see ukl_syscall_exit. */
+	regs->cx = regs->ip;
+	regs->r11 = regs->flags;
+
+	local_irq_disable();
+	instrumentation_end();
+	irqentry_exit_to_user_mode(regs);
+}
