@@ -34,6 +34,7 @@ _TITLES: Mapping[str, str] = {
     "download": "download",
     "guest-init": "the guest's init",
     "image": "link vmlinux",
+    "imports": "the header of the kernel's functions",
     "initrd": "initrd",
     "kernel": "kernel objects",
     "linked": "the object that ukl-cc linked",
@@ -46,7 +47,7 @@ _TITLES: Mapping[str, str] = {
 }
 
 
-_NAMED = frozenset({"app", "initrd", "object", "recipe"})
+_NAMED = frozenset({"app", "imports", "initrd", "object", "recipe"})
 """Kinds of which there may be several, so that their names are shown."""
 
 
@@ -96,7 +97,7 @@ class DryStore(Store):
         commands = tuple(plan(place)) if plan is not None else ()
         self._note(Step(title, place, commands=commands))
         self.planned.append(place)
-        if kind in {"initrd", "object"}:
+        if kind in {"imports", "initrd", "object"}:
             return place
         raise NotThere(f"{title} is not there yet")
 

@@ -124,6 +124,13 @@ def _library(text: str) -> str:
     return text
 
 
+def _prototype(text: str) -> str:
+    from ukl.app import imports  # noqa: PLC0415 - pycparser takes 0.1 s that others do not need
+
+    imports.parse(text)
+    return text
+
+
 def _variable(text: str) -> str:
     return parse_env(f"{text}=")[0]
 
@@ -234,6 +241,7 @@ class _Run(_Table):
 class _Kernel(_Table):
     applications: list[str] = []
     profile: str = ""
+    imports: list[Annotated[str, AfterValidator(_prototype)]] = []
     options: dict[
         Annotated[str, AfterValidator(_option_name)],
         Annotated[str, BeforeValidator(_option_value)],
@@ -409,6 +417,12 @@ def _load_toml(path: Path, *, alone: bool) -> AppSpec:
             where=path,
             remedy="leave them out, or leave [python] out",
         )
+    if manifest.kernel.imports and not manifest.app.sources:
+        raise InputError(
+            "[kernel] imports makes a header for [app] sources, and there are none",
+            where=path,
+            remedy="name sources, or use UKL_IMPORT() and ukl_call_function() of ukl.h",
+        )
     if not manifest.python and not any(made_of):
         raise InputError(
             "nothing to build: neither [app] sources nor [link] objects names a file, "
@@ -452,6 +466,7 @@ def _load_toml(path: Path, *, alone: bool) -> AppSpec:
         cpus=manifest.run.cpus,
         kernel_options=manifest.kernel.options,
         kernel_profile=manifest.kernel.profile,
+        kernel_imports=tuple(manifest.kernel.imports),
         others=tuple(
             _neighbour(path, each) for each in (() if alone else manifest.kernel.applications)
         ),
@@ -585,6 +600,7 @@ _REMEDIES: dict[tuple[str, ...], str] = {
     ("run", "files"): 'write it like files = { "/etc/app.conf" = "app.conf" }',
     ("kernel", "applications"): 'write a list like applications = ["../other", "hello"]',
     ("kernel", "profile"): 'write it like profile = "debug"',
+    ("kernel", "imports"): 'write C prototypes: imports = ["unsigned long ktime_get_ns(void)"]',
     ("kernel", "options"): 'write it like options = { CONFIG_TMPFS = "y" }',
 }
 

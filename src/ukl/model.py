@@ -188,6 +188,8 @@ class AppSpec:
     kernel_options: Mapping[str, str] = field(default_factory=dict)
     kernel_profile: str = ""
     """A profile of kernel/config, such as `debug`; empty: none."""
+    kernel_imports: tuple[str, ...] = ()
+    """C prototypes of the kernel's functions that it calls."""
     others: tuple[AppSpec, ...] = ()
     """Further applications that are linked into the same kernel."""
 
@@ -228,6 +230,8 @@ class ObjectFacts:
     weak_undefined: tuple[str, ...]
     ifuncs: int
     syscalls: SyscallCounts | None = None
+    functions: tuple[str, ...] = ()
+    """The kernel's functions that it calls."""
 
 
 @dataclass(frozen=True, slots=True)

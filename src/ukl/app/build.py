@@ -24,7 +24,7 @@ from ukl.host.store import Command, Store, digest
 from ukl.model import AppObject, AppSpec, Level
 from ukl.progress import Progress
 
-PROCEDURE = 3
+PROCEDURE = 4
 """Part of the key: raised when the link's result changes and its argument lists do not."""
 
 
@@ -46,9 +46,10 @@ def build(spec: AppSpec, store: Store, progress: Progress) -> AppObject:
     tools = toolchain.find(cxx=is_cxx)
     scripts = resources.path(SCRIPTS)
     compiled: list[str] = []
+    includes = (plan.INCLUDE, *_imports(spec, store))
 
     with progress.stage(f"compile {spec.name}") as stage:
-        units = [_unit(source, spec, tools) for source in spec.sources]
+        units = [_unit(source, spec, tools, includes) for source in spec.sources]
         ours = [
             plan.unit(scripts / name, scripts, (), tools.cc, tools.cxx)
             for name in ("crt.S", "syscall.S")
@@ -91,10 +92,26 @@ def build(spec: AppSpec, store: Store, progress: Progress) -> AppObject:
     return AppObject(spec.name, directory / "app.o", directory / "user", found, key)
 
 
-def _unit(source: Path, spec: AppSpec, tools: link.Toolchain) -> plan.Unit:
+def _imports(spec: AppSpec, store: Store) -> list[Path]:
+    """Return the directory with the header of the kernel's functions that `spec` imports."""
+    if not spec.kernel_imports:
+        return []
+    from ukl.app import imports  # noqa: PLC0415 - pycparser takes 0.1 s that others do not need
+
+    text = imports.header(spec.kernel_imports)
+
+    def work(directory: Path) -> None:
+        (directory / imports.HEADER).write_text(text)
+
+    return [store.make("imports", digest("imports", text), {"name": spec.name}, work)]
+
+
+def _unit(
+    source: Path, spec: AppSpec, tools: link.Toolchain, includes: Sequence[Path]
+) -> plan.Unit:
     if not source.is_file():
         raise InputError("the source is not there", where=source, remedy=f"see {spec.origin}")
-    return plan.unit(source, spec.directory, spec.cflags, tools.cc, tools.cxx)
+    return plan.unit(source, spec.directory, spec.cflags, tools.cc, tools.cxx, includes=includes)
 
 
 # --- compile --------------------------------------------------------------

@@ -15,6 +15,9 @@ from pathlib import Path
 from ukl.app.flags import UKL_FLAGS
 from ukl.errors import InputError
 
+INCLUDE = Path(__file__).parent / "include"
+"""The directory with ukl.h: found by every compilation, behind all others."""
+
 DEFAULT_FLAGS = ("-O2", "-g")
 """What the application's own flags may override."""
 
@@ -62,6 +65,8 @@ class Unit:
     source: str
     compiler: str
     flags: tuple[str, ...]
+    includes: tuple[Path, ...] = ()
+    """Directories of headers of ours: what they have is part of the preprocessed text."""
 
     @property
     def preprocessed(self) -> bool:
@@ -70,7 +75,12 @@ class Unit:
 
     def preprocess_argv(self, output: Path) -> list[str]:
         """Return the command that writes the text the key is made of."""
-        return [self.compiler, *self.flags, "-E", self.source, "-o", str(output)]
+        found = self._headers()
+        return [self.compiler, *self.flags, *found, "-E", self.source, "-o", str(output)]
+
+    def _headers(self) -> list[str]:
+        """Return the options that find `includes`, behind all other directories."""
+        return [word for path in self.includes for word in ("-idirafter", str(path))]
 
     def compile_argv(self, output: Path, depfile: Path) -> list[str]:
         """Return the command that compiles it.
@@ -78,12 +88,14 @@ class Unit:
         `depfile` gets the names of all headers. No path of this machine enters
         the object: debug information says /ukl for the application's directory.
         """
-        prefix_map = f"-ffile-prefix-map={self.directory}=/ukl"
+        prefix_maps = [f"-ffile-prefix-map={path}=/ukl-include" for path in self.includes]
+        prefix_maps.append(f"-ffile-prefix-map={self.directory}=/ukl")
         dependencies = ["-MD", "-MF", str(depfile)] if self.preprocessed else []
         return [
             self.compiler,
             *self.flags,
-            prefix_map,
+            *self._headers(),
+            *prefix_maps,
             # Names of static initialisers without an external name beside them.
             f"-frandom-seed={self.source}",
             *dependencies,
@@ -94,7 +106,15 @@ class Unit:
         ]
 
 
-def unit(source: Path, directory: Path, cflags: Sequence[str], cc: str, cxx: str) -> Unit:
+def unit(
+    source: Path,
+    directory: Path,
+    cflags: Sequence[str],
+    cc: str,
+    cxx: str,
+    *,
+    includes: Sequence[Path] = (INCLUDE,),
+) -> Unit:
     """Plan the compilation of `source` for an application that lives in `directory`."""
     check_suffix(source)
     return Unit(
@@ -102,6 +122,7 @@ def unit(source: Path, directory: Path, cflags: Sequence[str], cc: str, cxx: str
         os.path.relpath(source, directory),
         cxx if is_cxx(source) else cc,
         (*DEFAULT_FLAGS, *cflags, *UKL_FLAGS),
+        tuple(includes),
     )
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ukl.elf.audit import Narrow
-from ukl.elf.names import PLAIN, SYSCALL
+from ukl.elf.names import IMPORT, PLAIN, SYSCALL
 from ukl.errors import InputError
 
 ENTRY = "ukl_app_start"
@@ -144,9 +144,15 @@ def localise_argv(objcopy: str, source: Path, output: Path) -> list[str]:
     ]
 
 
-def strip_argv(objcopy: str, source: Path, output: Path) -> list[str]:
-    """Return the command that drops debug information and keeps the symbols."""
-    return [objcopy, "--strip-debug", str(source), str(output)]
+def strip_argv(
+    objcopy: str, source: Path, output: Path, functions: Sequence[str] = ()
+) -> list[str]:
+    """Return the command that drops debug information and keeps the symbols.
+
+    The kernel's `functions` that the application imports get their own names.
+    """
+    renamed = [f"--redefine-sym={IMPORT}{name}={name}" for name in functions]
+    return [objcopy, "--strip-debug", *renamed, str(source), str(output)]
 
 
 def user_argv(ld: str, application: Path, syscall: Path, script: Path, output: Path) -> list[str]:

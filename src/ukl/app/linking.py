@@ -23,6 +23,9 @@ SCRIPTS = "kernel/overlay/scripts/ukl"
 COUNTS = "syscalls.json"
 """What rewriting did, beside the object."""
 
+FUNCTIONS = "functions.json"
+"""The kernel's functions that the object calls, beside it."""
+
 Hint: TypeAlias = Callable[[Sequence[str]], str | None]
 """Symbols that nobody defines -> the name of an installed library that does."""
 
@@ -133,7 +136,9 @@ def finish(
             debug.unlink()  # it is mapped
             debug.write_bytes(written)
         (directory / COUNTS).write_text(json.dumps(asdict(counts)) + "\n")
-    host_exec.run(link.strip_argv(objcopy, debug, application), log=log)
+    functions = sections.functions(Elf.open(debug).symbols)
+    (directory / FUNCTIONS).write_text(json.dumps(functions) + "\n")
+    host_exec.run(link.strip_argv(objcopy, debug, application, functions), log=log)
     script = scripts / "user.lds"
     host_exec.run(link.user_argv(ld, application, syscall, script, directory / "user"), log=log)
 
@@ -143,7 +148,9 @@ def known(directory: Path) -> ObjectFacts:
     found, counts = facts(directory / "app.o"), directory / COUNTS
     if counts.is_file():
         found = replace(found, syscalls=SyscallCounts(**json.loads(counts.read_text())))
-    return found
+    functions = tuple(json.loads((directory / FUNCTIONS).read_text()))
+    weak = tuple(name for name in found.weak_undefined if name not in functions)
+    return replace(found, functions=functions, weak_undefined=weak)
 
 
 def summary(found: ObjectFacts) -> str:

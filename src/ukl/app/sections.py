@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from ukl.elf.names import FAST, FAST_NUMBERS, STUBS, fast_entry
+from ukl.elf.names import CALL, FAST, FAST_NUMBERS, IMPORT, STUBS, fast_entry
 from ukl.elf.reader import (
     SHF_EXECINSTR,
     SHF_TLS,
@@ -37,6 +37,7 @@ IMPORTS = frozenset(
         "_GLOBAL_OFFSET_TABLE_",
         # ld turns its calls into plain accesses, which it knows by this name.
         "__tls_get_addr",
+        CALL,
         FAST,
         *map(fast_entry, FAST_NUMBERS),
     }
@@ -104,6 +105,22 @@ def _place(section: OwnSection) -> str:
     return f". = ALIGN({section.align});\n{keep}"
 
 
+def imported(name: str) -> bool:
+    """Whether an undefined name is one that the kernel's link settles."""
+    return name in IMPORTS or name.startswith(IMPORT)
+
+
+def functions(symbols: Iterable[Symbol]) -> tuple[str, ...]:
+    """Return the kernel's functions that an application asks for by IMPORT, sorted."""
+    return tuple(
+        sorted(
+            symbol.name.removeprefix(IMPORT)
+            for symbol in symbols
+            if symbol.undefined and symbol.name.startswith(IMPORT)
+        )
+    )
+
+
 def null_names(symbols: Iterable[Symbol]) -> tuple[str, ...]:
     """Return the weak names that nothing defines, which become 0 in the object.
 
@@ -116,7 +133,7 @@ def null_names(symbols: Iterable[Symbol]) -> tuple[str, ...]:
         if symbol.undefined
         and symbol.binding == STB_WEAK
         and symbol.kind != STT_TLS
-        and symbol.name not in IMPORTS
+        and not imported(symbol.name)
     )
 
 
@@ -128,7 +145,7 @@ def unique_names(symbols: Iterable[Symbol]) -> tuple[str, ...]:
 def missing_names(symbols: Iterable[Symbol]) -> tuple[str, ...]:
     """Return the names that must be defined and are not, sorted."""
     undefined = (symbol for symbol in symbols if symbol.undefined and symbol.binding != STB_WEAK)
-    return tuple(sorted(symbol.name for symbol in undefined if symbol.name not in IMPORTS))
+    return tuple(sorted(symbol.name for symbol in undefined if not imported(symbol.name)))
 
 
 def parts(elf: Elf | None) -> dict[str, str]:

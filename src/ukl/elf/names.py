@@ -18,6 +18,28 @@ FAST = "ukl_syscall_fast"
 FAST_RETURN = "ukl_fast_ret"
 """Where a fast call is found that had to go the whole way; weak."""
 
+CALL = "ukl_call"
+"""The kernel's entry that calls a function; weak: a normal program has none."""
+
+IMPORT = "ukl_import_"
+"""Prefix of a weak name that stands for the kernel's function of the rest of it. In the
+finished object it is that; a normal program finds null."""
+
+OFFERED = frozenset(
+    {
+        "ukl_socket_open",
+        "ukl_socket_close",
+        "ukl_socket_send",
+        "ukl_socket_recv",
+        "ukl_socket_poll",
+        "ukl_page_entry",
+        "ukl_rdmsr",
+        "ukl_wrmsr",
+        "ukl_run_to_completion",
+    }
+)
+"""Functions of arch/x86/ukl/shortcut.c: ukl.h does without those that a kernel does not have."""
+
 FAST_NUMBERS = range(512)
 """System calls that have an entry of their own, fast_entry(), in every kernel."""
 

@@ -15,7 +15,7 @@ import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from ukl.elf.names import FAST_RETURN, RESTART
+from ukl.elf.names import CALL, FAST_RETURN, OFFERED, RESTART
 from ukl.errors import InputError, UklError
 from ukl.host.exec import CommandFailed, run
 from ukl.host.store import Command, Store, digest, is_no_space
@@ -169,7 +169,7 @@ def check(
     taken = [
         weak
         for weak in facts.weak_undefined
-        if weak not in {RESTART, FAST_RETURN} and kernel.get(weak, (0, ""))[1].isupper()
+        if weak not in {CALL, RESTART, FAST_RETURN} and kernel.get(weak, (0, ""))[1].isupper()
     ]
     if taken:
         raise InputError(
@@ -177,6 +177,23 @@ def check(
             "kernel does: it would call into the kernel",
             where=name,
             remedy="define it in the application, or link the library that does",
+        )
+
+    lacking = [
+        function
+        for function in facts.functions
+        if function not in OFFERED and kernel.get(function, (0, ""))[1] not in {"T", "W"}
+    ]
+    if lacking:
+        static = [function for function in lacking if function in kernel]
+        text = f"{name} calls {', '.join(lacking)}, which this kernel does not have"
+        if static:
+            text += f" as a global function ({', '.join(static)}: only within a file of its own)"
+        raise InputError(
+            text,
+            where=name,
+            remedy="correct the name in `imports` of [kernel], or turn the kernel option on "
+            "that brings it",
         )
 
 

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from ukl.app import compile as plan
 from ukl.wrap import driver
 
 HERE = Path(__file__).resolve().parent
@@ -30,10 +31,16 @@ def environment(base: Mapping[str, str] | None = None) -> dict[str, str]:
     if shutil.which("clang", path=path):
         ours.append(HERE / "as-clang")
     cc, cxx = str(BIN / "ukl-cc"), str(BIN / "ukl-c++")
+    # gcc and clang search these behind all -I and -isystem: ukl.h is there.
+    headers = {
+        name: ":".join(filter(None, [given.get(name), str(plan.INCLUDE)]))
+        for name in ("C_INCLUDE_PATH", "CPLUS_INCLUDE_PATH")
+    }
     data = given.get("XDG_DATA_DIRS") or "/usr/local/share:/usr/share"
     return {
         "PATH": ":".join([*map(str, ours), path]),
         "UKL_WRAP_PYTHON": sys.executable,
+        **headers,
         "CC": cc,
         "CXX": cxx,
         "LD": str(BIN / "ukl-ld"),
