@@ -76,7 +76,7 @@ static inline bool ukl_marker_valid(const struct ukl_marker *marker, loff_t size
 {
 	return size == sizeof(*marker) && ukl_marker_magic(marker) &&
 	       marker->version == UKL_MARKER_VERSION &&
-	       !(marker->flags & ~UKL_MARKER_RET) &&
+	       !(marker->flags & ~UKL_MARKER_FLAGS) &&
 	       strnlen(marker->name, sizeof(marker->name)) < sizeof(marker->name);
 }
 

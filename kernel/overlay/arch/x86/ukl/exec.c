@@ -13,6 +13,7 @@
 #include <linux/bitops.h>
 #include <linux/build_bug.h>
 #include <linux/buildid.h>
+#include <linux/capability.h>
 #include <linux/cred.h>
 #include <linux/elf.h>
 #include <linux/err.h>
@@ -303,6 +304,9 @@ static int load_ukl_marker(struct linux_binprm *bprm)
 				      bprm->filename);
 		return -EACCES;
 	}
+	/* mlockall() asks for it as well, or for a limit that this cannot keep. */
+	if ((marker->flags & UKL_MARKER_POPULATE) && !capable(CAP_IPC_LOCK))
+		return -EPERM;
 	/* A tracer gains what the application has. */
 	if ((bprm->unsafe & LSM_UNSAFE_PTRACE) && !ptracer_capable(current, &init_user_ns))
 		return -EPERM;
@@ -324,6 +328,9 @@ static int load_ukl_marker(struct linux_binprm *bprm)
 	/* Credentials and /proc/PID/exe come from the file that was executed. */
 	bprm->ukl_marker = get_file(bprm->file);
 	bprm->ukl_flags = marker->flags;
+	/* Before anything is mapped; the stack, which is there, grows as it is used. */
+	if (marker->flags & UKL_MARKER_POPULATE)
+		bprm->mm->def_flags |= VM_LOCKED;
 	/* Not to be read or traced by a process that merely has the same uid. */
 	bprm->interp_flags |= BINPRM_FLAGS_ENFORCE_NONDUMP;
 	bprm->interpreter = file;

@@ -392,7 +392,9 @@ static void test_marker(struct kunit *test)
 	bad = good;
 	bad.flags = UKL_MARKER_RET;
 	KUNIT_EXPECT_TRUE(test, ukl_marker_valid(&bad, sizeof(bad)));
-	bad.flags = UKL_MARKER_RET << 1;
+	bad.flags = UKL_MARKER_FLAGS;
+	KUNIT_EXPECT_TRUE(test, ukl_marker_valid(&bad, sizeof(bad)));
+	bad.flags = UKL_MARKER_FLAGS + 1;
 	KUNIT_EXPECT_FALSE(test, ukl_marker_valid(&bad, sizeof(bad)));
 }
 

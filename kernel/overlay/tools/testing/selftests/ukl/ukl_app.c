@@ -1088,8 +1088,26 @@ TEST(stress)
 	EXPECT_GT(LOAD(count), 20);
 }
 
+/* With UKL_MARKER_POPULATE: the number of faults of a first touch. */
+static int first_touch(void)
+{
+	struct rusage before, after;
+	char *memory = mmap(NULL, 1 << 20, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
+			    -1, 0);
+
+	if (memory == MAP_FAILED)
+		return 255;
+	getrusage(RUSAGE_SELF, &before);
+	for (int i = 0; i < 1 << 20; i += 8192)
+		store((long)memory + i, 1);
+	getrusage(RUSAGE_SELF, &after);
+	return after.ru_minflt - before.ru_minflt;
+}
+
 int main(int argc, char **argv)
 {
+	if (argc == 2 && !strcmp(argv[1], "touch"))
+		return first_touch();
 	if (argc == 3 && !strcmp(argv[1], "exit"))
 		return atoi(argv[2]);
 	if (argc == 3 && !strcmp(argv[1], "probe")) {
