@@ -26,6 +26,7 @@ _TEXT_OR_NUMBER = {"type": ["string", "integer"]}
 
 LENIENT: Mapping[str, Any] = {
     "run.ports": {"type": "array", "items": _TEXT_OR_NUMBER},
+    "kernel.imports": "C prototypes of the kernel's functions that the sources call.",
     "kernel.options": {
         "type": "object",
         "additionalProperties": {"type": ["string", "integer", "boolean"]},
@@ -87,6 +88,8 @@ DESCRIPTIONS: Mapping[str, str] = {
     "run.memory": '`"256M"`, `"2G"`; at least 64M.',
     "run.cpus": "Processors.",
     "run.returns": "How interrupts and exceptions return to the application.",
+    "run.page_size": "Pages in which anonymous memory is given where it fits, like `64K`.",
+    "run.populate": "Whether memory is there as soon as it is mapped, and stays.",
     "run.files": "Path in the guest = file or directory here.",
     "kernel": "The kernel it is linked into.",
     "kernel.applications": "Further applications in the same kernel.",

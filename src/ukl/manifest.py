@@ -33,6 +33,9 @@ FILENAME = "ukl.toml"
 NAME_LIMIT = 31
 """Characters of a name: the marker file has room for 32, one of them NUL."""
 
+PAGE_SIZES = (*(f"{kib}K" for kib in (16, 32, 64, 128, 256, 512)), "1M", "2M")
+"""Of anonymous memory on x86-64: orders 2 to 9 (THP_ORDERS_ALL_ANON in linux/huge_mm.h)."""
+
 MEMORY_MIN = 64 << 20
 """Bytes below which no kernel of ours boots."""
 
@@ -54,6 +57,13 @@ def parse_memory(text: str) -> int:
     if size < MEMORY_MIN:
         raise ValueError(f"{text!r} is too little memory; at least {MEMORY_MIN >> 20}M is needed")
     return size
+
+
+def parse_page_size(text: str) -> int:
+    """Return the bytes that `64K` or `2M` stands for; ValueError if no page has that size."""
+    if text not in PAGE_SIZES:
+        raise ValueError(f"{text!r} is no size of pages; there are {', '.join(PAGE_SIZES)}")
+    return int(text[:-1]) * _UNITS[text[-1]]
 
 
 def parse_port(text: str) -> PortForward:
@@ -233,6 +243,8 @@ class _Run(_Table):
     memory: MemoryText = "256M"
     cpus: Annotated[int, Field(ge=1, le=CPUS_MAX)] = 1
     returns: Annotated[Returns, Field(strict=False)] = Returns.IRET
+    page_size: Annotated[str, AfterValidator(_checked(parse_page_size))] | None = None
+    populate: bool = False
     files: dict[
         Annotated[str, AfterValidator(_guest_path)], Annotated[str, AfterValidator(_host_path)]
     ] = {}
@@ -455,6 +467,8 @@ def _load_toml(path: Path, *, alone: bool) -> AppSpec:
         rewrite_syscalls=manifest.link.rewrite_syscalls,
         level=manifest.link.level,
         returns=manifest.run.returns,
+        page_size=parse_page_size(manifest.run.page_size) if manifest.run.page_size else 0,
+        populate=manifest.run.populate,
         args=tuple(manifest.app.args),
         env=manifest.app.env,
         entrypoint=manifest.app.entrypoint or "",
@@ -597,6 +611,8 @@ _REMEDIES: dict[tuple[str, ...], str] = {
     ("run", "memory"): 'write it like memory = "256M"',
     ("run", "cpus"): f"write a number from 1 to {CPUS_MAX}",
     ("run", "returns"): 'write it like returns = "ret", or "iret"',
+    ("run", "page_size"): f"write one of {', '.join(PAGE_SIZES)}",
+    ("run", "populate"): "write populate = true, or false",
     ("run", "files"): 'write it like files = { "/etc/app.conf" = "app.conf" }',
     ("kernel", "applications"): 'write a list like applications = ["../other", "hello"]',
     ("kernel", "profile"): 'write it like profile = "debug"',

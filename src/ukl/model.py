@@ -166,6 +166,11 @@ class AppSpec:
     """Whether `syscall` instructions become calls, where they can."""
     level: Level = Level.BASE
     returns: Returns = Returns.IRET
+    page_size: int = 0
+    """Bytes of the pages in which anonymous memory is given where it can be; 0: only when asked
+    for large ones (madvise)."""
+    populate: bool = False
+    """Whether memory is there as soon as it is mapped, and stays."""
     program: Path | None = None
     """An executable that ukl-cc linked: PROGRAM.ukl.o beside it is the application."""
     build: BuildSpec | None = None

@@ -62,6 +62,8 @@ class Overrides:
     profile: str | None = None
     level: Level | None = None
     returns: Returns | None = None
+    page_size: int | None = None
+    populate: bool | None = None
 
 
 def overridden(spec: AppSpec, overrides: Overrides) -> AppSpec:
@@ -77,6 +79,8 @@ def overridden(spec: AppSpec, overrides: Overrides) -> AppSpec:
         cpus=overrides.cpus or spec.cpus,
         level=overrides.level or spec.level,
         returns=overrides.returns or spec.returns,
+        page_size=overrides.page_size or spec.page_size,
+        populate=spec.populate if overrides.populate is None else overrides.populate,
         kernel_profile=spec.kernel_profile if overrides.profile is None else overrides.profile,
     )
 

@@ -17,7 +17,8 @@ class Variant:
     `patched` False takes the unpatched kernel of the same configuration, on which only
     normal processes run; `user` starts the normal executable of the very same object;
     `rewrite` False leaves its `syscall` instructions as they are, `level` is what they
-    become otherwise; `returns` is how exceptions return.
+    become otherwise; `returns` is how exceptions return; `page_size` and `populate` are
+    how it gets its memory.
     """
 
     name: str
@@ -27,6 +28,7 @@ class Variant:
     rewrite: bool = True
     level: Level = Level.BASE
     returns: Returns = Returns.IRET
+    page_size: int = 0
 
     @property
     def mode(self) -> str:
@@ -35,7 +37,13 @@ class Variant:
 
     def applied(self, spec: AppSpec) -> AppSpec:
         """Return the specification as this variant builds it."""
-        return replace(spec, rewrite_syscalls=self.rewrite, level=self.level, returns=self.returns)
+        return replace(
+            spec,
+            rewrite_syscalls=self.rewrite,
+            level=self.level,
+            returns=self.returns,
+            page_size=self.page_size,
+        )
 
 
 # A normal process makes its system calls as any other: rewritten ones would cost it a call.
@@ -50,6 +58,13 @@ VARIANTS: Sequence[Variant] = (
         "unikernel, level fast, returns by ret",
         level=Level.FAST,
         returns=Returns.RET,
+    ),
+    Variant(
+        "pages",
+        "the same, memory in pages of 64 KiB",
+        level=Level.FAST,
+        returns=Returns.RET,
+        page_size=64 << 10,
     ),
 )
 """All of them, in the order of the columns; a further level is a further element."""

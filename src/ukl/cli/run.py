@@ -134,6 +134,18 @@ def run(
     profile: Profile = None,
     level: LevelOption = None,
     returns: ReturnsOption = None,
+    page_size: Annotated[
+        str | None,
+        typer.Option(
+            "--page-size",
+            metavar="SIZE",
+            help="Give anonymous memory in pages of this size where it fits, like 64K.",
+        ),
+    ] = None,
+    populate: Annotated[
+        bool | None,
+        typer.Option("--populate/--no-populate", help="Have memory there as soon as it is mapped."),
+    ] = None,
     env: Annotated[
         list[str] | None,
         typer.Option("--env", "-e", metavar="KEY=VALUE", help="Set a variable (repeatable)."),
@@ -176,6 +188,8 @@ def run(
         profile=profile,
         level=level,
         returns=returns,
+        page_size=parsed(manifest.parse_page_size, page_size, "--page-size") if page_size else None,
+        populate=populate,
     )
     try:
         connection = networks.chosen(network, tap, bridge, ip)

@@ -240,7 +240,8 @@ def build(
 
 
 def _marker(file: Path, spec: AppSpec) -> cpio.Entry:
-    return cpio.regular(symbols.with_returns(file.read_bytes(), spec.returns), 0o755)
+    content = symbols.with_flags(file.read_bytes(), spec.returns, populate=spec.populate)
+    return cpio.regular(content, 0o755)
 
 
 def _write(directory: Path, data: bytes) -> None:

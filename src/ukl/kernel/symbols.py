@@ -23,6 +23,7 @@ _PT_NOTE = 4
 MARKER_MAGIC = b"\177UKL"
 MARKER_VERSION = 1
 MARKER_RET = 1
+MARKER_POPULATE = 2
 
 
 def read_map(file: Path) -> dict[str, tuple[int, str]]:
@@ -87,7 +88,7 @@ def _note(notes: bytes) -> bytes | None:
 def marker(name: str, identity: bytes) -> bytes:
     """Return the 64 bytes whose execve() starts the application of that name in that kernel.
 
-    Its flags are 0; `with_returns` sets them.
+    Its flags are 0; `with_flags` sets them.
     """
     encoded = name.encode("ascii")
     if not 0 < len(encoded) < 32 or len(identity) != 20:
@@ -97,7 +98,11 @@ def marker(name: str, identity: bytes) -> bytes:
     return struct.pack("<4sI32s20s4x", MARKER_MAGIC, MARKER_VERSION, encoded, identity)
 
 
-def with_returns(marker_bytes: bytes, returns: Returns) -> bytes:
-    """Return a marker whose application interrupts and exceptions return to like that."""
+def with_flags(marker_bytes: bytes, returns: Returns, *, populate: bool) -> bytes:
+    """Return a marker whose application interrupts and exceptions return to like that.
+
+    `populate`: its memory is there as soon as it is mapped.
+    """
     flags = MARKER_RET if returns is Returns.RET else 0
+    flags |= MARKER_POPULATE if populate else 0
     return marker_bytes[:-4] + struct.pack("<I", flags)

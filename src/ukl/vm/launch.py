@@ -125,7 +125,7 @@ def program_path(image: Image, spec: AppSpec, options: Options) -> str:
 
 def command_line(image: Image, spec: AppSpec, options: Options) -> str:
     """Return the kernel's command line. Pure; InputError for what it cannot carry."""
-    words = [*qemu.kernel_words(verbose=options.verbose), *options.append]
+    words = [*qemu.kernel_words(verbose=options.verbose), *page_words(spec), *options.append]
     if options.init == "app":
         path = program_path(image, spec, options)
         # Both: should the first fail, the kernel must not fall back to a shell.
@@ -139,6 +139,11 @@ def command_line(image: Image, spec: AppSpec, options: Options) -> str:
             remedy="use fewer arguments, or let `--init ukl` start the program",
         )
     return line
+
+
+def page_words(spec: AppSpec) -> list[str]:
+    """Return the kernel's parameters about its pages: admin-guide/mm/transhuge.rst. Pure."""
+    return [f"thp_anon={spec.page_size >> 10}K:always"] if spec.page_size else []
 
 
 def init_words(args: tuple[str, ...], env: Mapping[str, str]) -> list[str]:

@@ -18,8 +18,9 @@
 #define AROUND	16	/* pages of a file that one read fault maps: 64 KiB (mm/memory.c) */
 #define STRIDE	(AROUND * PAGE)
 #define SIZE	(TOUCHED * STRIDE)
+#define IN_ORDER (TOUCHED * AROUND)
 
-static volatile char *anonymous, *shared, *private, *forbidden;
+static volatile char *anonymous, *plain, *shared, *private, *forbidden;
 static sigjmp_buf back;
 
 static volatile char *map(int protection, int flags, int file)
@@ -49,6 +50,10 @@ static void prepare(void)
 		if (pwrite(file, "x", 1, page) != 1)
 			bench_fail("/tmp/bench");
 	anonymous = map(PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1);
+	/* As malloc() gets it: what size of pages it has is the system's affair. */
+	plain = mmap(NULL, SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (plain == MAP_FAILED)
+		bench_fail("mmap");
 	shared = map(PROT_READ | PROT_WRITE, MAP_SHARED, file);
 	private = map(PROT_READ | PROT_WRITE, MAP_PRIVATE, file);
 	forbidden = map(PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1);
@@ -113,6 +118,19 @@ static void read_file(unsigned long count)
 	read_pages(shared, count, 1);
 }
 
+/* Each page of it, one behind the other. */
+static void write_in_order(unsigned long count)
+{
+	for (unsigned long part; count; count -= part) {
+		part = count < IN_ORDER ? count : IN_ORDER;
+		forget(plain);
+		bench_begin();
+		for (unsigned long i = 0; i < part; i++)
+			plain[i * PAGE] = 1;
+		bench_end();
+	}
+}
+
 static void copy_zero(unsigned long count)
 {
 	write_pages(anonymous, count, 1);
@@ -138,6 +156,7 @@ static const struct bench_row rows[] = {
 	{ "loop", loop, 100 },
 	{ "read, anonymous", read_anonymous, 100 },
 	{ "write, anonymous", write_anonymous, 100 },
+	{ "write, in order", write_in_order, IN_ORDER },
 	{ "read, file", read_file, 100 },
 	{ "write, copy of zeros", copy_zero, 100 },
 	{ "write, copy of file", copy_file, 100 },

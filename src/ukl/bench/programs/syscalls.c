@@ -2,10 +2,14 @@
 /*
  * syscalls - system calls by the C library's functions, on one processor
  *
- * A file is in the root file system (memory); sockets are a pair of AF_UNIX streams.
+ * A file is in the root file system (memory); sockets are a pair of AF_UNIX streams, and
+ * one of TCP over the loopback device, where a send does all that the receiver's side of
+ * the network stack has to do, too. By ukl.h means functions of the kernel where they are.
  */
+#include <arpa/inet.h>
 #include <fcntl.h>
 #include <linux/futex.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -13,6 +17,7 @@
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <time.h>
+#include <ukl.h>
 #include <unistd.h>
 
 #include "bench.h"
@@ -23,10 +28,43 @@
 
 static char buffer[LARGE];
 static int file = -1;
+static int zero = -1;
 static int sockets[2];
+static int tcp[2];
+static struct ukl_socket *handles[2];
 static int pipes[2];
 static int event;
 static int poller;
+
+/* Anew for each sample: what a connection has behind it decides how it acknowledges. */
+static void connect_tcp(void)
+{
+	struct sockaddr_in address = {
+		.sin_family = AF_INET,
+		.sin_addr.s_addr = htonl(INADDR_LOOPBACK),
+	};
+	socklen_t length = sizeof(address);
+	int listener = socket(AF_INET, SOCK_STREAM, 0), one = 1;
+
+	tcp[0] = socket(AF_INET, SOCK_STREAM, 0);
+	if (bind(listener, (struct sockaddr *)&address, sizeof(address)) || listen(listener, 1) ||
+	    getsockname(listener, (struct sockaddr *)&address, &length) ||
+	    connect(tcp[0], (struct sockaddr *)&address, sizeof(address)))
+		bench_fail("TCP");
+	tcp[1] = accept(listener, NULL, NULL);
+	if (tcp[1] < 0 || setsockopt(tcp[0], IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one)) ||
+	    ukl_socket_open(&handles[0], tcp[0]) || ukl_socket_open(&handles[1], tcp[1]))
+		bench_fail("TCP");
+	close(listener);
+}
+
+static void disconnect_tcp(void)
+{
+	for (int i = 0; i < 2; i++) {
+		ukl_socket_close(handles[i]);
+		close(tcp[i]);
+	}
+}
 
 static void prepare(void)
 {
@@ -39,6 +77,9 @@ static void prepare(void)
 	if (socketpair(AF_UNIX, SOCK_STREAM, 0, sockets) ||
 	    setsockopt(sockets[0], SOL_SOCKET, SO_SNDBUFFORCE, &room, sizeof(room)))
 		bench_fail("socketpair");
+	zero = open("/dev/zero", O_RDWR);
+	if (zero < 0)
+		bench_fail("/dev/zero");
 	if (pipe(pipes))
 		bench_fail("pipe");
 	event = eventfd(1, 0);
@@ -71,6 +112,16 @@ static void call_clock(unsigned long count)
 	bench_begin();
 	for (unsigned long i = 0; i < count; i++)
 		syscall(SYS_clock_gettime, CLOCK_MONOTONIC, &now);
+	bench_end();
+}
+
+static void call_vdso(unsigned long count)
+{
+	struct timespec now;
+
+	bench_begin();
+	for (unsigned long i = 0; i < count; i++)
+		clock_gettime(CLOCK_MONOTONIC, &now);
 	bench_end();
 }
 
@@ -129,6 +180,66 @@ static void receive_batches(unsigned long count, size_t size)
 		drain(part, size);
 		bench_end();
 	}
+}
+
+static void read_zero(unsigned long count)
+{
+	bench_begin();
+	for (unsigned long i = 0; i < count; i++)
+		check(read(zero, buffer, 1), 1, "read of /dev/zero");
+	bench_end();
+}
+
+static void write_zero(unsigned long count)
+{
+	bench_begin();
+	for (unsigned long i = 0; i < count; i++)
+		check(write(zero, buffer, 1), 1, "write to /dev/zero");
+	bench_end();
+}
+
+/* A byte at a time, in batches as above. */
+static void pass_tcp(unsigned long count, int sending, int shortcut)
+{
+	connect_tcp();
+	for (unsigned long part; count; count -= part) {
+		part = count < BATCH ? count : BATCH;
+		if (sending)
+			bench_begin();
+		for (unsigned long i = 0; i < part; i++)
+			check(shortcut ? ukl_socket_send(handles[0], buffer, 1, 0) :
+					 send(tcp[0], buffer, 1, 0), 1, "send by TCP");
+		if (sending)
+			bench_end();
+		else
+			bench_begin();
+		for (unsigned long i = 0; i < part; i++)
+			check(shortcut ? ukl_socket_recv(handles[1], buffer, 1, 0) :
+					 recv(tcp[1], buffer, 1, 0), 1, "recv by TCP");
+		if (!sending)
+			bench_end();
+	}
+	disconnect_tcp();
+}
+
+static void send_tcp(unsigned long count)
+{
+	pass_tcp(count, 1, 0);
+}
+
+static void receive_tcp(unsigned long count)
+{
+	pass_tcp(count, 0, 0);
+}
+
+static void send_shortcut(unsigned long count)
+{
+	pass_tcp(count, 1, 1);
+}
+
+static void receive_shortcut(unsigned long count)
+{
+	pass_tcp(count, 0, 1);
 }
 
 static void pass_pipe(unsigned long count, size_t size)
@@ -216,14 +327,21 @@ static const struct bench_row rows[] = {
 	{ "loop", loop, 1000 },
 	{ "getppid", call_getppid, 1000 },
 	{ "clock_gettime", call_clock, 1000 },
+	{ "clock_gettime, vDSO", call_vdso, 1000 },
 	{ "read 1 B", read_1, 300 },
 	{ "read 8 KiB", read_8k, 100 },
 	{ "write 1 B", write_1, 200 },
 	{ "write 8 KiB", write_8k, 100 },
+	{ "read 1 B, /dev/zero", read_zero, 300 },
+	{ "write 1 B, /dev/zero", write_zero, 300 },
 	{ "send 1 B", send_1, 100 },
 	{ "send 8 KiB", send_8k, 100 },
 	{ "recv 1 B", receive_1, 100 },
 	{ "recv 8 KiB", receive_8k, 100 },
+	{ "TCP send 1 B", send_tcp, 100 },
+	{ "TCP recv 1 B", receive_tcp, 100 },
+	{ "TCP send 1 B, ukl.h", send_shortcut, 100 },
+	{ "TCP recv 1 B, ukl.h", receive_shortcut, 100 },
 	{ "pipe 1 B", pipe_1, 100 },
 	{ "pipe 8 KiB", pipe_8k, 100 },
 	{ "epoll_wait", call_epoll, 300 },
