@@ -184,16 +184,16 @@ def _rows(lab: _Lab, suite: Suite, each: _Prepared, meter: Meter) -> dict[str, t
     counted = meter is Meter.INSTRUCTIONS
     words = (meter.value,) if counted else (meter.value, str(SAMPLE_MS))
     words = (*words, *lab.wanted.rows)
-    is_server = isinstance(suite, ServerSuite)
+    load = (suite.load or suite.name) if isinstance(suite, ServerSuite) else ""
     options = launch.Options(
         user=each.variant.user,
         timeout=TIMEOUT,
         append=COUNTED if counted else (),
         icount=counted,
         # The run ends with it, and the server then.
-        companion=(LOAD, suite.name, *words) if is_server else (),
+        companion=(LOAD, load, *words) if load else (),
     )
-    if is_server:
+    if load:
         return samples.parse(_boot(lab, each, options).console, "user", meter)
     path = launch.program_path(each.image, each.spec, options)
     spec = replace(

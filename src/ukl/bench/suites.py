@@ -48,9 +48,11 @@ class ProgramSuite(Suite):
 class ServerSuite(Suite):
     """A recipe, and beside it in the guest `load`, which sends it requests and measures.
 
-    `args` follow the recipe's own; `files` are as in a manifest, below bench/programs.
+    `args` follow the recipe's own; `files` are as in a manifest, below bench/programs;
+    `load` is what the load generator calls such a server, where that is not the recipe's name.
     """
 
+    load: str = ""
     args: tuple[str, ...] = ()
     files: Mapping[str, str] = field(default_factory=dict)
 
@@ -104,6 +106,12 @@ SUITES: Sequence[Suite] = (
     ServerSuite(
         "redis",
         "Redis: SET and GET, from ten clients in the guest.",
+        args=("--save", ""),
+    ),
+    ServerSuite(
+        "redis-shortcut",
+        "The same, where Redis sends and receives by functions of the kernel.",
+        load="redis",
         args=("--save", ""),
     ),
     ServerSuite("memcached", "memcached: set and get, from ten clients in the guest."),
