@@ -7,14 +7,6 @@ export PGHOST="$HOST" PGPORT="$PORT" PGUSER=postgres PGDATABASE=postgres
 PATH=$top/src/bin/psql:$top/src/bin/pgbench:$PATH
 status=0
 
-# It listens before it lets anybody in.
-tries=600
-until [ "$(psql -AtX -c 'SELECT 1' 2>&1)" = 1 ]; do
-	tries=$((tries - 1))
-	[ $tries -gt 0 ] || { psql -X -c 'SELECT 1'; exit 1; }
-	sleep 0.5
-done
-
 # regress DIRECTORY [OPTION]... [TEST]...: the server loads and writes files there
 regress() {
 	directory=$1

@@ -178,6 +178,8 @@ class _Lab:
             plan = self._plan(served, options, directory)
             guest = stack.enter_context(suite.Guest(plan.machine, plan.settings))
             suite.wait_for_port(forwards[tcp[0]], guest)
+            if tests.ready is not None:
+                suite.wait_until_ready(tests.ready, tree=copy, env=env, guest=guest, log=log)
             result = suite.run(
                 tests, commands, tree=copy, env=env, guest=guest, log=log, stage=stage
             )

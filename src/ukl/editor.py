@@ -70,6 +70,7 @@ DESCRIPTIONS: Mapping[str, str] = {
     "test.files": "Path in the guest = file or directory here, for the tests only.",
     "test.disk": "Path in the guest where a new disk is mounted.",
     "test.shared": "Whether the guest has the built source under the path that it has here.",
+    "test.ready": "A command, repeated until it ends with 0: then the program is ready.",
     "test.passed": "Regular expression for a line of output; its group is the test's name.",
     "test.failed": "The same for a test that failed.",
     "test.skipped": "The same for one that was skipped.",

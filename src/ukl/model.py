@@ -119,6 +119,7 @@ class SuiteSpec:
     group is the test's name. `args` are the server's while it is tested; `files` (path in
     the guest = path here) and a new `disk` (where it is mounted) are there for the tests.
     `shared` mounts the tree that the commands run in, in the guest and under the same path.
+    `ready` is a command that ends with status 0 once the server serves.
     """
 
     commands: tuple[str, ...]
@@ -129,6 +130,7 @@ class SuiteSpec:
     files: Mapping[str, Path] = field(default_factory=dict)
     disk: str | None = None
     shared: bool = False
+    ready: str | None = None
     quick: tuple[str, ...] = ()
     packages: tuple[str, ...] = ()
     args: tuple[str, ...] | None = None

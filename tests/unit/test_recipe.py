@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ukl import compare, manifest, python
-from ukl.errors import InputError
+from ukl.errors import InputError, TimeoutExpired, VmLost
 from ukl.model import AppSpec, Outcome, RunResult, Source, SuiteSpec
 from ukl.progress import Progress
 from ukl.recipe import debian, suite
@@ -103,6 +103,15 @@ def test_patterns_have_one_group(tmp_path: Path, pattern: str) -> None:
         load(tmp_path, BUILD.replace("^ok (.*)$", pattern))
 
 
+def test_who_says_that_a_server_is_ready(tmp_path: Path) -> None:
+    plain = load(tmp_path, BUILD).suite
+    assert plain is not None
+    assert plain.ready is None
+    asked = load(tmp_path, f"{BUILD}ready = 'ask $PORT'\n").suite
+    assert asked is not None
+    assert asked.ready == "ask $PORT"
+
+
 def test_a_tree_is_shared_with_a_server_alone(tmp_path: Path) -> None:
     spec = load(tmp_path, f"{BUILD}shared = true\n")
     assert spec.suite is not None
@@ -194,6 +203,53 @@ def test_a_comparison_says_what_differs() -> None:
     assert "no test differs" in "\n".join(compare.table(same))
 
 
+class Standing(suite.Guest):
+    """A guest that only stands there: it runs, or it has ended without a word."""
+
+    def __init__(self, *, running: bool) -> None:
+        self._running = running
+        self.result = None
+
+    @property
+    def is_running(self) -> bool:
+        return self._running
+
+
+def wait(directory: Path, command: str, *, running: bool = True, seconds: float = 60) -> None:
+    suite.wait_until_ready(
+        command,
+        tree=directory,
+        env={"HOST": "here"},
+        guest=Standing(running=running),
+        log=directory / "log",
+        timeout=seconds,
+    )
+
+
+def test_a_program_is_ready_when_the_command_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(suite, "PAUSE", 0.01)
+    wait(tmp_path, "echo $HOST >> asked; [ $(wc -l < asked) -ge 3 ]")
+    assert (tmp_path / "asked").read_text() == "here\n" * 3
+
+
+def test_a_command_that_hangs_is_asked_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(suite, "ASKING", 0.5)
+    wait(tmp_path, "[ -e asked ] || { touch asked; sleep 100; }")
+
+
+def test_a_program_that_is_never_ready(tmp_path: Path) -> None:
+    with pytest.raises(TimeoutExpired, match="`exit 3` ended with status 3"):
+        wait(tmp_path, "exit 3", seconds=0.3)
+    with pytest.raises(TimeoutExpired, match="did not end"):
+        wait(tmp_path, "sleep 100", seconds=0.3)
+    with pytest.raises(VmLost):
+        wait(tmp_path, "false", running=False)
+
+
 @pytest.mark.parametrize("name", manifest.example_names())
 def test_recipes_that_ship_are_whole(name: str) -> None:
     spec = manifest.resolve(name)
@@ -234,6 +290,7 @@ def test_runs_are_read(tmp_path: Path) -> None:
         (('disk = "/data"', 'commands = ["x"]'), "one of commands and runs"),
         (('quick = ["two"]', 'quick = ["three"]'), "'three' is none of the runs"),
         (('disk = "/data"', "args = []"), "its own args"),
+        (('disk = "/data"', 'ready = "x"'), "until the program is ready"),
         (('runs = { one = ["/test/one.lua", "x"], two = [] }\nquick = ["two"]', ""), "one of"),
         (
             (

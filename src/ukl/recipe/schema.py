@@ -108,6 +108,7 @@ class TestTable(_Table):
     files: dict[str, str] = {}
     disk: str | None = None
     shared: bool = False
+    ready: Command | None = None
     passed: Pattern | None = None
     failed: Pattern | None = None
     skipped: Pattern | None = None
@@ -125,6 +126,8 @@ class TestTable(_Table):
             raise ValueError("each of the runs has its own args")
         if self.runs and self.shared:
             raise ValueError("only commands run in a tree that can be shared")
+        if self.runs and self.ready:
+            raise ValueError("only commands wait until the program is ready")
         return self
 
 
@@ -159,6 +162,7 @@ def suite_spec(table: TestTable, directory: Path) -> SuiteSpec:
         files={guest: directory / name for guest, name in table.files.items()},
         disk=table.disk,
         shared=table.shared,
+        ready=table.ready,
         quick=tuple(table.quick),
         packages=tuple(table.packages),
         args=None if table.args is None else tuple(table.args),

@@ -31,6 +31,12 @@ PASSED, FAILED, SKIPPED = "passed", "failed", "skipped"
 START_TIMEOUT = 300.0
 """Seconds from the start of QEMU until the program takes connections."""
 
+ASKING = 30.0
+"""Seconds for one run of the command that says whether the program is ready."""
+
+PAUSE = 0.5
+"""Seconds between two of them."""
+
 STAYS_OPEN = 0.3
 """Seconds after which a connection that is still open has reached the program: QEMU
 itself takes every connection, and closes it when the guest refuses."""
@@ -163,6 +169,40 @@ def wait_for_port(port: int, guest: Guest, timeout: float = START_TIMEOUT) -> No
                 return
         time.sleep(0.1)
     raise TimeoutExpired(f"the program took no connection within {timeout:g} s")
+
+
+def wait_until_ready(
+    command: str,
+    *,
+    tree: Path,
+    env: Mapping[str, str],
+    guest: Guest,
+    log: Path,
+    timeout: float = START_TIMEOUT,
+) -> None:
+    """Run `command` in `tree` again and again until it ends with status 0."""
+    end = time.monotonic() + timeout
+    how = "did not end"
+    while (left := end - time.monotonic()) > 0:
+        # One that hangs may have come too early, and be waiting for an answer that never comes.
+        with contextlib.suppress(TimeoutExpired):
+            done = host_exec.run(
+                ["sh", "-c", command],
+                cwd=tree,
+                env=env,
+                log=log,
+                check=False,
+                timeout=min(left, ASKING),
+            )
+            if done.returncode == 0:
+                return
+            how = f"ended with status {done.returncode}"
+        if not guest.is_running:
+            raise _gone(guest)
+        time.sleep(min(PAUSE, max(0.0, end - time.monotonic())))
+    raise TimeoutExpired(
+        f"the program was not ready within {timeout:g} s: `{command}` {how}", log=log
+    )
 
 
 def _gone(guest: Guest) -> UklError:
