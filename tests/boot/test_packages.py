@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import subprocess
@@ -11,8 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.boot.harness import Built
+from tests.boot.harness import Built, Lab
 from tests.boot.test_lifecycle import SECONDS, Cli, cli
+from ukl import pipeline
+from ukl.errors import ExitCode
+from ukl.package.formats import NEEDS, Format
 
 __all__ = ["cli"]  # the fixture
 
@@ -22,6 +26,8 @@ MACHINE = (
     *("-no-reboot", "-serial", "stdio", "-netdev", "user,id=net,net=10.0.9.0/24"),
     *("-device", "virtio-net-pci,netdev=net,romfile=", "-device", "virtio-serial-pci"),
 )
+
+FIRMWARE = Path("/usr/share/OVMF")
 
 
 @pytest.fixture(scope="module")
@@ -71,3 +77,95 @@ def test_the_bill_of_materials(package: Path) -> None:
     assert {"linux", "hello", "libc6-dev", "busybox-static"} <= set(names)
     assert names["libc6-dev"]
     assert "libc6-dev" in (package / "licences.txt").read_text()
+
+
+# --- disks and EFI images -----------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def kernel(lab: Lab) -> None:
+    """Build the kernel that UEFI can start: it takes longer than a command may."""
+    options = NEEDS[Format.EFI].options
+    pipeline.build_kernel(lab.store, lab.progress, kernel_options=options)
+
+
+def packaged(cli: Cli, kind: str, directory: Path) -> tuple[Path, str]:
+    """Return the image of hello in a format, and its digest."""
+    code, out, err = cli("package", "hello", "--format", kind, "-o", str(directory), "--json")
+    if code == ExitCode.MISSING:
+        pytest.skip(f"optional: {err}")
+    assert code == 0, err
+    made = json.loads(out)
+    assert all(Path(name).is_file() for name in made["files"])
+    return Path(made["image"]), made["digest"]
+
+
+def firmware(tmp_path: Path) -> list[str]:
+    """Return the words that give a machine UEFI, with variables of its own."""
+    code, variables = FIRMWARE / "OVMF_CODE.fd", FIRMWARE / "OVMF_VARS.fd"
+    if not code.is_file():
+        pytest.skip("optional: no OVMF on this machine")
+    own = tmp_path / "variables.fd"
+    shutil.copyfile(variables, own)
+    flash = "if=pflash,format=raw,unit={},file={}"
+    return ["-drive", flash.format(0, code) + ",readonly=on", "-drive", flash.format(1, own)]
+
+
+def booted(*words: str) -> str:
+    """Return what a machine says from its start to its end by itself."""
+    argv = ["qemu-system-x86_64", *MACHINE, *words]
+    done = subprocess.run(
+        argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=SECONDS, check=False
+    )
+    assert "Hello from supervisor mode." in done.stdout, done.stdout + done.stderr
+    assert "init: application exited with status 0" in done.stdout
+    return done.stdout
+
+
+@pytest.mark.parametrize("kind", ["raw", "qcow2"])
+@pytest.mark.parametrize("boots", ["bios", "uefi"])
+@pytest.mark.usefixtures("kernel")
+def test_a_disk_boots(cli: Cli, tmp_path: Path, kind: str, boots: str) -> None:
+    image, _ = packaged(cli, kind, tmp_path / "disk")
+    words = firmware(tmp_path) if boots == "uefi" else []
+    drive = f"file={image},format={kind},if=virtio,snapshot=on"
+    said = booted(*words, "-drive", drive)
+    # What the firmware says when it starts something.
+    assert ("BdsDxe: starting" in said) == (boots == "uefi")
+
+
+@pytest.mark.usefixtures("kernel")
+def test_an_efi_image_boots(cli: Cli, tmp_path: Path) -> None:
+    image, _ = packaged(cli, "efi", tmp_path / "efi")
+    place = tmp_path / "volume/EFI/BOOT/BOOTX64.EFI"
+    place.parent.mkdir(parents=True)
+    shutil.copyfile(image, place)
+    drive = f"file=fat:rw:{tmp_path / 'volume'},format=raw,if=virtio"
+    booted(*firmware(tmp_path), "-drive", drive)
+
+
+@pytest.mark.parametrize("kind", ["oci", "raw", "qcow2", "efi"])
+@pytest.mark.usefixtures("kernel")
+def test_the_same_package_each_time(cli: Cli, tmp_path: Path, kind: str) -> None:
+    first, second = (packaged(cli, kind, tmp_path / name) for name in ("one", "two"))
+    assert first[1] == second[1]
+    sums = [
+        {
+            file.relative_to(image.parent): hashlib.sha256(file.read_bytes()).hexdigest()
+            for file in image.parent.rglob("*")
+            if file.is_file()
+        }
+        for image, _ in (first, second)
+    ]
+    assert sums[0] == sums[1]
+
+
+@pytest.mark.usefixtures("kernel")
+def test_a_loader_is_in_the_bill(cli: Cli, tmp_path: Path) -> None:
+    image, digest = packaged(cli, "raw", tmp_path / "disk")
+    document = json.loads((image.parent / "sbom.spdx.json").read_text())
+    packages = {row["name"]: row for row in document["packages"]}
+    assert packages["grub-pc-bin"]["versionInfo"]
+    image_itself = document["packages"][0]
+    assert image_itself["checksums"][0]["checksumValue"] == digest.partition(":")[2]
+    assert "grub-pc-bin" in (image.parent / "licences.txt").read_text()

@@ -7,15 +7,17 @@ import gzip
 import hashlib
 import io
 import json
+import struct
 import tarfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ukl.errors import InputError
+from ukl.errors import InputError, MissingError, UklError
 from ukl.model import AppSpec, PortForward, Protocol, Volume
-from ukl.package import build, kube, oci, sbom
+from ukl.package import build, disk, efi, kube, oci, sbom
+from ukl.package.formats import NEEDS, Format, Needs, asked
 from ukl.package.sbom import Part
 
 FILES = {"/boot/bzImage": b"kernel", "/boot/initrd": b"initrd", "/etc/a/b": b""}
@@ -97,10 +99,12 @@ def test_a_bill_of_materials() -> None:
 
 
 def test_a_report_of_licences() -> None:
-    lines = sbom.report([*PARTS, Part("mine")]).splitlines()
+    beside = Part("grub-pc-bin", "2.06", "GPL-3+", linked=False)
+    lines = sbom.report([*PARTS, Part("mine"), beside]).splitlines()
     assert lines[0] == "linux 6.12: GPL-2.0-only; compatible with GPL-2.0-only"
     assert lines[2] == "lib+odd: OpenSSL; NOT compatible with GPL-2.0-only"
     assert lines[3] == "mine: no licence known; not known: look at it"
+    assert lines[4] == "grub-pc-bin 2.06: GPL-3+; beside the kernel, not linked into it"
 
 
 def spec(**values: Any) -> AppSpec:
@@ -130,3 +134,74 @@ def test_what_cannot_be_packaged(tmp_path: Path) -> None:
     volumes = (Volume(tmp_path, "/data"),)
     with pytest.raises(InputError, match="volumes and disks"):
         build._check(spec(volumes=volumes), tmp_path / "new")
+
+
+def test_the_options_of_a_format() -> None:
+    assert asked(spec(), Format.OCI) == spec()
+    given = spec(kernel_options={"CONFIG_EFI": "y", "NUMA": "y"})
+    options = asked(given, Format.RAW).kernel_options
+    assert options == {"EFI": "y", "EFI_STUB": "y", "EFI_HANDOVER_PROTOCOL": "y", "NUMA": "y"}
+    with pytest.raises(InputError, match="EFI_STUB=n does not boot from the format efi"):
+        asked(spec(kernel_options={"EFI_STUB": "n"}), Format.EFI)
+
+
+def test_the_tools_of_a_format() -> None:
+    build._require(NEEDS[Format.OCI])
+    with pytest.raises(MissingError, match="/no/file, no-program") as caught:
+        build._require(Needs(files={"/no/file": "one"}, programs={"no-program": "two"}))
+    assert caught.value.remedy is not None
+    assert caught.value.remedy.endswith(" one two")
+
+
+def test_the_plan_of_a_disk() -> None:
+    plan = disk.plan(b"kernel", b"initrd", "quiet")
+    assert plan.esp_size == disk.ESP_MINIMUM
+    assert plan.total == disk.ESP_START + plan.esp_size + disk.MIB
+    assert len({plan.disk_id, plan.core_id, plan.esp_id}) == 3
+    assert plan == disk.plan(b"kernel", b"initrd", "quiet")
+    other = disk.plan(b"kernel", b"initrd", "verbose")
+    assert (plan.disk_id, plan.serial) != (other.disk_id, other.serial)
+    assert f"search.fs_uuid {plan.serial[:4]}-{plan.serial[4:]} root" in plan.grub("quiet")
+    assert "linux /boot/bzImage quiet" in plan.grub("quiet").splitlines()
+    large = disk.plan(bytes(60 * disk.MIB), b"initrd", "quiet")
+    # The tables are two of four bytes for each cluster of 512.
+    assert large.esp_size * (1 - 8 / 512) > 61 * disk.MIB
+
+
+def test_grub_is_told_where_it_lies() -> None:
+    first, core = bytearray(512), bytearray(2000)
+    first[510:] = b"\x55\xaa"
+    struct.pack_into("<Q", first, 0x5C, 1)
+    struct.pack_into("<Q", core, 500, 2)
+    head, image = disk.boot_code(bytes(first), bytes(core))
+    assert len(head) == 440
+    assert struct.unpack_from("<Q", head, 0x5C) == (2048,)
+    assert struct.unpack_from("<Q", image, 500) == (2049,)
+    assert len(image) == len(core)
+    core[500] = 7
+    with pytest.raises(UklError, match="not as we know them"):
+        disk.boot_code(bytes(first), bytes(core))
+
+
+HEADERS = """
+Sections:
+Idx Name          Size      VMA               LMA               File off  Algn
+  0 .text         0000bff0  0000000000004000  0000000000004000  00000400  2**4
+                  CONTENTS, ALLOC, LOAD, READONLY, CODE
+  7 .sdmagic      00000034  0000000000019100  0000000000019100  00011200  2**2
+                  CONTENTS, ALLOC, LOAD, READONLY, DATA
+"""
+
+
+def test_sections_of_an_efi_image() -> None:
+    assert efi.end(HEADERS) == 0x19134
+    with pytest.raises(UklError, match="no sections"):
+        efi.end("")
+    assert efi.places({".a": 1, ".b": 4096, ".c": 1}, 0x19134) == {
+        ".a": 0x1A000,
+        ".b": 0x1B000,
+        ".c": 0x1C000,
+    }
+    sections = efi.sections(b"K", b"I", "quiet", "web", "6.12")
+    assert list(sections)[-1] == ".linux"
+    assert sections[".cmdline"] == b"quiet"

@@ -10,6 +10,7 @@ import typer
 
 from ukl.cli.arguments import Jobs, Json, KernelSource, LevelOption, Profile, Target, With, parsed
 from ukl.cli.state import STATE, print_json, verb
+from ukl.package.formats import Format
 
 
 @verb
@@ -23,6 +24,9 @@ def package(
             show_default=False,
         ),
     ] = None,
+    kind: Annotated[
+        Format, typer.Option("--format", help="What the image is: see the reference.")
+    ] = Format.OCI,
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="DIR", help="A new directory.")
     ] = Path("package"),
@@ -49,13 +53,19 @@ def package(
     jobs: Jobs = None,
     as_json: Json = False,
 ) -> int:
-    """Build TARGET into an OCI image with its kernel and initrd, and a machine for KubeVirt.
+    """Build TARGET into an image that boots elsewhere.
 
-    With a bill of materials (SPDX) and a licence report. The same inputs give the same bytes.
+    `oci`: an OCI image with kernel and initrd, and a machine for KubeVirt; `raw`, `qcow2`: a
+    disk that boots by BIOS and by UEFI; `efi`: one file that UEFI starts. With a bill of
+    materials (SPDX) and a licence report. The same inputs give the same bytes.
     """
     from ukl import manifest, pipeline  # noqa: PLC0415 - not needed for --help
     from ukl.package import build as room  # noqa: PLC0415
 
+    if reference is not None and kind is not Format.OCI:
+        raise typer.BadParameter(
+            f"only an OCI image has one, and --format is {kind}", param_hint="--reference"
+        )
     overrides = pipeline.Overrides(
         args=tuple(args) if args else None,
         env=dict(parsed(manifest.parse_env, text, "--env") for text in env or []),
@@ -66,7 +76,7 @@ def package(
     spec = pipeline.overridden(manifest.resolve_all(target, others or ()), overrides)
     name = reference or f"{spec.name}:latest"
     tail = name.rpartition("/")[2]
-    wanted = room.Wanted(target, spec, tail.partition(":")[2] or "latest", name)
+    wanted = room.Wanted(target, spec, tail.partition(":")[2] or "latest", name, kind)
     made = room.build(
         wanted, output, STATE.store, STATE.progress, kernel_source=kernel_source, jobs=jobs
     )

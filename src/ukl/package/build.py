@@ -3,19 +3,26 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from dataclasses import dataclass
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ukl import __version__, pipeline
 from ukl.check import target as check
-from ukl.errors import InputError
+from ukl.errors import InputError, MissingError
+from ukl.host import exec as host_exec
 from ukl.host import packages
+from ukl.host.requirements import install_command
 from ukl.host.store import Store
 from ukl.image import initrd as initrd_room
 from ukl.model import AppSpec
-from ukl.package import kube, oci, sbom
+from ukl.package import disk, efi, kube, oci, sbom
+from ukl.package.formats import NEEDS, SBIN, Format, Needs, asked
 from ukl.package.sbom import Part
 from ukl.progress import Progress
 from ukl.vm import qemu
@@ -35,6 +42,27 @@ class Wanted:
     spec: AppSpec
     tag: str
     reference: str
+    kind: Format = Format.OCI
+
+
+@dataclass(frozen=True, slots=True)
+class Bootable:
+    """What each format carries: kernel, initrd, and the kernel's arguments."""
+
+    wanted: Wanted
+    kernel: bytes
+    initrd: bytes
+    arguments: str
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What a format wrote: the image, its SHA-256 (`sha256:...`), and the files beside it."""
+
+    image: str
+    digest: str
+    others: tuple[str, ...] = ()
 
 
 def build(
@@ -48,46 +76,122 @@ def build(
 ) -> dict[str, Any]:
     """Write the image into `directory`, which must be new or empty; return what it is."""
     _check(wanted.spec, directory)
-    spec = pipeline.prepared(wanted.spec, store, progress, jobs)
+    _require(NEEDS[wanted.kind])
+    spec = pipeline.prepared(asked(wanted.spec, wanted.kind), store, progress, jobs)
     app, kernel, image = pipeline.build_image(
         spec, store, progress, kernel_source=kernel_source, jobs=jobs
     )
     base = initrd_room.build(image, spec, app.user, store, progress)
     parts = _parts(wanted, kernel.version, store, progress)
-    with progress.stage(f"write {directory}"):
-        files = {
-            kube.KERNEL: image.bzimage.read_bytes(),
-            kube.INITRD: initrd_room.elsewhere(base.read_bytes(), spec, image),
-        }
-        arguments = " ".join(qemu.kernel_words(verbose=False))
-        layout = oci.layout(
-            files,
-            tag=wanted.tag,
-            labels={
-                "org.opencontainers.image.title": spec.name,
-                "org.opencontainers.image.licenses": "GPL-2.0-only",
-                "org.unikernel-linux.kernel-arguments": arguments,
-            },
-            command=(kube.KERNEL,),
-        )
-        document = sbom.document(spec.name, layout.digest.partition(":")[2], parts)
-        machine = kube.machine(spec, wanted.reference, arguments)
-        _write(
-            directory,
-            {
-                **{f"{IMAGE}/{name}": data for name, data in layout.files.items()},
-                SBOM: (json.dumps(document, indent=1) + "\n").encode(),
-                LICENCES: sbom.report(parts).encode(),
-                MACHINE: kube.text(machine).encode(),
-            },
-        )
+    boot = Bootable(
+        replace(wanted, spec=spec),
+        kernel=image.bzimage.read_bytes(),
+        initrd=initrd_room.elsewhere(base.read_bytes(), spec, image),
+        arguments=" ".join(qemu.kernel_words(verbose=False)),
+        version=kernel.version,
+    )
+    with progress.stage(f"write {directory}"), pipeline.beside(directory) as temporary:
+        written = _WRITERS[wanted.kind](boot, temporary)
+        purpose = sbom.CONTAINER if wanted.kind is Format.OCI else sbom.SYSTEM
+        document = sbom.document(spec.name, written.digest.partition(":")[2], parts, purpose)
+        (temporary / SBOM).write_text(json.dumps(document, indent=1) + "\n")
+        (temporary / LICENCES).write_text(sbom.report(parts))
     return {
         "ukl": __version__,
         "name": spec.name,
-        "digest": layout.digest,
-        "image": directory / IMAGE,
-        "files": [directory / name for name in (SBOM, LICENCES, MACHINE)],
+        "format": wanted.kind,
+        "digest": written.digest,
+        "image": directory / written.image,
+        "files": [directory / name for name in (*written.others, SBOM, LICENCES)],
     }
+
+
+# --- the formats --------------------------------------------------------------
+
+
+def _oci(boot: Bootable, directory: Path) -> Written:
+    wanted = boot.wanted
+    layout = oci.layout(
+        {kube.KERNEL: boot.kernel, kube.INITRD: boot.initrd},
+        tag=wanted.tag,
+        labels={
+            "org.opencontainers.image.title": wanted.spec.name,
+            "org.opencontainers.image.licenses": "GPL-2.0-only",
+            "org.unikernel-linux.kernel-arguments": boot.arguments,
+        },
+        command=(kube.KERNEL,),
+    )
+    machine = kube.machine(wanted.spec, wanted.reference, boot.arguments)
+    _write(
+        directory,
+        {
+            **{f"{IMAGE}/{name}": data for name, data in layout.files.items()},
+            MACHINE: kube.text(machine).encode(),
+        },
+    )
+    return Written(IMAGE, layout.digest, (MACHINE,))
+
+
+def _raw(boot: Bootable, directory: Path) -> Written:
+    file = directory / f"{boot.wanted.spec.name}.raw"
+    with tempfile.TemporaryDirectory(prefix="ukl-disk-") as scratch:
+        disk.write(file, boot.kernel, boot.initrd, boot.arguments, Path(scratch))
+    return _one(file)
+
+
+def _qcow2(boot: Bootable, directory: Path) -> Written:
+    file = directory / f"{boot.wanted.spec.name}.qcow2"
+    with tempfile.TemporaryDirectory(prefix="ukl-disk-") as scratch:
+        raw = Path(scratch, "disk.raw")
+        disk.write(raw, boot.kernel, boot.initrd, boot.arguments, Path(scratch))
+        disk.qcow2(raw, file)
+    return _one(file)
+
+
+def _efi(boot: Bootable, directory: Path) -> Written:
+    name = boot.wanted.spec.name
+    file = directory / f"{name}.efi"
+    sections = efi.sections(boot.kernel, boot.initrd, boot.arguments, name, boot.version)
+    with tempfile.TemporaryDirectory(prefix="ukl-efi-") as scratch:
+        efi.write(file, sections, Path(scratch))
+    return _one(file)
+
+
+def _one(file: Path) -> Written:
+    with file.open("rb") as stream:
+        return Written(file.name, f"sha256:{hashlib.file_digest(stream, 'sha256').hexdigest()}")
+
+
+_WRITERS: Mapping[Format, Callable[[Bootable, Path], Written]] = {
+    Format.OCI: _oci,
+    Format.RAW: _raw,
+    Format.QCOW2: _qcow2,
+    Format.EFI: _efi,
+}
+
+
+def _write(directory: Path, files: Mapping[str, bytes]) -> None:
+    for name, data in files.items():
+        place = directory / name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(data)
+
+
+# --- what is needed, and what is in it ------------------------------------------
+
+
+def _require(needs: Needs) -> None:
+    """Raise MissingError unless the format's tools are there, with what installs all of them."""
+    absent = {file: package for file, package in needs.files.items() if not Path(file).is_file()}
+    path = f"{host_exec.clean_environment()['PATH']}:{SBIN}"
+    for program, package in needs.programs.items():
+        if shutil.which(program, path=path) is None:
+            absent[program] = package
+    if absent:
+        raise MissingError(
+            f"not on this machine: {', '.join(absent)}",
+            remedy=install_command(*absent.values()),
+        )
 
 
 def _check(spec: AppSpec, directory: Path) -> None:
@@ -105,29 +209,23 @@ def _check(spec: AppSpec, directory: Path) -> None:
         )
 
 
-def _write(directory: Path, files: dict[str, bytes]) -> None:
-    with pipeline.beside(directory) as temporary:
-        for name, data in files.items():
-            place = temporary / name
-            place.parent.mkdir(parents=True, exist_ok=True)
-            place.write_bytes(data)
-
-
 def _parts(wanted: Wanted, version: str, store: Store, progress: Progress) -> list[Part]:
     """Return what is in the image. Of the application itself only its owner knows the licence."""
     libraries = check.libraries(wanted.target, store, progress)
     names = sorted({each.package for each in libraries if each.package} | {BUSYBOX})
-    versions = packages.versions(names)
+    loaders = sorted(set(NEEDS[wanted.kind].files.values()))
+    versions = packages.versions([*names, *loaders])
     source = wanted.spec.build.source.debian if wanted.spec.build is not None else None
     found = [
         Part("linux", version, "GPL-2.0-only", "Organization: kernel.org"),
         Part("ukl", __version__, "GPL-2.0-only"),
         Part(wanted.spec.name, licence=check.licence(source) if source else ""),
     ]
-    for name in names:
+    for name in (*names, *loaders):
         known = versions.get(name, "")
         purl = f"pkg:deb/debian/{name}@{known}?arch=amd64" if known else ""
-        found.append(Part(name, known, check.licence(name), DEBIAN, purl))
+        licence, linked = check.licence(name), name not in {BUSYBOX, *loaders}
+        found.append(Part(name, known, licence, DEBIAN, purl, linked))
     for each in libraries:
         if each.package is None:
             found.append(Part(Path(each.path).name))

@@ -14,6 +14,9 @@ from typing import Any
 
 from ukl.check.licences import compatible
 
+CONTAINER, SYSTEM = "CONTAINER", "OPERATING-SYSTEM"
+"""What an image is for: section 7.24 of the specification."""
+
 CREATED = "1970-01-01T00:00:00Z"
 """The time that the document names: the same inputs give the same bytes."""
 
@@ -35,13 +38,17 @@ _ID = re.compile(r"[^A-Za-z0-9.-]")
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Something in an image. `licence` is Debian's name, or SPDX's; "" if it is not known."""
+    """Something in an image. `licence` is Debian's name, or SPDX's; "" if it is not known.
+
+    `linked` is whether it is in the kernel, and not merely beside it in the image.
+    """
 
     name: str
     version: str = ""
     licence: str = ""
     supplier: str = ""
     purl: str = ""
+    linked: bool = True
 
 
 def spdx_licence(name: str) -> str:
@@ -49,7 +56,9 @@ def spdx_licence(name: str) -> str:
     return _LICENCES.get(name, "NOASSERTION")
 
 
-def document(name: str, digest: str, parts: Iterable[Part]) -> dict[str, Any]:
+def document(
+    name: str, digest: str, parts: Iterable[Part], purpose: str = CONTAINER
+) -> dict[str, Any]:
     """Return the document about the image `name` of that SHA-256 digest."""
     root = "SPDXRef-image"
     rows, relations = [], [_relation("SPDXRef-DOCUMENT", "DESCRIBES", root)]
@@ -60,7 +69,7 @@ def document(name: str, digest: str, parts: Iterable[Part]) -> dict[str, Any]:
     image = {
         **_package(root, Part(name, licence="GPL-2.0-only")),
         "checksums": [{"algorithm": "SHA256", "checksumValue": digest}],
-        "primaryPackagePurpose": "CONTAINER",
+        "primaryPackagePurpose": purpose,
     }
     return {
         "spdxVersion": "SPDX-2.3",
@@ -115,7 +124,11 @@ def report(parts: Iterable[Part]) -> str:
     verdicts = {True: "compatible with GPL-2.0-only", False: "NOT compatible with GPL-2.0-only"}
     lines = []
     for part in parts:
-        verdict = verdicts.get(compatible(part.licence), "not known: look at it")  # type: ignore[arg-type]
+        verdict = (
+            verdicts.get(compatible(part.licence), "not known: look at it")  # type: ignore[arg-type]
+            if part.linked
+            else "beside the kernel, not linked into it"
+        )
         version = f" {part.version}" if part.version else ""
         lines.append(f"{part.name}{version}: {part.licence or 'no licence known'}; {verdict}")
     return "\n".join(lines) + "\n"
