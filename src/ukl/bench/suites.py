@@ -98,6 +98,11 @@ SUITES: Sequence[Suite] = (
         sources=("faults.c", "bench.c"),
     ),
     ProgramSuite(
+        "interrupts",
+        "A timer's interrupt, by what it interrupts.",
+        sources=("interrupts.c", "bench.c"),
+    ),
+    ProgramSuite(
         "processes",
         "Making processes and threads, and switching between them.",
         sources=("processes.c", "bench.c"),

@@ -56,6 +56,17 @@ void bench_end(void)
 	total.ns += bench_ns() - began_ns;
 }
 
+static uint64_t less(uint64_t all, uint64_t part, double scale)
+{
+	return all > part ? (uint64_t)((double)(all - part) * scale + 0.5) : 0;
+}
+
+void bench_less(uint64_t ticks, uint64_t ns, double scale)
+{
+	total.ticks = less(total.ticks, ticks, scale);
+	total.ns = less(total.ns, ns, scale);
+}
+
 noreturn void bench_fail(const char *what)
 {
 	fprintf(stderr, "bench: %s: %s\n", what, strerror(errno));

@@ -26,6 +26,9 @@ struct bench_row {
 void bench_begin(void);
 void bench_end(void);
 
+/* Of what was measured so far, take so much away, and scale the rest. */
+void bench_less(uint64_t ticks, uint64_t ns, double scale);
+
 /* Time-stamp counter; under -icount shift=0 it counts instructions. */
 uint64_t bench_ticks(void);
 
