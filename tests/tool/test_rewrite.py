@@ -111,6 +111,42 @@ def test_what_fast_calls_lose_is_not_looked_at(tmp_path: Path, made: Builder, se
     assert lines(replace(fast, user=program)) == lines(plain)
 
 
+ONE_CALL = """
+long tail(int file, long offset, int whence);
+long kept(int file, long offset, int whence);
+__asm__(".text\\n.globl tail, kept\\n"
+        ".type tail, @function\\ntail:\\tmov $8, %eax\\n\\tsyscall\\n\\tret\\n"
+        ".size tail, . - tail\\n"
+        ".type kept, @function\\nkept:\\tmov $8, %eax\\n\\tsyscall\\n\\tneg %rax\\n\\tret\\n"
+        ".size kept, . - kept\\n");
+int main(void)
+{
+	return tail(-1, 0, 0) == -9 && kept(-1, 0, 0) == 9 ? 0 : 1; /* EBADF */
+}
+"""
+
+
+def instructions(app: AppObject, function: str) -> list[str]:
+    found = re.findall(r"^ +[0-9a-f]+:\t(.*)$", disassembly(app, function), re.MULTILINE)
+    return [re.sub(r"\s+", " ", line).strip() for line in found]
+
+
+def test_a_call_is_one_instruction(tmp_path: Path, made: Builder) -> None:
+    """No nop beside it; and where RET is all that is left to do, the entry does it."""
+    source = tmp_path / "one.c"
+    source.write_text(ONE_CALL)
+    base, fast = made(source), made(source, level=Level.FAST)
+    for app in (base, fast):
+        lines(app)
+    called = re.compile(r"cs cs call [0-9a-f]+ <ukl_call_stubs\S*>")
+    for function in ("tail", "kept"):
+        assert called.fullmatch(instructions(base, function)[0]), function
+    assert re.fullmatch(r"cs cs call [0-9a-f]+ <ukl_fast_8>", instructions(fast, "kept")[0])
+    jumped = instructions(fast, "tail")
+    assert re.fullmatch(r"jmp [0-9a-f]+ <ukl_fast_8>", jumped[0])
+    assert jumped[-1] == "ret"
+
+
 def test_calls_through_the_c_library(tmp_path: Path, made: Builder) -> None:
     source = tmp_path / "parent.c"
     source.write_text(

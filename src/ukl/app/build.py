@@ -24,7 +24,7 @@ from ukl.host.store import Command, Store, digest
 from ukl.model import AppObject, AppSpec, Level
 from ukl.progress import Progress
 
-PROCEDURE = 4
+PROCEDURE = 5
 """Part of the key: raised when the link's result changes and its argument lists do not."""
 
 

@@ -40,7 +40,12 @@ _ALIGN = 16
 _CALL, _JMP = b"\xe8", b"\xe9"
 _LOWER = bytes.fromhex("488d6424 80")  # lea -128(%rsp),%rsp
 _RAISE = bytes.fromhex("488da424 80000000")  # lea 128(%rsp),%rsp
-_INT3 = b"\xcc"
+_INT3, _RET = b"\xcc", b"\xc3"
+_PREFIX = b"\x2e"
+"""CS segment override, which a near call ignores in 64-bit mode (Intel SDM, volume 2, 2.1.1)."""
+
+_PREFIXES = 3
+"""Processors that count prefixes are slow from the fourth on."""
 _NOPS = tuple(
     bytes.fromhex(text)
     for text in (
@@ -143,8 +148,16 @@ def rewrite(elf: Elf, plain_size: int, level: Level) -> tuple[bytes | None, Sysc
             start, data = _patch(site, code.data, stubs)
         else:
             direct += 1
-            start, data = site.start, _nops(site.end - site.start - ROOM) + _CALL + bytes(4)
-            stubs.calls.append((site.end - 4, own))
+            start = site.start
+            room = site.end - start - ROOM
+            if code.data[site.end : site.end + 1] == _RET:
+                # Nothing of this function's is on the stack but its return address: that of
+                # the entry, then. The RET stays, for what else leads to it.
+                data = _JMP + bytes(4) + _nops(room)
+                stubs.calls.append((start + 1, own))
+            else:
+                data = _ahead(room) + _CALL + bytes(4)
+                stubs.calls.append((site.end - 4, own))
         content[start : start + len(data)] = data
     content += stubs.code
     entries = {name: writer.undefined(name) for name in sorted({name for _, name in stubs.calls})}
@@ -181,13 +194,18 @@ def _patch(site: Site, data: bytes, stubs: _Stubs) -> tuple[int, bytes]:
     """Return where bytes of the section change, and to what; the stub is made."""
     before = data[site.start : site.address]
     behind = data[site.address + 2 : site.end]
-    rest = _nops(site.end - site.start - ROOM)
+    rest = site.end - site.start - ROOM
     if site.called:
         # The return address is behind the instruction, as it was.
         target = stubs.called(before)
-        return site.start, rest + _CALL + struct.pack("<i", target - site.end)
+        return site.start, _ahead(rest) + _CALL + struct.pack("<i", target - site.end)
     target = stubs.jump(site, before, behind)
-    return site.start, _JMP + struct.pack("<i", target - (site.start + ROOM)) + rest
+    return site.start, _JMP + struct.pack("<i", target - (site.start + ROOM)) + _nops(rest)
+
+
+def _ahead(size: int) -> bytes:
+    """Return what makes a call that many bytes longer, without another instruction if it can."""
+    return _PREFIX * size if size <= _PREFIXES else _nops(size)
 
 
 def _nops(size: int) -> bytes:
