@@ -857,6 +857,7 @@ TEST(text_can_be_read_by_a_tracer)
 	FILE *maps;
 	pid_t pid;
 	long word;
+	struct iovec here = { &word, sizeof(word) }, there = { probed, sizeof(word) };
 
 	maps = fopen("/proc/self/maps", "r");
 	ASSERT_NE(NULL, maps);
@@ -882,6 +883,9 @@ TEST(text_can_be_read_by_a_tracer)
 	errno = 0;
 	word = ptrace(PTRACE_PEEKTEXT, pid, text, 0);
 	EXPECT_EQ(0, errno);
+	EXPECT_EQ(0, memcmp(&word, probed, sizeof(word)));
+	word = 0;
+	EXPECT_EQ(sizeof(word), process_vm_readv(pid, &here, 1, &there, 1, 0));
 	EXPECT_EQ(0, memcmp(&word, probed, sizeof(word)));
 	if (in_application_mode()) {
 		/* All processes share it, and it is read-only. */
