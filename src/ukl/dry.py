@@ -175,12 +175,14 @@ def run(spec: AppSpec, options: running.RunOptions, store: Store) -> list[Step]:
         launching = running.launching(options)
         launch.check(launching, ready)
         where = dry.root / running.RUNS / RUN
+        accelerator = Accelerator.TCG if options.icount else caps.accelerator
         planned = launch.machine(
             image,
             ready,
             replace(launching, network=_connected(ready, options, store)),
             where / "initrd",
-            Accelerator.TCG if options.icount else caps.accelerator,
+            accelerator,
+            tsc_khz=launch.counter_khz(accelerator, launching),
         )
         channels = _channels(options)
         argv = qemu.argv(planned, channels, version=caps.qemu_version)

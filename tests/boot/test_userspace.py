@@ -23,6 +23,8 @@ from tests.boot.test_endings import RUNNER, qemu_of
 from tests.conftest import TOP
 from tests.processes import alive
 from ukl.model import Outcome
+from ukl.vm import launch
+from ukl.vm.launch import Options
 from ukl.vm.status import Type
 
 FIND = "PID=$(pidof checks); echo pid $PID\n"
@@ -44,6 +46,15 @@ def test_ps_and_top_show_it(lab: Lab, checks: Built) -> None:
     assert re.search(rf"^ *{pid[1]} root +checks hang$", before, re.MULTILINE), before
     assert re.search(rf"^ *{pid[1]} .* checks hang$", after, re.MULTILINE), after
     assert "Mem:" in after
+
+
+def test_the_kernel_does_not_guess_its_clock(lab: Lab, checks: Built) -> None:
+    khz = launch.counter_khz(lab.accelerator, Options())
+    if khz is None:
+        pytest.skip("these guests are not told how fast their counter is")
+    text = lab.script(checks, "dmesg").text
+    assert f"tsc: Detected {khz // 1000}.{khz % 1000:03} MHz processor" in text
+    assert "PIT calibration" not in text
 
 
 def test_proc_shows_its_memory(lab: Lab, checks: Built) -> None:

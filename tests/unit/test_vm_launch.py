@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from ukl.errors import InputError, UsageError
-from ukl.model import AppSpec, Image, Volume
+from ukl.host import tsc
+from ukl.model import Accelerator, AppSpec, Image, Volume
 from ukl.vm import launch
 from ukl.vm.launch import Options
 
@@ -73,6 +74,20 @@ def test_command_line_with_our_init_names_no_program() -> None:
     line = launch.command_line(IMAGE, SPEC, Options(append=("nokaslr",)))
     assert "nokaslr" in line.split()
     assert "init=" not in line
+
+
+def test_an_emulated_guest_is_told_how_fast_its_counter_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(tsc, "khz", lambda: 2_300_000)
+    emulated, counting = Options(append=("nokaslr",)), Options(icount=True)
+    assert launch.counter_khz(Accelerator.TCG, emulated) == 2_300_000
+    assert launch.counter_khz(Accelerator.TCG, counting) is None
+    assert launch.counter_khz(Accelerator.KVM, emulated) is None
+    line = launch.command_line(IMAGE, SPEC, emulated, 2_300_000)
+    # The user's own words come last, and win.
+    assert line.split()[-2:] == ["tsc_early_khz=2300000", "nokaslr"]
+    assert "tsc" not in launch.command_line(IMAGE, SPEC, emulated)
 
 
 def test_command_line_with_the_application_as_init() -> None:

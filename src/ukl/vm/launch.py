@@ -17,7 +17,7 @@ from ukl.errors import InputError, UsageError
 from ukl.guest import rundesc
 from ukl.guest.rundesc import GuestRun
 from ukl.host import exec as host_exec
-from ukl.host import probe
+from ukl.host import probe, tsc
 from ukl.image import initrd as initrd_room
 from ukl.model import (
     NO_NETWORK,
@@ -123,9 +123,23 @@ def program_path(image: Image, spec: AppSpec, options: Options) -> str:
     return initrd_room.marker_path(spec.name)
 
 
-def command_line(image: Image, spec: AppSpec, options: Options) -> str:
+def counter_khz(accelerator: Accelerator, options: Options) -> int | None:
+    """Return what an emulated guest is told of its time-stamp counter, which is ours.
+
+    KVM tells it itself. With icount the counter counts instructions, and the guest finds out
+    how fast it is: nothing happens by chance there.
+    """
+    if accelerator is not Accelerator.TCG or options.icount:
+        return None
+    return tsc.khz()
+
+
+def command_line(image: Image, spec: AppSpec, options: Options, tsc_khz: int | None = None) -> str:
     """Return the kernel's command line. Pure; InputError for what it cannot carry."""
-    words = [*qemu.kernel_words(verbose=options.verbose), *page_words(spec), *options.append]
+    words = qemu.kernel_words(verbose=options.verbose)
+    if tsc_khz is not None:
+        words.append(f"tsc_early_khz={tsc_khz}")
+    words += [*page_words(spec), *options.append]
     if options.init == "app":
         path = program_path(image, spec, options)
         # Both: should the first fail, the kernel must not fall back to a shell.
@@ -209,14 +223,20 @@ def check(options: Options, spec: AppSpec) -> None:
 
 
 def machine(
-    image: Image, spec: AppSpec, options: Options, initrd: Path, accelerator: Accelerator
+    image: Image,
+    spec: AppSpec,
+    options: Options,
+    initrd: Path,
+    accelerator: Accelerator,
+    *,
+    tsc_khz: int | None = None,
 ) -> Machine:
     """Return the machine for a run. Pure."""
     return Machine(
         # Not vmlinux: its decompressor is what moves the kernel (KASLR).
         kernel=image.bzimage,
         initrd=initrd,
-        cmdline=command_line(image, spec, options),
+        cmdline=command_line(image, spec, options, tsc_khz),
         memory=spec.memory,
         cpus=spec.cpus,
         accelerator=accelerator,
@@ -256,7 +276,8 @@ def prepare(
     check(options, spec)
     storage.check(spec)
     own = directory / "initrd"
-    planned = machine(image, spec, options, own, accelerator)
+    khz = counter_khz(accelerator, options)
+    planned = machine(image, spec, options, own, accelerator, tsc_khz=khz)
     nonce = None if options.init == "app" else status.make_nonce()
     ports.check(spec.ports)
     storage.prepare(spec)
