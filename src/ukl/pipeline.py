@@ -25,7 +25,7 @@ from ukl.host.requirements import REQUIREMENTS
 from ukl.host.store import Store, digest, jsonable
 from ukl.image import initrd as initrd_room
 from ukl.kernel import build as kernel_build
-from ukl.kernel import check_profile, compare, default_spec, each, export, recipe, versions
+from ukl.kernel import check_profile, compare, default_spec, each, export, recipe, trial, versions
 from ukl.kernel import link as kernel_link
 from ukl.kernel import source as kernel_source_room
 from ukl.model import (
@@ -179,13 +179,30 @@ def kernel_export(directory: Path, series: str | None = None) -> list[Path]:
 
     `series` names one by its kernel, such as 6.12; the newest otherwise.
     """
+    return export.export(_series(series).series, directory)
+
+
+def kernel_try(
+    want: str | None, store: Store, progress: Progress, series: str | None = None
+) -> trial.Report:
+    """Return how the series applies to a kernel of whatever version.
+
+    `want` is as in `trial.tree`; `series` as in `kernel_export`.
+    """
+    packages.require("patch")
+    base = _series(series)
+    found = trial.tree(want, versions.bases(), store, progress)
+    return trial.check(base, found, progress)
+
+
+def _series(name: str | None) -> versions.Base:
     known = {base.series.parent.name: base for base in versions.bases()}
-    name = series or next(iter(known))
+    name = name or next(iter(known))
     if name not in known:
         raise InputError(
             f"there is no series for Linux {name}", remedy=f"there are: {', '.join(known)}"
         )
-    return export.export(known[name].series, directory)
+    return known[name]
 
 
 # --- application and image ---------------------------------------------------

@@ -13,7 +13,7 @@ from ukl.cli.arguments import Jobs, Json, KernelSource, OutputDirectory, Profile
 from ukl.cli.state import STATE, print_json, verb
 
 app = typer.Typer(
-    help="Fetch, configure, build or export the kernel.",
+    help="Fetch, configure, build, try or export the kernel.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -30,6 +30,12 @@ Unpatched = Annotated[
         "--unpatched",
         help="Without the series and its options; the same configuration otherwise.",
     ),
+]
+
+
+SeriesOption = Annotated[
+    str | None,
+    typer.Option("--series", metavar="VERSION", help="Of which kernel (default: the newest)."),
 ]
 
 
@@ -208,14 +214,41 @@ def each(
     return 0 if found.is_good else 1
 
 
+@app.command("try")
+@verb
+def attempt(
+    source: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[VERSION|TARBALL|DIR|PACKAGE]",
+            help="Any kernel: a version of kernel.org or a tarball, with #sha256=SUM if needed, a "
+            "tree, or a package such as linux-source-6.1 (default: the newest that is packaged).",
+            show_default=False,
+        ),
+    ] = None,
+    series: SeriesOption = None,
+    as_json: Json = False,
+) -> int:
+    """Try the patch series on another kernel: say which patch breaks, and in which hunk.
+
+    Nothing is built. The exit status is 1 when a patch does not apply as it is.
+    """
+    from ukl import pipeline  # noqa: PLC0415
+
+    found = pipeline.kernel_try(source, STATE.store, STATE.progress, series)
+    if as_json:
+        print_json({"good": found.is_good, **asdict(found)})
+    else:
+        for line in found.text():
+            typer.echo(line)
+    return 0 if found.is_good else 1
+
+
 @app.command("export")
 @verb
 def export(
     output: OutputDirectory = Path("patches"),
-    series: Annotated[
-        str | None,
-        typer.Option("--series", metavar="VERSION", help="Of which kernel (default: the newest)."),
-    ] = None,
+    series: SeriesOption = None,
     as_json: Json = False,
 ) -> None:
     """Write the patch series as one would mail it."""

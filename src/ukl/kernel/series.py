@@ -170,11 +170,8 @@ def explain(diffs: Sequence[FileDiff], output: str) -> str:
     return file or (output.strip().splitlines() or ["patch(1) failed"])[-1]
 
 
-def apply(series: Series, tree: Path, version: str, log: Path | None = None) -> None:
-    """Apply overlay and patches to `tree`, which is ours to write.
-
-    Raises InputError if a file of the overlay is there already or a patch fails.
-    """
+def refuse_patched(series: Series, tree: Path) -> None:
+    """Raise InputError for a tree that has a file of the overlay."""
     for path in series.overlay:
         if (tree / path).exists():
             raise InputError(
@@ -182,6 +179,14 @@ def apply(series: Series, tree: Path, version: str, log: Path | None = None) -> 
                 where=tree,
                 remedy="give an unpatched tree",
             )
+
+
+def apply(series: Series, tree: Path, version: str, log: Path | None = None) -> None:
+    """Apply overlay and patches to `tree`, which is ours to write.
+
+    Raises InputError if a file of the overlay is there already or a patch fails.
+    """
+    refuse_patched(series, tree)
     overlay = frozenset(series.overlay)
     for entry in series.entries:
         diffs = [diff for diff in series.read(entry).diffs if diff.path not in overlay]
