@@ -87,7 +87,7 @@ def test_a_tree_of_another_version_is_refused(
     with pytest.raises(InputError) as caught:
         fetch(toy, store, progress)
     assert f"Linux 6.{version[-2:].strip()}.999" in caught.value.message
-    assert "6.12 <= version < 6.13" in caught.value.message
+    assert "6.12.117 <= version < 6.13" in caught.value.message
     assert caught.value.where == str(toy)
 
 
@@ -240,8 +240,12 @@ def test_without_any_source_the_remedy_says_what_to_do(
     monkeypatch.setattr(source, "PACKAGED", tmp_path)
     monkeypatch.setattr(source, "KERNEL_ORG", (tmp_path / "nothing").as_uri())
     monkeypatch.setenv("PATH", str(tmp_path))  # no apt-get
+    version = "6.12.999"
+    somewhere = tuple(
+        replace(base, download=version, sha256={version: "0" * 64}) for base in versions.bases()
+    )
     with pytest.raises(DownloadFailed) as caught:
-        fetch(None, store, progress)
+        fetch(None, store, progress, known=somewhere)
     assert "--kernel-source" in (caught.value.remedy or "")
     nowhere = tuple(replace(base, download=None) for base in versions.bases())
     with pytest.raises(MissingError) as missing:

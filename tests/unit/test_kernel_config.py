@@ -141,7 +141,7 @@ def test_every_option_of_our_fragments_has_a_reason_above_and_comes_once() -> No
 
 
 def test_a_profile_is_added_last_and_only_where_it_is_asked_for(tmp_path: Path) -> None:
-    source = KernelSource(tmp_path, "6.12.1", "a test")
+    source = KernelSource(tmp_path, "6.12.117", "a test")
     plain = [file.name for file in default_spec(source).fragments]
     assert "base.config" in plain
     assert "debug.config" not in plain
