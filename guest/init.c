@@ -93,7 +93,8 @@ static void power_off(const struct run *run)
 	volumes_down(run);
 	sync();
 	status_done(ACK_TIMEOUT);
-	reboot(RB_POWER_OFF);
+	if (!run->reset)
+		reboot(RB_POWER_OFF);
 	reboot(RB_AUTOBOOT);	/* a machine that cannot be switched off */
 	for (;;)
 		pause();

@@ -45,6 +45,7 @@ struct run {
 	char *address;		/* of the second interface, with its prefix; "dhcp"; or NULL */
 	bool cores;		/* the host takes core files */
 	bool dhcp;		/* the first interface asks for its address */
+	bool reset;		/* a reset is the machine's end: its monitor knows no other */
 };
 
 /* run.c */

@@ -3,7 +3,7 @@
  * Brings the network up: loopback, the first Ethernet device with the addresses that
  * QEMU's user-mode network always has, and the second one, if there is one, with the
  * address that the run says or that a server of that network gives. Elsewhere than under
- * ukl, a server gives the first one its address, too.
+ * ukl, a server gives the first one its address, too, unless the kernel has it already.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -102,10 +102,21 @@ static int interface_dhcp(int fd, char *name)
 	return WIFEXITED(status) && !WEXITSTATUS(status) ? 0 : -ETIMEDOUT;
 }
 
+/* Whether "ip=" on the kernel's command line gave it one. */
+static bool has_address(int fd, const char *name)
+{
+	struct ifreq request = { 0 };
+
+	strncpy(request.ifr_name, name, IFNAMSIZ - 1);
+	return !ioctl(fd, SIOCGIFADDR, &request);
+}
+
 static int ethernet_up(int fd, bool dhcp, const char **what)
 {
 	int error;
 
+	if (dhcp && has_address(fd, ETHERNET))
+		return 0;
 	if (dhcp) {	/* of a network that others have made */
 		*what = "DHCP on " ETHERNET;
 		error = interface_dhcp(fd, ETHERNET);

@@ -151,6 +151,8 @@ static const char *set(struct parser *parser, const char *key, char *value)
 		return boolean(value, &run->cores);
 	if (!strcmp(key, "dhcp"))
 		return boolean(value, &run->dhcp);
+	if (!strcmp(key, "reset"))
+		return boolean(value, &run->reset);
 	if (!strcmp(key, "interactive"))
 		return boolean(value, &run->interactive);
 	if (!strcmp(key, "rows"))

@@ -36,8 +36,8 @@ int main(int argc, char **argv)
            run.nonce, run.cwd);
     printf("%u %u %d %d %d %u %u %u\n", run.uid, run.gid, run.start, run.console_input,
            run.interactive, run.rows, run.columns, run.grace_ms);
-    printf("address<%s> cores %d dhcp %d\n", run.address ? run.address : "", run.cores,
-           run.dhcp);
+    printf("address<%s> cores %d dhcp %d reset %d\n", run.address ? run.address : "",
+           run.cores, run.dhcp, run.reset);
     words("arg", run.argv);
     words("env", run.envp);
     words("companion", run.companion);
@@ -93,11 +93,12 @@ def test_what_is_written_is_read(parser: Path, tmp_path: Path) -> None:
         address="10.77.0.5/24",
         cores=True,
         dhcp=True,
+        reset=True,
     )
     code, text = parse(parser, tmp_path, rundesc.encode(run))
     assert code == 0, text
     expected = ["name<hello> path</ukl/hello> nonce<abc> cwd</tmp>"]
-    expected += ["1000 4294967295 1 1 1 24 80 250", "address<10.77.0.5/24> cores 1 dhcp 1"]
+    expected += ["1000 4294967295 1 1 1 24 80 250", "address<10.77.0.5/24> cores 1 dhcp 1 reset 1"]
     expected += [f"arg<{word}>" for word in run.argv]
     expected += [f"env<{key}={value}>" for key, value in run.env.items()]
     expected += [f"companion<{word}>" for word in run.companion]

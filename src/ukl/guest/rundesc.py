@@ -60,7 +60,8 @@ class GuestRun:
     host asks for the end. `nonce` is what init proves itself with. `mounts` are made in
     their order, and taken down before the machine is switched off. `address` is that of the
     second interface, like `10.77.0.5/24`, or `dhcp`; empty: there is none. `cores` has core
-    files sent to the host. `dhcp` has the first interface ask for its address.
+    files sent to the host. `dhcp` has the first interface ask for its address, unless the
+    kernel has set it (`ip=`). `reset` ends the machine by a reset: its monitor knows no other way.
     """
 
     name: str
@@ -82,6 +83,7 @@ class GuestRun:
     address: str = ""
     cores: bool = False
     dhcp: bool = False
+    reset: bool = False
 
 
 def encode(run: GuestRun) -> bytes:
@@ -124,6 +126,7 @@ def _lines(run: GuestRun) -> Iterator[str]:
         ("console-input", run.console_input),
         ("cores", run.cores),
         ("dhcp", run.dhcp),
+        ("reset", run.reset),
         ("interactive", run.interactive),
     ):
         yield _line(key, "1" if flag else "0")

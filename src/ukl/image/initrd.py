@@ -134,9 +134,12 @@ def skeleton(name: str, init: bytes, busybox: bytes, applets: list[str]) -> dict
     return entries
 
 
-def elsewhere(base: bytes, spec: AppSpec, image: Image) -> bytes:
-    """Return an initrd for a machine that is not ours: its network gives the address. Pure."""
-    return with_run(base, replace(default_run(spec, image), dhcp=True))
+def elsewhere(base: bytes, spec: AppSpec, image: Image, *, reset: bool = False) -> bytes:
+    """Return an initrd for a machine that is not ours: its network gives the address. Pure.
+
+    `reset`: such a machine ends by a reset, and cannot be switched off.
+    """
+    return with_run(base, replace(default_run(spec, image), dhcp=True, reset=reset))
 
 
 def default_run(spec: AppSpec, image: Image | None) -> GuestRun:
