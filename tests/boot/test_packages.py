@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import base64
 import hashlib
 import json
 import shutil
@@ -12,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.boot.harness import Built, Lab
+from tests.boot import echo_client
+from tests.boot.harness import Built, Lab, free_port
 from tests.boot.test_lifecycle import SECONDS, Cli, cli
 from ukl import pipeline
 from ukl.errors import ExitCode
@@ -79,6 +82,92 @@ def test_the_bill_of_materials(package: Path) -> None:
     assert "libc6-dev" in (package / "licences.txt").read_text()
 
 
+def test_it_boots_as_urunc_boots_it(package: Path, tmp_path: Path) -> None:
+    with tarfile.open(layer(package)) as archive:
+        archive.extractall(tmp_path, filter="data")
+    told = json.loads((tmp_path / "urunc.json").read_text())
+    words = {
+        name.rpartition(".")[2]: base64.b64decode(value).decode() for name, value in told.items()
+    }
+    paths = [tmp_path / words[name].lstrip("/") for name in ("binary", "initrd")]
+    # Its type linux on qemu; this address is not what DHCP would give here.
+    arguments = (
+        "panic=-1 console=ttyS0 root=/dev/ram0 rw PATH=/bin "
+        "ip=10.0.9.77::10.0.9.2:255.255.255.0:urunc:eth0:off "
+        f"rdinit={words['cmdline']} -- "
+    )
+    booted("-kernel", str(paths[0]), "-initrd", str(paths[1]), "-append", arguments)
+
+
+# --- virtual machine monitors -------------------------------------------------------
+
+# Machines of QEMU that have of devices what these monitors give, and no more: neither of the
+# monitors works without KVM.
+BARE = ("-cpu", "max", "-m", "256M", "-nodefaults", "-display", "none", "-no-reboot")
+MONITORS = {
+    "firecracker": (
+        *("-machine", "microvm,acpi=off,pit=on,pic=on,rtc=on,isa-serial=on", *BARE),
+        *("-netdev", "user,id=net,net=172.16.0.0/24,host=172.16.0.1{forward}"),
+        *("-device", "virtio-net-device,netdev=net"),
+    ),
+    "cloud-hypervisor": (
+        *("-machine", "q35", *BARE),
+        *("-netdev", "user,id=net,net=192.168.249.0/24,host=192.168.249.1{forward}"),
+        *("-device", "virtio-net-pci,netdev=net,romfile="),
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def mmio(lab: Lab) -> None:
+    """Build the kernel that finds devices without PCI."""
+    options = NEEDS[Format.FIRECRACKER].options
+    pipeline.build_kernel(lab.store, lab.progress, kernel_options=options)
+
+
+def monitored(cli: Cli, target: str, kind: str, directory: Path, forward: str = "") -> list[str]:
+    """Return the command that boots a target packaged for a monitor, by its configuration."""
+    code, _, err = cli("package", target, "--format", kind, "-o", str(directory))
+    assert code == 0, err
+    config = json.loads((directory / f"{kind}.json").read_text())
+    if kind == "firecracker":
+        boot = config["boot-source"]
+        kernel, initrd, words = (
+            boot[key] for key in ("kernel_image_path", "initrd_path", "boot_args")
+        )
+    else:
+        kernel, initrd, words = (
+            config["payload"][key] for key in ("kernel", "initramfs", "cmdline")
+        )
+    machine = [word.format(forward=forward) for word in MONITORS[kind]]
+    paths = ("-kernel", str(directory / kernel), "-initrd", str(directory / initrd))
+    return ["qemu-system-x86_64", *machine, *paths, "-append", words, "-serial", "stdio"]
+
+
+@pytest.mark.parametrize("kind", sorted(MONITORS))
+@pytest.mark.usefixtures("mmio")
+def test_a_machine_of_a_monitor_comes_to_its_end(cli: Cli, tmp_path: Path, kind: str) -> None:
+    ended(monitored(cli, "hello", kind, tmp_path / "package"))
+
+
+@pytest.mark.parametrize("kind", sorted(MONITORS))
+@pytest.mark.usefixtures("mmio")
+def test_a_machine_of_a_monitor_serves(cli: Cli, tmp_path: Path, kind: str) -> None:
+    port = free_port()
+    guest = {"firecracker": "172.16.0.2", "cloud-hypervisor": "192.168.249.2"}[kind]
+    forward = f",hostfwd=tcp:127.0.0.1:{port}-{guest}:5555"
+    argv = monitored(cli, "tcp-echo", kind, tmp_path / "package", forward)
+    with subprocess.Popen(
+        argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True
+    ) as machine:
+        try:
+            assert machine.stdout is not None
+            assert any("listening on port" in line for line in machine.stdout)
+            asyncio.run(echo_client.load(port, clients=2, messages=5, size=1000))
+        finally:
+            machine.kill()
+
+
 # --- disks and EFI images -----------------------------------------------------------
 
 
@@ -113,7 +202,11 @@ def firmware(tmp_path: Path) -> list[str]:
 
 def booted(*words: str) -> str:
     """Return what a machine says from its start to its end by itself."""
-    argv = ["qemu-system-x86_64", *MACHINE, *words]
+    return ended(["qemu-system-x86_64", *MACHINE, *words])
+
+
+def ended(argv: list[str]) -> str:
+    """Return what the machine of a command says until it is at its end."""
     done = subprocess.run(
         argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=SECONDS, check=False
     )

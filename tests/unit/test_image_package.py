@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
 import hashlib
 import io
@@ -12,11 +13,12 @@ import tarfile
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 
 from ukl.errors import InputError, MissingError, UklError
 from ukl.model import AppSpec, PortForward, Protocol, Volume
-from ukl.package import build, disk, efi, kube, oci, sbom
+from ukl.package import build, disk, efi, kube, oci, sbom, urunc, vmm
 from ukl.package.formats import NEEDS, Format, Needs, asked
 from ukl.package.sbom import Part
 
@@ -205,3 +207,95 @@ def test_sections_of_an_efi_image() -> None:
     sections = efi.sections(b"K", b"I", "quiet", "web", "6.12")
     assert list(sections)[-1] == ".linux"
     assert sections[".cmdline"] == b"quiet"
+
+
+def closed(required: str, **properties: Any) -> dict[str, Any]:
+    """Return a schema of an object that has no other properties than these."""
+    return {
+        "type": "object",
+        "required": required.split(),
+        "properties": properties,
+        "additionalProperties": False,
+    }
+
+
+TEXT, NUMBER, FLAG = {"type": "string"}, {"type": "integer"}, {"type": "boolean"}
+
+# Fields, types and limits as firecracker.yaml (1.17.0-dev) has them in FullVmConfiguration and
+# below; `drives` is required by the type that reads the file. Of those that we do not write
+# nothing is here.
+FIRECRACKER = closed(
+    "boot-source drives",
+    **{
+        "boot-source": closed(
+            "kernel_image_path", kernel_image_path=TEXT, initrd_path=TEXT, boot_args=TEXT
+        ),
+        "drives": {"type": "array"},
+        "machine-config": closed(
+            "mem_size_mib vcpu_count",
+            mem_size_mib=NUMBER,
+            vcpu_count={**NUMBER, "minimum": 1, "maximum": 32},
+            smt=FLAG,
+        ),
+        "network-interfaces": {
+            "type": "array",
+            "items": closed("host_dev_name iface_id", host_dev_name=TEXT, iface_id=TEXT),
+        },
+    },
+)
+
+# VmConfig of cloud-hypervisor.yaml, and below.
+MODE = {"enum": ["Off", "Pty", "Tty", "File", "Socket", "Null"]}
+CLOUD_HYPERVISOR = closed(
+    "payload",
+    payload=closed("", kernel=TEXT, initramfs=TEXT, cmdline=TEXT),
+    cpus=closed("boot_vcpus max_vcpus", boot_vcpus=NUMBER, max_vcpus=NUMBER),
+    memory=closed("size", size=NUMBER),
+    serial=closed("mode", mode=MODE),
+    console=closed("mode", mode=MODE),
+    net={"type": "array", "items": closed("", tap=TEXT, ip=TEXT, mask=TEXT)},
+)
+
+
+@pytest.mark.parametrize("ports", [(), (PortForward(8080, 80),)])
+def test_machines_are_as_their_schemas_say(ports: tuple[PortForward, ...]) -> None:
+    one = spec(ports=ports, cpus=2)
+    jsonschema.validate(vmm.firecracker(one, "quiet"), FIRECRACKER)
+    jsonschema.validate(vmm.cloud_hypervisor(one, "quiet"), CLOUD_HYPERVISOR)
+
+
+def test_a_machine_for_firecracker() -> None:
+    alone = vmm.firecracker(spec(cpus=2, memory=128 << 20), "console=ttyS0 quiet")
+    assert alone["network-interfaces"] == alone["drives"] == []
+    with pytest.raises(InputError, match="at most 32"):
+        vmm.firecracker(spec(cpus=33), "quiet")
+    assert alone["machine-config"] == {"vcpu_count": 2, "mem_size_mib": 128, "smt": False}
+    words = alone["boot-source"]["boot_args"].split()
+    assert words == ["console=ttyS0", "quiet", "reboot=k", "pci=off"]
+    served = vmm.firecracker(spec(ports=(PortForward(8080, 80),)), "quiet")
+    [interface] = served["network-interfaces"]
+    assert interface == {"iface_id": "eth0", "host_dev_name": "tap0"}
+    address = "ip=172.16.0.2::172.16.0.1:255.255.255.252::eth0:off"
+    assert address in served["boot-source"]["boot_args"].split()
+
+
+def test_a_machine_for_cloud_hypervisor() -> None:
+    alone = vmm.cloud_hypervisor(spec(cpus=2, memory=128 << 20), "quiet")
+    assert alone["payload"] == {"kernel": "vmlinux", "initramfs": "initrd", "cmdline": "quiet"}
+    assert alone["cpus"] == {"boot_vcpus": 2, "max_vcpus": 2}
+    assert alone["memory"] == {"size": 128 << 20}
+    assert "net" not in alone
+    served = vmm.cloud_hypervisor(spec(ports=(PortForward(8080, 80),)), "quiet")
+    [interface] = served["net"]
+    # The guest's gateway is the host's end of the tap device.
+    assert f"::{interface['ip']}:{interface['mask']}:" in served["payload"]["cmdline"]
+
+
+def test_what_urunc_is_told() -> None:
+    told = urunc.metadata("/boot/bzImage", "/boot/initrd")
+    # Those that urunc requires.
+    for name in ("unikernelType", "hypervisor", "binary"):
+        assert told[f"com.urunc.unikernel.{name}"]
+    assert told["com.urunc.unikernel.unikernelType"] == "linux"
+    content = json.loads(urunc.file(told))
+    assert {name: base64.b64decode(value).decode() for name, value in content.items()} == told

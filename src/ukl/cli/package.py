@@ -56,8 +56,9 @@ def package(
     """Build TARGET into an image that boots elsewhere.
 
     `oci`: an OCI image with kernel and initrd, and a machine for KubeVirt; `raw`, `qcow2`: a
-    disk that boots by BIOS and by UEFI; `efi`: one file that UEFI starts. With a bill of
-    materials (SPDX) and a licence report. The same inputs give the same bytes.
+    disk that boots by BIOS and by UEFI; `efi`: one file that UEFI starts; `firecracker`,
+    `cloud-hypervisor`: kernel, initrd and configuration for these. With a bill of materials
+    (SPDX) and a licence report. The same inputs give the same bytes.
     """
     from ukl import manifest, pipeline  # noqa: PLC0415 - not needed for --help
     from ukl.package import build as room  # noqa: PLC0415

@@ -21,7 +21,7 @@ from ukl.host.requirements import install_command
 from ukl.host.store import Store
 from ukl.image import initrd as initrd_room
 from ukl.model import AppSpec
-from ukl.package import disk, efi, kube, oci, sbom
+from ukl.package import disk, efi, kube, oci, sbom, urunc, vmm
 from ukl.package.formats import NEEDS, SBIN, Format, Needs, asked
 from ukl.package.sbom import Part
 from ukl.progress import Progress
@@ -50,6 +50,7 @@ class Bootable:
     """What each format carries: kernel, initrd, and the kernel's arguments."""
 
     wanted: Wanted
+    vmlinux: Path
     kernel: bytes
     initrd: bytes
     arguments: str
@@ -85,8 +86,11 @@ def build(
     parts = _parts(wanted, kernel.version, store, progress)
     boot = Bootable(
         replace(wanted, spec=spec),
+        image.vmlinux,
         kernel=image.bzimage.read_bytes(),
-        initrd=initrd_room.elsewhere(base.read_bytes(), spec, image),
+        initrd=initrd_room.elsewhere(
+            base.read_bytes(), spec, image, reset=NEEDS[wanted.kind].resets
+        ),
         arguments=" ".join(qemu.kernel_words(verbose=False)),
         version=kernel.version,
     )
@@ -111,15 +115,21 @@ def build(
 
 def _oci(boot: Bootable, directory: Path) -> Written:
     wanted = boot.wanted
+    annotations = urunc.metadata(kube.KERNEL, kube.INITRD)
     layout = oci.layout(
-        {kube.KERNEL: boot.kernel, kube.INITRD: boot.initrd},
+        {
+            kube.KERNEL: boot.kernel,
+            kube.INITRD: boot.initrd,
+            urunc.FILE: urunc.file(annotations),
+        },
         tag=wanted.tag,
         labels={
             "org.opencontainers.image.title": wanted.spec.name,
             "org.opencontainers.image.licenses": "GPL-2.0-only",
             "org.unikernel-linux.kernel-arguments": boot.arguments,
+            **annotations,
         },
-        command=(kube.KERNEL,),
+        command=urunc.COMMAND,
     )
     machine = kube.machine(wanted.spec, wanted.reference, boot.arguments)
     _write(
@@ -157,6 +167,24 @@ def _efi(boot: Bootable, directory: Path) -> Written:
     return _one(file)
 
 
+def _firecracker(boot: Bootable, directory: Path) -> Written:
+    config = vmm.firecracker(boot.wanted.spec, boot.arguments)
+    return _monitor(boot, directory, vmm.FIRECRACKER, config)
+
+
+def _cloud_hypervisor(boot: Bootable, directory: Path) -> Written:
+    config = vmm.cloud_hypervisor(boot.wanted.spec, boot.arguments)
+    return _monitor(boot, directory, vmm.CLOUD_HYPERVISOR, config)
+
+
+def _monitor(boot: Bootable, directory: Path, name: str, config: dict[str, Any]) -> Written:
+    """Write kernel, initrd and configuration. The kernel's symbols are of no use there."""
+    kernel = directory / vmm.KERNEL
+    host_exec.run(["objcopy", "--strip-all", boot.vmlinux, kernel])
+    _write(directory, {vmm.INITRD: boot.initrd, name: kube.text(config).encode()})
+    return replace(_one(kernel), others=(vmm.INITRD, name))
+
+
 def _one(file: Path) -> Written:
     with file.open("rb") as stream:
         return Written(file.name, f"sha256:{hashlib.file_digest(stream, 'sha256').hexdigest()}")
@@ -167,6 +195,8 @@ _WRITERS: Mapping[Format, Callable[[Bootable, Path], Written]] = {
     Format.RAW: _raw,
     Format.QCOW2: _qcow2,
     Format.EFI: _efi,
+    Format.FIRECRACKER: _firecracker,
+    Format.CLOUD_HYPERVISOR: _cloud_hypervisor,
 }
 
 

@@ -22,15 +22,23 @@ class Format(StrEnum):
     """The same in QEMU's format."""
     EFI = "efi"
     """One file that UEFI starts: a unified kernel image."""
+    FIRECRACKER = "firecracker"
+    """Kernel, initrd and configuration for Firecracker."""
+    CLOUD_HYPERVISOR = "cloud-hypervisor"
+    """The same for Cloud Hypervisor."""
 
 
 @dataclass(frozen=True, slots=True)
 class Needs:
-    """What a format needs: options of the kernel, files and programs with their Debian packages."""
+    """What a format needs: options of the kernel, files and programs with their Debian packages.
+
+    `resets`: where it boots, a reset is the machine's only end.
+    """
 
     options: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
     programs: Mapping[str, str] = field(default_factory=dict)
+    resets: bool = False
 
 
 GRUB_BIOS = "/usr/lib/grub/i386-pc"
@@ -59,6 +67,11 @@ NEEDS: Mapping[Format, Needs] = {
     Format.RAW: _DISK,
     Format.QCOW2: replace(_DISK, programs={**_DISK.programs, "qemu-img": "qemu-utils"}),
     Format.EFI: Needs(options=_EFI, files={STUB: "systemd-boot-efi"}),
+    # Its devices are at addresses that the command line names (in later versions: ACPI's tables).
+    Format.FIRECRACKER: Needs(
+        options={"VIRTIO_MMIO": "y", "VIRTIO_MMIO_CMDLINE_DEVICES": "y"}, resets=True
+    ),
+    Format.CLOUD_HYPERVISOR: Needs(),
 }
 
 

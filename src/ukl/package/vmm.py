@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Configurations for Firecracker and Cloud Hypervisor, with which they boot our kernel. Pure.
+
+Both take the kernel as an ELF file, and paths relative to where they are started: the package.
+Sources: Firecracker's docs/getting-started.md and its type `VmmConfig` (what `--config-file`
+reads); Cloud Hypervisor's cloud-hypervisor.yaml, `VmConfig` (what `vm.create` takes).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ukl.errors import InputError
+from ukl.model import AppSpec
+
+KERNEL, INITRD = "vmlinux", "initrd"
+
+FIRECRACKER, CLOUD_HYPERVISOR = "firecracker.json", "cloud-hypervisor.json"
+"""The files' names."""
+
+_MOST = 32
+"""Processors of a machine of Firecracker's."""
+
+_TAP = "tap0"
+# Address, gateway and netmask. Firecracker's documentation uses these ...
+_FIRECRACKER_NET = ("172.16.0.2", "172.16.0.1", "255.255.255.252")
+# ... and Cloud Hypervisor gives this gateway to the tap device that it makes.
+_CLOUD_NET = ("192.168.249.2", "192.168.249.1", "255.255.255.0")
+
+
+def firecracker(spec: AppSpec, arguments: str) -> dict[str, Any]:
+    """Return what `firecracker --no-api --config-file` reads.
+
+    A network is there if the application has ports: the device tap0 of the host. Raises
+    InputError for more processors than it gives.
+    """
+    if spec.cpus > _MOST:
+        raise InputError(
+            f"{spec.cpus} processors: Firecracker gives at most {_MOST}", where=spec.origin
+        )
+    # A reset by the keyboard's controller is what ends it; there is no PCI.
+    words = [arguments, "reboot=k", "pci=off", *_address(spec, _FIRECRACKER_NET)]
+    interfaces = [{"iface_id": "eth0", "host_dev_name": _TAP}] if spec.ports else []
+    return {
+        "boot-source": {
+            "kernel_image_path": KERNEL,
+            "initrd_path": INITRD,
+            "boot_args": " ".join(words),
+        },
+        "machine-config": {
+            "vcpu_count": spec.cpus,
+            "mem_size_mib": spec.memory >> 20,
+            "smt": False,
+        },
+        "drives": [],
+        "network-interfaces": interfaces,
+    }
+
+
+def cloud_hypervisor(spec: AppSpec, arguments: str) -> dict[str, Any]:
+    """Return what Cloud Hypervisor's `vm.create` takes (`ch-remote create`)."""
+    config: dict[str, Any] = {
+        "payload": {
+            "kernel": KERNEL,
+            "initramfs": INITRD,
+            "cmdline": " ".join([arguments, *_address(spec, _CLOUD_NET)]),
+        },
+        "cpus": {"boot_vcpus": spec.cpus, "max_vcpus": spec.cpus},
+        "memory": {"size": spec.memory},
+        "serial": {"mode": "Tty"},
+        "console": {"mode": "Off"},
+    }
+    if spec.ports:
+        config["net"] = [{"tap": _TAP, "ip": _CLOUD_NET[1], "mask": _CLOUD_NET[2]}]
+    return config
+
+
+def _address(spec: AppSpec, network: tuple[str, str, str]) -> list[str]:
+    address, gateway, mask = network
+    return [f"ip={address}::{gateway}:{mask}::eth0:off"] if spec.ports else []
