@@ -26,7 +26,6 @@ _TEXT_OR_NUMBER = {"type": ["string", "integer"]}
 
 LENIENT: Mapping[str, Any] = {
     "run.ports": {"type": "array", "items": _TEXT_OR_NUMBER},
-    "kernel.imports": "C prototypes of the kernel's functions that the sources call.",
     "kernel.options": {
         "type": "object",
         "additionalProperties": {"type": ["string", "integer", "boolean"]},
@@ -95,6 +94,7 @@ DESCRIPTIONS: Mapping[str, str] = {
     "kernel": "The kernel it is linked into.",
     "kernel.applications": "Further applications in the same kernel.",
     "kernel.profile": '`"debug"`: the kernel checks itself.',
+    "kernel.imports": "C prototypes of the kernel's functions that the sources call.",
     "kernel.options": '`CONFIG_X = "y"`, a number or a string; `CONFIG_` may be left out.',
 }
 """Key -> what an editor says about it; docs/reference/ukl-toml.md says more."""
