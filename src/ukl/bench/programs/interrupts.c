@@ -6,8 +6,10 @@
  * interrupts (/proc/interrupts), is the figure: entry, the timer's handler, the way back. The
  * timer is that of a perf event: timers of processes stop until they are asked.
  */
+#define _GNU_SOURCE
 #include <fcntl.h>
 #include <linux/perf_event.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -56,6 +58,13 @@ static void prepare(void)
 		.disabled = 1,
 	};
 
+	cpu_set_t first;
+
+	/* The one that /proc/interrupts begins with. */
+	CPU_ZERO(&first);
+	CPU_SET(0, &first);
+	if (sched_setaffinity(0, sizeof(first), &first))
+		bench_fail("sched_setaffinity");
 	zero = open("/dev/zero", O_RDONLY);
 	timer = syscall(SYS_perf_event_open, &attr, 0, -1, -1, 0);
 	buffer = malloc(SIZE);
