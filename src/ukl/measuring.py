@@ -54,7 +54,10 @@ COST_LIMIT = 3
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What is asked for. `rounds` None: as many as each meter needs; `rows` empty: all."""
+    """What is asked for. `rounds` None: as many as each meter needs; `rows` empty: all.
+
+    `profile` is that of the kernels, empty for none.
+    """
 
     variants: tuple[Variant, ...]
     meters: tuple[Meter, ...]
@@ -62,6 +65,7 @@ class Wanted:
     rows: tuple[str, ...] = ()
     kernel_source: str | None = None
     jobs: int | None = None
+    profile: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +134,7 @@ def cost(
 
 
 def _prepare(lab: _Lab, spec: AppSpec, variant: Variant) -> _Prepared:
-    spec = variant.applied(spec)
+    spec = variant.applied(replace(spec, kernel_profile=lab.wanted.profile or spec.kernel_profile))
     app, kernel, image = pipeline.build_image(
         spec,
         lab.store,

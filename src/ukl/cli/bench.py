@@ -12,7 +12,7 @@ import typer
 
 from ukl.bench.samples import Meter
 from ukl.bench.suites import SUITES, Suite
-from ukl.cli.arguments import Jobs, Json, KernelSource, OutputDirectory
+from ukl.cli.arguments import Jobs, Json, KernelSource, OutputDirectory, Profile
 from ukl.cli.state import STATE, print_json, verb
 
 app = typer.Typer(help="Measure.", no_args_is_help=True, rich_markup_mode=None)
@@ -58,6 +58,7 @@ def _verb(suites: Sequence[Suite]) -> Callable[..., None]:
         variants: Variants = None,
         rounds: Rounds = None,
         kernel_source: KernelSource = None,
+        profile: Profile = None,
         output: Output = None,
         jobs: Jobs = None,
         as_json: Json = False,
@@ -72,6 +73,7 @@ def _verb(suites: Sequence[Suite]) -> Callable[..., None]:
             rounds=rounds,
             kernel_source=kernel_source,
             jobs=jobs,
+            profile=profile or "",
         )
         report = measuring.measure(suites, wanted, STATE.store, STATE.progress)
         file = output or _file(suites)
