@@ -314,7 +314,8 @@ class Image:
     """A bootable kernel with (or without) applications in it.
 
     `marker` is the small file whose execve() starts the application called `name`;
-    it carries the kernel's build id. None where no application is linked in.
+    it carries the kernel's build id. None where no application is linked in. `relocatable`
+    is whether the decompressor may put the kernel elsewhere.
     """
 
     name: str
@@ -326,6 +327,7 @@ class Image:
     build_id: bytes
     key: str
     others: tuple[LinkedApp, ...] = ()
+    relocatable: bool = True
 
 
 class Accelerator(StrEnum):

@@ -142,7 +142,8 @@ def test_the_options_of_a_format() -> None:
     assert asked(spec(), Format.OCI) == spec()
     given = spec(kernel_options={"CONFIG_EFI": "y", "NUMA": "y"})
     options = asked(given, Format.RAW).kernel_options
-    assert options == {"EFI": "y", "EFI_STUB": "y", "EFI_HANDOVER_PROTOCOL": "y", "NUMA": "y"}
+    forced = ("EFI", "EFI_STUB", "EFI_HANDOVER_PROTOCOL", "RELOCATABLE")
+    assert options == {**dict.fromkeys(forced, "y"), "NUMA": "y"}
     with pytest.raises(InputError, match="EFI_STUB=n does not boot from the format efi"):
         asked(spec(kernel_options={"EFI_STUB": "n"}), Format.EFI)
 

@@ -156,3 +156,17 @@ def test_another_linker_error_is_shown_without_warnings() -> None:
     output = "ld: warning: x has a LOAD segment\nld: section .a overlaps section .b\n"
     error = link.explain("app", CommandFailed(["ld"], 1, output))
     assert error.message == "the final link of app failed: section .a overlaps section .b"
+
+
+@pytest.mark.parametrize(("magic", "byte", "moves"), [(b"HdrS", 1, True), (b"HdrS", 0, False)])
+def test_whether_a_kernel_is_moved(tmp_path: Path, magic: bytes, byte: int, moves: bool) -> None:
+    head = bytearray(0x300)
+    head[0x202:0x206] = magic
+    head[0x234] = byte
+    (tmp_path / "bzImage").write_bytes(head)
+    assert symbols.is_relocatable(tmp_path / "bzImage") is moves
+
+
+def test_of_what_is_no_bzimage_nothing_is_known(tmp_path: Path) -> None:
+    (tmp_path / "bzImage").write_bytes(b"toy")
+    assert symbols.is_relocatable(tmp_path / "bzImage")

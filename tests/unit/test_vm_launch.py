@@ -45,6 +45,22 @@ def test_run_starts_the_marker_or_the_executable() -> None:
     assert run.nonce == "n"
 
 
+def test_only_a_small_kernel_takes_little_memory() -> None:
+    launch.check(Options(), replace(SPEC, memory=64 << 20))
+    launch.check(Options(), replace(SPEC, memory=26 << 20, kernel_profile="tiny"))
+    with pytest.raises(UsageError, match="26M is too little memory"):
+        launch.check(Options(), replace(SPEC, memory=26 << 20))
+
+
+def test_a_kernel_that_stays_in_place_is_not_unpacked() -> None:
+    def booted(image: Image) -> Path:
+        machine = launch.machine(image, SPEC, Options(), Path("/initrd"), Accelerator.TCG)
+        return machine.kernel
+
+    assert booted(IMAGE) == IMAGE.bzimage
+    assert booted(replace(IMAGE, relocatable=False)) == IMAGE.vmlinux
+
+
 def test_an_entrypoint_is_started_instead_and_told_what_to_start() -> None:
     spec = replace(SPEC, entrypoint="/bin/prepare")
     run = launch.guest_run(IMAGE, spec, Options(), "n")

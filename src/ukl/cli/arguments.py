@@ -38,7 +38,7 @@ Profile = Annotated[
     typer.Option(
         "--profile",
         metavar="NAME",
-        help="Configure the kernel so; `debug`: it checks itself.",
+        help="Configure the kernel so; `debug`: it checks itself, `tiny`: it is small.",
         autocompletion=complete.profiles,
     ),
 ]

@@ -91,6 +91,7 @@ def link(
         marker=entry / _marker(app.name),
         build_id=symbols.build_id(entry / "vmlinux"),
         key=key,
+        relocatable=symbols.is_relocatable(entry / "bzImage"),
         others=tuple(
             LinkedApp(each.name, entry / _marker(each.name), each.user) for each in others
         ),
@@ -111,6 +112,7 @@ def _plain(build: KernelBuild, objects: Path) -> Image:
         marker=None,
         build_id=symbols.build_id(objects / "vmlinux"),
         key=digest("plain image", build.key),
+        relocatable=symbols.is_relocatable(objects / "arch/x86/boot/bzImage"),
     )
 
 

@@ -18,6 +18,9 @@ DATA_BASE = 0x400000
 TEXT_START = "__ukl_text_start"
 """The linker script's symbol at which the application's text begins."""
 
+_MAGIC, _RELOCATABLE = 0x202, 0x234
+"""Where a bzImage has `HdrS`, and `relocatable_kernel`."""
+
 NT_GNU_BUILD_ID = 3
 _PT_NOTE = 4
 MARKER_MAGIC = b"\177UKL"
@@ -48,6 +51,16 @@ def data_room(system_map: Path) -> int:
         return 0
     address = lines[lines.rfind(b"\n", 0, end) + 1 : end].split()[0]
     return max(0, int(address, 16) - KERNEL_BASE - DATA_BASE)
+
+
+def is_relocatable(bzimage: Path) -> bool:
+    """Tell whether the decompressor may move the kernel: `relocatable_kernel` of its header.
+
+    Source: the kernel's Documentation/arch/x86/boot.rst.
+    """
+    with bzimage.open("rb") as stream:
+        head = stream.read(_RELOCATABLE + 1)
+    return head[_MAGIC : _MAGIC + 4] != b"HdrS" or head[_RELOCATABLE] != 0
 
 
 def build_id(vmlinux: Path) -> bytes:

@@ -49,7 +49,8 @@ STUB = "/usr/lib/systemd/boot/efi/linuxx64.efi.stub"
 
 # The kernel's own entry for UEFI, which also learns from there where ACPI's tables are; GRUB
 # of Debian 12 goes in by the handover protocol.
-_EFI = {"EFI": "y", "EFI_STUB": "y", "EFI_HANDOVER_PROTOCOL": "y"}
+# EFI_STUB selects RELOCATABLE, which a profile may have turned off.
+_EFI = {"EFI": "y", "EFI_STUB": "y", "EFI_HANDOVER_PROTOCOL": "y", "RELOCATABLE": "y"}
 
 _DISK = Needs(
     options=_EFI,

@@ -193,9 +193,20 @@ def _quoted(word: str) -> str:
     return word if plain else f'"{word}"'
 
 
+MEMORY = 64 << 20
+"""Bytes that a kernel needs, except that of the profile SMALL."""
+
+SMALL = "tiny"
+
+
 def check(options: Options, spec: AppSpec) -> None:
     """Raise UsageError for options that do not go together, or not with `spec`."""
     companion = options.shell or bool(options.companion)
+    if spec.memory < MEMORY and spec.kernel_profile != SMALL:
+        raise UsageError(
+            f"{spec.memory >> 20}M is too little memory for this kernel; it needs {MEMORY >> 20}M",
+            remedy=f"give it more with --memory, or use --profile {SMALL}",
+        )
     if options.init not in {"ukl", "app"}:
         raise UsageError(f"no such init: {options.init!r}", remedy="use `ukl` or `app`")
     if options.init == "app" and (companion or not options.start or options.uid or options.gid):
@@ -233,8 +244,8 @@ def machine(
 ) -> Machine:
     """Return the machine for a run. Pure."""
     return Machine(
-        # Not vmlinux: its decompressor is what moves the kernel (KASLR).
-        kernel=image.bzimage,
+        # The decompressor is what moves the kernel (KASLR). What stays need not be unpacked.
+        kernel=image.bzimage if image.relocatable else image.vmlinux,
         initrd=initrd,
         cmdline=command_line(image, spec, options, tsc_khz),
         memory=spec.memory,
