@@ -30,7 +30,7 @@ LINTERS: dict[str, tuple[str, ...]] = {
 }
 """Name of the stage -> module and arguments, run in the checkout."""
 
-TIMEOUTS = {"unit": 600.0, "tool": 900.0, "boot": 3600.0, "apps": 6 * 3600.0}
+TIMEOUTS = {"unit": 600.0, "tool": 900.0, "boot": 4500.0, "apps": 6 * 3600.0}
 """Seconds for all tests of a group; kernels are built before."""
 
 KERNELS: tuple[dict[str, str], ...] = (
