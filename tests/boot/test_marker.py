@@ -31,8 +31,8 @@ fresh; chmod 555 m; try read-only ./m
 fresh; patch 40 '\\001\\002\\003'; try other-build ./m
 fresh; patch 8 'x'; try other-name ./m
 fresh; patch 4 '\\007'; try other-version ./m
-fresh; patch 60 '\\001'; try known-flag ./m
-fresh; patch 60 '\\002'; try unknown-flag ./m
+fresh; patch 60 '\\003'; try known-flags ./m
+fresh; patch 60 '\\004'; try unknown-flag ./m
 fresh; patch 63 '\\200'; try highest-flag ./m
 fresh; dd if=m of=n bs=1 count=63 2>/dev/null; chmod 755 n; try cut-short ./n
 fresh; ln -s m link; try symlink ./link
@@ -43,7 +43,7 @@ done
 dmesg | grep UKL: | tail -20
 """
 
-STARTED = {"good", "known-flag", "read-only", "symlink"}
+STARTED = {"good", "known-flags", "read-only", "symlink"}
 
 REFUSED = {
     *("other-owner", "group-writable", "world-writable", "not-executable"),
@@ -69,8 +69,9 @@ def test_started(tried: tuple[dict[str, int], str], name: str) -> None:
 
 @pytest.mark.parametrize("name", sorted(REFUSED))
 def test_refused(tried: tuple[dict[str, int], str], name: str) -> None:
-    # 126: the shell could not execute it; 2 or 127: it took it for a script.
-    assert tried[0][name] in {2, 126, 127}
+    # 126: the shell could not execute it. Others: it took it for a script, whose end depends
+    # on the build id in it. The program itself ends with 21.
+    assert tried[0][name] not in {0, 21}
 
 
 def test_marker_in_sysfs(tried: tuple[dict[str, int], str]) -> None:
