@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -330,3 +331,18 @@ def test_runs_are_tests(tmp_path: Path) -> None:
     assert got.tests == {**ended, **inside}
     assert got.ended == {"one": 3, "two": None, "three": 0}
     assert not got.is_good
+
+
+def test_redis_with_a_shortcut_is_the_other_but_for_its_patch() -> None:
+    plain, shortcut = (manifest.resolve(name) for name in ("redis", "redis-shortcut"))
+    assert plain.build is not None
+    assert shortcut.build is not None
+    assert plain.suite is not None
+    assert shortcut.suite is not None
+    assert [patch.name for patch in shortcut.build.patches] == ["shortcut.patch"]
+    assert replace(shortcut.build, patches=()) == plain.build
+    commands = tuple(text.replace("/../redis/", "/") for text in shortcut.suite.commands)
+    assert replace(shortcut.suite, commands=commands) == plain.suite
+    # A patch of at most 20 changed lines.
+    lines = shortcut.build.patches[0].read_text().splitlines()
+    assert sum(line[:1] in "+-" and line[:3] not in {"+++", "---"} for line in lines if line) <= 20
