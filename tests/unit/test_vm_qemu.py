@@ -86,6 +86,8 @@ def test_instruction_counting_needs_emulation(accelerator: Accelerator) -> None:
 def test_kernel_is_quiet_unless_asked() -> None:
     assert "quiet" in qemu.kernel_words(verbose=False)
     assert "quiet" not in qemu.kernel_words(verbose=True)
+    assert "thp_anon=64K:always" in qemu.kernel_words(verbose=False, page_size=64 << 10)
+    assert not any("thp" in word for word in qemu.kernel_words(verbose=False))
     for verbose in (False, True):
         assert {"console=ttyS0", "panic=-1", "no_timer_check"} <= set(
             qemu.kernel_words(verbose=verbose)

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 from pycparser import c_ast, c_generator, c_parser
 
+from ukl.elf.names import IMPORT
+
 HEADER = "ukl-imports.h"
 
 ARGUMENTS_MAX = 6
@@ -102,7 +104,7 @@ def header(prototypes: Sequence[str]) -> str:
 def _function(each: Import) -> Iterator[str]:
     arguments = [f"(unsigned long)a{number}" for number in range(len(each.parameters))]
     arguments += ["0"] * (ARGUMENTS_MAX - len(arguments))
-    symbol = f"ukl_import_{each.name}"
+    symbol = f"{IMPORT}{each.name}"
     call = f"ukl_call_function({symbol}, {', '.join(arguments)})"
     yield f"UKL_IMPORT({each.name});"
     yield f"static inline {each.result} kernel_{each.name}({', '.join(each.parameters) or 'void'})"

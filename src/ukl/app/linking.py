@@ -127,17 +127,18 @@ def finish(
     """
     log = directory / "link.log"
     debug, application = directory / "app.debug.o", directory / "app.o"
+    elf = Elf.open(debug)
+    functions = sections.functions(elf.symbols)
+    (directory / FUNCTIONS).write_text(json.dumps(functions) + "\n")
     if level is not None:
         from ukl.elf import rewrite  # noqa: PLC0415 - capstone takes 0.1 s that others do not need
 
         plain = rewrite.plain_size(Elf.open(syscall))
-        written, counts = rewrite.rewrite(Elf.open(debug), plain, level)
+        written, counts = rewrite.rewrite(elf, plain, level)
         if written is not None:
             debug.unlink()  # it is mapped
             debug.write_bytes(written)
         (directory / COUNTS).write_text(json.dumps(asdict(counts)) + "\n")
-    functions = sections.functions(Elf.open(debug).symbols)
-    (directory / FUNCTIONS).write_text(json.dumps(functions) + "\n")
     host_exec.run(link.strip_argv(objcopy, debug, application, functions), log=log)
     script = scripts / "user.lds"
     host_exec.run(link.user_argv(ld, application, syscall, script, directory / "user"), log=log)

@@ -17,8 +17,8 @@ class Variant:
     `patched` False takes the unpatched kernel of the same configuration, on which only
     normal processes run; `user` starts the normal executable of the very same object;
     `rewrite` False leaves its `syscall` instructions as they are, `level` is what they
-    become otherwise; `returns` is how exceptions return; `page_size` and `populate` are
-    how it gets its memory.
+    become otherwise; `returns` is how exceptions return; `page_size` is that of its
+    anonymous memory.
     """
 
     name: str

@@ -91,7 +91,7 @@ def build(
         initrd=initrd_room.elsewhere(
             base.read_bytes(), spec, image, reset=NEEDS[wanted.kind].resets
         ),
-        arguments=" ".join(qemu.kernel_words(verbose=False)),
+        arguments=" ".join(qemu.kernel_words(verbose=False, page_size=spec.page_size)),
         version=kernel.version,
     )
     with progress.stage(f"write {directory}"), pipeline.beside(directory) as temporary:

@@ -136,10 +136,10 @@ def counter_khz(accelerator: Accelerator, options: Options) -> int | None:
 
 def command_line(image: Image, spec: AppSpec, options: Options, tsc_khz: int | None = None) -> str:
     """Return the kernel's command line. Pure; InputError for what it cannot carry."""
-    words = qemu.kernel_words(verbose=options.verbose)
+    words = qemu.kernel_words(verbose=options.verbose, page_size=spec.page_size)
     if tsc_khz is not None:
         words.append(f"tsc_early_khz={tsc_khz}")
-    words += [*page_words(spec), *options.append]
+    words += options.append
     if options.init == "app":
         path = program_path(image, spec, options)
         # Both: should the first fail, the kernel must not fall back to a shell.
@@ -153,11 +153,6 @@ def command_line(image: Image, spec: AppSpec, options: Options, tsc_khz: int | N
             remedy="use fewer arguments, or let `--init ukl` start the program",
         )
     return line
-
-
-def page_words(spec: AppSpec) -> list[str]:
-    """Return the kernel's parameters about its pages: admin-guide/mm/transhuge.rst. Pure."""
-    return [f"thp_anon={spec.page_size >> 10}K:always"] if spec.page_size else []
 
 
 def init_words(args: tuple[str, ...], env: Mapping[str, str]) -> list[str]:

@@ -123,12 +123,15 @@ def _network(ports: Sequence[PortForward]) -> str:
     return f"user,id=net0,ipv6=off{forwards}"
 
 
-def kernel_words(*, verbose: bool) -> list[str]:
-    """Return what every guest has on its kernel command line.
+def kernel_words(*, verbose: bool, page_size: int = 0) -> list[str]:
+    """Return what every guest has on its kernel command line, here and elsewhere.
 
     A panic and an oops end the machine: panic=-1 resets at once, and QEMU leaves on
     a reset because of -no-reboot. The trial of the timer at boot counts interrupts in
     a short time: on a busy host it may see none, and panic, for no fault of anything.
+    `page_size` is what anonymous memory is given in where it fits (bytes, 0: the kernel's
+    default); admin-guide/mm/transhuge.rst.
     """
     levels = ["loglevel=7"] if verbose else list(QUIET)
-    return ["console=ttyS0", "panic=-1", "oops=panic", "no_timer_check", *levels]
+    pages = [f"thp_anon={page_size >> 10}K:always"] if page_size else []
+    return ["console=ttyS0", "panic=-1", "oops=panic", "no_timer_check", *levels, *pages]
