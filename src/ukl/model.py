@@ -379,7 +379,8 @@ NO_NETWORK = Network(NetworkKind.NONE)
 class Machine:
     """A virtual machine to be: everything QEMU's argument vector depends on.
 
-    `held` stops it where its kernel panics or it is reset, until somebody has looked at it.
+    `held` stops it where its kernel panics or it is reset, until somebody has looked at it;
+    `paused` has it begin to run only when QEMU's monitor is told so.
     """
 
     kernel: Path
@@ -395,6 +396,7 @@ class Machine:
     icount: bool = False
     interactive: bool = False
     held: bool = False
+    paused: bool = False
 
 
 class Restart(StrEnum):

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Literal
 
 from ukl import pipeline
-from ukl.debug import crash
+from ukl.debug import bootchart, bootplot, crash
+from ukl.elf.reader import Elf
 from ukl.errors import UsageError
 from ukl.host import probe
 from ukl.host.store import Store
@@ -19,6 +20,7 @@ from ukl.image import initrd as initrd_room
 from ukl.model import NO_NETWORK, Accelerator, AppSpec, HostCaps, Network, Restart, RunResult
 from ukl.progress import Progress
 from ukl.vm import (
+    bootwatch,
     keeper,
     launch,
     network,
@@ -51,6 +53,7 @@ class RunOptions:
     `guest` is the guest's name (None: the application's, with a number if need be). `dump`
     keeps the memory of what crashes, not only its backtraces. `restart` says when a guest in
     the background is started again, `member` to which service of a compose file it belongs.
+    `bootchart` is the file that gets a chart of the boot (debug/bootplot.py).
     """
 
     guest: str | None = None
@@ -67,6 +70,7 @@ class RunOptions:
     dump: bool = True
     restart: Restart = Restart.NO
     member: Member | None = None
+    bootchart: Path | None = None
 
 
 def host_caps(store: Store, progress: Progress) -> HostCaps:
@@ -100,6 +104,7 @@ def run_app(
     source = _standard_input(ours=options.init == "ukl", shell=options.shell)
     launching_ = launching(options, output or session.to_descriptor(1), source)
     _check_run(launching_, spec)
+    check_chart(options)
     with _claimed(spec, options, store, detached=False) as entry:
         running = _ready(spec, options, launching_, store, progress, entry=entry)
         if spec.ports:
@@ -128,6 +133,10 @@ def start_app(
     """
     quiet = launching(options)
     _check_run(quiet, spec)
+    if options.bootchart is not None:
+        raise UsageError(
+            "a boot chart is made in the foreground", remedy="leave --detach or --bootchart out"
+        )
     if options.shell:
         raise UsageError(
             "a detached guest has no console for a shell",
@@ -185,13 +194,38 @@ def launching(
         init=options.init,
         shell=options.shell,
         timeout=options.timeout,
-        append=options.append,
+        append=(*options.append, *(bootwatch.KERNEL_WORDS if options.bootchart else ())),
         icount=options.icount,
         verbose=options.verbose,
         agent=options.init == "ukl" and not options.icount,
         network=options.network,
         crashes=not options.icount,
+        paused=options.bootchart is not None,
     )
+
+
+def check_chart(options: RunOptions) -> None:
+    """Raise UsageError for what a boot chart does not go with, and its file's errors."""
+    if options.bootchart is None:
+        return
+    if options.init != "ukl" or options.icount:
+        raise UsageError(
+            "a boot chart needs our init, which tells what time it is", remedy="use --init ukl"
+        )
+    bootplot.check(options.bootchart)
+
+
+def _watch(file: Path, title: str, vmlinux: Path, progress: Progress) -> bootwatch.Watch:
+    """Return what watches a boot and writes its chart."""
+
+    def done(marks: bootchart.Marks) -> None:
+        found = bootchart.chart(title, marks, bootchart.levels(Elf.open(vmlinux)))
+        for line in bootchart.text(found):
+            progress.line(line)
+        bootplot.write(found, file)
+        progress.line(f"boot chart: {file}")
+
+    return bootwatch.Watch(vmlinux, done)
 
 
 def _check_run(options: launch.Options, spec: AppSpec) -> None:
@@ -226,7 +260,15 @@ def _ready(
         program=app.user,
     )
 
+    watch: bootwatch.Watch | None = None
+    if options.bootchart is not None:
+        title = f"{spec.name}, {caps.accelerator.value.upper()}"
+        watch = _watch(bootplot.check(options.bootchart), title, image.vmlinux, progress)
+        connected = replace(connected, output=watch.listening(connected.output))
+
     def run(directory: Path, attend: session.Attend) -> RunResult:
+        if watch is not None:
+            attend = watch.attending(attend)
         return launch.attempt(
             image,
             spec,

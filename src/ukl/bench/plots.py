@@ -1,31 +1,20 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Plots of a report, as SVG and PNG, by matplotlib: the only place that needs it."""
+"""Plots of a report, as SVG and PNG."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from ukl import figures
 from ukl.bench import stats, table
 from ukl.bench.samples import LOOP, Key, Meter, Report
-from ukl.errors import MissingError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-FORMATS = ("svg", "png")
-
-SETTINGS: Any = {  # whose type has a name for each of matplotlib's settings
-    "svg.hashsalt": "ukl",  # the same samples give the same file
-    "svg.fonttype": "none",
-    "font.size": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-}
 
 BAR = 0.8
 """Of the distance between rows, what their bars take."""
@@ -41,7 +30,7 @@ UNITS = (("seconds", 1e9), ("milliseconds", 1e6), ("microseconds", 1e3), ("nanos
 
 @dataclass(frozen=True, slots=True)
 class Plot:
-    """A plot in a directory: the files are `name` with the endings of FORMATS."""
+    """A plot in a directory: the files are `name` with the endings of figures.FORMATS."""
 
     name: str
     title: str
@@ -49,30 +38,18 @@ class Plot:
 
 def draw(report: Report, directory: Path) -> list[Plot]:
     """Write the plots of all suites into `directory`; MissingError without matplotlib."""
-    try:
-        import matplotlib as mpl  # noqa: PLC0415 - an optional dependency, and slow
-        from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415
-        from matplotlib.figure import Figure  # noqa: PLC0415
-    except ImportError:
-        raise MissingError(
-            "the plots need matplotlib, which is not in this Python environment",
-            remedy=f"{sys.executable} -m pip install 'matplotlib>=3.8,<4'",
-        ) from None
     plots = []
-    with mpl.rc_context(SETTINGS):
+    with figures.drawing():
         for suite, meter in report.parts():
             for kind, fill in _KINDS.items():
-                figure = Figure(layout="constrained")
-                FigureCanvasAgg(figure)
+                figure = figures.figure()
                 heading = table.title(suite, meter, report.environment)
                 if not fill(figure, report, suite, meter):
                     continue
                 plot = Plot(f"{suite}-{meter.value}-{kind}", f"{heading}; {kind}")
                 figure.suptitle(heading, fontsize=10)
-                for ending in FORMATS:
-                    metadata = {"Date": None} if ending == "svg" else {"Software": None}
-                    file = directory / f"{plot.name}.{ending}"
-                    figure.savefig(file, dpi=150, metadata=metadata)
+                for ending in figures.FORMATS:
+                    figures.save(figure, directory / f"{plot.name}.{ending}")
                 plots.append(plot)
     return plots
 

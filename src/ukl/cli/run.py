@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
@@ -129,6 +130,14 @@ def run(
         float | None,
         typer.Option("--timeout", min=0, metavar="SECONDS", help="End the guest after this time."),
     ] = None,
+    bootchart: Annotated[
+        Path | None,
+        typer.Option(
+            "--bootchart",
+            metavar="FILE",
+            help="Draw where the time of the boot went: .svg (default), .png, or .json.",
+        ),
+    ] = None,
     others: With = None,
     kernel_source: KernelSource = None,
     profile: Profile = None,
@@ -209,6 +218,7 @@ def run(
         network=connection,
         dump=dump,
         restart=restart,
+        bootchart=bootchart,
     )
     if restart is not Restart.NO and not detach:
         raise typer.BadParameter("only a guest in the background (-d)", param_hint="--restart")

@@ -61,6 +61,7 @@ class Options:
     input, `output` gets the console's bytes. `agent` lets programs be executed in the
     guest while it runs (`ukl exec`). `network` is its second interface. `crashes` has a
     guest whose kernel panics wait for `attend`, and core files sent to it (vm/postmortem.py).
+    `paused` leaves the begin to `attend`, too.
     """
 
     output: session.Sink = field(default_factory=lambda: session.to_descriptor(1))
@@ -80,6 +81,7 @@ class Options:
     agent: bool = False
     network: Network = NO_NETWORK
     crashes: bool = False
+    paused: bool = False
 
 
 def guest_run(image: Image, spec: AppSpec, options: Options, nonce: str) -> GuestRun:
@@ -253,6 +255,7 @@ def machine(
         icount=options.icount,
         interactive=options.shell,
         held=options.crashes,
+        paused=options.paused,
     )
 
 

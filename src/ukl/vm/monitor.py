@@ -83,6 +83,20 @@ class Monitor:
         except _LOST as error:
             raise UklError(f"QEMU does not dump the memory: {error}") from error
 
+    async def running(self) -> bool:
+        """Tell whether the machine runs; one that stands still, or is gone, does not."""
+        try:
+            said = await self._client.execute("query-status")
+        except _LOST:
+            return False
+        return isinstance(said, dict) and said.get("running") is True
+
+    async def save(self, address: int, size: int, file: Path) -> None:
+        """Write memory at a virtual address, as the first processor sees it, into a file."""
+        said = await self.human(f'memsave {address:#x} {size} "{file}"', cpu=0)
+        if words := " ".join(said.split()):
+            raise UklError(f"QEMU does not save the memory at {address:#x}: {words}")
+
     async def resume(self) -> None:
         """Let a machine that stands still go on."""
         with contextlib.suppress(*_LOST):

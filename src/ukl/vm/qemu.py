@@ -65,6 +65,7 @@ def argv(
         *("-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"),
         # Else a panic, or a reset, is the end of QEMU, and of what the memory could tell.
         *(("-action", "panic=pause,shutdown=pause") if machine.held else ()),
+        *(("-S",) if machine.paused else ()),
         *("-sandbox", SANDBOX),
         *("-machine", MACHINE),
         *_processor(machine, version),

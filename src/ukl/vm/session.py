@@ -127,6 +127,8 @@ class Session:
         """Words for the guest's init that it has read before it starts the application."""
         self.look: Callable[[Stand], Awaitable[None]] | None = None
         """What is done with a machine of `held` that stands still, before it goes on."""
+        self.farewell: Callable[[], Awaitable[None]] | None = None
+        """What is done with a machine of `held` that was switched off, before QEMU ends."""
         self._seen = _Seen()
         self._process: host_exec.Process | None = None
         self._monitor = Monitor()
@@ -419,6 +421,9 @@ class Session:
         try:
             if reason == RESET and not self._monitor.panicked:
                 await self._look(Stand.RESET)
+            elif self.farewell is not None:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self.farewell(), LOOK)
         finally:
             self._quit()
 

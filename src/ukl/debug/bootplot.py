@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: GPL-2.0
+"""A boot's chart as a picture: a row for each thing that took time, one below the other."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ukl import figures
+from ukl.debug.bootchart import BACKBONE, Chart, Lane, Span
+from ukl.errors import UsageError
+from ukl.host.store import jsonable
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+DATA = ".json"
+ENDINGS = (*(f".{each}" for each in figures.FORMATS), DATA)
+DEFAULT = ".svg"
+
+COLOURS = {
+    Lane.MACHINE: "#7f7f7f",
+    Lane.KERNEL: "#1f77b4",
+    Lane.INIT: "#2ca02c",
+    Lane.APPLICATION: "#d62728",
+    Lane.INITCALL: "#9ecae1",
+    Lane.PROBE: "#c7b3e5",
+    Lane.MESSAGE: "#fdd0a2",
+}
+
+SHOWN = 40
+"""Of what is within the phases, the longest have a row; the data have all."""
+
+WIDTH, ROW = 10.0, 0.22
+"""Inches: of the picture, and of a row."""
+
+
+def check(file: Path) -> Path:
+    """Return the file that is written, with its ending; UsageError for another kind of file.
+
+    MissingError without matplotlib, if that is needed.
+    """
+    if not file.suffix:
+        file = file.with_name(file.name + DEFAULT)
+    if file.suffix not in ENDINGS:
+        raise UsageError(
+            f"a boot chart cannot be written as {file.suffix}: {file}",
+            remedy=f"use one of {', '.join(ENDINGS)}",
+        )
+    if not file.parent.is_dir():
+        raise UsageError(
+            f"there is no directory {file.parent}", remedy="make it, or name another file"
+        )
+    if file.suffix != DATA:
+        figures.require()
+    return file
+
+
+def write(chart: Chart, file: Path) -> None:
+    """Write a chart as its file's ending says: a picture, or the data."""
+    if file.suffix == DATA:
+        file.write_text(json.dumps(jsonable(chart), indent=1) + "\n")
+        return
+    with figures.drawing():
+        figure = figures.figure()
+        rows = chosen(chart)
+        figure.set_size_inches(WIDTH, 1.5 + ROW * len(rows) + 0.17 * len(chart.notes))
+        figure.suptitle(f"{chart.title}: {1000 * chart.seconds:.0f} ms", fontsize=11)
+        axes: Axes = figure.subplots()
+        _bars(axes, rows, chart)
+        axes.set_xlabel("\n".join(("ms from the start of QEMU", *chart.notes)))
+        figures.save(figure, file)
+
+
+def chosen(chart: Chart) -> list[Span]:
+    """Return the spans that have a row: the backbone, then the longest within, by time. Pure."""
+    inner = sorted(
+        chart.of(Lane.INITCALL, Lane.PROBE, Lane.MESSAGE), key=lambda each: -each.seconds
+    )[:SHOWN]
+    return [*chart.of(*BACKBONE), *sorted(inner, key=lambda each: each.begin)]
+
+
+def _bars(axes: Axes, rows: list[Span], chart: Chart) -> None:
+    told: set[Lane] = set()
+    for place, span in enumerate(rows):
+        label = None if span.lane in told else span.lane.value
+        told.add(span.lane)
+        begin, length = 1000 * span.begin, 1000 * span.seconds
+        axes.barh(place, length, left=begin, height=0.8, color=COLOURS[span.lane], label=label)
+        late = span.begin > chart.seconds / 2  # the text stands where there is room
+        axes.text(
+            begin if late else begin + length,
+            place,
+            f" {length:.1f} ",
+            va="center",
+            ha="right" if late else "left",
+            fontsize=7,
+        )
+    axes.set_yticks(range(len(rows)), [each.name for each in rows], fontsize=7)
+    axes.set_ylim(len(rows) - 0.4, -0.6)
+    axes.set_xlim(0, 1000 * chart.seconds * 1.03)
+    if chart.clock is not None:
+        axes.axvline(1000 * chart.clock, color="black", linewidth=0.5, linestyle=":")
+    axes.grid(axis="x", linewidth=0.3)
+    axes.set_axisbelow(True)
+    axes.legend(loc="lower left", fontsize=7)

@@ -1,0 +1,202 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Watches a boot from outside: when QEMU was ready, what the processor did, who said what.
+
+The machine begins to run when we say so, so its begin is known. Until the kernel is seen, the
+first processor's registers are looked at again and again: the mode and the descriptor tables
+tell firmware, decompressor and kernel from each other, and nothing has to be built for it. The
+kernel's own log is read from the guest's memory when the boot is over, or the machine at its
+end; the guest does nothing for that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+import tempfile
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+
+from ukl.debug import printk
+from ukl.debug.bootchart import Marks, Said
+from ukl.debug.unwind import Unreadable
+from ukl.elf.reader import Elf
+from ukl.errors import UklError
+from ukl.vm import postmortem, status
+from ukl.vm.session import Session, Sink
+
+KERNEL_WORDS = ("initcall_debug", "log_buf_len=1M")
+"""What the kernel is told, so that its log says when what was called. Documented in
+Documentation/admin-guide/kernel-parameters.txt."""
+
+INTERVAL = 0.001
+"""Seconds between two looks at the processor."""
+
+SILENT = 5.0
+"""Seconds after its start in which an application that says nothing may yet do so."""
+
+SETTLE = 0.1
+"""Seconds after the first output in which what belongs to the boot still comes in."""
+
+_EFER = re.compile(r"^EFER=([0-9a-f]{16})", re.MULTILINE)
+_GDT = re.compile(r"^GDT=\s*([0-9a-f]{16}|[0-9a-f]{8})", re.MULTILINE)
+_LONG_MODE = 1 << 10
+"""EFER.LMA (Intel SDM vol. 3, 2.2.1)."""
+
+_KERNEL_HALF = 1 << 63
+
+
+def stage(registers: str) -> tuple[bool, bool]:
+    """Return whether `info registers` shows long mode, and the kernel's own tables. Pure.
+
+    The decompressor runs in long mode with tables at low addresses; the kernel loads its own,
+    in the kernel half, among its first instructions (arch/x86/kernel/head_64.S).
+    """
+    efer, gdt = _EFER.search(registers), _GDT.search(registers)
+    if efer is None or gdt is None:
+        raise UklError("QEMU does not tell the processor's mode")
+    long_mode = bool(int(efer[1], 16) & _LONG_MODE)
+    return long_mode, long_mode and bool(int(gdt[1], 16) & _KERNEL_HALF)
+
+
+Attend = Callable[[Session], AbstractAsyncContextManager[object]]
+
+
+class Watch:
+    """Watches the boot of one session; `done` is called in a thread when all is known.
+
+    `done` gets the marks once: when the application has said something, was silent for a
+    while, or at the machine's end.
+    """
+
+    def __init__(self, vmlinux: Path, done: Callable[[Marks], None]) -> None:
+        self._vmlinux = vmlinux
+        self._done = done
+        self._begin = 0.0
+        self._resumed = 0.0
+        self._long_mode: float | None = None
+        self._kernel: float | None = None
+        self._ready: float | None = None
+        self._output: float | None = None
+        self._said: list[Said] = []
+        self._spoke = asyncio.Event()
+        self._finished = asyncio.Lock()
+        self._told = False
+
+    def listening(self, sink: Sink) -> Sink:
+        """Return `sink`, which notes as well when the application first says something."""
+
+        def write(data: bytes) -> None:
+            if self._output is None and self._ready is not None:
+                self._output = self._now()
+                self._spoke.set()
+            sink(data)
+
+        return write
+
+    def attending(self, attend: Attend) -> Attend:
+        """Return `attend`, with the watch around it."""
+
+        @contextlib.asynccontextmanager
+        async def both(session: Session) -> AsyncIterator[object]:
+            self._begin = session.begin
+            session.farewell = lambda: self._finish(session)
+            async with attend(session) as value:
+                tasks = [
+                    asyncio.create_task(each)
+                    for each in (self._follow(session), self._wait(session), self._look(session))
+                ]
+                try:
+                    yield value
+                finally:
+                    for task in tasks:
+                        task.cancel()
+                    await asyncio.gather(*tasks, return_exceptions=True)
+                    await self._finish(None)
+
+        return both
+
+    def _now(self) -> float:
+        return time.monotonic() - self._begin
+
+    async def _look(self, session: Session) -> None:
+        self._resumed = self._now()
+        await session.monitor.resume()
+        with contextlib.suppress(UklError):
+            while self._kernel is None:
+                before = self._now()
+                long_mode, kernel = stage(await session.monitor.human("info registers"))
+                # It was so when QEMU looked: between the question and the answer.
+                seen = (before + self._now()) / 2
+                if long_mode and self._long_mode is None:
+                    self._long_mode = seen
+                if kernel:
+                    self._kernel = seen
+                await asyncio.sleep(INTERVAL)
+
+    async def _follow(self, session: Session) -> None:
+        async for message in session.follow():
+            now = self._now()
+            about = message.who in {None, status.APPLICATION}
+            if about and message.type is not status.Type.CLOCK:
+                self._said.append(Said(message.type.value, message.seconds, now))
+            if message.type is status.Type.READY:
+                self._ready = now
+
+    async def _wait(self, session: Session) -> None:
+        await session.until(status.Type.STARTED)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._spoke.wait(), SILENT)
+            await asyncio.sleep(SETTLE)
+        await self._finish(session)
+
+    async def _finish(self, session: Session | None) -> None:
+        """Read the log, if there is a machine to read it from, and hand all over; once."""
+        async with self._finished:
+            if self._told:
+                return
+            self._told = True
+            log: tuple[printk.Message, ...] = ()
+            missing = "the guest was gone before its log was read"
+            if session is not None:
+                try:
+                    log, missing = await self._log(session), ""
+                except (UklError, Unreadable, OSError) as error:
+                    missing = f"its log could not be read: {error}"
+            marks = Marks(
+                resumed=self._resumed,
+                long_mode=self._long_mode,
+                kernel=self._kernel,
+                said=tuple(self._said),
+                output=self._output,
+                log=log,
+                missing=missing,
+            )
+        await asyncio.to_thread(self._done, marks)
+
+    async def _log(self, session: Session) -> tuple[printk.Message, ...]:
+        kernel = await asyncio.to_thread(Elf.open, self._vmlinux)
+        pointer = kernel.addresses([printk.SYMBOL]).get(printk.SYMBOL)
+        if pointer is None:
+            raise UklError(f"the kernel has no symbol {printk.SYMBOL}")
+        loop = asyncio.get_running_loop()
+        running = await session.monitor.running()
+        if running:
+            await session.monitor.stop()
+        try:
+            offset = postmortem.offset_of(kernel, await postmortem.divide(session.monitor))
+            with tempfile.TemporaryDirectory(prefix="ukl-log-") as temporary:
+                file = Path(temporary) / "memory"
+
+                def fetch(address: int, size: int) -> bytes:
+                    saved = session.monitor.save(address, size, file)
+                    asyncio.run_coroutine_threadsafe(saved, loop).result()
+                    return file.read_bytes()
+
+                found = await asyncio.to_thread(printk.messages, fetch, pointer + offset)
+        finally:
+            if running:
+                await session.monitor.resume()
+        return tuple(found)
