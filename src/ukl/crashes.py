@@ -49,17 +49,24 @@ def of(store: Store, name: str) -> list[Found]:
     return found
 
 
-def debug(store: Store, name: str, args: Sequence[str]) -> int:
-    """Open the newest dump of a guest with gdb, and return gdb's exit status."""
+def dumped(store: Store, name: str) -> Crash:
+    """Return the newest report of a guest that has its dump and its program; else UklError."""
     report = next((each.report for each in of(store, name) if each.report.dump), None)
     if report is None or report.dump is None or not report.dump.exists():
         raise UklError(
             f"there is no dump of {name}",
             remedy=f"ukl crash {name} shows its backtrace; --no-dump keeps no dump",
         )
+    if not report.images.program.exists():
+        raise UklError("the program of the dump is not there any more", where=report.images.program)
+    return report
+
+
+def debug(store: Store, name: str, args: Sequence[str]) -> int:
+    """Open the newest dump of a guest with gdb, and return gdb's exit status."""
+    report = dumped(store, name)
     images = report.images
-    if not images.program.exists():
-        raise UklError("the program of the dump is not there any more", where=images.program)
+    assert report.dump is not None
     with postmortem.opened(report.dump) as dump:
         return gdb.open_dump(
             dump,

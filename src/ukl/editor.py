@@ -93,7 +93,8 @@ DESCRIPTIONS: Mapping[str, str] = {
     "run.files": "Path in the guest = file or directory here.",
     "kernel": "The kernel it is linked into.",
     "kernel.applications": "Further applications in the same kernel.",
-    "kernel.profile": '`"debug"`: the kernel checks itself; `"tiny"`: it is small.',
+    "kernel.profile": '`"debug"`: it checks itself; `"dwarf"`: it has types; '
+    '`"tiny"`: it is small.',
     "kernel.imports": "C prototypes of the kernel's functions that the sources call.",
     "kernel.options": '`CONFIG_X = "y"`, a number or a string; `CONFIG_` may be left out.',
 }
@@ -128,7 +129,8 @@ COMPOSE_DESCRIPTIONS: Mapping[str, str] = {
     "services.*.memory": '`"256M"`, `"2G"`; at least 64M, with the profile `tiny` 26M.',
     "services.*.cpus": "Processors.",
     "services.*.level": "How the application calls the kernel.",
-    "services.*.profile": '`"debug"`: the kernel checks itself; `"tiny"`: it is small.',
+    "services.*.profile": '`"debug"`: it checks itself; `"dwarf"`: it has types; '
+    '`"tiny"`: it is small.',
     "services.*.mode": '`"process"`: the same object as a normal process on the same kernel.',
     "services.*.network": "false: none; a name: that one; default: the project's own.",
     "services.*.address": '`"10.77.0.5/24"` or `"dhcp"` in that network.',

@@ -74,7 +74,7 @@ def bash(line: str, environment: dict[str, str]) -> list[str]:
         ("ukl run --with speed", ["speedtest1"]),
         ("ukl run tcp", ["tcp-echo"]),
         ("ukl run --prof", ["--profile"]),
-        ("ukl build --profile ''", ["debug", "tiny"]),
+        ("ukl build --profile ''", ["debug", "dwarf", "tiny"]),
         ("ukl run --init ''", ["ukl", "app"]),
         ("ukl check --rule licence-", ["licence-unknown"]),
         ("ukl run ./", [""]),  # the shell's: files

@@ -24,6 +24,7 @@ NO_JSON = {
     "shell",
     "cp",
     "gdb",
+    "drgn",
     "trace",
     "logs",
     "completion",

@@ -20,6 +20,7 @@ from ukl.cli import (
     compose,
     crash,
     doctor,
+    drgn,
     execute,
     gdb,
     guests,
@@ -88,6 +89,7 @@ app.command("exec")(execute.execute)
 app.command("shell")(execute.shell)
 app.command("cp")(execute.copy)
 app.command("gdb")(gdb.gdb)
+app.command("drgn")(drgn.drgn)
 app.command("crash")(crash.crash)
 app.command("trace")(trace.trace)
 app.command("top")(top.top)

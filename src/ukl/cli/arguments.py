@@ -38,7 +38,8 @@ Profile = Annotated[
     typer.Option(
         "--profile",
         metavar="NAME",
-        help="Configure the kernel so; `debug`: it checks itself, `tiny`: it is small.",
+        help="Configure the kernel so; `debug`: it checks itself, `dwarf`: it has debug "
+        "information, `tiny`: it is small.",
         autocompletion=complete.profiles,
     ),
 ]

@@ -8,6 +8,7 @@ descriptor table, read by way of QEMU, points to a function of the kernel.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -15,14 +16,14 @@ import signal
 import socket
 import tempfile
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from ukl.elf.reader import Elf
 from ukl.errors import UklError
 from ukl.host import exec as host_exec
 from ukl.vm import control
-from ukl.vm.registry import Registry
+from ukl.vm.registry import Record, Registry
 
 GDB = "gdb"
 OBJCOPY = "objcopy"
@@ -155,17 +156,26 @@ def debug(guests: Registry, name: str, args: Sequence[str]) -> int:
         raise UklError(f"the kernel of {name} is not in the cache any more")
     with tempfile.TemporaryDirectory(prefix="ukl-gdb-") as temporary:
         stub = Path(temporary) / "stub"
-        connection = control.request(record, guests.place(name), request="gdb", stub=str(stub))
-        with connection:
-            kernel = Elf.open(record.vmlinux)
-            offset = _offset(kernel, record.vmlinux, _told(connection))
-            symbols = _symbols(record.debug, record.vmlinux, kernel, offset, Path(temporary))
+        kernel = Elf.open(record.vmlinux)
+        with opened(guests, record, stub, kernel) as offset:
+            files = symbols(record.debug, record.vmlinux, kernel, offset, Path(temporary))
             commands = Path(temporary) / "commands"
             commands.write_text(
                 unwinder(record.vmlinux, kernel, offset)
-                + script(symbols, f"target remote {stub}", record.sources)
+                + script(files, f"target remote {stub}", record.sources)
             )
             return _gdb(commands, args)
+
+
+@contextlib.contextmanager
+def opened(guests: Registry, record: Record, stub: Path, kernel: Elf) -> Iterator[int]:
+    """Have QEMU's gdb stub listen on the socket `stub` for the block.
+
+    Gives by how much the guest's kernel was moved.
+    """
+    place = guests.place(record.name)
+    with control.request(record, place, request="gdb", stub=str(stub)) as connection:
+        yield _offset(kernel, record.vmlinux, _told(connection))
 
 
 def open_dump(
@@ -184,13 +194,13 @@ def open_dump(
     host_exec.find(GDB)
     with tempfile.TemporaryDirectory(prefix="ukl-gdb-") as temporary:
         elf = Elf.open(program)
-        symbols = _symbols(debug, program, elf, offset, Path(temporary))
+        files = symbols(debug, program, elf, offset, Path(temporary))
         commands = Path(temporary) / "commands"
         # A process' core lacks what it never wrote to: the file has that.
         commands.write_text(
             "set trust-readonly-sections on\n"
             + unwinder(program, elf, offset)
-            + script(symbols, f"core-file {dump}", sources)
+            + script(files, f"core-file {dump}", sources)
         )
         return _gdb(commands, args)
 
@@ -202,7 +212,7 @@ def _told(connection: socket.socket) -> int:
     return handler(str(value["idt"]))
 
 
-def _offset(kernel: Elf, vmlinux: Path, divide: int) -> int:
+def _offset(kernel: Elf, vmlinux: Path | None, divide: int) -> int:
     """Return by how much the kernel was moved."""
     linked = kernel.addresses([DIVIDE]).get(DIVIDE)
     if linked is None:
@@ -210,9 +220,13 @@ def _offset(kernel: Elf, vmlinux: Path, divide: int) -> int:
     return divide - linked
 
 
-def _symbols(
+def symbols(
     debug: Path | None, vmlinux: Path, kernel: Elf, offset: int, temporary: Path
 ) -> dict[Path, Mapping[str, int]]:
+    """Return where the sections of each file with symbols are: vmlinux, and the application's.
+
+    The latter is a copy in `temporary`, whose unwind table has the name that everybody knows.
+    """
     files: dict[Path, Mapping[str, int]] = {vmlinux: moved(kernel, offset)}
     if debug is not None and debug.exists():
         # gdb looks for the unwind tables by their usual name.

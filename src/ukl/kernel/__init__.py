@@ -13,7 +13,7 @@ from ukl.model import KernelSource, KernelSpec
 
 _NONE: Mapping[str, str] = MappingProxyType({})
 
-PROFILES = ("debug", "tiny")
+PROFILES = ("debug", "dwarf", "tiny")
 """Fragments that are added only where they are asked for: kernel/config/NAME.config."""
 
 
