@@ -5,11 +5,14 @@ from __future__ import annotations
 
 import struct
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
 from ukl.debug import gdb, orc
 from ukl.debug.orc import Base, Kind, Rule
+from ukl.elf.reader import Elf
 from ukl.errors import UklError
 
 REGISTERS = """
@@ -33,6 +36,19 @@ def test_a_gate_is_taken_apart() -> None:
     assert gdb.handler(dump) == 0xFFFFFFFFBBC00A40
     with pytest.raises(UklError, match="cannot be read"):
         gdb.handler("Cannot access memory")
+
+
+def test_sources_of_recipes_are_where_the_cache_has_them() -> None:
+    key = "0123456789abcdef" * 2
+    strings = f"main.c\0/c/recipe/.{key}.ab_12xyz.tmp/tree/src\0/home/.{key}.x\0".encode()
+    elf = SimpleNamespace(
+        section=lambda name: name if name == ".debug_line_str" else None,
+        content=lambda _: strings,
+    )
+    moves = gdb.built(cast(Elf, elf))
+    assert moves == {f"/c/recipe/.{key}.ab_12xyz.tmp": f"/c/recipe/{key}"}
+    [line] = [each for each in gdb.script({}, "", moves=moves).splitlines() if "substitute" in each]
+    assert f"/c/recipe/.{key}.ab_12xyz.tmp" in line
 
 
 def test_the_script_quotes_what_it_must() -> None:

@@ -99,14 +99,37 @@ def placed(application: Elf, vmlinux: Elf, offset: int) -> dict[str, int]:
     return found
 
 
+_BUILDING = re.compile(rb"(/[^\0]*/)\.([0-9a-f]{32})\.\w+\.tmp(?=[/\0])")
+
+
+def built(elf: Elf) -> dict[str, str]:
+    """Return where directories went in which sources were compiled: the cache renames them.
+
+    A recipe is built in ROOT/KIND/.KEY.XXXX.tmp, which is ROOT/KIND/KEY when it is whole
+    (host/store.py); its debug information has the former.
+    """
+    found = {}
+    for name in (".debug_line_str", ".debug_str"):
+        if (section := elf.section(name)) is not None:
+            for match in _BUILDING.finditer(elf.content(section)):
+                found[match[0].decode()] = (match[1] + match[2]).decode()
+    return found
+
+
 def script(
-    files: Mapping[Path, Mapping[str, int]], target: str, sources: Path | None = None
+    files: Mapping[Path, Mapping[str, int]],
+    target: str,
+    sources: Path | None = None,
+    moves: Mapping[str, str] | None = None,
 ) -> str:
     """Return the commands that load the symbols of `files`, and then do `target`.
 
-    `sources` is the directory that names of source files are relative to.
+    `sources` is the directory that names of source files are relative to, `moves` tells
+    where directories are that are not any more where sources were compiled.
     """
     commands = ["set confirm off", "set architecture i386:x86-64"]
+    for before, after in (moves or {}).items():
+        commands.append(f"set substitute-path {_quoted(Path(before))} {_quoted(Path(after))}")
     if sources is not None:
         commands.append(f"directory {_quoted(sources)}")
     for file, sections in files.items():
@@ -162,7 +185,7 @@ def debug(guests: Registry, name: str, args: Sequence[str]) -> int:
             commands = Path(temporary) / "commands"
             commands.write_text(
                 unwinder(record.vmlinux, kernel, offset)
-                + script(files, f"target remote {stub}", record.sources)
+                + script(files, f"target remote {stub}", record.sources, _moves(record.debug))
             )
             return _gdb(commands, args)
 
@@ -200,7 +223,7 @@ def open_dump(
         commands.write_text(
             "set trust-readonly-sections on\n"
             + unwinder(program, elf, offset)
-            + script(files, f"core-file {dump}", sources)
+            + script(files, f"core-file {dump}", sources, _moves(debug))
         )
         return _gdb(commands, args)
 
@@ -218,6 +241,10 @@ def _offset(kernel: Elf, vmlinux: Path | None, divide: int) -> int:
     if linked is None:
         raise UklError(f"the kernel has no symbol {DIVIDE}", where=vmlinux)
     return divide - linked
+
+
+def _moves(debug: Path | None) -> dict[str, str]:
+    return built(Elf.open(debug)) if debug is not None and debug.exists() else {}
 
 
 def symbols(
