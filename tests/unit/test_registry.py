@@ -137,6 +137,15 @@ def test_a_lost_foreground_run_gives_its_name_away(guests: Registry) -> None:
     assert guests.claim(record(), automatic=False).record.keeper.alive
 
 
+def test_others_of_the_foreground_that_were_lost_are_forgotten(guests: Registry) -> None:
+    gone = replace(registry.myself(), start=1)
+    for name, kept in (("foreground", False), ("detached", True)):
+        lost = replace(record(keeper=gone, state=State.RUNNING, kept=kept), name=name)
+        guests.claim(lost, automatic=False)
+    guests.claim(record(), automatic=False)
+    assert [each.name for each in guests.all()] == ["detached", "hello"]
+
+
 def test_a_lost_detached_guest_keeps_it(guests: Registry) -> None:
     gone = replace(registry.myself(), start=1)
     guests.claim(record(keeper=gone, state=State.RUNNING, kept=True), automatic=False)

@@ -220,6 +220,7 @@ class Registry:
         """
         check_name(record.name)
         with self._locked():
+            self._sweep()
             name, number = record.name, 1
             while not self._reclaim(name):
                 if not automatic:
@@ -233,6 +234,12 @@ class Registry:
             self.place(name).mkdir(mode=0o700)
             entry.write()
             return entry
+
+    def _sweep(self) -> None:
+        """Forget those whose `ukl` in the foreground was killed: nobody wants their entries."""
+        for each in self.all():
+            if not each.kept and effective(each) is State.LOST:
+                self.forget(each.name)
 
     def _reclaim(self, name: str) -> bool:
         """Tell whether a name is free; an entry that nobody wants any more makes it so."""
