@@ -36,6 +36,7 @@ from ukl.cli import (
     wrap,
 )
 from ukl.cli.state import STATE
+from ukl.cli.verbatim import Verbatim
 
 app = typer.Typer(
     name="ukl",
@@ -85,13 +86,13 @@ app.command("ps")(guests.ps)
 app.command("logs")(guests.logs)
 app.command("stop")(guests.stop)
 app.command("rm")(guests.rm)
-app.command("exec")(execute.execute)
+app.command("exec", cls=Verbatim)(execute.execute)
 app.command("shell")(execute.shell)
 app.command("cp")(execute.copy)
-app.command("gdb")(gdb.gdb)
-app.command("drgn")(drgn.drgn)
+app.command("gdb", cls=Verbatim)(gdb.gdb)
+app.command("drgn", cls=Verbatim)(drgn.drgn)
 app.command("crash")(crash.crash)
-app.command("trace")(trace.trace)
+app.command("trace", cls=Verbatim)(trace.trace)
 app.command("top")(top.top)
 app.add_typer(perf.app, name="perf")
 app.command("inspect")(guests.inspect)

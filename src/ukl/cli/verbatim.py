@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Verbs that end in somebody else's command line: its first word ends our options."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Any
+
+from typer.core import TyperCommand
+
+END = "--"
+
+
+def separated(words: Sequence[str], flags: Collection[str], valued: Collection[str]) -> list[str]:
+    """Return words with `--` before the command behind the guest's name. Pure.
+
+    `flags` are our options without a value, `valued` those with one. What is there already
+    stays, and so does an unknown option before the name, which is an error.
+    """
+    at, named = 0, False
+    while at < len(words):
+        word = words[at]
+        long = word.startswith("--")
+        if word == END:
+            break
+        if word in valued:
+            at += 2
+        elif (
+            word in flags
+            or (long and word.partition("=")[0] in valued)
+            or (not long and word.startswith("-") and word[:2] in valued)
+        ):
+            at += 1
+        elif named:
+            return [*words[:at], END, *words[at:]]
+        elif word.startswith("-"):
+            break
+        else:
+            named = True
+            at += 1
+    return list(words)
+
+
+class Verbatim(TyperCommand):
+    """A verb NAME [OPTIONS] [--] COMMAND..."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse; of an unfinished line, which a shell wants to complete, nothing is guessed."""
+        if not ctx.resilient_parsing:
+            options = [each for each in self.get_params(ctx) if each.param_type_name == "option"]
+            flags: set[str] = set()
+            valued: set[str] = set()
+            for each in options:
+                (flags if _is_flag(each) else valued).update([*each.opts, *each.secondary_opts])
+            args = separated(args, flags, valued)
+        return super().parse_args(ctx, args)
+
+
+def _is_flag(option: Any) -> bool:
+    return bool(option.is_flag or option.count)
