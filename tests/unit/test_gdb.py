@@ -29,8 +29,12 @@ def test_the_descriptor_table_is_found() -> None:
         gdb.idt_base("nothing")
 
 
+def test_the_gate_is_one_that_all_tables_have() -> None:
+    assert gdb.gate_dump(0xFFFFFE0000000000) == "x /2gx 0xfffffe0000000020"
+
+
 def test_a_gate_is_taken_apart() -> None:
-    # asm_exc_divide_error at 0xffffffffbbc00a40, selector 0x10, an interrupt gate.
+    # A handler at 0xffffffffbbc00a40, selector 0x10, an interrupt gate.
     low = 0x0A40 | 0x10 << 16 | 0x8E00 << 32 | 0xBBC0 << 48
     dump = f"fffffe0000000000: 0x{low:016x} 0x00000000ffffffff\n"
     assert gdb.handler(dump) == 0xFFFFFFFFBBC00A40

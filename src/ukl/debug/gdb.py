@@ -28,8 +28,12 @@ from ukl.vm.registry import Record, Registry
 GDB = "gdb"
 OBJCOPY = "objcopy"
 
-DIVIDE = "asm_exc_divide_error"
-"""What vector 0 of the interrupt descriptor table points to."""
+VECTOR, HANDLER = 2, "asm_exc_nmi"
+"""A vector of the interrupt descriptor table, and what it points to. It has to be one with a stack
+of its own: an application's address space has other gates for the rest (arch/x86/ukl/gate.S)."""
+
+GATE_SIZE = 16
+"""Bytes (Intel SDM vol. 3, 6.14.1)."""
 
 KERNEL_HALF = 1 << 63
 
@@ -48,6 +52,11 @@ def idt_base(registers: str) -> int:
     if found is None:
         raise UklError("QEMU does not tell where the interrupt descriptor table is")
     return int(found[1], 16)
+
+
+def gate_dump(table: int) -> str:
+    """Return the command of QEMU's monitor that shows the gate of VECTOR."""
+    return f"x /2gx {table + VECTOR * GATE_SIZE:#x}"
 
 
 def handler(dump: str) -> int:
@@ -229,18 +238,18 @@ def open_dump(
 
 
 def _told(connection: socket.socket) -> int:
-    """Return where vector 0 leads, as the keeper says in its second line."""
+    """Return where VECTOR leads, as the keeper says in its second line."""
     with connection.makefile("rb") as stream:
         value = json.loads(stream.readline())
     return handler(str(value["idt"]))
 
 
-def _offset(kernel: Elf, vmlinux: Path | None, divide: int) -> int:
+def _offset(kernel: Elf, vmlinux: Path | None, found: int) -> int:
     """Return by how much the kernel was moved."""
-    linked = kernel.addresses([DIVIDE]).get(DIVIDE)
+    linked = kernel.addresses([HANDLER]).get(HANDLER)
     if linked is None:
-        raise UklError(f"the kernel has no symbol {DIVIDE}", where=vmlinux)
-    return divide - linked
+        raise UklError(f"the kernel has no symbol {HANDLER}", where=vmlinux)
+    return found - linked
 
 
 def _moves(debug: Path | None) -> dict[str, str]:

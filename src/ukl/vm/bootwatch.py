@@ -186,7 +186,7 @@ class Watch:
         if running:
             await session.monitor.stop()
         try:
-            offset = postmortem.offset_of(kernel, await postmortem.divide(session.monitor))
+            offset = postmortem.offset_of(kernel, await postmortem.entered(session.monitor))
             with tempfile.TemporaryDirectory(prefix="ukl-log-") as temporary:
                 file = Path(temporary) / "memory"
 

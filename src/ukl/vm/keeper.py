@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ukl.debug.gdb import idt_base
+from ukl.debug.gdb import gate_dump, idt_base
 from ukl.errors import ExitCode, UklError
 from ukl.host import detach
 from ukl.model import Outcome, Restart, RunResult
@@ -205,10 +205,10 @@ async def _debug(
 ) -> None:
     """Open QEMU's gdb stub on the socket `stub` as long as the client is there.
 
-    Tells what the first gate of the interrupt descriptor table holds: see debug/gdb.py.
+    Tells what a gate of the interrupt descriptor table holds: see debug/gdb.py.
     """
     table = idt_base(await monitor.human("info registers"))
-    gate = await monitor.human(f"x /2gx {table:#x}")
+    gate = await monitor.human(gate_dump(table))
     said = await monitor.human(f"gdbserver unix:{stub.replace(',', ',,')},server=on,wait=off")
     if not Path(stub).exists():
         raise UklError(f"QEMU does not open its gdb stub: {said.strip()}")

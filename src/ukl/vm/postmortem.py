@@ -27,7 +27,7 @@ from pathlib import Path
 from ukl.debug import crash, unwind
 from ukl.debug.core import Core, described
 from ukl.debug.crash import Crash, Images, Kind
-from ukl.debug.gdb import DIVIDE, handler, idt_base
+from ukl.debug.gdb import HANDLER, gate_dump, handler, idt_base
 from ukl.debug.unwind import Frame, Program, Unreadable
 from ukl.elf.reader import Elf
 from ukl.errors import UklError
@@ -134,17 +134,17 @@ def canonical(head: bytes, table: int, count: int) -> bytes:
 # --- a machine that stands still ----------------------------------------------------------
 
 
-async def divide(monitor: Monitor) -> int:
-    """Return where this boot has the handler of vector 0; UklError if that cannot be told."""
+async def entered(monitor: Monitor) -> int:
+    """Return where this boot has the handler of VECTOR; UklError if that cannot be told."""
     table = idt_base(await monitor.human("info registers"))
-    return handler(await monitor.human(f"x /2gx {table:#x}"))
+    return handler(await monitor.human(gate_dump(table)))
 
 
 def offset_of(kernel: Elf, found: int) -> int:
-    """Return by how much this boot has moved the kernel, whose vector 0 leads to `found`."""
-    linked = kernel.addresses([DIVIDE]).get(DIVIDE)
+    """Return by how much this boot has moved the kernel, whose VECTOR leads to `found`."""
+    linked = kernel.addresses([HANDLER]).get(HANDLER)
     if linked is None:
-        raise UklError(f"the kernel has no symbol {DIVIDE}")
+        raise UklError(f"the kernel has no symbol {HANDLER}")
     return found - linked
 
 
@@ -212,14 +212,14 @@ async def look(
 ) -> Crash:
     """Return the report of a machine that stands still; `what` is its kind and reason.
 
-    `vector` is what divide() has told before: where page tables are destroyed it cannot any
+    `vector` is what entered() has told before: where page tables are destroyed it cannot any
     more.
     """
     kernel = await asyncio.to_thread(Elf.open, subject.vmlinux)
     program, missing, file = Program(kernel), "", None
     stacks: list[list[Frame]] = []
     try:
-        program.offset = offset_of(kernel, vector or await divide(monitor))
+        program.offset = offset_of(kernel, vector or await entered(monitor))
         stacks = await processors(monitor, program, subject.cpus)
     except UklError as error:
         missing = error.message
@@ -348,7 +348,7 @@ class PostMortem:
         if self._session.settings.nonce is not None:
             with contextlib.suppress(UklError):
                 await self._session.until(status.Type.HELLO)
-                self._vector = await divide(self._session.monitor)
+                self._vector = await entered(self._session.monitor)
 
     def _directory(self) -> Path:
         self._reports += 1

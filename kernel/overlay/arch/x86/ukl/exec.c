@@ -25,6 +25,7 @@
 #include <linux/list.h>
 #include <linux/mm.h>
 #include <linux/mount.h>
+#include <linux/preempt.h>
 #include <linux/ptrace.h>
 #include <linux/sched.h>
 #include <linux/sched/mm.h>
@@ -35,6 +36,7 @@
 #include <linux/uidgid.h>
 #include <linux/ukl.h>
 #include <asm/cpufeature.h>
+#include <asm/desc.h>
 #include <asm/pvclock.h>
 #include <clocksource/hyperv_timer.h>
 #include <asm/mmu.h>
@@ -158,7 +160,12 @@ void ukl_start_thread(const struct linux_binprm *bprm, struct pt_regs *regs)
 	struct mm_struct *mm = current->mm;
 	const struct ukl_app *app;
 
+	/* From here on, whatever loads the address space loads the table with it. */
+	preempt_disable();
 	set_bit(MM_CONTEXT_UKL, &mm->context.flags);
+	ukl_load_idt(true);
+	preempt_enable();
+
 	if (IS_ENABLED(CONFIG_UKL_RET) && (bprm->ukl_flags & UKL_MARKER_RET))
 		set_bit(MM_CONTEXT_UKL_RET, &mm->context.flags);
 	/* For /proc/PID/stat: the executable has no text segment of its own. */
@@ -509,6 +516,8 @@ static int __init ukl_init(void)
 {
 	const struct ukl_app_info *info;
 	struct kobject *parent;
+
+	idt_setup_ukl();
 
 	if (&__ukl_apps_start[0] == &__ukl_apps_end[0])
 		return 0;

@@ -66,10 +66,10 @@ static __always_inline bool task_stack_overflow(const struct pt_regs *regs)
 }
 
 /*
- * Called by error_entry for all that comes from CPL 0. Every gate that has no
- * IST stack of its own uses the UKL one, because nothing may be pushed on the
- * application's stack. Leave it at once, so that it is free for the next
- * exception:
+ * Called by error_entry for a frame on an interrupt stack. #DB and #MC have their
+ * own; in the address space of an application, each other gate uses the UKL one,
+ * because nothing may be pushed on the application's stack. Leave it at once, so
+ * that it is free for the next exception:
  *
  * - A frame from application mode goes where a frame from user mode goes, to
  *   the top of the task's kernel stack, and gets its mark.
@@ -92,9 +92,7 @@ asmlinkage __visible noinstr struct pt_regs *ukl_sync_regs(struct pt_regs *eregs
 		 */
 		eregs->flags |= X86_EFLAGS_IF;
 	} else {
-		/* Early boot, and entries that were not made through a gate. */
-		if ((unsigned long)eregs - __this_cpu_ist_bottom_va(UKL) >= EXCEPTION_STKSZ)
-			return eregs;
+		eregs->csx &= ~UKL_CSX_GATE;
 		if (ukl_fast_address(eregs->ip))
 			ukl_fast_restart_tail(eregs);
 		regs = (struct pt_regs *)(ALIGN_DOWN(eregs->sp, 16) - 6 * 8) - 1;

@@ -6,14 +6,18 @@
 #include <kunit/test.h>
 #include <linux/elf.h>
 #include <linux/irqflags.h>
+#include <linux/kthread.h>
 #include <linux/linkage.h>
 #include <linux/preempt.h>
+#include <linux/sched/mm.h>
 #include <linux/sched/task_stack.h>
 #include <linux/string.h>
 #include <linux/ukl.h>
 #include <asm/cpu_entry_area.h>
+#include <asm/desc.h>
 #include <asm/ptrace.h>
 #include <asm/segment.h>
+#include <asm/text-patching.h>
 #include <asm/ukl.h>
 #include <asm/ukl_fast.h>
 
@@ -322,15 +326,6 @@ static void test_undo_return(struct kunit *test)
 	}
 }
 
-/* A frame that is not on the UKL stack stays where it is. */
-static void test_sync_elsewhere(struct kunit *test)
-{
-	struct pt_regs regs = { .csx = __KERNEL_CS, .ip = (unsigned long)ukl_sync_regs };
-
-	regs.sp = (unsigned long)&regs;
-	KUNIT_EXPECT_PTR_EQ(test, ukl_sync_regs(&regs), &regs);
-}
-
 /* A frame of the kernel goes below its stack pointer, with a gap of six words. */
 static void test_sync_kernel(struct kunit *test)
 {
@@ -348,6 +343,7 @@ static void test_sync_kernel(struct kunit *test)
 	local_irq_save(flags);
 	ist = (struct pt_regs *)__this_cpu_ist_bottom_va(UKL);
 	*ist = on_ist;
+	ist->csx |= UKL_CSX_GATE;
 	place = ukl_sync_regs(ist);
 	moved = *place;
 	local_irq_restore(flags);
@@ -398,6 +394,68 @@ static void test_marker(struct kunit *test)
 	KUNIT_EXPECT_FALSE(test, ukl_marker_valid(&bad, sizeof(bad)));
 }
 
+/* --- interrupt descriptor tables ----------------------------------------------- */
+
+/* Borrow an address space; return the table that comes with it. */
+static const gate_desc *idt_with(struct mm_struct *mm)
+{
+	struct desc_ptr idt;
+
+	kthread_use_mm(mm);
+	store_idt(&idt);
+	kthread_unuse_mm(mm);
+	return (const gate_desc *)idt.address;
+}
+
+/* Where the gate in gate.S jumps to. */
+static unsigned long gate_target(unsigned long gate, unsigned int vector)
+{
+	const u8 *jump = (const u8 *)gate + ukl_gate_jump(vector);
+
+	return jump[0] == JMP32_INSN_OPCODE ?
+	       (unsigned long)jump + JMP32_INSN_SIZE + *(const s32 *)(jump + 1) : 0;
+}
+
+/* Each address space has its table, and each gate leads to the same handler. */
+static void test_idt(struct kunit *test)
+{
+	const gate_desc *normal = (const gate_desc *)CPU_ENTRY_AREA_RO_IDT, *own;
+	struct mm_struct *process = mm_alloc(), *application = mm_alloc();
+	unsigned int i, gates = 0;
+
+	if (!process || !application) {
+		KUNIT_FAIL(test, "no memory");
+		goto put;
+	}
+	set_bit(MM_CONTEXT_UKL, &application->context.flags);
+
+	KUNIT_EXPECT_PTR_EQ(test, idt_with(process), normal);
+	own = idt_with(application);
+	KUNIT_EXPECT_PTR_NE(test, own, normal);
+	KUNIT_EXPECT_PTR_EQ(test, idt_with(process), normal);
+
+	for (i = 0; i < IDT_ENTRIES; i++) {
+		unsigned long gate = (unsigned long)ukl_gates + i * UKL_GATE_SIZE;
+
+		KUNIT_EXPECT_TRUE(test, own[i].bits.p && own[i].bits.ist);
+		KUNIT_EXPECT_TRUE(test, own[i].bits.dpl == normal[i].bits.dpl);
+		if (normal[i].bits.ist) {
+			KUNIT_EXPECT_MEMEQ(test, &own[i], &normal[i], sizeof(own[i]));
+			continue;
+		}
+		gates++;
+		KUNIT_EXPECT_TRUE(test, own[i].bits.ist == IST_INDEX_UKL + 1);
+		KUNIT_EXPECT_EQ(test, gate_offset(&own[i]), gate);
+		KUNIT_EXPECT_EQ(test, gate_target(gate, i), gate_offset(&normal[i]));
+	}
+	KUNIT_EXPECT_GT(test, gates, NR_VECTORS - FIRST_EXTERNAL_VECTOR);
+put:
+	if (application)
+		mmput(application);
+	if (process)
+		mmput(process);
+}
+
 /* --- indirect functions -------------------------------------------------------- */
 
 static void test_own_rela(struct kunit *test)
@@ -441,9 +499,9 @@ static struct kunit_case ukl_test_cases[] = {
 	KUNIT_CASE(test_fast_singlestep),
 	KUNIT_CASE(test_undo_return),
 	KUNIT_CASE(test_sync_application),
-	KUNIT_CASE(test_sync_elsewhere),
 	KUNIT_CASE(test_sync_kernel),
 	KUNIT_CASE(test_marker),
+	KUNIT_CASE(test_idt),
 	KUNIT_CASE(test_own_rela),
 	{}
 };

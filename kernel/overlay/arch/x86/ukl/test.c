@@ -8,13 +8,15 @@
  * UKL stack, and had hit application text.
  *
  * /sys/kernel/debug/ukl/stack_overflow: a write lets a kernel thread overflow
- * its stack. The kernel reports that and goes on without the thread.
+ * its stack, if it is 1 in an address space of application mode, else (0) in
+ * another. The kernel reports that and goes on without the thread.
  *
  * And functions for applications to call, by ukl_call().
  */
 #define pr_fmt(fmt) "UKL: " fmt
 
 #include <linux/atomic.h>
+#include <linux/bitops.h>
 #include <linux/cpu.h>
 #include <linux/debugfs.h>
 #include <linux/delay.h>
@@ -27,6 +29,7 @@
 #include <linux/kthread.h>
 #include <linux/preempt.h>
 #include <linux/sched.h>
+#include <linux/sched/mm.h>
 #include <linux/stacktrace.h>
 #include <linux/uaccess.h>
 #include <asm/apic.h>
@@ -119,17 +122,34 @@ static noinline int recurse(int n)
 	return n ? recurse(n - 1) + frame[0] : 0;
 }
 
-static int overflow_thread(void *unused)
+static int overflow_thread(void *application)
 {
+	struct mm_struct *mm = mm_alloc();
+
+	if (!mm)
+		return -ENOMEM;
+	if (application)
+		set_bit(MM_CONTEXT_UKL, &mm->context.flags);
+	kthread_use_mm(mm);
 	pr_info("overflowing the stack: %d\n", recurse(INT_MAX));
+	kthread_unuse_mm(mm);
+	mmput(mm);
 	return 0;
 }
 
 static ssize_t overflow_write(struct file *file, const char __user *buf, size_t count,
 			      loff_t *pos)
 {
-	struct task_struct *task = kthread_run(overflow_thread, NULL, "ukl_overflow");
+	struct task_struct *task;
+	bool application;
+	int err;
 
+	err = kstrtobool_from_user(buf, count, &application);
+	if (err)
+		return err;
+
+	task = kthread_run(overflow_thread, application ? &overflow_thread : NULL,
+			   "ukl_overflow");
 	return IS_ERR(task) ? PTR_ERR(task) : count;
 }
 

@@ -17,16 +17,25 @@
  * UKL_CSX_CALL: application mode was left by a call of ukl_syscall(), not by
  *		 the SYSCALL instruction or an exception. The return address
  *		 has been popped from the application's stack.
+ * UKL_CSX_GATE: the frame is on an interrupt stack, until ukl_sync_regs() moves it.
  */
 #define UKL_CSX_APP	0x01000000
 #define UKL_CSX_CALL	0x02000000
+#define UKL_CSX_GATE	0x04000000
 
 /* How far ukl_ist_enter() moves the UKL stack out of the way. */
 #define UKL_IST_SHIFT	1024
 
+/* Size of an entry in gate.S, and how far behind its start it jumps to the handler. */
+#define UKL_GATE_SIZE		16
+#define UKL_GATE_MARK_JUMP	8
+#define UKL_GATE_CALL_JUMP	5
+
 #ifndef __ASSEMBLY__
 
 #include <linux/types.h>
+#include <asm/segment.h>
+#include <asm/trapnr.h>
 
 struct pt_regs;
 
@@ -40,6 +49,16 @@ extern const char __ukl_text_start[], __ukl_text_end[], __ukl_leave_end[];
 
 /* In it, behind the applications' own: what the kernel adds. */
 extern const char __ukl_stubs_start[];
+
+/* For each vector, the entry that an application's address space has. */
+extern char ukl_gates[];
+
+/* The offset of the jump to the handler in the entry of @vector */
+static __always_inline unsigned int ukl_gate_jump(unsigned int vector)
+{
+	return vector < NUM_EXCEPTION_VECTORS && vector != X86_TRAP_PF ?
+	       UKL_GATE_MARK_JUMP : UKL_GATE_CALL_JUMP;
+}
 
 /* Restarts a system call that ukl_syscall() made, see arch/x86/ukl/entry.S. */
 extern const char ukl_syscall_restart[];

@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Where the gates of an application's address space lead that put a frame on the
+ * UKL stack: for each vector the mark by which error_entry knows that, and a jump
+ * to the handler that the vector has in the normal table.
+ *
+ * Interrupts and page faults need no mark if what the CPU has pushed is moved at
+ * once, which takes fewer instructions than ukl_sync_regs():
+ *
+ * - from application mode, to the top of the task's kernel stack;
+ * - an interrupt of the kernel, to where the CPU would have put it without an
+ *   interrupt stack. A fault of the kernel is left to ukl_sync_regs(), since it is
+ *   not certain that there is room on the interrupted stack.
+ *
+ * The other exceptions are rare.
+ *
+ * Which handlers those are is known when all gates are set up, see
+ * idt_setup_ukl(): until then, all jumps lead to the same place.
+ */
+#include <linux/linkage.h>
+#include <asm/asm-offsets.h>
+#include <asm/irq_vectors.h>
+#include <asm/nospec-branch.h>
+#include <asm/percpu.h>
+#include <asm/processor-flags.h>
+#include <asm/segment.h>
+#include <asm/trapnr.h>
+#include <asm/ukl.h>
+#include <asm/ukl_fast.h>
+#include <asm/unwind_hints.h>
+
+.code64
+.section .noinstr.text, "ax"
+
+	.balign	UKL_GATE_SIZE
+SYM_CODE_START(ukl_gates)
+	.set	.Lvector, 0
+.rept NR_VECTORS
+	.org	ukl_gates + .Lvector * UKL_GATE_SIZE, 0xcc
+	.if .Lvector == X86_TRAP_PF
+	UNWIND_HINT_IRET_REGS offset=8
+	call	ukl_leave_fault_gate
+	UNWIND_HINT_IRET_REGS offset=8
+	.org	ukl_gates + .Lvector * UKL_GATE_SIZE + UKL_GATE_CALL_JUMP, 0xcc
+	.elseif .Lvector < NUM_EXCEPTION_VECTORS
+	.set	.Lerror_code, 8 * ((EXCEPTION_ERRCODE_MASK >> .Lvector) & 1)
+	UNWIND_HINT_IRET_REGS offset=.Lerror_code
+	orl	$UKL_CSX_GATE, 8 + .Lerror_code(%rsp)	/* CS */
+	.org	ukl_gates + .Lvector * UKL_GATE_SIZE + UKL_GATE_MARK_JUMP, 0xcc
+	.else
+	UNWIND_HINT_IRET_REGS
+	call	ukl_leave_gate
+	UNWIND_HINT_IRET_REGS
+	.org	ukl_gates + .Lvector * UKL_GATE_SIZE + UKL_GATE_CALL_JUMP, 0xcc
+	.endif
+	jmp.d32	asm_exc_invalid_op
+	.set	.Lvector, .Lvector + 1
+.endr
+	.org	ukl_gates + NR_VECTORS * UKL_GATE_SIZE, 0xcc
+SYM_CODE_END(ukl_gates)
+
+/*
+ * Copy what the CPU has pushed, from rax to the top of the task's kernel stack, as
+ * a frame of application mode, and return there. rax: rax, the gate's address, the
+ * error code if there is one, ip, cs, flags, sp, ss. Interrupts are on in
+ * application mode, whatever it has done to the flag.
+ */
+.macro ukl_move_to_task error_code:req
+	UNWIND_HINT_END_OF_STACK
+	movq	PER_CPU_VAR(pcpu_hot + X86_top_of_stack), %rsp
+	pushq	\error_code + 6*8(%rax)		/* ss */
+	pushq	\error_code + 5*8(%rax)		/* sp */
+	pushq	\error_code + 4*8(%rax)		/* flags */
+	orl	$X86_EFLAGS_IF, (%rsp)
+	pushq	$(__KERNEL_CS | UKL_CSX_APP)	/* csx */
+	pushq	\error_code + 2*8(%rax)		/* ip */
+	.if \error_code
+	pushq	2*8(%rax)
+	.endif
+	pushq	1*8(%rax)			/* the gate's address */
+	movq	(%rax), %rax
+	/* There is nothing to untrain: this is not from user mode. */
+	ANNOTATE_UNRET_SAFE
+	ret
+	int3
+.endm
+
+/*
+ * An interrupt can have come from anywhere with interrupts on. It is the kernel's
+ * if both the instruction and the stack are; see ukl_from_application(), which
+ * decides about all that is not most often so. The fast calls have interrupts on,
+ * and some of them have to be done anew; so have the stubs behind the application's
+ * own text.
+ */
+SYM_CODE_START_LOCAL(ukl_leave_gate)
+	UNWIND_HINT_IRET_REGS offset=8
+	cmpq	$ukl_fast_calls, 8(%rsp)
+	jae	.Lbehind
+	cmpq	$_stext, 8(%rsp)
+	jb	.Lmark
+.Lkernel:
+	pushq	%rax
+	movq	5*8(%rsp), %rax
+	testq	%rax, %rax
+	jns	.Luser_stack
+	andq	$-16, %rax
+	UNWIND_HINT_END_OF_STACK
+	xchgq	%rsp, %rax
+	pushq	6*8(%rax)			/* ss */
+	pushq	5*8(%rax)			/* sp */
+	pushq	4*8(%rax)			/* flags */
+	pushq	3*8(%rax)			/* csx */
+	pushq	2*8(%rax)			/* ip */
+	pushq	1*8(%rax)			/* the gate's address */
+	movq	(%rax), %rax
+	ANNOTATE_UNRET_SAFE
+	ret
+	int3
+
+.Lbehind:
+	UNWIND_HINT_IRET_REGS offset=8
+	cmpq	$__ukl_text_start, 8(%rsp)
+	jae	.Lapplication
+	cmpq	$ukl_fast_calls_end, 8(%rsp)
+	jae	.Lkernel
+.Lmark:
+	orl	$UKL_CSX_GATE, 16(%rsp)
+	ANNOTATE_UNRET_SAFE
+	ret
+	int3
+
+.Luser_stack:
+	popq	%rax
+	jmp	.Lmark
+
+.Lapplication:
+	UNWIND_HINT_IRET_REGS offset=8
+	cmpq	$__ukl_stubs_start, 8(%rsp)
+	jae	.Lmark
+	pushq	%rax
+	movq	%rsp, %rax
+	ukl_move_to_task 0
+SYM_CODE_END(ukl_leave_gate)
+
+SYM_CODE_START_LOCAL(ukl_leave_fault_gate)
+	UNWIND_HINT_IRET_REGS offset=16
+	cmpq	$__ukl_text_start, 16(%rsp)
+	jb	.Lmark_fault
+	cmpq	$__ukl_stubs_start, 16(%rsp)
+	jae	.Lmark_fault
+	pushq	%rax
+	movq	%rsp, %rax
+	ukl_move_to_task 8
+
+.Lmark_fault:
+	UNWIND_HINT_IRET_REGS offset=16
+	orl	$UKL_CSX_GATE, 24(%rsp)
+	ANNOTATE_UNRET_SAFE
+	ret
+	int3
+SYM_CODE_END(ukl_leave_fault_gate)
