@@ -91,6 +91,12 @@ HANDLERS = {
 }
 """Where each arrives."""
 
+GATE = 16
+"""Bytes of an entry in gate.S, by which applications get to handlers: asm/ukl.h of the overlay."""
+
+PAGE_FAULT, TIMER = 14, 0xEC
+"""Vectors: asm/trapnr.h, and LOCAL_TIMER_VECTOR of asm/irq_vectors.h."""
+
 INTERRUPTS = ("asm_common_interrupt", "asm_sysvec_apic_timer_interrupt")
 
 
@@ -123,7 +129,7 @@ class Symbols:
             *("ukl_fast_calls", "ukl_fast_calls_end", "ukl_fast_tails"),
             *("ukl_fast_ret", "__x64_sys_getppid"),
             *("ukl_fast_110", "ukl_syscall_fast"),
-            *("ukl_return_by_ret", "ukl_return_by_ret_end"),
+            *("ukl_return_by_ret", "ukl_return_by_ret_end", "ukl_gates"),
         )
         own = ("by_call", "by_syscall", "by_fault", "finished")
         vmlinux = program.built.image.vmlinux
@@ -134,6 +140,10 @@ class Symbols:
 
     def __getitem__(self, name: str) -> int:
         return self.addresses[name]
+
+    def gate(self, vector: int, handler: str) -> int:
+        """Return where the CPU goes on for a vector, in the program's address space."""
+        return self[handler] if self.process else self["ukl_gates"] + GATE * vector
 
     def in_program(self, address: int) -> bool:
         """Whether the address is one of the program, as seen by the kernel."""
@@ -399,7 +409,7 @@ async def at_syscall(walker: Walker) -> State:
 async def at_fault(walker: Walker) -> State:
     """Wait for the program's page fault."""
     while True:
-        state = await walker.stub.go(walker.symbols["asm_exc_page_fault"])
+        state = await walker.stub.go(walker.symbols.gate(PAGE_FAULT, "asm_exc_page_fault"))
         _, ip = await walker.stub.words(state.sp, 2)
         if walker.symbols.in_way(ip):
             return state
@@ -409,7 +419,7 @@ async def at_fault(walker: Walker) -> State:
 async def at_timer(walker: Walker) -> State:
     """Wait for a timer's interrupt that hits application mode."""
     while True:
-        state = await walker.stub.go(walker.symbols["asm_sysvec_apic_timer_interrupt"])
+        state = await walker.stub.go(walker.symbols.gate(TIMER, INTERRUPTS[1]))
         (ip,) = await walker.stub.words(state.sp, 1)
         if walker.symbols.in_program(ip):
             return state
