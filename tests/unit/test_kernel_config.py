@@ -9,7 +9,7 @@ import pytest
 
 from ukl import resources
 from ukl.errors import InputError
-from ukl.kernel import PROFILES, default_spec, kconfig
+from ukl.kernel import PROFILES, compare, default_spec, kconfig
 from ukl.kernel.build import requests
 from ukl.kernel.kconfig import Request
 from ukl.model import KernelSource
@@ -152,3 +152,15 @@ def test_a_profile_is_added_last_and_only_where_it_is_asked_for(tmp_path: Path) 
     assert asked["CONFIG_PREEMPT"].value == "n"  # options have the last word
     with pytest.raises(InputError, match="no kernel profile `bedug`"):
         default_spec(source, {}, "bedug")
+
+
+def test_an_option_of_the_series_is_not_compared(tmp_path: Path) -> None:
+    spec = default_spec(KernelSource(tmp_path, "6.12.117", "a test"))
+    plan = compare.Plan((), {"KPROBES": "y"}, {})
+    unpatched = compare.asked_of(spec, plan, patched=False)
+    patched = compare.asked_of(spec, plan, patched=True)
+    # What the unpatched tree does not know would be missed in its configuration.
+    assert not [name for name in unpatched if name.startswith("CONFIG_UKL")]
+    assert patched.pop("CONFIG_UKL").value == "n"
+    assert patched == unpatched
+    assert unpatched["CONFIG_KPROBES"].value == "y"

@@ -38,10 +38,10 @@ def requests(spec: KernelSpec) -> dict[str, Request]:
     merged = kconfig.merge(asked)
     if spec.patched:
         return merged
-    return {name: request for name, request in merged.items() if not _is_ours(name)}
+    return {name: request for name, request in merged.items() if not is_ours(name)}
 
 
-def _is_ours(option: str) -> bool:
+def is_ours(option: str) -> bool:
     """Tell whether an option is the series' own: an unpatched kernel does not know it."""
     return option == OPTION or option.startswith(f"{OPTION}_")
 

@@ -20,7 +20,7 @@ from ukl.errors import InputError
 from ukl.host.exec import run
 from ukl.host.store import Store, digest
 from ukl.kernel import kconfig, recipe
-from ukl.kernel.build import compiler_identity, requests
+from ukl.kernel.build import OPTION, compiler_identity, is_ours, requests
 from ukl.kernel.kconfig import Request
 from ukl.kernel.source import fingerprint
 from ukl.kernel.tree import prepare
@@ -219,13 +219,14 @@ def differences(
 # --- making them -------------------------------------------------------------------
 
 
-def _asked(spec: KernelSpec, plan: Plan, *, patched: bool) -> dict[str, Request]:
+def asked_of(spec: KernelSpec, plan: Plan, *, patched: bool) -> dict[str, Request]:
+    """Return what is asked of one of the two configurations: the same but for the series' own."""
     asked = requests(spec)
     asked.update(kconfig.merge(kconfig.parse_options(plan.options, FILENAME)))
-    # The unpatched tree does not know it; there is nothing to turn off.
-    asked.pop("CONFIG_UKL", None)
+    # The unpatched tree does not know them; there is nothing to turn off.
+    asked = {name: request for name, request in asked.items() if not is_ours(name)}
     if patched:
-        asked["CONFIG_UKL"] = Request("CONFIG_UKL", "n", FILENAME)
+        asked[OPTION] = Request(OPTION, "n", FILENAME)
     return asked
 
 
@@ -239,7 +240,7 @@ def _objects(
     else:
         tree = spec.source.directory
         name = spec.source.key or fingerprint(tree)
-    asked = _asked(spec, plan, patched=patched)
+    asked = asked_of(spec, plan, patched=patched)
     lines = sorted(request.line() for request in asked.values())
     identity = compiler_identity(spec.compiler)
     key = digest("compare", recipe.RECIPE, name, lines, plan.objects, identity)
