@@ -33,6 +33,16 @@ KernelSource = Annotated[
         "#sha256=SUM if needed (default: what the distribution packages).",
     ),
 ]
+Debuggable = Annotated[
+    str,
+    typer.Argument(
+        metavar="NAME",
+        help="A guest's name (`ukl ps`, `ukl crash`).",
+        show_default=False,
+        autocompletion=complete.debuggable,
+    ),
+]
+
 Profile = Annotated[
     str | None,
     typer.Option(

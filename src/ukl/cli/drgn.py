@@ -7,22 +7,14 @@ from typing import Annotated
 
 import typer
 
-from ukl.cli import complete
+from ukl.cli.arguments import Debuggable
 from ukl.cli.guests import registry
 from ukl.cli.state import STATE, verb
 
 
 @verb
 def drgn(
-    name: Annotated[
-        str,
-        typer.Argument(
-            metavar="NAME",
-            help="A guest's name (`ukl ps`, `ukl crash`).",
-            show_default=False,
-            autocompletion=complete.debuggable,
-        ),
-    ],
+    name: Debuggable,
     args: Annotated[
         list[str] | None,
         typer.Argument(

@@ -207,7 +207,7 @@ def opened(guests: Registry, record: Record, stub: Path, kernel: Elf) -> Iterato
     """
     place = guests.place(record.name)
     with control.request(record, place, request="gdb", stub=str(stub)) as connection:
-        yield _offset(kernel, record.vmlinux, _told(connection))
+        yield offset_of(kernel, _told(connection), record.vmlinux)
 
 
 def open_dump(
@@ -244,8 +244,8 @@ def _told(connection: socket.socket) -> int:
     return handler(str(value["idt"]))
 
 
-def _offset(kernel: Elf, vmlinux: Path | None, found: int) -> int:
-    """Return by how much the kernel was moved."""
+def offset_of(kernel: Elf, found: int, vmlinux: Path | None = None) -> int:
+    """Return by how much this boot has moved the kernel, whose VECTOR leads to `found`."""
     linked = kernel.addresses([HANDLER]).get(HANDLER)
     if linked is None:
         raise UklError(f"the kernel has no symbol {HANDLER}", where=vmlinux)

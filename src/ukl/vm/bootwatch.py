@@ -21,6 +21,7 @@ from pathlib import Path
 
 from ukl.debug import printk
 from ukl.debug.bootchart import Marks, Said
+from ukl.debug.gdb import offset_of
 from ukl.debug.unwind import Unreadable
 from ukl.elf.reader import Elf
 from ukl.errors import UklError
@@ -186,7 +187,7 @@ class Watch:
         if running:
             await session.monitor.stop()
         try:
-            offset = postmortem.offset_of(kernel, await postmortem.entered(session.monitor))
+            offset = offset_of(kernel, await postmortem.entered(session.monitor))
             with tempfile.TemporaryDirectory(prefix="ukl-log-") as temporary:
                 file = Path(temporary) / "memory"
 

@@ -27,7 +27,7 @@ from pathlib import Path
 from ukl.debug import crash, unwind
 from ukl.debug.core import Core, described
 from ukl.debug.crash import Crash, Images, Kind
-from ukl.debug.gdb import HANDLER, gate_dump, handler, idt_base
+from ukl.debug.gdb import gate_dump, handler, idt_base, offset_of
 from ukl.debug.unwind import Frame, Program, Unreadable
 from ukl.elf.reader import Elf
 from ukl.errors import UklError
@@ -138,14 +138,6 @@ async def entered(monitor: Monitor) -> int:
     """Return where this boot has the handler of VECTOR; UklError if that cannot be told."""
     table = idt_base(await monitor.human("info registers"))
     return handler(await monitor.human(gate_dump(table)))
-
-
-def offset_of(kernel: Elf, found: int) -> int:
-    """Return by how much this boot has moved the kernel, whose VECTOR leads to `found`."""
-    linked = kernel.addresses([HANDLER]).get(HANDLER)
-    if linked is None:
-        raise UklError(f"the kernel has no symbol {HANDLER}")
-    return found - linked
 
 
 async def processors(monitor: Monitor, program: Program, cpus: int) -> list[list[Frame]]:
