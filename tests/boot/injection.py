@@ -62,9 +62,10 @@ UNTRAPPED = (b"\x48\xcf", b"\x48\x0f\x07")
 """IRETQ and SYSRETQ take the trap flag from elsewhere."""
 
 
-CALLS = 512
+CALLS, ANY = 512, 514
 SLOT = 160
-"""Entries of fast calls, and bytes of each: asm/ukl_fast.h of the overlay."""
+"""Entries of fast calls by number, the last entry, and bytes of each: asm/ukl_fast.h of the
+overlay."""
 
 KEYS = b"\n" * 14
 """Enough for the serial port to tell of them at once: it is set to do so from 8 on."""
@@ -271,8 +272,8 @@ class Rounds:
     async def go(self, kind: Kind) -> Walk:
         """Disturb one instruction after the other until the call is back."""
         stub, symbols = self.walker.stub, self.walker.symbols
-        packed = await stub.read(symbols["ukl_fast_tails"], 2 * (CALLS + 1))
-        tails = struct.unpack(f"<{CALLS + 1}H", packed)
+        packed = await stub.read(symbols["ukl_fast_tails"], 2 * (ANY + 1))
+        tails = struct.unpack(f"<{ANY + 1}H", packed)
         walk = Walk(kind)
         for count in range(LIMIT):
             before = await self._call(count)
@@ -373,7 +374,7 @@ class Rounds:
         return before.having_flags(before.flags | IF).moved(ip=ip, sp=before.sp + 8 + RED_ZONE)
 
     def _slot(self, ip: int) -> int:
-        return min((ip - self.walker.symbols["ukl_fast_calls"]) // SLOT, CALLS)
+        return min((ip - self.walker.symbols["ukl_fast_calls"]) // SLOT, ANY)
 
     def _interrupted(self, before: State, tails: Sequence[int]) -> State:
         """Return where an interrupt has to lead: to another look at the flags, at the latest."""
