@@ -53,13 +53,13 @@
 .section .kprobes.text, "ax"
 
 /*
- * Off the application's stack; r11 is where it was. AC (which opens SMAP), DF,
- * NT and TF go with one POPF.
+ * Off the application's stack; r11 is where it was, @current the task. AC (which
+ * opens SMAP), DF, NT and TF go with one POPF.
  */
-.macro ukl_fast_enter
+.macro ukl_fast_enter current=%rcx
 	movq	%rsp, %r11
-	movq	PER_CPU_VAR(pcpu_hot + X86_top_of_stack), %rsp
-	subq	$PTREGS_SIZE, %rsp
+	movq	PER_CPU_VAR(pcpu_hot + X86_current_task), \current
+	movq	TASK_ukl_frame(\current), %rsp
 	UNWIND_HINT_REGS
 	pushq	$(X86_EFLAGS_FIXED | X86_EFLAGS_IF)
 	popfq
@@ -68,7 +68,6 @@
 .endm
 
 .macro ukl_fast_check_entry_work
-	movq	PER_CPU_VAR(pcpu_hot + X86_current_task), %rcx
 	cmpq	$0, TI_syscall_work(%rcx)
 	jne	ukl_fast_entry_work
 .endm
@@ -230,7 +229,7 @@ SYM_INNER_LABEL(ukl_call_fast, SYM_L_GLOBAL)
 	UNWIND_HINT_END_OF_STACK
 	ANNOTATE_NOENDBR
 #ifdef CONFIG_UKL_FAST
-	ukl_fast_enter
+	ukl_fast_enter current=%rax
 	movq	$-1, ORIG_RAX(%rsp)
 	CALL_NOSPEC r10
 	.set	.Ltail, .

@@ -7,7 +7,6 @@
 #include <linux/mm_types.h>
 #include <linux/sched.h>
 #include <linux/sched/task_stack.h>
-#include <asm/cpu_entry_area.h>
 #include <asm/mmu.h>
 #include <asm/processor.h>
 #include <asm/ptrace.h>

@@ -59,6 +59,16 @@ SYM_CODE_START(ukl_gates)
 	.org	ukl_gates + NR_VECTORS * UKL_GATE_SIZE, 0xcc
 SYM_CODE_END(ukl_gates)
 
+/* From another stack: rax is where rax and the gate's address are. */
+.macro ukl_return_to_gate
+	pushq	1*8(%rax)
+	movq	(%rax), %rax
+	/* There is nothing to untrain: this is not from user mode. */
+	ANNOTATE_UNRET_SAFE
+	ret
+	int3
+.endm
+
 /*
  * Copy what the CPU has pushed, from rax to the top of the task's kernel stack, as
  * a frame of application mode, and return there. rax: rax, the gate's address, the
@@ -77,12 +87,7 @@ SYM_CODE_END(ukl_gates)
 	.if \error_code
 	pushq	2*8(%rax)
 	.endif
-	pushq	1*8(%rax)			/* the gate's address */
-	movq	(%rax), %rax
-	/* There is nothing to untrain: this is not from user mode. */
-	ANNOTATE_UNRET_SAFE
-	ret
-	int3
+	ukl_return_to_gate
 .endm
 
 /*
@@ -111,11 +116,7 @@ SYM_CODE_START_LOCAL(ukl_leave_gate)
 	pushq	4*8(%rax)			/* flags */
 	pushq	3*8(%rax)			/* csx */
 	pushq	2*8(%rax)			/* ip */
-	pushq	1*8(%rax)			/* the gate's address */
-	movq	(%rax), %rax
-	ANNOTATE_UNRET_SAFE
-	ret
-	int3
+	ukl_return_to_gate
 
 .Lbehind:
 	UNWIND_HINT_IRET_REGS offset=8
