@@ -151,6 +151,7 @@ def built(
                     kernel_source=kernel_source,
                     kernel_options=pipeline.kernel_options(specs),
                     profile=pipeline.kernel_profile(specs),
+                    counts=spec.counts,
                     jobs=jobs,
                 )
             ),

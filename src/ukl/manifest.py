@@ -253,6 +253,7 @@ class _Run(_Table):
 class _Kernel(_Table):
     applications: list[str] = []
     profile: str = ""
+    pgo: Annotated[str, AfterValidator(_host_path)] | None = None
     imports: list[Annotated[str, AfterValidator(_prototype)]] = []
     options: dict[
         Annotated[str, AfterValidator(_option_name)],
@@ -480,6 +481,7 @@ def _load_toml(path: Path, *, alone: bool) -> AppSpec:
         cpus=manifest.run.cpus,
         kernel_options=manifest.kernel.options,
         kernel_profile=manifest.kernel.profile,
+        counts=Path(manifest.kernel.pgo) if manifest.kernel.pgo else None,
         kernel_imports=tuple(manifest.kernel.imports),
         others=tuple(
             _neighbour(path, each) for each in (() if alone else manifest.kernel.applications)
@@ -616,6 +618,7 @@ _REMEDIES: dict[tuple[str, ...], str] = {
     ("run", "files"): 'write it like files = { "/etc/app.conf" = "app.conf" }',
     ("kernel", "applications"): 'write a list like applications = ["../other", "hello"]',
     ("kernel", "profile"): 'write it like profile = "debug"',
+    ("kernel", "pgo"): 'name the file that `ukl build --pgo` made: pgo = "app.pgo"',
     ("kernel", "imports"): 'write C prototypes: imports = ["unsigned long ktime_get_ns(void)"]',
     ("kernel", "options"): 'write it like options = { CONFIG_TMPFS = "y" }',
 }

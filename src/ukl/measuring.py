@@ -56,7 +56,7 @@ COST_LIMIT = 3
 class Wanted:
     """What is asked for. `rounds` None: as many as each meter needs; `rows` empty: all.
 
-    `profile` is that of the kernels, empty for none.
+    `profile` is that of the kernels, empty for none; `counts` the file of a training run.
     """
 
     variants: tuple[Variant, ...]
@@ -66,6 +66,7 @@ class Wanted:
     kernel_source: str | None = None
     jobs: int | None = None
     profile: str = ""
+    counts: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +135,7 @@ def cost(
 
 
 def _prepare(lab: _Lab, spec: AppSpec, variant: Variant) -> _Prepared:
+    spec = replace(spec, counts=lab.wanted.counts if variant.counted else spec.counts)
     spec = variant.applied(replace(spec, kernel_profile=lab.wanted.profile or spec.kernel_profile))
     app, kernel, image = pipeline.build_image(
         spec,
@@ -151,21 +153,23 @@ def _prepare(lab: _Lab, spec: AppSpec, variant: Variant) -> _Prepared:
 # --- in guests ----------------------------------------------------------------------
 
 
-def _spec(lab: _Lab, suite: Suite) -> AppSpec:
-    """Return what a suite runs; of a recipe, with its program built."""
+def _spec(lab: _Lab, suite: Suite, variant: Variant) -> AppSpec:
+    """Return what a suite runs; of a recipe, with its program built for the variant."""
     if isinstance(suite, ProgramSuite):
         return suite.spec()
     assert isinstance(suite, ServerSuite)
-    recipe = pipeline.prepared(
-        manifest.resolve(suite.name), lab.store, lab.progress, lab.wanted.jobs
-    )
+    recipe = manifest.resolve(suite.name)
+    if variant.counted:
+        recipe = replace(recipe, counts=lab.wanted.counts)
+    recipe = pipeline.prepared(recipe, lab.store, lab.progress, lab.wanted.jobs)
     load = guest_build.program("load", PROGRAMS, LOAD_SOURCES, HEADERS, lab.store)
     return suite.spec(recipe, load)
 
 
 def _guests(lab: _Lab, suite: Suite, series: dict[Key, list[tuple[float, ...]]]) -> None:
-    spec = _spec(lab, suite)
-    prepared = [_prepare(lab, spec, variant) for variant in lab.wanted.variants]
+    prepared = [
+        _prepare(lab, _spec(lab, suite, variant), variant) for variant in lab.wanted.variants
+    ]
     for meter in suite.meters:
         if meter not in lab.wanted.meters:
             continue

@@ -199,6 +199,10 @@ class AppSpec:
     """C prototypes of the kernel's functions that it calls."""
     others: tuple[AppSpec, ...] = ()
     """Further applications that are linked into the same kernel."""
+    counting: bool = False
+    """Whether its code counts how often each branch is taken (pgo/)."""
+    counts: Path | None = None
+    """A file of such counts, by which it and the kernel are compiled."""
 
     @property
     def rewriting(self) -> Level | None:
@@ -283,6 +287,8 @@ class KernelSpec:
     options: Mapping[str, str] = field(default_factory=dict)
     compiler: str = "gcc"
     patched: bool = True
+    counts: Path | None = None
+    """Directory with counts of branches for the compiler, named as the objects are."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,6 +40,7 @@ from ukl.model import (
     Returns,
     Volume,
 )
+from ukl.pgo import counts as pgo_counts
 from ukl.progress import Progress
 from ukl.recipe import build as recipe_build
 from ukl.volumes import merged
@@ -60,6 +61,7 @@ class Overrides:
     memory: int | None = None
     cpus: int | None = None
     profile: str | None = None
+    counts: Path | None = None
     level: Level | None = None
     returns: Returns | None = None
     page_size: int | None = None
@@ -68,8 +70,11 @@ class Overrides:
 
 def overridden(spec: AppSpec, overrides: Overrides) -> AppSpec:
     """Return the specification with the command line's words in it. Pure."""
+    counts = overrides.counts or spec.counts
     return replace(
         spec,
+        counts=counts,
+        others=tuple(replace(other, counts=counts) for other in spec.others),
         args=spec.args if overrides.args is None else overrides.args,
         env={**spec.env, **overrides.env},
         ports=spec.ports if overrides.ports is None else overrides.ports,
@@ -96,12 +101,14 @@ def _kernel_spec(
     profile: str = "",
     *,
     patched: bool = True,
+    counts: Path | None = None,
 ) -> KernelSpec:
     # Before a source is fetched into it
     recipe.check_path(store.root)
     check_profile(profile)
+    directory = None if counts is None else pgo_counts.unpacked(counts, pgo_counts.KERNEL, store)
     found = kernel_source_room.fetch(source, store, progress)
-    return replace(default_spec(found, options, profile), patched=patched)
+    return replace(default_spec(found, options, profile), patched=patched, counts=directory)
 
 
 def build_kernel(
@@ -112,15 +119,19 @@ def build_kernel(
     kernel_options: Mapping[str, str] | None = None,
     profile: str = "",
     patched: bool = True,
+    counts: Path | None = None,
     jobs: int | None = None,
 ) -> KernelBuild:
     """Return the compiled kernel objects, from the cache if they are there.
 
     `patched` False: those of the source as it is, with the same configuration otherwise.
+    `counts` is a file of branches' counts, by which they are compiled.
     """
     packages.require(*BUILD_TOOLS)
     options = kernel_options or {}
-    spec = _kernel_spec(store, progress, kernel_source, options, profile, patched=patched)
+    spec = _kernel_spec(
+        store, progress, kernel_source, options, profile, patched=patched, counts=counts
+    )
     return kernel_build.build(spec, store, progress, jobs)
 
 
@@ -272,6 +283,7 @@ def build_image(
         kernel_options=kernel_options((spec, *spec.others)),
         profile=kernel_profile((spec, *spec.others)),
         patched=patched,
+        counts=spec.counts,
         jobs=jobs,
     )
     if not patched:

@@ -209,9 +209,16 @@ def test_times_have_units(value: float, text: str) -> None:
 
 def test_variants_are_chosen_by_name_in_our_order() -> None:
     assert [each.name for each in variants.chosen(["base", "process"])] == ["process", "base"]
-    assert variants.chosen([]) == tuple(variants.VARIANTS)
+    assert variants.chosen([], counted=True) == tuple(variants.VARIANTS)
     with pytest.raises(UsageError, match="no variant"):
         variants.chosen(["fastest"])
+
+
+def test_a_variant_that_needs_counts_is_there_with_them_only() -> None:
+    assert "pgo" not in [each.name for each in variants.chosen([])]
+    with pytest.raises(UsageError, match="compiled by counts"):
+        variants.chosen(["base", "pgo"])
+    assert [each.name for each in variants.chosen(["pgo"], counted=True)] == ["pgo"]
 
 
 def test_a_normal_process_keeps_its_syscall_instructions() -> None:

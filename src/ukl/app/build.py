@@ -22,6 +22,8 @@ from ukl.errors import InputError
 from ukl.host import exec as host_exec
 from ukl.host.store import Command, Store, digest
 from ukl.model import AppObject, AppSpec, Level
+from ukl.pgo import counts
+from ukl.pgo.flags import COUNTED, COUNTING, ROOT
 from ukl.progress import Progress
 
 PROCEDURE = 5
@@ -49,7 +51,8 @@ def build(spec: AppSpec, store: Store, progress: Progress) -> AppObject:
     includes = (plan.INCLUDE, *_imports(spec, store))
 
     with progress.stage(f"compile {spec.name}") as stage:
-        units = [_unit(source, spec, tools, includes) for source in spec.sources]
+        feedback = _feedback(spec, store)
+        units = [_unit(source, spec, tools, includes, feedback) for source in spec.sources]
         ours = [
             plan.unit(scripts / name, scripts, (), tools.cc, tools.cxx)
             for name in ("crt.S", "syscall.S")
@@ -106,12 +109,34 @@ def _imports(spec: AppSpec, store: Store) -> list[Path]:
     return [store.make("imports", digest("imports", text), {"name": spec.name}, work)]
 
 
+def _feedback(spec: AppSpec, store: Store) -> plan.Feedback:
+    """Return how the sources are compiled to count, or by counts."""
+    if spec.counting:
+        return plan.Feedback(COUNTING, f"{ROOT}{spec.name}")
+    if spec.counts is None:
+        return plan.NO_FEEDBACK
+    directory = counts.unpacked(spec.counts, counts.APP, store) / spec.name
+    return plan.Feedback(COUNTED, str(directory))
+
+
 def _unit(
-    source: Path, spec: AppSpec, tools: link.Toolchain, includes: Sequence[Path]
+    source: Path,
+    spec: AppSpec,
+    tools: link.Toolchain,
+    includes: Sequence[Path],
+    feedback: plan.Feedback,
 ) -> plan.Unit:
     if not source.is_file():
         raise InputError("the source is not there", where=source, remedy=f"see {spec.origin}")
-    return plan.unit(source, spec.directory, spec.cflags, tools.cc, tools.cxx, includes=includes)
+    return plan.unit(
+        source,
+        spec.directory,
+        spec.cflags,
+        tools.cc,
+        tools.cxx,
+        includes=includes,
+        feedback=feedback,
+    )
 
 
 # --- compile --------------------------------------------------------------
@@ -128,6 +153,7 @@ def compile_unit(unit: plan.Unit, store: Store, compiled: list[str]) -> Path:
         unit.flags,
         plan.ENVIRONMENT,
         host_exec.version(unit.compiler),
+        *_counted(unit),
     )
     summary = {"source": unit.source, "directory": unit.directory, "flags": unit.flags}
 
@@ -140,6 +166,14 @@ def compile_unit(unit: plan.Unit, store: Store, compiled: list[str]) -> Path:
         return [Command(tuple(argv), unit.directory)]
 
     return store.make("object", key, summary, work, commands) / "out.o"
+
+
+def _counted(unit: plan.Unit) -> list[object]:
+    """Return what stands for the counts in the key: theirs, or the name they will have."""
+    if not unit.counts:
+        return []
+    file = unit.counted
+    return [file if file.is_file() else unit.counts.startswith(ROOT) and str(file)]
 
 
 def _text(unit: plan.Unit) -> bytes:
@@ -202,7 +236,11 @@ def _check_objects(spec: AppSpec) -> None:
 def _libraries(spec: AppSpec, tools: link.Toolchain, is_cxx: bool) -> tuple[Path, ...]:
     """Return all archives: those of the application first, so that theirs win."""
     paths = [path for path in spec.objects if path.suffix == ".a"]
-    names = [*spec.libraries, *(link.CXX_LIBRARIES if is_cxx else ())]
+    names = [
+        *spec.libraries,
+        *(link.CXX_LIBRARIES if is_cxx else ()),
+        *(("gcov",) if spec.counting else ()),
+    ]
     for name in dict.fromkeys(names):
         found = toolchain.library(tools.cc, name)
         if found is None:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from ukl.app.flags import UKL_FLAGS
 from ukl.errors import InputError
+from ukl.pgo.flags import SUFFIX
 
 INCLUDE = Path(__file__).parent / "include"
 """The directory with ukl.h: found by every compilation, behind all others."""
@@ -58,6 +59,20 @@ def check_suffix(source: Path) -> None:
 
 
 @dataclass(frozen=True, slots=True)
+class Feedback:
+    """Counts of branches: the flags of pgo/flags.py that make or read them, and their directory.
+
+    It is that of the program that counts, or of this machine; "": there are none.
+    """
+
+    flags: tuple[str, ...] = ()
+    directory: str = ""
+
+
+NO_FEEDBACK = Feedback()
+
+
+@dataclass(frozen=True, slots=True)
 class Unit:
     """One source to compile: `source` is relative to `directory`, where the compiler runs."""
 
@@ -67,6 +82,15 @@ class Unit:
     flags: tuple[str, ...]
     includes: tuple[Path, ...] = ()
     """Directories of headers of ours: what they have is part of the preprocessed text."""
+    counts: str = ""
+    """Directory of the counts of branches, that of the program or of this machine; "": none."""
+
+    @property
+    def counted(self) -> Path:
+        """The file of its counts, where the compiler reads and the program writes them."""
+        # Within the directory, wherever the source is.
+        inside = "/".join("_" if part == ".." else part for part in self.source.split("/"))
+        return Path(self.counts, f"{inside.lstrip('/')}{SUFFIX}")
 
     @property
     def preprocessed(self) -> bool:
@@ -77,6 +101,12 @@ class Unit:
         """Return the command that writes the text the key is made of."""
         found = self._headers()
         return [self.compiler, *self.flags, *found, "-E", self.source, "-o", str(output)]
+
+    def _dump(self) -> list[str]:
+        """Return the options that say where counts are: by the source, not by the object."""
+        if not self.counts:
+            return []
+        return ["-dumpdir", f"{self.counted.parent}/", "-dumpbase", self.counted.stem]
 
     def _headers(self) -> list[str]:
         """Return the options that find `includes`, behind all other directories."""
@@ -98,6 +128,7 @@ class Unit:
             *prefix_maps,
             # Names of static initialisers without an external name beside them.
             f"-frandom-seed={self.source}",
+            *self._dump(),
             *dependencies,
             "-c",
             self.source,
@@ -114,6 +145,7 @@ def unit(
     cxx: str,
     *,
     includes: Sequence[Path] = (INCLUDE,),
+    feedback: Feedback = NO_FEEDBACK,
 ) -> Unit:
     """Plan the compilation of `source` for an application that lives in `directory`."""
     check_suffix(source)
@@ -121,8 +153,9 @@ def unit(
         directory,
         os.path.relpath(source, directory),
         cxx if is_cxx(source) else cc,
-        (*DEFAULT_FLAGS, *cflags, *UKL_FLAGS),
+        (*DEFAULT_FLAGS, *cflags, *UKL_FLAGS, *feedback.flags),
         tuple(includes),
+        feedback.directory,
     )
 
 

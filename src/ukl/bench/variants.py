@@ -18,7 +18,7 @@ class Variant:
     normal processes run; `user` starts the normal executable of the very same object;
     `rewrite` False leaves its `syscall` instructions as they are, `level` is what they
     become otherwise; `returns` is how exceptions return; `page_size` is that of its
-    anonymous memory.
+    anonymous memory. `counted` compiles it, and its kernel, by counts of a training run.
     """
 
     name: str
@@ -29,6 +29,7 @@ class Variant:
     level: Level = Level.BASE
     returns: Returns = Returns.IRET
     page_size: int = 0
+    counted: bool = False
 
     @property
     def mode(self) -> str:
@@ -66,17 +67,33 @@ VARIANTS: Sequence[Variant] = (
         returns=Returns.RET,
         page_size=64 << 10,
     ),
+    Variant(
+        "pgo",
+        "as ret, compiled by counts of a training run",
+        level=Level.FAST,
+        returns=Returns.RET,
+        counted=True,
+    ),
 )
 """All of them, in the order of the columns; a further level is a further element."""
 
 NAMES = tuple(variant.name for variant in VARIANTS)
 
 
-def chosen(names: Sequence[str]) -> tuple[Variant, ...]:
-    """Return the variants called so, in our order; all where none is. UsageError else."""
+def chosen(names: Sequence[str], *, counted: bool = False) -> tuple[Variant, ...]:
+    """Return the variants called so, in our order; all where none is. UsageError else.
+
+    Those that need counts are among all if there are some (`counted`).
+    """
     for name in names:
         if name not in NAMES:
             raise UsageError(
                 f"there is no variant `{name}`", remedy=f"there are: {', '.join(NAMES)}"
             )
-    return tuple(each for each in VARIANTS if not names or each.name in names)
+    found = tuple(each for each in VARIANTS if not names or each.name in names)
+    needing = [each.name for each in found if each.counted]
+    if needing and names and not counted:
+        raise UsageError(
+            f"the variant `{needing[0]}` is compiled by counts", remedy="name them with --pgo FILE"
+        )
+    return tuple(each for each in found if counted or not each.counted)

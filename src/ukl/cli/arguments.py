@@ -53,6 +53,15 @@ Profile = Annotated[
         autocompletion=complete.profiles,
     ),
 ]
+Counts = Annotated[
+    Path | None,
+    typer.Option(
+        "--pgo",
+        metavar="FILE",
+        help="Compile kernel and application by what was counted in a training run; "
+        "`ukl build` makes the file if it is not there.",
+    ),
+]
 LevelOption = Annotated[
     Level | None,
     typer.Option(

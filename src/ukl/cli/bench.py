@@ -12,7 +12,7 @@ import typer
 
 from ukl.bench.samples import Meter
 from ukl.bench.suites import SUITES, Suite
-from ukl.cli.arguments import Jobs, Json, KernelSource, OutputDirectory, Profile
+from ukl.cli.arguments import Counts, Jobs, Json, KernelSource, OutputDirectory, Profile
 from ukl.cli.state import STATE, print_json, verb
 
 app = typer.Typer(help="Measure.", no_args_is_help=True, rich_markup_mode=None)
@@ -59,6 +59,7 @@ def _verb(suites: Sequence[Suite]) -> Callable[..., None]:
         rounds: Rounds = None,
         kernel_source: KernelSource = None,
         profile: Profile = None,
+        pgo: Counts = None,
         output: Output = None,
         jobs: Jobs = None,
         as_json: Json = False,
@@ -68,12 +69,13 @@ def _verb(suites: Sequence[Suite]) -> Callable[..., None]:
         from ukl.bench.variants import chosen  # noqa: PLC0415
 
         wanted = measuring.Wanted(
-            variants=chosen(variants or ()),
+            variants=chosen(variants or (), counted=pgo is not None),
             meters=tuple(meters or Meter),
             rounds=rounds,
             kernel_source=kernel_source,
             jobs=jobs,
             profile=profile or "",
+            counts=pgo,
         )
         report = measuring.measure(suites, wanted, STATE.store, STATE.progress)
         file = output or _file(suites)

@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
 from ukl.cli.arguments import (
+    Counts,
     DryRun,
     Jobs,
     Json,
@@ -29,6 +31,16 @@ def build(
     kernel_source: KernelSource = None,
     profile: Profile = None,
     level: LevelOption = None,
+    pgo: Counts = None,
+    workload: Annotated[
+        str | None,
+        typer.Option(
+            "--workload",
+            metavar="COMMAND",
+            help="What the application is trained by for --pgo: a command of the shell, run here; "
+            "HOST, PORT and PORT_n say where it is (default: it runs until it ends).",
+        ),
+    ] = None,
     jobs: Jobs = None,
     dry_run: DryRun = False,
     as_json: Json = False,
@@ -36,11 +48,26 @@ def build(
     """Write the bootable files of TARGET into a directory.
 
     vmlinux, bzImage, initrd, System.map and manifest.json; all of them or nothing.
+
+    With --pgo FILE, where FILE is not there, kernel and application are built with counters first,
+    and run: by --workload, or as they are. That is one more build of the kernel.
     """
     from ukl import manifest, pipeline  # noqa: PLC0415 - not needed for --help
 
-    overrides = pipeline.Overrides(profile=profile, level=level)
+    overrides = pipeline.Overrides(profile=profile, level=level, counts=pgo)
     spec = pipeline.overridden(manifest.resolve_all(target, others or ()), overrides)
+    if workload is not None and pgo is None:
+        raise typer.BadParameter("is for --pgo", param_hint="--workload")
+    if pgo is not None and not pgo.exists() and not dry_run:
+        from ukl import training  # noqa: PLC0415
+
+        taken = training.train(
+            spec, workload, pgo, STATE.store, STATE.progress, kernel_source=kernel_source, jobs=jobs
+        )
+        STATE.progress.line(
+            f"{pgo}: counts of {taken.kernel} files of the kernel, "
+            f"{taken.application} of the application"
+        )
     if dry_run:
         from ukl import dry  # noqa: PLC0415
 

@@ -8,7 +8,17 @@ from typing import Annotated
 
 import typer
 
-from ukl.cli.arguments import Jobs, Json, KernelSource, LevelOption, Profile, Target, With, parsed
+from ukl.cli.arguments import (
+    Counts,
+    Jobs,
+    Json,
+    KernelSource,
+    LevelOption,
+    Profile,
+    Target,
+    With,
+    parsed,
+)
 from ukl.cli.state import STATE, print_json, verb
 from ukl.package.formats import Format
 
@@ -50,6 +60,7 @@ def package(
     kernel_source: KernelSource = None,
     profile: Profile = None,
     level: LevelOption = None,
+    pgo: Counts = None,
     jobs: Jobs = None,
     as_json: Json = False,
 ) -> int:
@@ -72,6 +83,7 @@ def package(
         env=dict(parsed(manifest.parse_env, text, "--env") for text in env or []),
         memory=parsed(manifest.parse_memory, memory, "--memory") if memory else None,
         profile=profile,
+        counts=pgo,
         level=level,
     )
     spec = pipeline.overridden(manifest.resolve_all(target, others or ()), overrides)

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 from ukl.cli.arguments import (
+    Counts,
     DryRun,
     Jobs,
     Json,
@@ -142,6 +143,7 @@ def run(
     kernel_source: KernelSource = None,
     profile: Profile = None,
     level: LevelOption = None,
+    pgo: Counts = None,
     returns: ReturnsOption = None,
     page_size: Annotated[
         str | None,
@@ -195,6 +197,7 @@ def run(
         memory=parsed(manifest.parse_memory, memory, "--memory") if memory else None,
         cpus=smp,
         profile=profile,
+        counts=pgo,
         level=level,
         returns=returns,
         page_size=parsed(manifest.parse_page_size, page_size, "--page-size") if page_size else None,

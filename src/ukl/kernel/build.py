@@ -20,6 +20,7 @@ from ukl.kernel.source import fingerprint
 from ukl.kernel.tree import prepare
 from ukl.kernel.versions import load
 from ukl.model import KernelBuild, KernelSpec
+from ukl.pgo.flags import COUNTED
 from ukl.progress import Progress, Stage
 
 OPTION = "CONFIG_UKL"
@@ -61,10 +62,13 @@ def compiler_identity(compiler: str) -> dict[str, str]:
     return {name: version(name) for name in (compiler, "ld", "as")}
 
 
-def key_of(tree: str, asked: Mapping[str, Request], compiler: str) -> str:
+def key_of(
+    tree: str, asked: Mapping[str, Request], compiler: str, counts: Path | None = None
+) -> str:
     """Return the key of the objects: the tree's, configuration, compiler, and how we build."""
     lines = sorted(request.line() for request in asked.values())
-    return digest("kernel", recipe.RECIPE, tree, lines, compiler_identity(compiler))
+    counted = () if counts is None else (COUNTED, counts)
+    return digest("kernel", recipe.RECIPE, tree, lines, compiler_identity(compiler), *counted)
 
 
 def build(
@@ -78,14 +82,19 @@ def build(
     recipe.check_path(store.root)  # before minutes are spent
     tree, name = _tree(spec, store, progress)
     asked = requests(spec)
-    key = key_of(name, asked, spec.compiler)
+    key = key_of(name, asked, spec.compiler, spec.counts)
     which = "" if spec.patched else "unpatched "
+    counted = spec.counts is not None
     workers = jobs or len(os.sched_getaffinity(0))
     estimate = _estimate(spec, store)
 
     def compile_into(directory: Path) -> None:
         objects = directory / "objects"
-        make = recipe.make_command(tree, objects, spec.compiler, workers, store.root)
+        if spec.counts is not None:
+            shutil.copytree(spec.counts, objects)
+        make = recipe.make_command(
+            tree, objects, spec.compiler, workers, store.root, counted=counted
+        )
         log = directory / "build.log"
         with progress.stage(f"{which}kernel configuration"):
             kconfig.configure(make, asked, log)
@@ -105,7 +114,9 @@ def build(
 
     def commands(directory: Path) -> list[Command]:
         objects = directory / "objects"
-        make = recipe.make_command(tree, objects, spec.compiler, workers, store.root)
+        make = recipe.make_command(
+            tree, objects, spec.compiler, workers, store.root, counted=counted
+        )
         config = ("env", f"KCONFIG_ALLCONFIG={objects / 'requested.config'}")
         return [
             Command((*config, *make.argv, "allnoconfig")),

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from ukl.errors import InputError, UklError
 from ukl.host.exec import run
+from ukl.pgo.flags import COUNTED
 
 RECIPE = 1
 """Part of the keys; raised when the same inputs give other objects."""
@@ -84,10 +85,24 @@ def check_path(path: Path) -> None:
         )
 
 
-def make_command(tree: Path, objects: Path, compiler: str, jobs: int, cache: Path) -> Make:
-    """Return how to run make; `cache` is the directory below which both lie."""
+def make_command(
+    tree: Path,
+    objects: Path,
+    compiler: str,
+    jobs: int,
+    cache: Path,
+    *,
+    counted: bool = False,
+) -> Make:
+    """Return how to run make; `cache` is the directory below which both lie.
+
+    `counted`: counts of branches lie beside where the objects will be.
+    """
     for path in (tree, objects):
         check_path(path)
+    maps = f"-ffile-prefix-map={tree}/= -ffile-prefix-map={objects}=."
+    # ccache does not look for counts there: it would take an object that was compiled by others.
+    cc = compiler if counted else compiler_command(compiler)
     argv = (
         "make",
         "--no-print-directory",
@@ -96,12 +111,12 @@ def make_command(tree: Path, objects: Path, compiler: str, jobs: int, cache: Pat
         f"O={objects}",
         f"-j{jobs}",
         "ARCH=x86",
-        f"CC={compiler_command(compiler)}",
+        f"CC={cc}",
         # Set, though empty: else the state of a git repository around the tree shows.
         "LOCALVERSION=",
         # Debug information and __FILE__ name neither the cache nor a temporary directory.
-        f"KCFLAGS=-ffile-prefix-map={tree}/= -ffile-prefix-map={objects}=.",
-        f"KAFLAGS=-ffile-prefix-map={tree}/= -ffile-prefix-map={objects}=.",
+        f"KCFLAGS={' '.join([maps, *(COUNTED if counted else ())])}",
+        f"KAFLAGS={maps}",
     )
     env = {
         "KBUILD_BUILD_TIMESTAMP": TIMESTAMP,

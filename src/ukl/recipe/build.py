@@ -23,9 +23,12 @@ from ukl.host import packages as host_packages
 from ukl.host.requirements import install_command
 from ukl.host.store import Command, Store, digest
 from ukl.model import AppSpec, BuildSpec
+from ukl.pgo import counts
+from ukl.pgo.flags import COUNTED, COUNTING
 from ukl.progress import Progress
 from ukl.recipe import fetch
 from ukl.resources import path as resource
+from ukl.wrap import driver
 
 KIND = "recipe"
 TREE = "tree"
@@ -63,7 +66,9 @@ def prepared(spec: AppSpec, store: Store, progress: Progress, jobs: int | None =
     if not store.dry:
         ensure(needed, spec.name, progress)
     fetched = fetch.fetch(build.source, spec.origin, store, progress)
-    key = _key(build, fetched, spec)
+    known = None if spec.counts is None else counts.unpacked(spec.counts, counts.TREE, store)
+    flags = COUNTING if spec.counting else COUNTED if known is not None else ()
+    key = _key(build, fetched, spec, flags, known)
     with progress.stage(f"build {spec.name}") as stage:
         if store.get(KIND, key) is not None:
             stage.cached()
@@ -83,7 +88,11 @@ def prepared(spec: AppSpec, store: Store, progress: Progress, jobs: int | None =
                 _run(argv, spec, f"patch {patch.name}", tree=tree, log=log)
             for file in build.overlay:
                 shutil.copy(file, tree / file.name)
+            if known is not None:
+                shutil.copytree(known, tree, dirs_exist_ok=True)
             environment = _environment(build, store, directory, jobs)
+            if flags:
+                environment[driver.FLAGS] = " ".join(flags)
             for command in build.commands:
                 argv = ["sh", "-e", "-c", command]
                 _run(argv, spec, command, tree=tree, log=log, env=environment, on_line=line)
@@ -115,7 +124,13 @@ def tree_of(spec: AppSpec, build: BuildSpec) -> Path:
     return path
 
 
-def _key(build: BuildSpec, fetched: fetch.Fetched, spec: AppSpec) -> str:
+def _key(
+    build: BuildSpec,
+    fetched: fetch.Fetched,
+    spec: AppSpec,
+    flags: Sequence[str],
+    known: Path | None,
+) -> str:
     for kind, files in (("patch", build.patches), ("file", build.overlay)):
         for file in files:
             if not file.is_file():
@@ -133,6 +148,7 @@ def _key(build: BuildSpec, fetched: fetch.Fetched, spec: AppSpec) -> str:
         wrapper_identity(),
         host_exec.version("gcc"),
         host_exec.version("ld"),
+        *([flags, known] if flags else ()),
     )
 
 

@@ -132,6 +132,13 @@ class Guest:
         """Whether the guest has not ended yet."""
         return self._thread.is_alive()
 
+    def wait(self, timeout: float) -> RunResult | None:
+        """Wait until the guest ends by itself; None if it does not within `timeout` seconds."""
+        self._thread.join(timeout)
+        if self._error is not None:
+            raise self._error
+        return self.result
+
     def _stop(self) -> None:
         if self._loop is not None:
             with contextlib.suppress(RuntimeError):  # it has just ended

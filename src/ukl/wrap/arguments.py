@@ -143,12 +143,18 @@ def dropped(word: str) -> bool:
 
 
 def plan(
-    words: "Sequence[str]", *, clang: bool, linkers: str, read: "Callable[[str], str | None]"
+    words: "Sequence[str]",
+    *,
+    clang: bool,
+    linkers: str,
+    read: "Callable[[str], str | None]",
+    more: "Sequence[str]" = (),
 ) -> "tuple[list[str], bool]":
     """Return the compiler's arguments, and whether it will link a program.
 
     `linkers` is the directory where the compiler shall find our linker; `read` gives
-    the text of a response file, None when there is none.
+    the text of a response file, None when there is none. `more` are options to add where
+    something is compiled or linked.
     """
     full = expand(words, read)
     seen = look(full)
@@ -159,7 +165,7 @@ def plan(
     result = kept if len(kept) != len(full) else list(words)
     if seen.sources or not clang:
         # clang complains about options for a compiler that does not run.
-        result += [*NO_RED_ZONE, *CANARY, *NO_LTO]
+        result += [*NO_RED_ZONE, *CANARY, *NO_LTO, *more]
         if not seen.pic and (seen.program or not seen.links):
             result += KERNEL_MODEL
     if not (seen.links and seen.program):

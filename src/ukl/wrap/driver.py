@@ -13,6 +13,9 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 OURS = tuple(os.path.join(HERE, name) for name in ("bin", "as-gcc", "as-clang"))
 LINKERS = os.path.join(HERE, "linkers")
 
+FLAGS = "UKL_WRAP_FLAGS"
+"""Variable with further options for gcc, compiling as well as linking: those of pgo/flags.py."""
+
 DEFAULTS = {"cc": "gcc", "c++": "g++"}
 VARIABLES = {"cc": "UKL_CC_COMPILER", "c++": "UKL_CXX_COMPILER"}
 
@@ -30,7 +33,8 @@ def main(argv: "list[str]") -> int:
         )
         return 3
     clang = any("clang" in os.path.basename(word) for word in compiler)
-    words, links = arguments.plan(words, clang=clang, linkers=LINKERS, read=read)
+    more = [] if clang else os.environ.get(FLAGS, "").split()
+    words, links = arguments.plan(words, clang=clang, linkers=LINKERS, read=read, more=more)
     # Compilers that search PATH for one (ccache, distcc) must not find us again.
     os.environ["PATH"] = path
     if links:
