@@ -95,6 +95,7 @@ DESCRIPTIONS: Mapping[str, str] = {
     "kernel.applications": "Further applications in the same kernel.",
     "kernel.profile": '`"debug"`: it checks itself; `"dwarf"`: it has types; '
     '`"tiny"`: it is small.',
+    "kernel.pgo": "A file of counts that `ukl build --pgo` made, to compile both by.",
     "kernel.imports": "C prototypes of the kernel's functions that the sources call.",
     "kernel.options": '`CONFIG_X = "y"`, a number or a string; `CONFIG_` may be left out.',
 }

@@ -15,7 +15,7 @@ from ukl.host import exec as host_exec
 from ukl.host.store import Store
 from ukl.image import initrd as initrd_room
 from ukl.model import AppSpec, Protocol, Volume
-from ukl.pgo import counts
+from ukl.pgo import counts, gcda
 from ukl.progress import Progress
 from ukl.recipe import build as recipe_build
 from ukl.recipe import suite
@@ -43,6 +43,8 @@ MEMORY = 256 << 20
 
 SCRIPT = f"""
 mount -t debugfs none /sys/kernel/debug 2>/dev/null
+# What the boot did is not what the application does.
+echo 0 >/sys/kernel/debug/gcov/reset
 "$@" &
 program=$!
 if [ -e {TARGET}/serve ]; then
@@ -206,4 +208,6 @@ def _collected(shared: Path) -> dict[str, bytes]:
             name = counts.member(f"/{path.relative_to(root).as_posix()}")
             if name is not None:
                 found[name] = path.read_bytes()
-    return found
+    kernel = [name for name in found if name.startswith(f"{counts.KERNEL}/")]
+    most = max((gcda.highest(found[name]) for name in kernel), default=0)
+    return found | {name: gcda.summarised(found[name], most) for name in kernel}
