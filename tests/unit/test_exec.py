@@ -229,9 +229,34 @@ def test_kill_9_of_the_parent_leaves_nobody(
     process = parent(how)
     both = pids(tmp_path, 2)
     process.kill()
-    process.communicate()
+    process.communicate(timeout=30)
     for pid in both:
         assert eventually(lambda pid=pid: not alive(pid)), pid  # type: ignore[misc]
+
+
+def test_a_child_starts_when_somebody_has_killed_the_warden() -> None:
+    code = textwrap.dedent("""
+        import os, signal, subprocess
+        from ukl.host import exec
+        exec.run(["true"])
+        # The child that has a session of its own.
+        wardens = subprocess.run(["pgrep", "-P", str(os.getpid())], stdout=subprocess.PIPE).stdout
+        for pid in wardens.split():
+            if os.path.exists(f"/proc/{int(pid)}") and os.getsid(int(pid)) == int(pid):
+                os.kill(int(pid), signal.SIGKILL)
+                os.waitpid(int(pid), 0)
+                killed = True
+        print(killed, exec.run(["sh", "-c", "echo hello"]).stdout, end="")
+        print(exec.run(["sh", "-c", "echo again"]).stdout, end="")
+    """)
+    out = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": str(SRC)},
+        stdout=subprocess.PIPE,
+        check=True,
+        timeout=30,
+    ).stdout
+    assert out == b"True hello\nagain\n"
 
 
 def test_ctrl_c_ends_child_and_grandchild(

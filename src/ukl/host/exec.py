@@ -27,7 +27,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import IO, TypeAlias
+from typing import IO, Any, TypeAlias
 
 from ukl.errors import MissingError, TimeoutExpired, UklError
 from ukl.host.requirements import PACKAGE_OF, install_command
@@ -145,7 +145,8 @@ class _Warden:
             os.close(reader)
         return writer
 
-    def _tell(self, line: str) -> None:
+    def pipe(self) -> int:
+        """Return the descriptor that takes the lines; starts the warden if there is none."""
         with self._lock:
             if self._pipe is not None and self._owner != os.getpid():
                 os.close(self._pipe)  # we are a fork: that warden is our parent's
@@ -153,17 +154,18 @@ class _Warden:
             if self._pipe is None:
                 self._pipe = self._start()
                 self._owner = os.getpid()
-            try:
-                os.write(self._pipe, line.encode())
-            except BrokenPipeError:  # somebody killed the warden; PDEATHSIG still holds
-                os.close(self._pipe)
-                self._pipe = None
-
-    def watch(self, pgid: int) -> None:
-        self._tell(f"+{pgid}\n")
+            return self._pipe
 
     def release(self, pgid: int) -> None:
-        self._tell(f"-{pgid}\n")
+        """Have it forget a group, which has ended."""
+        pipe = self.pipe()
+        try:
+            os.write(pipe, f"-{pgid}\n".encode())
+        except BrokenPipeError:  # somebody killed the warden; PDEATHSIG still holds
+            with self._lock:
+                if self._pipe == pipe:
+                    # Left open: a child on its way may still write to this number.
+                    self._pipe = None
 
 
 _warden = _Warden()
@@ -172,15 +174,37 @@ _PIDFD_GETFD = 438
 """Its number on every architecture; glibc 2.35 and older have no function for it."""
 
 
-def _die_with(parent: int) -> Callable[[], None]:
-    """Return what runs in the child before exec: it is killed when `parent`'s thread ends."""
+def _die_with(parent: int, warden: int | None) -> Callable[[], None]:
+    """Return what runs in the child before exec: it is killed when `parent`'s thread ends.
 
-    def set_pdeathsig() -> None:
+    The child tells the `warden` of its group itself: from its first instruction on there may be
+    others in it, and by then `parent` can be gone.
+    """
+
+    def prepare() -> None:
+        if warden is not None:
+            # Without one (somebody killed it) there is nobody at the pipe's end.
+            signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+            with contextlib.suppress(BrokenPipeError):
+                os.write(warden, b"+%d\n" % os.getpid())
+            signal.signal(signal.SIGPIPE, signal.SIG_DFL)
         _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
         if os.getppid() != parent:  # it died before prctl took effect
             os._exit(127)
 
-    return set_pdeathsig
+    return prepare
+
+
+class _Child(subprocess.Popen[bytes]):
+    """A child whose warden forgets it when there was nothing to execute."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        try:
+            super().__init__(*args, **kwargs)
+        except OSError:
+            if (pid := getattr(self, "pid", None)) is not None:
+                _warden.release(pid)
+            raise
 
 
 # --- environment, programs, records ---------------------------------------
@@ -269,8 +293,6 @@ class Process:
         self._group = group
         self._pidfd = os.pidfd_open(popen.pid)
         self.argv = argv
-        if group:
-            _warden.watch(popen.pid)
 
     @property
     def pid(self) -> int:
@@ -412,9 +434,10 @@ def spawn(
         if stdin is None and not foreground:
             stdin = subprocess.DEVNULL
         process: Process | None = None
+        before = _die_with(os.getpid(), None if foreground else _warden.pipe())
         try:
             with _signals_held():
-                popen = subprocess.Popen(
+                popen = _Child(
                     words,
                     executable=program,
                     cwd=cwd,
@@ -424,7 +447,7 @@ def spawn(
                     stderr=stderr,
                     pass_fds=pass_fds,
                     process_group=None if foreground else 0,
-                    preexec_fn=_die_with(os.getpid()),  # noqa: PLW1509 - only prctl, getppid
+                    preexec_fn=before,
                 )
                 process = Process(popen, words, group=not foreground)
         except OSError as error:
