@@ -217,15 +217,14 @@ def test_bench_syscalls(environment: dict[str, str], tmp_path: Path) -> None:
     (tmp_path / "samples").write_text(out)
     report = samples.load(tmp_path / "samples")
     found = stats.figures(report, "syscalls", samples.Meter.INSTRUCTIONS)
-    calls = {name: found["getppid", name].value for name in variants.NAMES}
+    names = [each.name for each in variants.chosen([])]
+    calls = {name: found["getppid", name].value for name in names}
     print(calls)
     assert 0 < calls.pop("base") < calls["process"]
     assert 0 < calls.pop("syscall") < calls["process"]
-    assert 0 < calls.pop("fast") < calls["process"] / 2
+    assert 0 < calls.pop("fast") < calls["process"] / 3
     # Each row is there for each variant, and takes something.
-    assert len(found) == len(report.rows("syscalls", samples.Meter.INSTRUCTIONS)) * len(
-        variants.NAMES
-    )
+    assert len(found) == len(report.rows("syscalls", samples.Meter.INSTRUCTIONS)) * len(names)
     assert all(each.value > 0 for each in found.values())
 
 
