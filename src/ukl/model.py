@@ -214,7 +214,7 @@ class AppSpec:
 class SyscallCounts:
     """How many `syscall` instructions there are, by how each is made a call, or kept.
 
-    `direct` of those in place go to the kernel's fast entry of their number.
+    `direct` of those that are calls go to the kernel's fast entry of their number.
     """
 
     in_place: int

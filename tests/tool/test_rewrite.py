@@ -17,7 +17,7 @@ from ukl import resources
 from ukl.app import link
 from ukl.app.build import build
 from ukl.app.linking import SCRIPTS
-from ukl.elf.names import PLAIN, RESTART, SHORT, SYSCALL
+from ukl.elf.names import PLAIN, RESTART, SHORT, SYSCALL, fast_entry
 from ukl.elf.reader import Elf
 from ukl.host.store import Store
 from ukl.model import AppObject, AppSpec, Level
@@ -145,6 +145,17 @@ def test_a_call_is_one_instruction(tmp_path: Path, made: Builder) -> None:
     jumped = instructions(fast, "tail")
     assert re.fullmatch(r"jmp [0-9a-f]+ <ukl_fast_8>", jumped[0])
     assert jumped[-1] == "ret"
+
+
+def test_a_stub_leads_to_the_entry_of_its_number(tmp_path: Path, made: Builder) -> None:
+    """Of read(), whose number is loaded by an XOR: too short for a call in place."""
+    source = tmp_path / "one.c"
+    source.write_text("#include <unistd.h>\nint main(void) { return read(-1, 0, 0) != -1; }\n")
+    base, fast = made(source), made(source, level=Level.FAST)
+    for app in (base, fast):
+        lines(app)
+    names = [{each.name for each in Elf.open(app.path).raw_symbols()} for app in (base, fast)]
+    assert [fast_entry(0) in each for each in names] == [False, True]
 
 
 def test_calls_through_the_c_library(tmp_path: Path, made: Builder) -> None:

@@ -43,7 +43,9 @@ def site(*parts: str, **fields: Iterable[int]) -> Site:
 
 def test_in_place() -> None:
     found = site(MOV_39, SYSCALL, RET)
-    assert found == Site("f", ".text", BASE + 5, 39, Way.IN_PLACE, BASE, BASE + 7, called=True)
+    assert found == Site(
+        "f", ".text", BASE + 5, 39, Way.IN_PLACE, BASE, BASE + 7, called=True, certain=True
+    )
 
 
 def test_bytes_inside_another_instruction_are_no_site() -> None:

@@ -26,7 +26,7 @@ from ukl.pgo import counts
 from ukl.pgo.flags import COUNTED, COUNTING, ROOT
 from ukl.progress import Progress
 
-PROCEDURE = 5
+PROCEDURE = 6
 """Part of the key: raised when the link's result changes and its argument lists do not."""
 
 

@@ -30,7 +30,7 @@ FORMAT = 1
 OBJECT_SUFFIX = ".ukl.o"
 FACTS_SUFFIX = ".ukl.json"
 
-PROCEDURE = 5
+PROCEDURE = 6
 """Part of the key: raised when the result changes and the argument lists do not."""
 
 

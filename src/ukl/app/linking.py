@@ -160,7 +160,7 @@ def summary(found: ObjectFacts) -> str:
     if calls is None:
         return ""
     direct = f" ({calls.direct} direct)" if calls.direct else ""
-    return f"syscalls: {calls.in_place} in place{direct}, {calls.stub} by stub, {calls.kept} kept"
+    return f"syscalls: {calls.in_place} in place, {calls.stub} by stub{direct}, {calls.kept} kept"
 
 
 def _verify(elf: Elf, log: Path) -> None:

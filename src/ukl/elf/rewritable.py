@@ -52,7 +52,8 @@ class Site:
 
     `address` is its own, in its section; `start` and `end` bound the bytes that
     change (those of the instruction itself where it is kept). `number` is the
-    system call's, where it is loaded before in the same stretch. `reason` says why it
+    system call's, where it is loaded before in the same stretch; `certain` whether no
+    other way leads to the instruction, which might bring another. `reason` says why it
     is kept, or needs a stub; `called` whether that stub is called and not jumped to.
     """
 
@@ -66,6 +67,7 @@ class Site:
     reason: str = ""
     red_zone: bool = False
     called: bool = False
+    certain: bool = False
 
 
 def classify(
@@ -111,7 +113,19 @@ def classify(
                     way, (start, end) = Way.STUB, room
                     reason = _why_stub(mov=mov, red_zone=red_zone)
         around.free = end
-        yield Site(function, section, address, number, way, start, end, reason, red_zone, called)
+        yield Site(
+            function,
+            section,
+            address,
+            number,
+            way,
+            start,
+            end,
+            reason,
+            red_zone,
+            called,
+            certain=number is not None and address not in entries,
+        )
 
 
 @dataclass(slots=True)

@@ -41,6 +41,9 @@ _CALL, _JMP = b"\xe8", b"\xe9"
 _LOWER = bytes.fromhex("488d6424 80")  # lea -128(%rsp),%rsp
 _RAISE = bytes.fromhex("488da424 80000000")  # lea 128(%rsp),%rsp
 _INT3, _RET = b"\xcc", b"\xc3"
+_SYSCALL = 2
+"""Bytes of the instruction."""
+
 _PREFIX = b"\x2e"
 """CS segment override, which a near call ignores in 64-bit mode (Intel SDM, volume 2, 2.1.1)."""
 
@@ -77,27 +80,28 @@ class _Stubs:
     entry: str
     code: bytearray = field(default_factory=bytearray)
     calls: list[tuple[int, str]] = field(default_factory=list)
-    shared: dict[bytes, int] = field(default_factory=dict)
+    shared: dict[tuple[bytes, str], int] = field(default_factory=dict)
     jumped: list[tuple[int, frames.Frame, int]] = field(default_factory=list)
 
     @property
     def here(self) -> int:
         return self.base + len(self.code)
 
-    def to_kernel(self, opcode: bytes) -> None:
+    def to_kernel(self, opcode: bytes, entry: str) -> None:
         self.code += opcode
-        self.calls.append((self.here, self.entry))
+        self.calls.append((self.here, entry))
         self.code += bytes(4)
 
-    def called(self, moved: bytes) -> int:
-        """Return the address of the stub that does `moved`, then the call."""
-        if moved not in self.shared:
-            self.shared[moved] = self.here
+    def called(self, moved: bytes, entry: str) -> int:
+        """Return the address of the stub that does `moved`, then the call of `entry`."""
+        key = moved, entry
+        if key not in self.shared:
+            self.shared[key] = self.here
             self.code += moved
-            self.to_kernel(_JMP)
-        return self.shared[moved]
+            self.to_kernel(_JMP, entry)
+        return self.shared[key]
 
-    def jump(self, site: Site, before: bytes, behind: bytes) -> int:
+    def jump(self, site: Site, before: bytes, behind: bytes, entry: str) -> int:
         """Return the address of a new stub for `site`, which goes back by a jump."""
         start = self.here
         self.code += before
@@ -105,7 +109,7 @@ class _Stubs:
         if site.red_zone:
             self.code += _LOWER
             lowered = self.here - start
-        self.to_kernel(_CALL)
+        self.to_kernel(_CALL, entry)
         if site.red_zone:
             self.code += _RAISE
             raised = self.here - start
@@ -144,10 +148,10 @@ def rewrite(elf: Elf, plain_size: int, level: Level) -> tuple[bytes | None, Sysc
         if site.way is Way.KEEP:
             continue
         own = _own_entry(code, site) if level is not Level.BASE else None
-        if own is None:
-            start, data = _patch(site, code.data, stubs)
+        direct += own is not None
+        if own is None or site.way is not Way.IN_PLACE:
+            start, data = _patch(site, code.data, stubs, own)
         else:
-            direct += 1
             start = site.start
             room = site.end - start - ROOM
             if code.data[site.end : site.end + 1] == _RET:
@@ -177,29 +181,33 @@ def rewrite(elf: Elf, plain_size: int, level: Level) -> tuple[bytes | None, Sysc
 def _own_entry(code: Code, site: Site) -> str | None:
     """Return the kernel's entry for the number of `site`, if that keeps enough."""
     number, function = site.number, covering(code.functions, site.address)
-    if site.way is not Way.IN_PLACE or number is None or function is None:
+    if number is None or not site.certain or function is None:
         return None
     if number not in FAST_NUMBERS:
         return None
     names = SHORT.get(number)
     # Of two names for one address the table of symbols has the last: __dup2, dup2.
     scalar = names is not None and function.name.strip("_") in names
-    needed = liveness.needed(code, function, site.end, scalar=scalar)
+    needed = liveness.needed(code, function, site.address + _SYSCALL, scalar=scalar)
     if names is None:
         needed -= {liveness.RETURNED}  # the entry keeps it
     return None if needed else fast_entry(number)
 
 
-def _patch(site: Site, data: bytes, stubs: _Stubs) -> tuple[int, bytes]:
-    """Return where bytes of the section change, and to what; the stub is made."""
+def _patch(site: Site, data: bytes, stubs: _Stubs, own: str | None) -> tuple[int, bytes]:
+    """Return where bytes of the section change, and to what; the stub is made.
+
+    `own` is the kernel's entry for the number, if the site is to go there.
+    """
     before = data[site.start : site.address]
-    behind = data[site.address + 2 : site.end]
+    behind = data[site.address + _SYSCALL : site.end]
     rest = site.end - site.start - ROOM
+    entry = own or stubs.entry
     if site.called:
         # The return address is behind the instruction, as it was.
-        target = stubs.called(before)
+        target = stubs.called(before, entry)
         return site.start, _ahead(rest) + _CALL + struct.pack("<i", target - site.end)
-    target = stubs.jump(site, before, behind)
+    target = stubs.jump(site, before, behind, entry)
     return site.start, _JMP + struct.pack("<i", target - (site.start + ROOM)) + _nops(rest)
 
 
