@@ -59,17 +59,19 @@ def read(file: Path) -> tuple[Trained, dict[str, bytes]]:
         raise InputError(
             "the file of counts is not there",
             where=file,
-            remedy="`ukl pgo` makes one",
+            remedy="`ukl build --pgo FILE` makes one",
         ) from None
     except (OSError, KeyError, ValueError, TypeError, zipfile.BadZipFile) as error:
         raise InputError(
-            f"this is no file of counts: {error}", where=file, remedy="`ukl pgo` makes one"
+            f"this is no file of counts: {error}",
+            where=file,
+            remedy="`ukl build --pgo FILE` makes one",
         ) from error
     if trained.format != FORMAT:
         raise InputError(
             f"a file of counts of format {trained.format}, and this ukl knows {FORMAT}",
             where=file,
-            remedy="take the counts again with `ukl pgo`",
+            remedy="delete it, and take the counts again with `ukl build --pgo`",
         )
     return trained, {name: data for name, data in members.items() if _is_sound(name)}
 
