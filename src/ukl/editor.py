@@ -141,6 +141,8 @@ COMPOSE_DESCRIPTIONS: Mapping[str, str] = {
     "services.*.ready.command": "A command in the guest that has to end with 0.",
     "services.*.ready.timeout": "Seconds until it has to be ready.",
     "services.*.restart": "When it is started again after its end.",
+    "services.*.log_size": "How large a file of what it says becomes, like `16M`.",
+    "services.*.log_files": "How many of these files are kept, with the one that is written.",
     "services.*.append": "Words for the kernel's command line.",
 }
 

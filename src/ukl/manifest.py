@@ -59,6 +59,22 @@ def parse_memory(text: str) -> int:
     return size
 
 
+LOG_MIN, LOG_MAX = 64 << 10, 1 << 40
+"""Bytes of one file of a console: what is looked at of its end fits, and a size is no typo."""
+
+
+def parse_log_size(text: str) -> int:
+    """Return the bytes that `16M` stands for as the size of a log; ValueError if it is none."""
+    match = re.fullmatch(r"(\d+)([KMG])(?:i?B)?", text.strip(), re.IGNORECASE)
+    size = int(match[1]) * _UNITS[match[2].upper()] if match else 0
+    if not LOG_MIN <= size <= LOG_MAX:
+        raise ValueError(
+            f"{text!r} is no size of a log; write it like 16M, from {LOG_MIN >> 10}K "
+            f"to {LOG_MAX >> 30}G"
+        )
+    return size
+
+
 def parse_page_size(text: str) -> int:
     """Return the bytes that `64K` or `2M` stands for; ValueError if no page has that size."""
     if text not in PAGE_SIZES:
@@ -208,6 +224,7 @@ _Source = Annotated[str, AfterValidator(_source)]
 VolumeText = Annotated[str, AfterValidator(_checked(parse_volume))]
 DiskText = Annotated[str, AfterValidator(_checked(parse_disk))]
 MemoryText = Annotated[str, BeforeValidator(_checked(parse_memory))]
+LogSizeText = Annotated[str, BeforeValidator(_checked(parse_log_size))]
 """What several files have in the same form: `compose.toml` too."""
 
 

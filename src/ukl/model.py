@@ -414,6 +414,23 @@ class Restart(StrEnum):
     ALWAYS = "always"
 
 
+@dataclass(frozen=True, slots=True)
+class LogLimits:
+    """How much of what a guest says is kept: so many files of so many bytes each at most.
+
+    The file that is written is one of them.
+    """
+
+    size: int = 16 << 20
+    files: int = 3
+
+
+LOG_FILES_MAX = 100
+
+LOG_LIMITS = LogLimits()
+"""Those of a guest of which nothing else was said."""
+
+
 class Outcome(StrEnum):
     """How a run ended, told apart by the status channel alone."""
 

@@ -17,7 +17,17 @@ from ukl.errors import UsageError
 from ukl.host import probe
 from ukl.host.store import Store
 from ukl.image import initrd as initrd_room
-from ukl.model import NO_NETWORK, Accelerator, AppSpec, HostCaps, Network, Restart, RunResult
+from ukl.model import (
+    LOG_LIMITS,
+    NO_NETWORK,
+    Accelerator,
+    AppSpec,
+    HostCaps,
+    LogLimits,
+    Network,
+    Restart,
+    RunResult,
+)
 from ukl.progress import Progress
 from ukl.vm import (
     bootwatch,
@@ -53,7 +63,8 @@ class RunOptions:
     `guest` is the guest's name (None: the application's, with a number if need be). `dump`
     keeps the memory of what crashes, not only its backtraces. `restart` says when a guest in
     the background is started again, `member` to which service of a compose file it belongs.
-    `bootchart` is the file that gets a chart of the boot (debug/bootplot.py).
+    `bootchart` is the file that gets a chart of the boot (debug/bootplot.py). `log` bounds
+    what is kept of its console.
     """
 
     guest: str | None = None
@@ -71,6 +82,7 @@ class RunOptions:
     restart: Restart = Restart.NO
     member: Member | None = None
     bootchart: Path | None = None
+    log: LogLimits = LOG_LIMITS
 
 
 def host_caps(store: Store, progress: Progress) -> HostCaps:
@@ -201,6 +213,7 @@ def launching(
         network=options.network,
         crashes=not options.icount,
         paused=options.bootchart is not None,
+        log=options.log,
     )
 
 

@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import pty
+import re
 import select
 import shutil
 import signal
@@ -301,6 +302,35 @@ def test_stop_ends_it_well_and_rm_forgets_it(guest: Guest) -> None:
     assert code == 1
     assert "has ended" in err
     assert guest.cli("rm", guest.name) == (0, f"{guest.name}\n", "")
+
+
+def test_a_log_is_bounded_followed_and_still_tells_of_a_panic(cli: Cli) -> None:
+    with detached(
+        cli, f"chatty-{os.getpid()}", "--log-size", "64K", "--log-files", "3", "--no-dump"
+    ) as guest:
+        with guest.cli.start("logs", "-f", guest.name) as following:
+            assert (
+                guest.sh("seq -f 'number %06g of a line that is long' 1 8000 > /dev/console")[0]
+                == 0
+            )
+            whole = cli("logs", guest.name)[1]
+            with guest.cli.start(
+                "exec", guest.name, "--", "sh", "-c", "echo c > /proc/sysrq-trigger"
+            ):
+                out, _ = following.communicate(timeout=SECONDS)
+        files = sorted(guest.place.glob("console.log*"))
+        assert len(files) == 3
+        assert all(0 < file.stat().st_size <= 64 << 10 for file in files)
+        for said in (whole, out.decode()):
+            numbers = [int(number) for number in re.findall(r"number (\d{6}) of", said)]
+            assert numbers == sorted(set(numbers))
+            assert numbers[-1] == 8000
+        assert "number 000001 of" not in whole
+        assert b"listening" in out  # said before the first of them
+        ended = guest.inspect()
+        assert (ended["state"], ended["outcome"]) == ("ended", "panicked")
+        assert "sysrq triggered crash" in str(ended["detail"])
+        assert "sysrq triggered crash" in cli("logs", "--tail", "60", guest.name)[1]
 
 
 def test_one_in_the_foreground_is_known_and_goes_with_its_keeper(cli: Cli) -> None:

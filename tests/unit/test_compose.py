@@ -17,7 +17,16 @@ from ukl import editor
 from ukl.compose import file, life, ready
 from ukl.compose.model import Condition, Project, ordered
 from ukl.errors import InputError
-from ukl.model import NO_NETWORK, NetworkKind, Outcome, Protocol, Restart, RunResult
+from ukl.model import (
+    LOG_LIMITS,
+    NO_NETWORK,
+    LogLimits,
+    NetworkKind,
+    Outcome,
+    Protocol,
+    Restart,
+    RunResult,
+)
 from ukl.vm import keeper, network, registry
 from ukl.vm.registry import Record, Registry, State
 
@@ -91,6 +100,15 @@ def test_another_word_is_another_guest(here: Path) -> None:
     assert loaded(here, TWO.replace('"db" }', '"other" }')).services[1].config != one
 
 
+def test_how_much_of_the_console_is_kept(here: Path) -> None:
+    [some] = loaded(here, '[services.a]\ntarget = "hello"\nlog_size = "1M"\n').services
+    assert some.log == LogLimits(size=1 << 20, files=LOG_LIMITS.files)
+    assert "--log-size 1M hello" in file.command(some)
+    [plain] = loaded(here, '[services.a]\ntarget = "hello"\n').services
+    assert plain.log == LOG_LIMITS
+    assert "--log" not in file.command(plain)
+
+
 def test_no_network(here: Path) -> None:
     [only] = loaded(here, '[services.a]\ntarget = "hello"\nnetwork = false\n').services
     assert only.network is NO_NETWORK
@@ -117,6 +135,7 @@ def test_no_network(here: Path) -> None:
         ),
         ('[services.a]\ntarget = "hallo"\n', 2, "did you mean `hello`?|no such file", ""),
         ('[services.a]\ntarget = "hello"\nrestart = "often"\n', 3, "`restart`", "on-failure"),
+        ('[services.a]\ntarget = "hello"\nlog_size = "1K"\n', 3, "is no size of a log", "16M"),
         ("services = {}\n", 1, "`services`", "table for each guest"),
         ("[services\n", 1, "not valid TOML", ""),
     ],
@@ -222,8 +241,13 @@ def test_lines_of_several_consoles(guests: Registry, tmp_path: Path) -> None:
         stream.write(b"o\nthree")
     follower.look([each])
     assert seen == [("db", b"one"), ("db", b"two")]
+    # The file is begun anew meanwhile.
+    console.rename(console.with_name(f"{console.name}.1"))
+    console.write_bytes(b"\nfour\nfi")
+    follower.look([each])
+    assert seen[2:] == [("db", b"three"), ("db", b"four")]
     follower.look([each], last=True)
-    assert seen[2:] == [("db", b"three")]
+    assert seen[4:] == [("db", b"fi")]
 
 
 def result(outcome: Outcome, status: int | None = None) -> RunResult:

@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from ukl.vm import console
@@ -59,19 +57,3 @@ def test_panic_lines_begin_before_the_panic() -> None:
     shown = console.panic_lines(data, 230)
     assert "BUG: bad" in shown
     assert "Attempted to kill init" in shown
-
-
-def test_tail_of_a_file(tmp_path: Path) -> None:
-    file = tmp_path / "console"
-    assert console.read_tail(file) == b""
-    file.write_bytes(b"0123456789")
-    assert console.read_tail(file, 4) == b"6789"
-    assert console.read_tail(file, 40) == b"0123456789"
-
-
-def test_an_earlier_life_does_not_count(tmp_path: Path) -> None:
-    log = tmp_path / "console.log"
-    log.write_bytes(b"first\nsecond\n")
-    assert console.read_tail(log) == b"first\nsecond\n"
-    assert console.read_tail(log, begin=6) == b"second\n"
-    assert console.read_tail(log, 4, begin=6) == b"ond\n"

@@ -6,7 +6,6 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterable
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -57,8 +56,6 @@ KeptNames = Annotated[
 
 POLL = 0.1
 """Seconds between two looks at a log that is followed."""
-
-_CHUNK = 1 << 16
 
 
 def registry() -> Registry:
@@ -140,8 +137,12 @@ def logs(
         typer.Option("--tail", "-n", min=0, metavar="LINES", help="Only the last lines."),
     ] = None,
 ) -> int:
-    """Print what a guest has said on its console, errors and standard output alike."""
+    """Print what a guest has said on its console, errors and standard output alike.
+
+    Of one that says much the newest is kept: see --log-size and --log-files of ukl run.
+    """
     from ukl.errors import UklError  # noqa: PLC0415
+    from ukl.vm.log import Reader  # noqa: PLC0415
     from ukl.vm.registry import ALIVE, effective  # noqa: PLC0415
 
     guests = registry()
@@ -156,43 +157,26 @@ def logs(
         time.sleep(POLL)
         record = guests.get(name)
     try:
-        with record.console.open("rb") as stream:
-            if tail is not None:
-                stream.seek(_offset(record.console, tail))
-            while True:
-                # Asked before reading: what came until then is in the file.
-                alive = effective(record) in ALIVE and record.keeper.alive
-                while data := stream.read(_CHUNK):
-                    sys.stdout.buffer.write(data)
-                    sys.stdout.buffer.flush()
-                if not follow or not alive:
-                    return 0
-                time.sleep(POLL)
+        reader = Reader(record.console)
     except FileNotFoundError:
         raise UklError("the guest's console is not there any more", where=record.console) from None
-
-
-def _offset(path: Path, lines: int) -> int:
-    """Return where the last `lines` lines of a file begin."""
-    end = path.stat().st_size
-    at, needed = end, lines + 1  # the newline before them
-    with path.open("rb") as stream:
-        if lines == 0:
-            return end
-        if end:
-            stream.seek(end - 1)
-            if stream.read(1) != b"\n":
-                needed -= 1
-        while at > 0:
-            begin = max(0, at - _CHUNK)
-            stream.seek(begin)
-            data = stream.read(at - begin)
-            while (found := data.rfind(b"\n")) >= 0:
-                needed -= 1
-                if needed == 0:
-                    return begin + found + 1
-                data = data[:found]
-            at = begin
+    with reader:
+        if tail is not None:
+            reader.to_last_lines(tail)
+        while True:
+            # Asked before reading: what came until then is in the file.
+            alive = effective(record) in ALIVE and record.keeper.alive
+            for data in iter(reader.read, b""):
+                sys.stdout.buffer.write(data)
+                sys.stdout.buffer.flush()
+            if not follow or not alive:
+                break
+            time.sleep(POLL)
+        if reader.missed:
+            STATE.progress.line(
+                f"{name}: some of it is not shown: the guest spoke faster than it could be read, "
+                "and only the newest is kept (ukl run --log-size, --log-files)"
+            )
     return 0
 
 

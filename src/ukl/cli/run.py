@@ -22,7 +22,7 @@ from ukl.cli.arguments import (
     parsed,
 )
 from ukl.cli.state import STATE, print_json, print_steps, verb
-from ukl.model import Restart
+from ukl.model import LOG_FILES_MAX, LOG_LIMITS, LogLimits, Restart
 
 
 @verb
@@ -118,6 +118,24 @@ def run(
         Restart,
         typer.Option("--restart", help="With -d: when it is started again after its end."),
     ] = Restart.NO,
+    log_size: Annotated[
+        str | None,
+        typer.Option(
+            "--log-size",
+            metavar="SIZE",
+            help="Begin the console's file anew before it is larger (default: 16M).",
+        ),
+    ] = None,
+    log_files: Annotated[
+        int | None,
+        typer.Option(
+            "--log-files",
+            min=1,
+            max=LOG_FILES_MAX,
+            metavar="N",
+            help="Keep so many of these files, with the one that is written (default: 3).",
+        ),
+    ] = None,
     shell: Annotated[
         bool, typer.Option("--shell", help="Also give a shell on the console.")
     ] = False,
@@ -222,6 +240,12 @@ def run(
         dump=dump,
         restart=restart,
         bootchart=bootchart,
+        log=LogLimits(
+            size=parsed(manifest.parse_log_size, log_size, "--log-size")
+            if log_size
+            else LOG_LIMITS.size,
+            files=log_files or LOG_LIMITS.files,
+        ),
     )
     if restart is not Restart.NO and not detach:
         raise typer.BadParameter("only a guest in the background (-d)", param_hint="--restart")

@@ -29,7 +29,18 @@ from ukl.compose.model import (
 )
 from ukl.errors import InputError
 from ukl.guest.rundesc import NAME
-from ukl.model import NO_NETWORK, AppSpec, Level, Network, PortForward, Protocol, Restart
+from ukl.model import (
+    LOG_FILES_MAX,
+    LOG_LIMITS,
+    NO_NETWORK,
+    AppSpec,
+    Level,
+    LogLimits,
+    Network,
+    PortForward,
+    Protocol,
+    Restart,
+)
 from ukl.vm import network as networks
 from ukl.vm import ports
 from ukl.vm.registry import MAX_NAME
@@ -108,6 +119,8 @@ class _Service(_Table):
     ready: _Ready = _Ready()
     restart: Restart = Restart.NO
     append: list[_Text] = []
+    log_size: manifest.LogSizeText | None = None
+    log_files: Annotated[int, Field(ge=1, le=LOG_FILES_MAX)] | None = None
 
 
 class _Compose(_Table):
@@ -134,6 +147,7 @@ _REMEDIES: Mapping[tuple[str, ...], str] = {
     '{ db = "ready" }: started, ready or completed',
     ("services", "ready"): "write one of ready = { ports = [6379] }, "
     'ready = { command = ["sh", "-c", "test -e /run/ready"] }',
+    ("services", "log_size"): 'write it like log_size = "16M"',
     ("services", "restart"): 'write "no", "on-failure" or "always"',
 }
 
@@ -250,6 +264,10 @@ def _service(
         ready=_ready(said.ready, spec.ports),
         restart=said.restart,
         append=tuple(said.append),
+        log=LogLimits(
+            size=manifest.parse_log_size(said.log_size) if said.log_size else LOG_LIMITS.size,
+            files=said.log_files or LOG_LIMITS.files,
+        ),
     )
     return replace(service, words=tuple(_words(service, others, said)))
 
@@ -312,6 +330,8 @@ def _words(service: Service, others: list[str], said: _Service) -> Iterator[str]
         "--smp": said.cpus,
         "--level": said.level,
         "--profile": said.profile,
+        "--log-size": said.log_size,
+        "--log-files": said.log_files,
     }
     for option, value in options.items():
         if value is not None:

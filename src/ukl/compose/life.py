@@ -16,6 +16,7 @@ from ukl.host.store import Store
 from ukl.progress import Progress
 from ukl.running import Member, RunOptions
 from ukl.vm import keeper, registry, storage
+from ukl.vm.log import Reader
 from ukl.vm.registry import ALIVE, Record, Registry, effective
 
 POLL = 0.1
@@ -138,6 +139,7 @@ def _run_options(project: Project, service: Service, options: UpOptions) -> RunO
         jobs=options.jobs,
         network=service.network,
         restart=service.restart,
+        log=service.log,
         member=Member(project.name, service.name, service.config),
     )
 
@@ -165,26 +167,28 @@ class Follower:
 
     guests: Registry
     write: Callable[[str, bytes], None]
-    _at: dict[str, int] = field(default_factory=dict)
+    _readers: dict[str, Reader] = field(default_factory=dict)
     _rest: dict[str, bytes] = field(default_factory=dict)
 
     def look(self, records: Iterable[Record], *, last: bool = False) -> None:
         """Give the lines that are new; `last`: also one that has no end."""
         for record in records:
-            try:
-                assert record.console is not None
-                with record.console.open("rb") as stream:
-                    stream.seek(self._at.get(record.name, 0))
-                    data = stream.read()
-                    self._at[record.name] = stream.tell()
-            except (OSError, AssertionError):
-                data = b""
-            *lines, rest = (self._rest.get(record.name, b"") + data).split(b"\n")
+            *lines, rest = (self._rest.get(record.name, b"") + self._new(record)).split(b"\n")
             if last and rest:
                 lines, rest = [*lines, rest], b""
             self._rest[record.name] = rest
             for line in lines:
                 self.write(record.service, line)
+
+    def _new(self, record: Record) -> bytes:
+        if record.console is None:
+            return b""
+        if record.name not in self._readers:
+            try:
+                self._readers[record.name] = Reader(record.console)
+            except FileNotFoundError:
+                return b""
+        return b"".join(iter(self._readers[record.name].read, b""))
 
     def follow(self, names: Sequence[str], until: str | None = None) -> None:
         """Go on until all of them have ended, or that of the name `until`."""

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ukl.errors import InputError
 from ukl.host.store import digest, jsonable
-from ukl.model import NO_NETWORK, AppSpec, Network, Protocol, Restart
+from ukl.model import LOG_LIMITS, NO_NETWORK, AppSpec, LogLimits, Network, Protocol, Restart
 
 READY_TIMEOUT = 120.0
 """Seconds until a service has to be ready; emulated ones are slow."""
@@ -59,6 +59,7 @@ class Service:
     ready: Ready = field(default_factory=Ready)
     restart: Restart = Restart.NO
     append: tuple[str, ...] = ()
+    log: LogLimits = LOG_LIMITS
 
     @property
     def config(self) -> str:

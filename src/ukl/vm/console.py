@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from pathlib import Path
 
 INIT_DIED = re.compile(
     rb"Kernel panic - not syncing: Attempted to kill init! exitcode=0x([0-9a-f]{8})"
@@ -19,23 +18,6 @@ PANIC = re.compile(rb"Kernel panic - not syncing: ([^\r\n]*)")
 
 _STAMPED_PANIC = re.compile(rb"\[ *\d+\.\d+\] " + INIT_DIED.pattern)
 _MAYBE_PANIC = re.compile(rb"(?:\[ *[\d.]*|\[ *\d+\.\d+\][^\r\n]{0,120}|\r)\Z")
-
-MAX_TAIL = 1 << 16
-"""Bytes from the end of the console's file that are looked at."""
-
-
-def read_tail(path: Path, size: int = MAX_TAIL, begin: int = 0) -> bytes:
-    """Return the last `size` bytes of the console's file, empty if there is none.
-
-    What is before `begin` was said in an earlier life of the guest, and does not count.
-    """
-    try:
-        with path.open("rb") as stream:
-            stream.seek(0, 2)
-            stream.seek(max(begin, stream.tell() - size))
-            return stream.read()
-    except OSError:
-        return b""
 
 
 def last_lines(data: bytes, count: int = 15) -> str:

@@ -24,6 +24,7 @@ from ukl.model import (
     Accelerator,
     AppSpec,
     Image,
+    LogLimits,
     Machine,
     Network,
     NetworkKind,
@@ -61,7 +62,7 @@ class Options:
     input, `output` gets the console's bytes. `agent` lets programs be executed in the
     guest while it runs (`ukl exec`). `network` is its second interface. `crashes` has a
     guest whose kernel panics wait for `attend`, and core files sent to it (vm/postmortem.py).
-    `paused` leaves the begin to `attend`, too.
+    `paused` leaves the begin to `attend`, too. `log` bounds the console's file.
     """
 
     output: session.Sink = field(default_factory=lambda: session.to_descriptor(1))
@@ -82,6 +83,7 @@ class Options:
     network: Network = NO_NETWORK
     crashes: bool = False
     paused: bool = False
+    log: LogLimits | None = None
 
 
 def guest_run(image: Image, spec: AppSpec, options: Options, nonce: str) -> GuestRun:
@@ -308,6 +310,7 @@ def prepare(
         qemu_version=_qemu_version(options.qemu) if planned.cpus > 1 else None,
         agent=options.agent and nonce is not None,
         cores=options.crashes and nonce is not None,
+        log=options.log,
     )
     return Plan(planned, settings)
 

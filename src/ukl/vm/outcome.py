@@ -16,7 +16,7 @@ from ukl.debug import crash
 from ukl.debug.crash import Crash, Kind
 from ukl.errors import ExitCode, TimeoutExpired, UklError, VmLost
 from ukl.model import Outcome, RunResult
-from ukl.vm import console
+from ukl.vm import console, log
 from ukl.vm.status import APPLICATION, COMPANION, Message, Type
 
 SIGNAL_BASE = 128
@@ -170,7 +170,7 @@ def error_of(result: RunResult, reports: Sequence[Crash] = ()) -> UklError | Non
 
     `reports` are those about its crashes.
     """
-    tail = console.read_tail(result.console)
+    tail = log.tail(result.console)
     match result.outcome:
         case Outcome.EXITED | Outcome.SIGNALED | Outcome.STOPPED:
             return None

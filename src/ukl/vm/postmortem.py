@@ -353,11 +353,9 @@ class PostMortem:
         self._tell(directory)
 
     async def _look(self, why: Stand) -> None:
-        log = self._session.settings.console_log
         panicked: str | None = None
         if why is Stand.PANIC:
-            tail = console.read_tail(log, begin=self._session.log_begin)
-            panicked = reason_of(tail, init=self._session.settings.nonce is None)
+            panicked = reason_of(self._session.tail(), init=self._session.settings.nonce is None)
             if panicked is None:
                 return
         directory = self._directory()
@@ -378,7 +376,9 @@ class PostMortem:
             self._keep(report, directory)
         except Exception:  # noqa: BLE001 - a defect of ours is no reason to lose the run's end
             shutil.rmtree(directory, ignore_errors=True)
-            log.with_name(FAILURES).write_text(traceback.format_exc())
+            self._session.settings.console_log.with_name(FAILURES).write_text(
+                traceback.format_exc()
+            )
 
     async def _cores(self) -> None:
         loop = asyncio.get_running_loop()

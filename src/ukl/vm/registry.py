@@ -3,7 +3,7 @@
 
     ROOT/NAME/guest.json     what it is and how it is: one Record, written beside and renamed
     ROOT/NAME/control        socket of the `ukl` that attends to it (see vm/control.py)
-    ROOT/NAME/console.log    of a detached guest
+    ROOT/NAME/console.log    of a detached guest; older parts beside it (see vm/log.py)
 
 Nothing here is believed because it is written: a record says which process attends to the
 guest (id, start time, boot), and the guest is there as long as that very process is. So a

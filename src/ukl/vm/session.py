@@ -20,14 +20,15 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import BinaryIO, Self
+from typing import Self
 
 from ukl.errors import UklError
 from ukl.guest import rundesc
 from ukl.host import exec as host_exec
-from ukl.model import Machine, Outcome, RunResult
-from ukl.vm import console, network, outcome, ports, qemu, status, storage, terminal
+from ukl.model import LogLimits, Machine, Outcome, RunResult
+from ukl.vm import console, log, network, outcome, ports, qemu, status, storage, terminal
 from ukl.vm.feed import Feed
+from ukl.vm.log import Log
 from ukl.vm.monitor import Monitor
 from ukl.vm.ports import PortBusy
 
@@ -66,7 +67,7 @@ class Settings:
     terminal, the guest's terminal. `timeout` is in seconds, from the start.
     `qemu_version` None means that it is not known.
     `agent` gives the guest the port on which its agent listens (vm/agent.py), `cores` the
-    one to which it sends core files (vm/cores.py).
+    one to which it sends core files (vm/cores.py). `log` bounds the console's file.
     """
 
     directory: Path
@@ -81,6 +82,7 @@ class Settings:
     qemu_version: tuple[int, ...] | None = None
     agent: bool = False
     cores: bool = False
+    log: LogLimits | None = None
 
     @property
     def console_log(self) -> Path:
@@ -121,8 +123,6 @@ class Session:
         self.machine = machine
         self.settings = settings
         self.begin = 0.0
-        self.log_begin = 0
-        """Where in the console's file this life of the guest begins."""
         self.greeting = b""
         """Words for the guest's init that it has read before it starts the application."""
         self.look: Callable[[Stand], Awaitable[None]] | None = None
@@ -141,7 +141,7 @@ class Session:
         self._filter = console.InitFilter() if settings.nonce is None else None
         self._feed: Feed | None = None
         self._greeted = False
-        self._log: BinaryIO | None = None
+        self._log: Log | None = None
         self._failure: OSError | None = None
 
     # --- begin and end ---------------------------------------------------
@@ -149,9 +149,7 @@ class Session:
     async def __aenter__(self) -> Self:
         self.begin = time.monotonic()
         try:
-            # Behind what was said in the life before, if the guest is started again.
-            self._log = self.settings.console_log.open("ab", buffering=0)
-            self.log_begin = self._log.tell()
+            self._log = Log(self.settings.console_log, self.settings.log)
             self._spawn()
             await self._connect()
         except BaseException:
@@ -228,21 +226,21 @@ class Session:
 
     def _start_error(self) -> UklError:
         said = self._qemu_said()
-        log = self.settings.qemu_log
+        written = self.settings.qemu_log
         if "Could not set up host forwarding rule" in said:
             return PortBusy(
                 "a port to forward was taken while QEMU started",
                 remedy="end the program that has it, or forward another one with -p",
-                log=log,
+                log=written,
             )
         if "Failed to get" in said and "lock" in said:
             for disk in self.machine.disks:
                 if str(disk.file) in said:
                     return storage.in_use(disk.file)
-        return UklError(f"QEMU did not start: {said or 'no message'}", log=log)
+        return UklError(f"QEMU did not start: {said or 'no message'}", log=written)
 
     def _qemu_said(self) -> str:
-        tail = console.read_tail(self.settings.qemu_log, 4096).decode("utf-8", "replace")
+        tail = log.tail(self.settings.qemu_log, 4096).decode("utf-8", "replace")
         lines = [line for line in tail.splitlines() if line and not line.startswith("$ ")]
         return "; ".join(line.removeprefix(f"{self.settings.qemu}: ") for line in lines[-3:])
 
@@ -285,7 +283,7 @@ class Session:
         verdict = outcome.judge(
             outcome.Observed(
                 messages=self._seen.messages,
-                tail=console.read_tail(self.settings.console_log, begin=self.log_begin),
+                tail=self.tail(),
                 companion=self.settings.companion,
                 init_is_app=self.settings.nonce is None,
                 panicked=self._monitor.panicked,
@@ -343,6 +341,11 @@ class Session:
     def messages(self) -> tuple[status.Message, ...]:
         """What the guest's init has said so far."""
         return tuple(self._seen.messages)
+
+    def tail(self) -> bytes:
+        """Return the end of what the guest has said on its console in this life."""
+        assert self._log is not None
+        return self._log.tail()
 
     @property
     def pid(self) -> int:
