@@ -382,11 +382,23 @@ NO_NETWORK = Network(NetworkKind.NONE)
 
 
 @dataclass(frozen=True, slots=True)
+class Trace:
+    """What QEMU's emulator writes down: each block of code that it translates, once.
+
+    Of code in `ranges` of addresses (first, last), into `file`.
+    """
+
+    file: Path
+    ranges: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Machine:
     """A virtual machine to be: everything QEMU's argument vector depends on.
 
     `held` stops it where its kernel panics or it is reset, until somebody has looked at it;
-    `paused` has it begin to run only when QEMU's monitor is told so.
+    `paused` has it begin to run only when QEMU's monitor is told so. `trace` is for an
+    emulated one.
     """
 
     kernel: Path
@@ -403,6 +415,7 @@ class Machine:
     interactive: bool = False
     held: bool = False
     paused: bool = False
+    trace: Trace | None = None
 
 
 class Restart(StrEnum):

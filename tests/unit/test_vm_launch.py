@@ -92,6 +92,12 @@ def test_command_line_with_our_init_names_no_program() -> None:
     assert "init=" not in line
 
 
+def test_a_watched_kernel_lies_where_it_was_linked() -> None:
+    line = launch.command_line(IMAGE, SPEC, Options(traced=((1, 2),)))
+    assert "nokaslr" in line.split()
+    assert "nokaslr" not in launch.command_line(IMAGE, SPEC, Options()).split()
+
+
 def test_an_emulated_guest_is_told_how_fast_its_counter_is(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

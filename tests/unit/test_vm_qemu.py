@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ukl.model import Accelerator, Machine, PortForward, Protocol
+from ukl.model import Accelerator, Machine, PortForward, Protocol, Trace
 from ukl.vm import qemu
 from ukl.vm.qemu import Channels
 
@@ -63,6 +63,15 @@ def test_a_machine_is_held_only_where_somebody_looks() -> None:
     assert values(held, "-action") == ["panic=pause,shutdown=pause"]
     assert f"virtserialport,chardev=core,name={qemu.CORE_PORT}" in values(held, "-device")
     assert "socket,id=core,fd=14" in values(held, "-chardev")
+
+
+def test_what_is_translated_can_be_written_down() -> None:
+    assert "-d" not in qemu.argv(MACHINE, CHANNELS)
+    trace = Trace(Path("/r/a,b"), ((0xFFFFFFFF82000000, 0xFFFFFFFF82FFFFFF), (0x10, 0x1F)))
+    traced = qemu.argv(replace(MACHINE, trace=trace), CHANNELS)
+    assert values(traced, "-d") == ["in_asm"]
+    assert values(traced, "-D") == ["/r/a,b"]
+    assert values(traced, "-dfilter") == ["0xffffffff82000000..0xffffffff82ffffff,0x10..0x1f"]
 
 
 def test_ports_are_forwarded() -> None:

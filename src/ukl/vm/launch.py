@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ukl.errors import InputError, UsageError
@@ -29,6 +29,7 @@ from ukl.model import (
     Network,
     NetworkKind,
     RunResult,
+    Trace,
 )
 from ukl.vm import ports, qemu, session, status, storage, terminal
 
@@ -42,6 +43,9 @@ MAX_INIT_WORDS = 30
 
 NETWORK = "ip=10.0.2.15::10.0.2.2:255.255.255.0::eth0:off"
 """Where nobody else does it: the kernel configures the network (CONFIG_IP_PNP)."""
+
+TRACE = "boot.trace"
+"""File of a run's directory with what QEMU has translated."""
 
 KEEP_RUNS = 20
 KEEP_SECONDS = 24 * 3600.0
@@ -63,6 +67,8 @@ class Options:
     guest while it runs (`ukl exec`). `network` is its second interface. `crashes` has a
     guest whose kernel panics wait for `attend`, and core files sent to it (vm/postmortem.py).
     `paused` leaves the begin to `attend`, too. `log` bounds the console's file.
+    `traced` are ranges of the kernel's addresses, as linked: the guest is emulated, and what
+    it executes there is written into TRACE (see trim/watch.py).
     """
 
     output: session.Sink = field(default_factory=lambda: session.to_descriptor(1))
@@ -84,6 +90,7 @@ class Options:
     crashes: bool = False
     paused: bool = False
     log: LogLimits | None = None
+    traced: tuple[tuple[int, int], ...] = ()
 
 
 def guest_run(image: Image, spec: AppSpec, options: Options, nonce: str) -> GuestRun:
@@ -143,6 +150,7 @@ def command_line(image: Image, spec: AppSpec, options: Options, tsc_khz: int | N
     words = qemu.kernel_words(verbose=options.verbose, page_size=spec.page_size)
     if tsc_khz is not None:
         words.append(f"tsc_early_khz={tsc_khz}")
+    words += ["nokaslr"] if options.traced else []  # else the ranges lie elsewhere
     words += options.append
     if options.init == "app":
         path = program_path(image, spec, options)
@@ -287,8 +295,12 @@ def prepare(
     check(options, spec)
     storage.check(spec)
     own = directory / "initrd"
+    if options.traced:
+        accelerator = Accelerator.TCG
     khz = counter_khz(accelerator, options)
     planned = machine(image, spec, options, own, accelerator, tsc_khz=khz)
+    if options.traced:
+        planned = replace(planned, trace=Trace(directory / TRACE, options.traced))
     nonce = None if options.init == "app" else status.make_nonce()
     ports.check(spec.ports)
     storage.prepare(spec)

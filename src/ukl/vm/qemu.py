@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ukl.model import Accelerator, Machine, PortForward
+from ukl.model import Accelerator, Machine, PortForward, Trace
 from ukl.vm import network, storage
 
 QEMU = "qemu-system-x86_64"
@@ -66,6 +66,7 @@ def argv(
         # Else a panic, or a reset, is the end of QEMU, and of what the memory could tell.
         *(("-action", "panic=pause,shutdown=pause") if machine.held else ()),
         *(("-S",) if machine.paused else ()),
+        *(_trace(machine.trace) if machine.trace is not None else ()),
         *("-sandbox", SANDBOX),
         *("-machine", MACHINE),
         *_processor(machine, version),
@@ -114,6 +115,12 @@ def _processor(machine: Machine, version: tuple[int, ...] | None) -> list[str]:
     if machine.icount and emulated:
         words += ["-icount", "shift=0,sleep=off"]
     return words
+
+
+def _trace(trace: Trace) -> list[str]:
+    ranges = ",".join(f"{first:#x}..{last:#x}" for first, last in trace.ranges)
+    # No doubled comma: -D takes its word as it is.
+    return ["-d", "in_asm", "-D", str(trace.file), "-dfilter", ranges]
 
 
 def _network(ports: Sequence[PortForward]) -> str:
