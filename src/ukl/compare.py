@@ -28,6 +28,7 @@ from ukl.progress import Progress
 from ukl.recipe import build as recipe_build
 from ukl.recipe import suite
 from ukl.recipe.suite import SuiteResult
+from ukl.trim.watch import Watch
 from ukl.vm import launch, session
 from ukl.volumes import merged
 
@@ -64,11 +65,13 @@ def compare(
     modes: Mapping[str, bool] = MODES,
     quick: bool = False,
     jobs: int | None = None,
+    kernel_source: str | None = None,
+    watch: Watch | None = None,
 ) -> Comparison:
     """Run the suite of `spec` in each mode; `quick`: the part that takes minutes.
 
-    Raises InputError when the recipe has no suite, or nothing for it to talk to, and the errors of
-    building and booting.
+    `watch` sees what of the kernel runs. Raises InputError when the recipe has no suite, or
+    nothing for it to talk to, and the errors of building and booting.
     """
     tests, build = spec.suite, spec.build
     tcp = [port for port in spec.ports if port.protocol is Protocol.TCP]
@@ -82,11 +85,13 @@ def compare(
     recipe_build.ensure(tests.packages, f"the test suite of {spec.name}", progress)
     caps = running.host_caps(store, progress)
     spec = pipeline.prepared(spec, store, progress, jobs)
-    app, _, image = pipeline.build_image(spec, store, progress, jobs=jobs)
+    app, _, image = pipeline.build_image(
+        spec, store, progress, kernel_source=kernel_source, jobs=jobs
+    )
     spec = replace(spec, files={**spec.files, **tests.files})
     initrd = initrd_room.build(image, spec, app.user, store, progress)
     tree = recipe_build.tree_of(spec, build)
-    lab = _Lab(spec, tests, image, initrd, caps.accelerator, store, progress, quick=quick)
+    lab = _Lab(spec, tests, image, initrd, caps.accelerator, store, progress, quick, watch)
     results = {
         mode: lab.runs(mode, user) if tests.runs else lab.commands(mode, user, tree)
         for mode, user in modes.items()
@@ -106,6 +111,7 @@ class _Lab:
     store: Store
     progress: Progress
     quick: bool
+    watch: Watch | None
 
     def _directory(self) -> Path:
         return running.run_directory(self.store, f"{self.spec.name}-tests")
@@ -119,9 +125,13 @@ class _Lab:
             spec,
             self.initrd,
             accelerator=self.accelerator,
-            options=options,
+            options=replace(options, traced=self.watch.ranges if self.watch else ()),
             directory=directory,
         )
+
+    @property
+    def _attend(self) -> session.Attend | None:
+        return self.watch.attend if self.watch else None
 
     def runs(self, mode: str, user: bool) -> SuiteResult:
         """Run the program once for each test, in a guest of its own."""
@@ -134,7 +144,7 @@ class _Lab:
             spec = replace(self.spec, args=self.tests.runs[name], ports=())
             plan = self._plan(spec, options, directory)
             try:
-                return session.run(plan.machine, plan.settings)
+                return session.run(plan.machine, plan.settings, self._attend)
             finally:
                 plan.machine.initrd.unlink(missing_ok=True)
                 for disk in plan.machine.disks:
@@ -151,7 +161,7 @@ class _Lab:
         spec, tests = self.spec, self.tests
         commands = tests.quick if self.quick and tests.quick else tests.commands
         tcp = [port.guest for port in spec.ports if port.protocol is Protocol.TCP]
-        forwards = {guest: _free_port() for guest in tcp}
+        forwards = {guest: free_port() for guest in tcp}
         served = replace(
             spec,
             args=spec.args if tests.args is None else tests.args,
@@ -176,7 +186,7 @@ class _Lab:
             if tests.shared:
                 served = replace(served, volumes=(*spec.volumes, Volume(copy, str(copy))))
             plan = self._plan(served, options, directory)
-            guest = stack.enter_context(suite.Guest(plan.machine, plan.settings))
+            guest = stack.enter_context(suite.Guest(plan.machine, plan.settings, self._attend))
             suite.wait_for_port(forwards[tcp[0]], guest)
             if tests.ready is not None:
                 suite.wait_until_ready(tests.ready, tree=copy, env=env, guest=guest, log=log)
@@ -187,7 +197,8 @@ class _Lab:
         return result
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a TCP port that was free a moment ago."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         number: int = probe.getsockname()[1]

@@ -103,9 +103,18 @@ def differences(one: SuiteResult, other: SuiteResult) -> list[tuple[str, str, st
 
 
 class Guest:
-    """A guest that runs in a thread of its own until the block is left."""
+    """A guest that runs in a thread of its own until the block is left.
 
-    def __init__(self, machine: Machine, settings: session.Settings) -> None:
+    `attend` is entered when QEMU runs, and left at its end, in that thread.
+    """
+
+    def __init__(
+        self,
+        machine: Machine,
+        settings: session.Settings,
+        attend: session.Attend | None = None,
+    ) -> None:
+        self._attend = attend
         self._session = session.Session(machine, settings)
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -155,7 +164,11 @@ class Guest:
 
     async def _serve(self) -> None:
         self._loop = asyncio.get_running_loop()
-        async with self._session as running:
+        attend = self._attend
+        async with (
+            self._session as running,
+            attend(running) if attend is not None else contextlib.nullcontext(),
+        ):
             await running.until(status.Type.STARTED)
             self._started.set()
             self.result = await running.wait()
