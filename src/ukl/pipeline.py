@@ -93,7 +93,7 @@ def overridden(spec: AppSpec, overrides: Overrides) -> AppSpec:
 # --- kernel -----------------------------------------------------------------
 
 
-def _kernel_spec(
+def kernel_spec(
     store: Store,
     progress: Progress,
     source: str | None,
@@ -103,6 +103,7 @@ def _kernel_spec(
     patched: bool = True,
     counts: Path | None = None,
 ) -> KernelSpec:
+    """Return what a kernel is built of; its source is fetched if need be."""
     # Before a source is fetched into it
     recipe.check_path(store.root)
     check_profile(profile)
@@ -129,7 +130,7 @@ def build_kernel(
     """
     packages.require(*BUILD_TOOLS)
     options = kernel_options or {}
-    spec = _kernel_spec(
+    spec = kernel_spec(
         store, progress, kernel_source, options, profile, patched=patched, counts=counts
     )
     return kernel_build.build(spec, store, progress, jobs)
@@ -148,7 +149,7 @@ def kernel_config(
     """Write the `.config` into `directory` and return its path."""
     packages.require(*BUILD_TOOLS)
     options = kernel_options or {}
-    spec = _kernel_spec(store, progress, kernel_source, options, profile, patched=patched)
+    spec = kernel_spec(store, progress, kernel_source, options, profile, patched=patched)
     directory.mkdir(parents=True, exist_ok=True)
     return kernel_build.config(spec, store, progress, directory)
 
@@ -162,7 +163,7 @@ def kernel_compare(
 ) -> compare.Comparison:
     """Return what the series changes in object code where CONFIG_UKL is off."""
     packages.require(*BUILD_TOOLS)
-    spec = _kernel_spec(store, progress, kernel_source, {})
+    spec = kernel_spec(store, progress, kernel_source, {})
     return compare.compare(spec, store, progress, jobs)
 
 
@@ -179,7 +180,7 @@ def kernel_each(
 ) -> each.Report:
     """Return whether the kernel builds after each of the patches `first` to `last` (the end)."""
     packages.require(*BUILD_TOOLS)
-    spec = _kernel_spec(store, progress, kernel_source, {})
+    spec = kernel_spec(store, progress, kernel_source, {})
     return each.check(
         spec, store, progress, first=first, last=last, full=full, quick=quick, jobs=jobs
     )
@@ -256,6 +257,22 @@ def prepared(spec: AppSpec, store: Store, progress: Progress, jobs: int | None =
     return recipe_build.prepared(replace(spec, others=tuple(others)), store, progress, jobs)
 
 
+def _objects(spec: AppSpec, store: Store, progress: Progress) -> list[AppObject]:
+    return [
+        (captured if each.program else app_build).build(each, store, progress)
+        for each in (spec, *spec.others)
+    ]
+
+
+def link_map(
+    spec: AppSpec, kernel: KernelBuild, store: Store, progress: Progress, directory: Path
+) -> Path:
+    """Return ld's map of the image that `build_image` made, written into a new `directory`."""
+    apps = _objects(spec, store, Progress.quiet())
+    with progress.stage("which object is where in vmlinux"):
+        return kernel_link.write_map(kernel, apps, directory)
+
+
 def build_image(
     spec: AppSpec,
     store: Store,
@@ -272,10 +289,7 @@ def build_image(
     """
     packages.require(*BUILD_TOOLS)
     spec = prepared(spec, store, progress, jobs)
-    app, *others = (
-        (captured if each.program else app_build).build(each, store, progress)
-        for each in (spec, *spec.others)
-    )
+    app, *others = _objects(spec, store, progress)
     kernel = build_kernel(
         store,
         progress,

@@ -12,6 +12,7 @@ from ukl.errors import InputError
 from ukl.kernel import PROFILES, compare, default_spec, kconfig
 from ukl.kernel.build import requests
 from ukl.kernel.kconfig import Request
+from ukl.kernel.kconfig_why import Definitions
 from ukl.model import KernelSource
 
 KCONFIG = """
@@ -85,6 +86,16 @@ def test_a_lost_option_is_explained(
     (found,) = lost(tmp_path, request_line, config)
     assert reason in found.reason
     assert found.request.where == "f:1"
+
+
+def test_why_an_option_may_be_off() -> None:
+    found = Definitions()
+    found.add("Kconfig", 'if NET\nsource "net/$(SRCARCH)/Kconfig"\nendif\n')
+    found.add("net/x86/Kconfig", "config A\n\tbool 'a'\n\tdepends on B\n")
+    found.add("Kconfig.c", "config C\n\tbool\n\tselect A\n")
+    assert found.behind("A") == {"B", "C", "NET"}
+    assert found.selectors("A", {"CONFIG_C": "y"}) == ["C"]
+    assert found.selectors("A", {}) == []
 
 
 def test_what_survived_is_not_lost(tmp_path: Path) -> None:

@@ -150,5 +150,5 @@ def test_a_build_does_not_load_what_runs_guests() -> None:
 def test_a_cache_in_which_kbuild_cannot_work_gets_no_source(tmp_path: Path) -> None:
     store = Store(tmp_path / "white space")
     with pytest.raises(InputError, match="white space"):
-        pipeline._kernel_spec(store, Progress.quiet(), "6.12.999", {})
+        pipeline.kernel_spec(store, Progress.quiet(), "6.12.999", {})
     assert not store.root.exists()

@@ -98,7 +98,8 @@ def read(text: str) -> dict[str, str]:
     return dict(_SET.findall(text))
 
 
-def _same(wanted: str, found: str) -> bool:
+def same(wanted: str, found: str) -> bool:
+    """Tell whether two values of an option are the same: numbers may be written otherwise."""
     if _NUMBER.fullmatch(wanted) and _NUMBER.fullmatch(found):
         return int(wanted, 0) == int(found, 0)
     return wanted == found
@@ -109,7 +110,7 @@ def prove(requests: Mapping[str, Request], config: Mapping[str, str], tree: Path
     missing = [
         request
         for request in requests.values()
-        if not _same(request.value, config.get(request.name, "n"))
+        if not same(request.value, config.get(request.name, "n"))
         and not (request.value == '""' and request.name not in config)
     ]
     if not missing:
@@ -125,6 +126,16 @@ def prove(requests: Mapping[str, Request], config: Mapping[str, str], tree: Path
     ]
 
 
+def resolve(make: Make, requests: Mapping[str, Request], log: Path | None = None) -> dict[str, str]:
+    """Write `.config` as Kconfig makes it of the requests, kept or not, and return it."""
+    make.objects.mkdir(parents=True, exist_ok=True)
+    wanted = make.objects / "requested.config"
+    wanted.write_text("".join(f"{request.line()}\n" for request in requests.values()))
+    # allnoconfig: what nobody asks for is off, whatever its default is.
+    make.run("allnoconfig", env={"KCONFIG_ALLCONFIG": os.fspath(wanted)}, log=log)
+    return read((make.objects / ".config").read_text())
+
+
 def configure(
     make: Make, requests: Mapping[str, Request], log: Path | None = None
 ) -> dict[str, str]:
@@ -132,12 +143,7 @@ def configure(
 
     Raises InputError with every option that was lost.
     """
-    make.objects.mkdir(parents=True, exist_ok=True)
-    wanted = make.objects / "requested.config"
-    wanted.write_text("".join(f"{request.line()}\n" for request in requests.values()))
-    # allnoconfig: what nobody asks for is off, whatever its default is.
-    make.run("allnoconfig", env={"KCONFIG_ALLCONFIG": os.fspath(wanted)}, log=log)
-    config = read((make.objects / ".config").read_text())
+    config = resolve(make, requests, log)
     lost = prove(requests, config, make.tree)
     if lost:
         first = "; ".join(

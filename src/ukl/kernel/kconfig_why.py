@@ -41,6 +41,8 @@ class Definitions:
 
     blocks: dict[str, list[Definition]] = field(default_factory=dict)
     selects: dict[str, list[str]] = field(default_factory=dict)
+    sourced: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
+    """File -> the files that source it, each with the conditions that are around that."""
 
     @classmethod
     def scan(cls, tree: Path) -> Definitions:
@@ -75,6 +77,10 @@ class Definitions:
                 if around:
                     around.pop()
                 block = None
+            elif word == "source":
+                about = " && ".join(condition for _, level in around for condition in level)
+                name = rest.strip("\"'").replace("$(SRCARCH)", "x86")
+                self.sourced.setdefault(name, []).append((file, about))
             elif word == "depends on":
                 (block.conditions if block else around[-1][1] if around else []).append(rest)
             elif word == "select" and block is not None:
@@ -114,6 +120,30 @@ class Definitions:
         if blocks[0].choice:
             return "another member of its choice was taken"
         return f"see {blocks[0].file}"
+
+    def selectors(self, symbol: str, config: Mapping[str, str]) -> list[str]:
+        """Return who selects a symbol and is on in `config`; names without CONFIG_."""
+        selecting = dict.fromkeys(self.selects.get(symbol, []))
+        return [who for who in selecting if config.get(f"CONFIG_{who}", "n") != "n"]
+
+    def behind(self, symbol: str) -> set[str]:
+        """Return the symbols that may be why this one is off: it needs them, or they select it.
+
+        Those in the conditions around the `source` of its file as well.
+        """
+        texts = []
+        files: set[str] = set()
+        for block in self.blocks.get(symbol, []):
+            texts += [*block.conditions, block.askable]
+            files.add(block.file)
+        seen: set[str] = set()
+        while files := files - seen:
+            seen |= files
+            around = [place for file in files for place in self.sourced.get(file, [])]
+            texts += [condition for _, condition in around]
+            files = {file for file, _ in around}
+        names = {name for text in texts for name in _SYMBOL.findall(re.sub(r'"[^"]*"', "", text))}
+        return {name for name in names | {*self.selects.get(symbol, [])} if name != symbol}
 
 
 def _not_askable(blocks: list[Definition], config: Mapping[str, str]) -> str:

@@ -244,16 +244,37 @@ def set_applications(auto_conf: str, apps: Sequence[tuple[Path, str]]) -> str:
 # --- the link ------------------------------------------------------------------
 
 
-def _make(build: KernelBuild, apps: Sequence[AppObject], out: Path) -> None:
-    """Fill the entry `out` with vmlinux, System.map, bzImage and the marker files."""
-    work, log = out / "work", out / "link.log"
-    objects = build.directory / "objects"
-    compose(objects, work)
+def _prepared(build: KernelBuild, apps: Sequence[AppObject], work: Path, more: str = "") -> Recipe:
+    """Make the work directory of a link, with `more` in its auto.conf; return how to link."""
+    compose(build.directory / "objects", work)
     auto_conf = work / "include/config/auto.conf"
     text = set_applications(auto_conf.read_text(), [(app.path, app.name) for app in apps])
     auto_conf.unlink()
-    auto_conf.write_text(text)
-    recipe = Recipe.read(build.directory / "link.json").moved(build.source, work)
+    auto_conf.write_text(text + more)
+    return Recipe.read(build.directory / "link.json").moved(build.source, work)
+
+
+def write_map(build: KernelBuild, apps: Sequence[AppObject], directory: Path) -> Path:
+    """Link the image of `apps` once more, in a new `directory`, and return ld's map of it.
+
+    It says which object each part of vmlinux came from. Raises UklError when that fails.
+    """
+    log = directory / "link.log"
+    # The kernel's own option for that (scripts/link-vmlinux.sh); nothing else looks at it.
+    recipe = _prepared(build, apps, directory / "work", "CONFIG_VMLINUX_MAP=y\n")
+    try:
+        run(recipe.link, cwd=directory / "work", env=recipe.environment, log=log)
+    except CommandFailed as error:
+        if is_no_space(error):
+            raise
+        raise explain(", ".join(app.name for app in apps), error) from None
+    return directory / "work" / "vmlinux.map"
+
+
+def _make(build: KernelBuild, apps: Sequence[AppObject], out: Path) -> None:
+    """Fill the entry `out` with vmlinux, System.map, bzImage and the marker files."""
+    work, log = out / "work", out / "link.log"
+    recipe = _prepared(build, apps, work)
     env = recipe.environment
     try:
         run(recipe.link, cwd=work, env=env, log=log)
