@@ -4,16 +4,26 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from ukl.cli.arguments import Jobs, Json, KernelSource, OutputDirectory, Profile, parsed
-from ukl.cli.state import STATE, print_json, verb
+from ukl.cli.arguments import (
+    DryRun,
+    Jobs,
+    Json,
+    KernelSource,
+    OutputDirectory,
+    Profile,
+    Target,
+    parsed,
+)
+from ukl.cli.state import STATE, print_json, print_steps, verb
 
 app = typer.Typer(
-    help="Fetch, configure, build, try or export the kernel.",
+    help="Fetch, configure, build, trim, try or export the kernel.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -37,6 +47,13 @@ SeriesOption = Annotated[
     str | None,
     typer.Option("--series", metavar="VERSION", help="Of which kernel (default: the newest)."),
 ]
+
+
+class GivenUp(StrEnum):
+    """What `--without` names: kinds of trim/rules.py."""
+
+    PROTECTION = "protection"
+    DIAGNOSIS = "diagnosis"
 
 
 def _options(words: list[str] | None) -> dict[str, str]:
@@ -260,3 +277,92 @@ def export(
         return
     for file in files:
         typer.echo(str(file))
+
+
+@app.command("trim")
+@verb
+def trim(
+    target: Target,
+    args: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[-- ARGS]...",
+            help="Arguments of the program, instead of the manifest's.",
+            show_default=False,
+        ),
+    ] = None,
+    workload: Annotated[
+        str | None,
+        typer.Option(
+            "--workload",
+            "-w",
+            metavar="COMMAND",
+            help="A command on this machine that has the running program work; HOST and PORT say "
+            "where it is (default: the recipe's quick tests, else the program's own run).",
+        ),
+    ] = None,
+    builds: Annotated[
+        int,
+        typer.Option(
+            "--builds", min=0, metavar="N", help="Build at most N kernels; 0: only propose."
+        ),
+    ] = 6,
+    without: Annotated[
+        list[GivenUp] | None,
+        typer.Option("--without", help="Propose these as well, as far as nothing uses them."),
+    ] = None,
+    keep: Annotated[
+        list[str] | None,
+        typer.Option("--keep", metavar="OPTION", help="Keep this option (repeatable)."),
+    ] = None,
+    drop: Annotated[
+        list[str] | None,
+        typer.Option("--drop", metavar="OPTION", help="Leave this option out (repeatable)."),
+    ] = None,
+    timeout: Annotated[
+        float,
+        typer.Option("--timeout", min=1, metavar="SECONDS", help="For one run of the workload."),
+    ] = 600.0,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", help="Write the options into a file, too."),
+    ] = None,
+    kernel_source: KernelSource = None,
+    profile: Profile = None,
+    jobs: Jobs = None,
+    dry_run: DryRun = False,
+    as_json: Json = False,
+) -> int:
+    """Find a smaller kernel for TARGET: without what its own work does not use.
+
+    The work is done in a watched guest; what had no part in it is left out, and the same
+    work is done in the smaller kernel. The exit status is 1 when none was found.
+    """
+    from ukl import dry, manifest, pipeline, trimming  # noqa: PLC0415
+    from ukl.host.store import jsonable  # noqa: PLC0415
+    from ukl.trim.decide import Wishes  # noqa: PLC0415
+    from ukl.trim.rules import Kind  # noqa: PLC0415
+    from ukl.trim.workload import Bench, chosen  # noqa: PLC0415
+
+    overrides = pipeline.Overrides(args=tuple(args) if args else None, profile=profile)
+    spec = pipeline.overridden(manifest.resolve(target), overrides)
+    bench = Bench(STATE.store, STATE.progress, kernel_source, jobs, timeout)
+    work = chosen(spec, workload, bench)
+    if dry_run:
+        steps = dry.built(spec, STATE.store, kernel_source=kernel_source, jobs=jobs)
+        return print_steps([*steps, *trimming.planned(work, builds)], as_json=as_json)
+    wishes = Wishes(
+        frozenset(Kind(each.value) for each in without or ()),
+        frozenset(name.removeprefix("CONFIG_") for name in keep or ()),
+        frozenset(name.removeprefix("CONFIG_") for name in drop or ()),
+    )
+    found = trimming.trim(spec, work, bench, builds=builds, wishes=wishes)
+    block = trimming.manifest_block(found)
+    if output is not None:
+        output.write_text("".join(f"{line}\n" for line in block))
+    if as_json:
+        print_json(jsonable(found))
+    else:
+        for line in [*trimming.table(found), "", *block]:
+            typer.echo(line)
+    return 0 if found.proposal.gone and (found.proved or builds == 0) else 1

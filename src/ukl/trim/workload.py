@@ -1,0 +1,248 @@
+# SPDX-License-Identifier: GPL-2.0
+"""What an application's work is, and whether it was done: run once for each kernel tried."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol
+
+from ukl import compare, pipeline, running
+from ukl.errors import InputError, TimeoutExpired, UklError
+from ukl.host import exec as host_exec
+from ukl.host.store import Store
+from ukl.image import initrd as initrd_room
+from ukl.model import AppSpec, Outcome, PortForward, RunResult
+from ukl.model import Protocol as PortProtocol
+from ukl.progress import Progress
+from ukl.recipe import suite
+from ukl.trim.watch import Watch
+from ukl.vm import launch, outcome, session
+
+IDLE = ("/bin/sh", "-c", "kill -STOP $$")
+"""A companion that does nothing, and needs nothing of the kernel for that."""
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """How a workload ended: whether well, and what a person is told of it."""
+
+    good: bool
+    text: str
+    log: Path | None = None
+
+
+class Workload(Protocol):
+    """Something that an application does."""
+
+    @property
+    def title(self) -> str:
+        """What people call it."""
+
+    def run(self, spec: AppSpec, watch: Watch | None = None) -> Done:
+        """Build `spec` if need be, and do it in a guest; `watch` sees what of the kernel runs.
+
+        Raises the errors of building, and of a machine that cannot be started.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """What all workloads have in common. `timeout` is in seconds."""
+
+    store: Store
+    progress: Progress
+    kernel_source: str | None = None
+    jobs: int | None = None
+    timeout: float = 600.0
+
+    def plan(
+        self, spec: AppSpec, watch: Watch | None, options: launch.Options
+    ) -> tuple[launch.Plan, session.Attend | None]:
+        """Return how a guest with `spec` is run, which was built, as its stages have said."""
+        caps = running.host_caps(self.store, self.progress)
+        quiet = Progress.quiet()
+        app, _, image = pipeline.build_image(
+            spec, self.store, quiet, kernel_source=self.kernel_source, jobs=self.jobs
+        )
+        initrd = initrd_room.build(image, spec, app.user, self.store, quiet)
+        directory = running.run_directory(self.store, f"{spec.name}-trim")
+        plan = launch.prepare(
+            image,
+            spec,
+            initrd,
+            accelerator=caps.accelerator,
+            options=replace(options, traced=watch.ranges if watch else ()),
+            directory=directory,
+        )
+        return plan, watch.attend if watch else None
+
+
+def _nowhere(data: bytes) -> None:
+    """Take the console's bytes: they are in its file."""
+
+
+@contextlib.contextmanager
+def _stage(bench: Bench, title: str, watch: Watch | None) -> Iterator[list[Done]]:
+    """Show a run as a stage; the block puts how it ended into the list."""
+    done: list[Done] = []
+    watched = ", watched" if watch else ""
+    with bench.progress.stage(f"{title}{watched}") as stage:
+        yield done
+        if done and not done[-1].good:
+            stage.outcome = f"FAILED: {done[-1].text}"
+
+
+@dataclass(frozen=True, slots=True)
+class Own:
+    """The program's own run, until it exits with status 0."""
+
+    bench: Bench
+    title: str = "the program's own run"
+
+    def run(self, spec: AppSpec, watch: Watch | None = None) -> Done:
+        """Run it to its end."""
+        options = launch.Options(output=_nowhere, timeout=self.bench.timeout)
+        plan, attend = self.bench.plan(spec, watch, options)
+        with _stage(self.bench, self.title, watch) as done:
+            try:
+                result = session.run(plan.machine, plan.settings, attend)
+            finally:
+                plan.machine.initrd.unlink(missing_ok=True)
+            done.append(_judged(result))
+        return done[0]
+
+
+def _judged(result: RunResult) -> Done:
+    if result.outcome is Outcome.EXITED:
+        return Done(result.status == 0, f"status {result.status}", result.console)
+    error = outcome.error_of(result)
+    text = error.message.splitlines()[0] if error else outcome.death(result) or "it was stopped"
+    return Done(False, text, result.console)
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A command on this machine that has the program work, while it serves.
+
+    HOST, PORT and PORT_n (n: the guest's port) say where; it has to end with status 0.
+    """
+
+    bench: Bench
+    command: str
+
+    @property
+    def title(self) -> str:
+        """The command."""
+        return f"`{self.command}`"
+
+    def run(self, spec: AppSpec, watch: Watch | None = None) -> Done:
+        """Start the program, wait until it takes connections, and run the command."""
+        forwards = {port: compare.free_port() for port in spec.ports}
+        free = tuple(replace(port, host=host) for port, host in forwards.items())
+        served = replace(spec, ports=free)
+        options = launch.Options(output=_nowhere)
+        plan, attend = self.bench.plan(served, watch, options)
+        log = plan.settings.directory / "workload.log"
+        env = {
+            "HOST": "127.0.0.1",
+            **{f"PORT_{port.guest}": str(port.host) for port in free},
+            **({"PORT": str(free[0].host)} if free else {}),
+        }
+        try:
+            with (
+                _stage(self.bench, self.title, watch) as done,
+                suite.Guest(plan.machine, plan.settings, attend) as guest,
+            ):
+                done.append(self._work(guest, free, env, log))
+        finally:
+            plan.machine.initrd.unlink(missing_ok=True)
+        return done[0]
+
+    def _work(
+        self, guest: suite.Guest, ports: tuple[PortForward, ...], env: dict[str, str], log: Path
+    ) -> Done:
+        tcp = [port.host for port in ports if port.protocol is PortProtocol.TCP]
+        try:
+            if tcp:
+                suite.wait_for_port(tcp[0], guest)
+            ended = host_exec.run(
+                ["sh", "-c", self.command],
+                cwd=Path.cwd(),
+                env=env,
+                log=log,
+                check=False,
+                timeout=self.bench.timeout,
+            )
+        except (TimeoutExpired, UklError) as error:
+            return Done(False, error.message.splitlines()[0], error.log or log)
+        if ended.returncode != 0:
+            return Done(False, f"it ended with status {ended.returncode}", log)
+        if not guest.is_running:
+            return Done(False, "the guest had ended by then", log)
+        return Done(True, "status 0", log)
+
+
+@dataclass(frozen=True, slots=True)
+class Suite:
+    """The quick part of the recipe's own tests."""
+
+    bench: Bench
+    title: str = "the recipe's tests"
+
+    def run(self, spec: AppSpec, watch: Watch | None = None) -> Done:
+        """Run the tests."""
+        bench = self.bench
+        found = compare.compare(
+            spec,
+            bench.store,
+            bench.progress,
+            modes={"unikernel": False},
+            quick=True,
+            jobs=bench.jobs,
+            kernel_source=bench.kernel_source,
+            watch=watch,
+        )
+        [result] = found.results.values()
+        passed, failed = result.count(suite.PASSED), result.count(suite.FAILED)
+        text = f"{passed} passed, {failed} failed" + (f", {result.lost}" if result.lost else "")
+        return Done(result.is_good, text, result.log)
+
+
+def chosen(spec: AppSpec, command: str | None, bench: Bench) -> Workload:
+    """Return the workload of an application: what a person says, its tests, or its own run.
+
+    InputError for a server of which nobody says what it does.
+    """
+    if command is not None:
+        return Command(bench, command)
+    if spec.suite is not None and spec.build is not None:
+        return Suite(bench)
+    if spec.ports:
+        raise InputError(
+            f"{spec.name} serves, and nothing says what its work is",
+            where=spec.origin,
+            remedy="name a command that uses it: --workload 'curl -fsS $HOST:$PORT' "
+            "(HOST and PORT say where it is)",
+        )
+    return Own(bench)
+
+
+def idle(spec: AppSpec, watch: Watch, bench: Bench) -> None:
+    """Run a guest of the same kernel in which nobody does anything; `watch` ends it.
+
+    UklError if it ends by itself.
+    """
+    options = launch.Options(output=_nowhere, start=False, companion=IDLE)
+    plan, attend = bench.plan(replace(spec, ports=()), watch, options)
+    try:
+        with bench.progress.stage("a guest that does nothing, watched"):
+            result = session.run(plan.machine, plan.settings, attend)
+    finally:
+        plan.machine.initrd.unlink(missing_ok=True)
+    if result.outcome is not Outcome.STOPPED:
+        raise outcome.error_of(result) or UklError(
+            "the guest that should do nothing ended", log=result.console
+        )
