@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: GPL-2.0
+"""What of the base configuration a program's work uses, seen from outside; nothing is built."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+
+import pytest
+
+from tests.boot.harness import Built, Lab
+from tests.conftest import TOP
+from ukl import manifest, trimming
+from ukl.trim import workload
+from ukl.trim.decide import Seen, Why
+from ukl.trim.workload import Bench
+
+PYTHON = shlex.quote(sys.executable)
+ECHO = f"cd {shlex.quote(str(TOP))} && {PYTHON} -m tests.boot.echo_client $PORT"
+
+
+@pytest.fixture
+def bench(lab: Lab) -> Bench:
+    return Bench(lab.store, lab.progress)
+
+
+@pytest.mark.timeout(900)
+def test_hello_uses_next_to_nothing(bench: Bench, hello: Built) -> None:
+    spec = manifest.resolve("hello")
+    report = trimming.trim(spec, workload.chosen(spec, None, bench), bench, builds=0)
+    assert not report.proved
+    kept = {each.option: each for each in report.proposal.kept}
+    gone = {each.option: each for each in report.proposal.gone}
+    # Interrupts, timers and the set-up of interfaces run through all of these, for nobody.
+    assert {"NET", "INET", "IPV6", "UNIX", "BLOCK", "EXT4_FS", "IO_URING", "9P_FS"} <= set(gone)
+    assert gone["IO_URING"].seen is Seen.BOOT
+    assert gone["EXT4_FS"].size > 100_000
+    assert gone["SECCOMP_FILTER"].seen is Seen.FOLLOWS
+    assert kept["TTY"].why is Why.NEEDED
+    assert kept["VMAP_STACK"].why is Why.PROTECTION
+    assert kept["KVM_GUEST"].why is Why.MACHINE
+    assert report.options["NET"] == "n"
+    assert hello.image.bzimage.stat().st_size == report.before.bzimage
+
+
+@pytest.mark.timeout(900)
+def test_an_echo_server_uses_what_its_client_makes_it_use(bench: Bench, echo: Built) -> None:
+    spec = manifest.resolve("tcp-echo")
+    report = trimming.trim(spec, workload.chosen(spec, f"{ECHO} 3 3 100", bench), bench, builds=0)
+    kept = {each.option: each for each in report.proposal.kept}
+    for option in ("EPOLL", "SIGNALFD", "IPV6"):  # it listens on both protocols
+        assert kept[option].why is Why.REACHED, option
+    for option in ("NET", "INET", "VIRTIO_NET"):  # whatever was seen: its ports are forwarded
+        assert kept[option].why is Why.NEEDED, option
+    gone = report.proposal.names
+    assert {"EXT4_FS", "IO_URING", "UNIX", "PACKET", "AIO", "INOTIFY_USER"} <= gone
+    assert not {"TTY", "PROC_FS", "VIRTIO_CONSOLE"} & gone
