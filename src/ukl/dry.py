@@ -37,6 +37,7 @@ _TITLES: Mapping[str, str] = {
     "imports": "the header of the kernel's functions",
     "initrd": "initrd",
     "kernel": "kernel objects",
+    "map": "the linker's map",
     "linked": "the object that ukl-cc linked",
     "object": "compile",
     "probe": "try KVM",

@@ -264,13 +264,11 @@ def _objects(spec: AppSpec, store: Store, progress: Progress) -> list[AppObject]
     ]
 
 
-def link_map(
-    spec: AppSpec, kernel: KernelBuild, store: Store, progress: Progress, directory: Path
-) -> Path:
-    """Return ld's map of the image that `build_image` made, written into a new `directory`."""
+def link_map(spec: AppSpec, kernel: KernelBuild, store: Store, progress: Progress) -> Path:
+    """Return ld's map of the image that `build_image` made."""
     apps = _objects(spec, store, Progress.quiet())
     with progress.stage("which object is where in vmlinux"):
-        return kernel_link.write_map(kernel, apps, directory)
+        return kernel_link.link_map(kernel, apps, store)
 
 
 def build_image(

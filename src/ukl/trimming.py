@@ -9,10 +9,8 @@ fails, halves of the proposal are tried, as long as there are builds left.
 from __future__ import annotations
 
 import json
-import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,12 +18,10 @@ from ukl import pipeline
 from ukl.dry import Step
 from ukl.elf.reader import SHF_EXECINSTR, Elf
 from ukl.errors import UklError
-from ukl.host.store import Store
 from ukl.kernel import build as kernel_build
 from ukl.kernel import kconfig, recipe, symbols
-from ukl.kernel.kconfig import Request
 from ukl.kernel.kconfig_why import Definitions
-from ukl.model import AppSpec, Image, KernelBuild
+from ukl.model import AppSpec, Image, KernelBuild, KernelSpec
 from ukl.progress import Progress
 from ukl.trim import decide, linkmap, reach, workload
 from ukl.trim.decide import Facts, Proposal, Wishes
@@ -121,16 +117,14 @@ def _build(spec: AppSpec, bench: Bench) -> Built:
     return Built(kernel, image, config)
 
 
-def _asked(spec: AppSpec, bench: Bench) -> dict[str, Request]:
+def _kernel_spec(spec: AppSpec, bench: Bench) -> KernelSpec:
     specs = (spec, *spec.others)
-    return kernel_build.requests(
-        pipeline.kernel_spec(
-            bench.store,
-            Progress.quiet(),
-            bench.kernel_source,
-            pipeline.kernel_options(specs),
-            pipeline.kernel_profile(specs),
-        )
+    return pipeline.kernel_spec(
+        bench.store,
+        Progress.quiet(),
+        bench.kernel_source,
+        pipeline.kernel_options(specs),
+        pipeline.kernel_profile(specs),
     )
 
 
@@ -158,10 +152,9 @@ def _facts(
 ) -> Facts:
     watch, idle = watches
     tree = built.kernel.source
-    with _scratch(bench.store) as scratch:
-        file = pipeline.link_map(spec, built.kernel, bench.store, bench.progress, scratch)
-        with file.open(encoding="utf-8", errors="replace") as stream:
-            placed = linkmap.parse(stream)
+    file = pipeline.link_map(spec, built.kernel, bench.store, bench.progress)
+    with file.open(encoding="utf-8", errors="replace") as stream:
+        placed = linkmap.parse(stream)
     known = symbols.read_map(built.image.system_map)
     functions = reach.Functions(
         (name, address) for name, (address, kind) in known.items() if kind in "tTwW"
@@ -173,26 +166,21 @@ def _facts(
             remedy="use a QEMU from 7.2 on that disassembles (built with capstone)",
         )
 
+    code = reach.code(placed, makefiles(tree), built.config)
+    asked = kernel_build.requests(_kernel_spec(spec, bench))
+    return Facts(spec, asked, built.config, code, ran, Definitions.scan(tree), wishes)
+
+
+def makefiles(tree: Path) -> Kbuild:
+    """Return what the Makefiles of a kernel's tree say."""
+
     def read(path: str) -> str | None:
         try:
             return (tree / path).read_text(encoding="utf-8", errors="replace")
         except OSError:
             return None
 
-    code = reach.code(placed, Kbuild(read), built.config)
-    definitions = Definitions.scan(tree)
-    return Facts(spec, _asked(spec, bench), built.config, code, ran, definitions, wishes)
-
-
-@contextmanager
-def _scratch(store: Store) -> Iterator[Path]:
-    # Where the cache is: a link cannot work in a path with white space.
-    store.root.mkdir(parents=True, exist_ok=True)
-    directory = Path(tempfile.mkdtemp(prefix=".trim-", dir=store.root))
-    try:
-        yield directory
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
+    return Kbuild(read)
 
 
 # --- what can go --------------------------------------------------------------------------------
@@ -270,8 +258,8 @@ def trim(
     watches = _observe(spec, before, work, bench)
     facts = _facts(spec, before, watches, bench, wishes)
     decide.check(facts)
-    with _scratch(store) as scratch:
-        resolve = _resolver(facts, before.kernel, bench, scratch)
+    with tempfile.TemporaryDirectory(prefix="ukl-trim-") as scratch:
+        resolve = _resolver(facts, before.kernel, bench, Path(scratch))
         with progress.stage("what depends on what") as stage:
             first = decide.propose(facts)
             whole = decide.consistent(first, facts, resolve)
@@ -287,7 +275,8 @@ def trim(
 
 
 def _resolver(facts: Facts, kernel: KernelBuild, bench: Bench, scratch: Path) -> decide.Resolve:
-    make = recipe.make_command(kernel.source, scratch / "objects", "gcc", 1, bench.store.root)
+    compiler = _kernel_spec(facts.spec, bench).compiler
+    make = recipe.make_command(kernel.source, scratch / "objects", compiler, 1, bench.store.root)
     known: dict[frozenset[str], Mapping[str, str]] = {}
 
     def resolve(names: frozenset[str]) -> Mapping[str, str]:

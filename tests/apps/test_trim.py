@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from tests.boot.harness import Lab
+from tests.boot.test_trim import misread
 from ukl import manifest, pipeline, running, trimming
 from ukl.model import Outcome
 from ukl.trim import workload
@@ -29,6 +30,7 @@ def test_hello_in_a_kernel_smaller_than_the_small_one(lab: Lab) -> None:
     smaller = replace(spec, kernel_options=report.options)
     _, _, image = pipeline.build_image(smaller, lab.store, lab.progress)
     assert image.bzimage.stat().st_size == report.after.bzimage
+    assert misread(lab, spec, smaller) == []
     result = running.run_app(smaller, running.RunOptions(), lab.store, lab.progress, print)
     assert (result.outcome, result.status) == (Outcome.EXITED, 0)
 

@@ -5,14 +5,18 @@ from __future__ import annotations
 
 import shlex
 import sys
+from dataclasses import replace
 
 import pytest
 
 from tests.boot.harness import Built, Lab
 from tests.conftest import TOP
-from ukl import manifest, trimming
-from ukl.trim import workload
+from ukl import manifest, pipeline, trimming
+from ukl.kernel import kconfig
+from ukl.model import AppSpec
+from ukl.trim import linkmap, workload
 from ukl.trim.decide import Seen, Why
+from ukl.trim.reach import is_open
 from ukl.trim.workload import Bench
 
 PYTHON = shlex.quote(sys.executable)
@@ -22,6 +26,27 @@ ECHO = f"cd {shlex.quote(str(TOP))} && {PYTHON} -m tests.boot.echo_client $PORT"
 @pytest.fixture
 def bench(lab: Lab) -> Bench:
     return Bench(lab.store, lab.progress)
+
+
+def misread(lab: Lab, spec: AppSpec, other: AppSpec) -> list[str]:
+    """Return the objects of one kernel of which the Makefiles, as read, say wrongly whether
+    the other kernel has them, too."""
+    _, kernel, _ = pipeline.build_image(spec, lab.store, lab.progress)
+    _, smaller, _ = pipeline.build_image(other, lab.store, lab.progress)
+    with pipeline.link_map(spec, kernel, lab.store, lab.progress).open() as stream:
+        objects = {piece.object for piece in linkmap.parse(stream).pieces}
+    config = kconfig.read((smaller.directory / "objects/.config").read_text())
+    read = trimming.makefiles(kernel.source)
+    built = {name for name in objects if (smaller.directory / "objects" / name).exists()}
+    said = {name for name in objects if any(is_open(way, config) for way in read.ways(name))}
+    assert 500 < len(built) < len(objects) - 100
+    return sorted(built ^ said)
+
+
+@pytest.mark.timeout(1800)  # it may be the first that builds the second kernel
+def test_the_makefiles_are_read_rightly(lab: Lab, hello: Built) -> None:
+    spec = manifest.resolve("hello")
+    assert misread(lab, spec, replace(spec, kernel_profile="tiny")) == []
 
 
 @pytest.mark.timeout(900)

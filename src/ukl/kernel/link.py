@@ -254,21 +254,29 @@ def _prepared(build: KernelBuild, apps: Sequence[AppObject], work: Path, more: s
     return Recipe.read(build.directory / "link.json").moved(build.source, work)
 
 
-def write_map(build: KernelBuild, apps: Sequence[AppObject], directory: Path) -> Path:
-    """Link the image of `apps` once more, in a new `directory`, and return ld's map of it.
+def link_map(build: KernelBuild, apps: Sequence[AppObject], store: Store) -> Path:
+    """Return ld's map of the image of `apps`: which object each part of vmlinux came from.
 
-    It says which object each part of vmlinux came from. Raises UklError when that fails.
+    The image is linked once more for it. Raises UklError when that fails.
     """
-    log = directory / "link.log"
-    # The kernel's own option for that (scripts/link-vmlinux.sh); nothing else looks at it.
-    recipe = _prepared(build, apps, directory / "work", "CONFIG_VMLINUX_MAP=y\n")
-    try:
-        run(recipe.link, cwd=directory / "work", env=recipe.environment, log=log)
-    except CommandFailed as error:
-        if is_no_space(error):
-            raise
-        raise explain(", ".join(app.name for app in apps), error) from None
-    return directory / "work" / "vmlinux.map"
+
+    def make(out: Path) -> None:
+        work, log = out / "work", out / "link.log"
+        # The kernel's own option for that (scripts/link-vmlinux.sh); nothing else looks at it.
+        recipe = _prepared(build, apps, work, "CONFIG_VMLINUX_MAP=y\n")
+        try:
+            run(recipe.link, cwd=work, env=recipe.environment, log=log)
+        except CommandFailed as error:
+            if is_no_space(error):
+                raise
+            raise explain(", ".join(app.name for app in apps), error) from None
+        (work / "vmlinux.map").rename(out / "vmlinux.map")
+        shutil.rmtree(work)
+
+    named = [(each.name, each.key) for each in apps]
+    inputs = {"kernel": build.key, "version": build.version, "applications": named}
+    key = digest("map", _FORMAT, build.key, named)
+    return store.make("map", key, inputs, make) / "vmlinux.map"
 
 
 def _make(build: KernelBuild, apps: Sequence[AppObject], out: Path) -> None:
