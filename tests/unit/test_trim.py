@@ -3,17 +3,21 @@
 
 from __future__ import annotations
 
+import json
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
-from ukl import trimming
+from tests.conftest import Cli
+from ukl import resources, trimming
 from ukl.errors import InputError
+from ukl.host.store import Store, jsonable
 from ukl.kernel.kconfig import Request
 from ukl.kernel.kconfig_why import Definitions
 from ukl.model import AppSpec, Disk, PortForward
+from ukl.progress import Progress
 from ukl.trim import decide, linkmap, reach, rules, watch, workload
 from ukl.trim.decide import Facts, Gone, Kept, Proposal, Seen, Why, Wishes
 from ukl.trim.kbuild import Kbuild
@@ -183,8 +187,6 @@ def test_rules() -> None:
 
 def test_rules_name_options_that_are_asked_for() -> None:
     """A rule for an option that no fragment has protects nothing."""
-    from ukl import resources
-
     text = "".join(
         file.read_text() for file in resources.path("kernel/config").glob("[bgt]*.config")
     )
@@ -449,9 +451,6 @@ def test_nothing_to_search() -> None:
 
 
 def test_a_server_needs_somebody_who_uses_it(tmp_path: Path) -> None:
-    from ukl.host.store import Store
-    from ukl.progress import Progress
-
     bench = workload.Bench(Store(tmp_path), Progress.quiet())
     served = spec(ports=(PortForward(80, 80),))
     with pytest.raises(InputError) as caught:
@@ -459,6 +458,17 @@ def test_a_server_needs_somebody_who_uses_it(tmp_path: Path) -> None:
     assert "--workload" in str(caught.value.remedy)
     assert isinstance(workload.chosen(served, "true", bench), workload.Command)
     assert isinstance(workload.chosen(spec(), None, bench), workload.Own)
+
+
+def test_what_is_wrong_is_said_before_anything_is_built(cli: Cli, tmp_path: Path) -> None:
+    cache = ("--cache-dir", str(tmp_path / "cache"), "kernel", "trim")
+    served = cli(*cache, "tcp-echo")
+    assert served.returncode == 4
+    assert "--workload" in served.stderr
+    lost = cli(*cache, "-o", str(tmp_path / "no" / "file"), "hello")
+    assert lost.returncode == 4
+    assert str(tmp_path / "no") in lost.stderr
+    assert not (tmp_path / "cache").exists()
 
 
 def test_the_report_is_a_part_of_a_manifest() -> None:
@@ -483,6 +493,7 @@ def test_the_report_is_a_part_of_a_manifest() -> None:
     assert "TTY                              needed       the console" in text
     assert "ran only while the kernel booted: ext4_init_fs" in text
     assert "bzImage              1000          900" in text
+    assert json.loads(json.dumps(jsonable(report)))["proposal"]["gone"][0]["option"] == "EXT4_FS"
     block = tomllib.loads("\n".join(trimming.manifest_block(report)))
     assert block == {
         "kernel": {"profile": "tiny", "options": {"EXT4_FS": "n", "NAME": '"x"'}},

@@ -339,6 +339,7 @@ def trim(
     work is done in the smaller kernel. The exit status is 1 when none was found.
     """
     from ukl import dry, manifest, pipeline, trimming  # noqa: PLC0415
+    from ukl.errors import InputError  # noqa: PLC0415
     from ukl.host.store import jsonable  # noqa: PLC0415
     from ukl.trim.decide import Wishes  # noqa: PLC0415
     from ukl.trim.rules import Kind  # noqa: PLC0415
@@ -348,6 +349,8 @@ def trim(
     spec = pipeline.overridden(manifest.resolve(target), overrides)
     bench = Bench(STATE.store, STATE.progress, kernel_source, jobs, timeout)
     work = chosen(spec, workload, bench)
+    if output is not None and not output.absolute().parent.is_dir():
+        raise InputError("there is no such directory", where=output.parent)
     if dry_run:
         steps = dry.built(spec, STATE.store, kernel_source=kernel_source, jobs=jobs)
         return print_steps([*steps, *trimming.planned(work, builds)], as_json=as_json)
