@@ -16,7 +16,7 @@ from pathlib import Path
 
 from ukl import pipeline
 from ukl.dry import Step
-from ukl.elf.reader import SHF_EXECINSTR, Elf
+from ukl.elf.reader import Elf
 from ukl.errors import UklError
 from ukl.kernel import build as kernel_build
 from ukl.kernel import kconfig, recipe, symbols
@@ -26,6 +26,7 @@ from ukl.progress import Progress
 from ukl.trim import decide, linkmap, reach, workload
 from ukl.trim.decide import Facts, Proposal, Wishes
 from ukl.trim.kbuild import Kbuild
+from ukl.trim.linkmap import LinkMap
 from ukl.trim.search import Search
 from ukl.trim.watch import Watch
 from ukl.trim.workload import Bench, Done, Workload
@@ -46,7 +47,8 @@ _KNOWN = "schedule"
 class Sizes:
     """How large a kernel with the application is, in bytes; `options` counts those that are on.
 
-    `text` is all code, the application's too; `image` what is loaded of vmlinux, data included.
+    `text` is all code, the application's too, without what is filled up to whole huge pages;
+    `image` what is loaded of vmlinux, data included.
     """
 
     bzimage: int
@@ -83,18 +85,6 @@ class Report:
     options: Mapping[str, str]
 
 
-def sizes(image: Image, config: Mapping[str, str]) -> Sizes:
-    """Return how large an image is; `config` is that of its kernel."""
-    elf = Elf.open(image.vmlinux)
-    loaded = [section for section in elf.sections if section.allocated]
-    return Sizes(
-        bzimage=image.bzimage.stat().st_size,
-        text=sum(each.size for each in loaded if each.flags & SHF_EXECINSTR),
-        image=sum(each.size for each in loaded),
-        options=sum(1 for value in config.values() if value == "y"),
-    )
-
-
 @dataclass(frozen=True, slots=True)
 class Built:
     """A kernel with the application in it, and how it was configured."""
@@ -102,11 +92,18 @@ class Built:
     kernel: KernelBuild
     image: Image
     config: Mapping[str, str]
+    placed: LinkMap
 
     @property
     def sizes(self) -> Sizes:
         """How large it is."""
-        return sizes(self.image, self.config)
+        sections = Elf.open(self.image.vmlinux).sections
+        return Sizes(
+            bzimage=self.image.bzimage.stat().st_size,
+            text=sum(piece.size for piece in self.placed.pieces),
+            image=sum(section.size for section in sections if section.allocated),
+            options=sum(1 for value in self.config.values() if value == "y"),
+        )
 
 
 def _build(spec: AppSpec, bench: Bench) -> Built:
@@ -114,7 +111,9 @@ def _build(spec: AppSpec, bench: Bench) -> Built:
         spec, bench.store, bench.progress, kernel_source=bench.kernel_source, jobs=bench.jobs
     )
     config = kconfig.read((kernel.directory / "objects/.config").read_text())
-    return Built(kernel, image, config)
+    file = pipeline.link_map(spec, kernel, bench.store, bench.progress)
+    with file.open(encoding="utf-8", errors="replace") as stream:
+        return Built(kernel, image, config, linkmap.parse(stream))
 
 
 def _kernel_spec(spec: AppSpec, bench: Bench) -> KernelSpec:
@@ -152,21 +151,18 @@ def _facts(
 ) -> Facts:
     watch, idle = watches
     tree = built.kernel.source
-    file = pipeline.link_map(spec, built.kernel, bench.store, bench.progress)
-    with file.open(encoding="utf-8", errors="replace") as stream:
-        placed = linkmap.parse(stream)
     known = symbols.read_map(built.image.system_map)
     functions = reach.Functions(
         (name, address) for name, (address, kind) in known.items() if kind in "tTwW"
     )
-    ran = reach.ran(watch.boot, watch.work, idle.work, placed, functions)
+    ran = reach.ran(watch.boot, watch.work, idle.work, built.placed, functions)
     if _KNOWN not in {functions.at(address) for address in watch.work}:
         raise UklError(
             "QEMU's emulator did not write down what ran while the application did",
             remedy="use a QEMU from 7.2 on that disassembles (built with capstone)",
         )
 
-    code = reach.code(placed, makefiles(tree), built.config)
+    code = reach.code(built.placed, makefiles(tree), built.config)
     asked = kernel_build.requests(_kernel_spec(spec, bench))
     return Facts(spec, asked, built.config, code, ran, Definitions.scan(tree), wishes)
 

@@ -34,7 +34,8 @@ def misread(lab: Lab, spec: AppSpec, other: AppSpec) -> list[str]:
     _, kernel, _ = pipeline.build_image(spec, lab.store, lab.progress)
     _, smaller, _ = pipeline.build_image(other, lab.store, lab.progress)
     with pipeline.link_map(spec, kernel, lab.store, lab.progress).open() as stream:
-        objects = {piece.object for piece in linkmap.parse(stream).pieces}
+        names = {piece.object for piece in linkmap.parse(stream).pieces}
+    objects = {name for name in names if name[0] not in "./"}  # not the application's
     config = kconfig.read((smaller.directory / "objects/.config").read_text())
     read = trimming.makefiles(kernel.source)
     built = {name for name in objects if (smaller.directory / "objects" / name).exists()}
