@@ -49,6 +49,7 @@ _RULES: Mapping[Kind, Mapping[str, tuple[str, ...]]] = {
     Kind.MACHINE: {
         "KVM, if the guest has it": ("HYPERVISOR_GUEST", "PARAVIRT", "KVM_GUEST"),
         "virtual machine monitors that start vmlinux itself": ("PVH",),
+        "processors of other makers than the emulated one": ("CPU_SUP_INTEL", "CPU_SUP_AMD"),
         "a clock to fall back to": ("X86_PM_TIMER",),
         "how fast memory is": ("MTRR", "X86_PAT"),
         "speed": ("JUMP_LABEL", "HIGH_RES_TIMERS"),
