@@ -3,23 +3,21 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ukl import pipeline, running
+from ukl import pipeline, running, working
 from ukl.errors import InputError, TimeoutExpired, UklError, UsageError, VmLost
 from ukl.host import exec as host_exec
 from ukl.host.store import Store
 from ukl.image import initrd as initrd_room
-from ukl.model import AppSpec, Protocol, Volume
+from ukl.model import AppSpec, RunResult, Volume
 from ukl.pgo import counts, gcda
 from ukl.progress import Progress
 from ukl.recipe import build as recipe_build
 from ukl.recipe import suite
-from ukl.vm import launch, outcome, ports
+from ukl.vm import launch, outcome
 from ukl.volumes import merged
 
 OPTIONS: Mapping[str, str] = {
@@ -90,10 +88,9 @@ def train(
 
     `workload` is a command of the shell that runs here, once the application takes connections;
     HOST and PORT say where, TREE where the source of a recipe is built. Raises UsageError for an
-    application that would never end,
-    UklError when the work failed, and the errors of building and booting.
+    application that would never end, UklError when the work failed, and the errors of building
+    and booting.
     """
-    tcp = [port for port in spec.ports if port.protocol is Protocol.TCP]
     if workload is None and spec.ports:
         raise UsageError(
             f"{spec.name} serves, and would not end: there is no work to train it by",
@@ -101,8 +98,6 @@ def train(
         )
     if not file.absolute().parent.is_dir():
         raise InputError("there is no such directory", where=file.absolute().parent)
-    ports.check(spec.ports)
-    caps = running.host_caps(store, progress)
     build, spec = spec.build, pipeline.prepared(_counting(spec), store, progress, jobs)
     app, kernel, image = pipeline.build_image(
         spec, store, progress, kernel_source=kernel_source, jobs=jobs
@@ -111,55 +106,33 @@ def train(
     directory = running.run_directory(store, f"{spec.name}-training")
     shared = directory / "training"
     shared.mkdir()
+    work = None
     if workload is not None:
         (shared / "serve").touch()
+        # The recipe's own programs count, too, and would do so in the cache.
+        env = {"GCOV_PREFIX": str(directory / "host")}
+        env |= {"TREE": str(recipe_build.tree_of(spec, build))} if build else {}
+        work = working.Work(workload, TIMEOUT, env)
     spec = replace(
-        spec,
+        working.served(spec),
         volumes=merged(spec.volumes, (Volume(shared, TARGET),)),
         env={**spec.env, "GCOV_PREFIX": f"{TARGET}/app"},
     )
-    program = initrd_room.marker_path(spec.name)
-    options = launch.Options(
-        output=lambda data: None,
-        start=False,
-        companion=(
-            *("/bin/sh", "-c", SCRIPT, "sh"),
-            spec.entrypoint or program,
-            *initrd_room.started(spec, program)[1:],
-        ),
+    plan = launch.prepare(
+        image,
+        spec,
+        initrd,
+        accelerator=running.host_caps(store, progress).accelerator,
+        options=launch.Options(output=lambda data: None, start=False, companion=_companion(spec)),
+        directory=directory,
     )
-    log = directory / "workload.log"
-    with contextlib.ExitStack() as stack:
-        stage = stack.enter_context(progress.stage(f"train {spec.name}"))
-        plan = launch.prepare(
-            image,
-            spec,
-            initrd,
-            accelerator=caps.accelerator,
-            options=options,
-            directory=directory,
-        )
-        guest = stack.enter_context(suite.Guest(plan.machine, plan.settings))
-        if workload is not None:
-            if tcp:
-                suite.wait_for_port(tcp[0].host, guest)
-            env = {"HOST": "127.0.0.1", "GCOV_PREFIX": str(directory / "host")}
-            env |= {"PORT": str(tcp[0].host)} if tcp else {}
-            env |= {f"PORT_{port.guest}": str(port.host) for port in tcp}
-            env |= {"TREE": str(recipe_build.tree_of(spec, build))} if build else {}
-            _work(workload, env, log, spec)
-            (shared / "serve").unlink()
-        stage.update(0, None, "its counts")
-        result = guest.wait(TIMEOUT)
-    if result is None:
-        raise TimeoutExpired(f"{spec.name} did not end within {TIMEOUT:g} s")
-    if not (shared / "done").is_file():
-        raise outcome.error_of(result) or VmLost(
-            f"the guest ended before it had saved its counts: {result.outcome.value}",
-            log=result.console,
-        )
+    try:
+        with progress.stage(f"train {spec.name}"):
+            result = _run(plan, spec, work, shared)
+    finally:
+        plan.machine.initrd.unlink(missing_ok=True)
     status = int((shared / "status").read_text())
-    if workload is None and status != 0:
+    if work is None and status != 0:
         raise UklError(
             f"{spec.name} ended with status {status}, and is not what it would be trained for",
             log=result.console,
@@ -173,6 +146,37 @@ def train(
     return Taken(file, of_kernel, len(members) - of_kernel, status)
 
 
+def _companion(spec: AppSpec) -> tuple[str, ...]:
+    """Return the program of the guest that starts the application, and saves the counts. Pure."""
+    program = spec.entrypoint or initrd_room.marker_path(spec.name)
+    words = initrd_room.started(spec, initrd_room.marker_path(spec.name))[1:]
+    return ("/bin/sh", "-c", SCRIPT, "sh", program, *words)
+
+
+def _run(plan: launch.Plan, spec: AppSpec, work: working.Work | None, shared: Path) -> RunResult:
+    """Run the guest until it has left its counts in `shared`, and return how it ended."""
+    log = plan.settings.directory / "workload.log"
+    with suite.Guest(plan.machine, plan.settings) as guest:
+        if work is not None:
+            status = work.run(guest, spec.ports, log)
+            if status != 0:
+                raise UklError(
+                    f"the work for {spec.name} ended with status {status}: `{work.command}`",
+                    remedy="the log has what it said",
+                    log=log,
+                )
+            (shared / "serve").unlink()
+        result = guest.wait(TIMEOUT)
+    if result is None:
+        raise TimeoutExpired(f"{spec.name} did not end within {TIMEOUT:g} s")
+    if not (shared / "done").is_file():
+        raise outcome.error_of(result) or VmLost(
+            f"the guest ended before it had saved its counts: {result.outcome.value}",
+            log=result.console,
+        )
+    return result
+
+
 def _counting(spec: AppSpec) -> AppSpec:
     """Return `spec` with counters in it and in its kernel. Pure."""
     others = tuple(replace(other, counting=True, counts=None) for other in spec.others)
@@ -184,19 +188,6 @@ def _counting(spec: AppSpec) -> AppSpec:
         memory=max(spec.memory, MEMORY),
         kernel_options={**spec.kernel_options, **OPTIONS},
     )
-
-
-def _work(command: str, env: Mapping[str, str], log: Path, spec: AppSpec) -> None:
-    """Run the command that uses the application; UklError unless it ends with status 0."""
-    done = host_exec.run(
-        ["sh", "-c", command], env={**os.environ, **env}, log=log, check=False, timeout=TIMEOUT
-    )
-    if done.returncode != 0:
-        raise UklError(
-            f"the work for {spec.name} ended with status {done.returncode}: `{command}`",
-            remedy="the log has what it said",
-            log=log,
-        )
 
 
 def _collected(shared: Path) -> dict[str, bytes]:

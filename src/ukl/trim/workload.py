@@ -9,13 +9,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
-from ukl import compare, pipeline, running
+from ukl import compare, pipeline, running, working
 from ukl.errors import InputError, TimeoutExpired, UklError
-from ukl.host import exec as host_exec
 from ukl.host.store import Store
 from ukl.image import initrd as initrd_room
 from ukl.model import AppSpec, Outcome, PortForward, RunResult
-from ukl.model import Protocol as PortProtocol
 from ukl.progress import Progress
 from ukl.recipe import suite
 from ukl.trim.watch import Watch
@@ -140,46 +138,28 @@ class Command:
 
     def run(self, spec: AppSpec, watch: Watch | None = None) -> Done:
         """Start the program, wait until it takes connections, and run the command."""
-        forwards = {port: compare.free_port() for port in spec.ports}
-        free = tuple(replace(port, host=host) for port, host in forwards.items())
-        served = replace(spec, ports=free)
+        served = working.served(spec)
         options = launch.Options(output=_nowhere)
         plan, attend = self.bench.plan(served, watch, options)
         log = plan.settings.directory / "workload.log"
-        env = {
-            "HOST": "127.0.0.1",
-            **{f"PORT_{port.guest}": str(port.host) for port in free},
-            **({"PORT": str(free[0].host)} if free else {}),
-        }
         try:
             with (
                 _stage(self.bench, self.title, watch) as done,
                 suite.Guest(plan.machine, plan.settings, attend) as guest,
             ):
-                done.append(self._work(guest, free, env, log))
+                done.append(self._work(guest, served.ports, log))
         finally:
             plan.machine.initrd.unlink(missing_ok=True)
         return done[0]
 
-    def _work(
-        self, guest: suite.Guest, ports: tuple[PortForward, ...], env: dict[str, str], log: Path
-    ) -> Done:
-        tcp = [port.host for port in ports if port.protocol is PortProtocol.TCP]
+    def _work(self, guest: suite.Guest, ports: tuple[PortForward, ...], log: Path) -> Done:
+        work = working.Work(self.command, self.bench.timeout)
         try:
-            if tcp:
-                suite.wait_for_port(tcp[0], guest)
-            ended = host_exec.run(
-                ["sh", "-c", self.command],
-                cwd=Path.cwd(),
-                env=env,
-                log=log,
-                check=False,
-                timeout=self.bench.timeout,
-            )
+            status = work.run(guest, ports, log)
         except (TimeoutExpired, UklError) as error:
             return Done(False, error.message.splitlines()[0], error.log or log)
-        if ended.returncode != 0:
-            return Done(False, f"it ended with status {ended.returncode}", log)
+        if status != 0:
+            return Done(False, f"it ended with status {status}", log)
         if not guest.is_running:
             return Done(False, "the guest had ended by then", log)
         return Done(True, "status 0", log)

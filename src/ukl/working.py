@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: GPL-2.0
+"""A command on this machine that has an application in a guest work."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from ukl import compare
+from ukl.host import exec as host_exec
+from ukl.model import AppSpec, PortForward, Protocol
+from ukl.recipe import suite
+
+HOST = "127.0.0.1"
+
+
+def served(spec: AppSpec) -> AppSpec:
+    """Return `spec` with its ports at free ones of this machine: it may run already."""
+    return replace(
+        spec, ports=tuple(replace(port, host=compare.free_port()) for port in spec.ports)
+    )
+
+
+def environment(ports: tuple[PortForward, ...]) -> dict[str, str]:
+    """Return the variables that say where a guest is: HOST, PORT, and PORT_n of its port n. Pure.
+
+    PORT is the first port.
+    """
+    return {
+        "HOST": HOST,
+        **{f"PORT_{port.guest}": str(port.host) for port in ports},
+        **({"PORT": str(ports[0].host)} if ports else {}),
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """A command of the shell, and for how many seconds it may run; `env` are further variables."""
+
+    command: str
+    timeout: float
+    env: Mapping[str, str] = field(default_factory=dict)
+
+    def run(self, guest: suite.Guest, ports: tuple[PortForward, ...], log: Path) -> int:
+        """Run it once the guest takes connections, and return its status.
+
+        TimeoutExpired if it takes too long; UklError when the guest ends before it has begun.
+        """
+        tcp = [port.host for port in ports if port.protocol is Protocol.TCP]
+        if tcp:
+            suite.wait_for_port(tcp[0], guest)
+        return host_exec.run(
+            ["sh", "-c", self.command],
+            cwd=Path.cwd(),
+            env={**environment(ports), **self.env},
+            log=log,
+            check=False,
+            timeout=self.timeout,
+        ).returncode
