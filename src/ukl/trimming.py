@@ -347,12 +347,12 @@ def _shown(kept: decide.Kept) -> str:
 
 
 def _sizes(before: Sizes, after: Sizes | None) -> list[str]:
-    rows = [f"{'bytes':<12} {'before':>12}" + (f" {'after':>12}" if after else "")]
+    rows = [f"{'bytes of':<12} {'before':>12}" + (f" {'after':>12}" if after else "")]
     for name, title in (
         ("bzimage", "bzImage"),
         ("text", "code"),
         ("image", "loaded"),
-        ("options", "options on"),
+        ("options", "(options)"),
     ):
         row = f"{title:<12} {getattr(before, name):>12}"
         rows.append(row + (f" {getattr(after, name):>12}" if after else ""))
