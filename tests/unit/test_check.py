@@ -3,15 +3,19 @@
 
 from __future__ import annotations
 
+import os
 import re
+from pathlib import Path
 
 import pytest
 
 from tests.conftest import TOP
-from ukl.check import licences, linked, text
+from ukl.check import licences, linked, target, text
 from ukl.check.model import Kind, LinkedLibrary, Report, Subject, finding
 from ukl.check.rules import RULES, Severity
 from ukl.check.unit import Place
+from ukl.host.store import Store
+from ukl.kernel.symbols import DATA_BASE
 from ukl.model import SyscallCounts
 
 
@@ -137,3 +141,27 @@ def test_licence_findings() -> None:
 )
 def test_library_name(soname: str, name: str) -> None:
     assert linked.library_name(soname) == name
+
+
+# --- the room for data ---------------------------------------------------------------
+
+
+def kernel_in_the_cache(store: Store, name: str, begin: int, text: int, age: float) -> None:
+    file = store.root / "kernel" / name / "objects/System.map"
+    file.parent.mkdir(parents=True)
+    base = 0xFFFFFFFF80000000
+    lines = [(base + begin, "_text"), (base + begin + text, "__ukl_text_start")]
+    file.write_text("".join(f"{address:016x} T {symbol}\n" for address, symbol in lines))
+    os.utime(file, (age, age))
+
+
+def test_the_room_is_that_of_a_kernel_which_begins_there(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    usual, small = target.start(), target.start("tiny")
+    assert small < usual
+    assert target.start(options={"CONFIG_PHYSICAL_START": "0x6000000"}) == 0x6000000
+    assert target._room(store, usual) == (usual - DATA_BASE, False)
+    kernel_in_the_cache(store, "a", usual, 8 << 20, 1.0)
+    kernel_in_the_cache(store, "b", small, 4 << 20, 2.0)  # the youngest
+    assert target._room(store, usual) == (usual + (8 << 20) - DATA_BASE, True)
+    assert target._room(store, small) == (small + (4 << 20) - DATA_BASE, True)

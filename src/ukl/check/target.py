@@ -5,9 +5,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 
 from ukl import manifest, pipeline, python, resources
 from ukl.app import build as app_build
@@ -18,14 +19,15 @@ from ukl.check.rules import RULES, Severity
 from ukl.check.unit import Place, Unit
 from ukl.elf import archive
 from ukl.elf.reader import Elf
-from ukl.errors import InputError, UsageError
+from ukl.errors import InputError, UklError, UsageError
 from ukl.host import packages
 from ukl.host.store import Store
-from ukl.kernel.symbols import DATA_BASE, data_room
+from ukl.kernel.symbols import DATA_BASE, data_room, physical_start
 from ukl.model import AppSpec, PythonSpec
 from ukl.progress import Progress
 
-CONFIG = "kernel/config/base.config"
+CONFIG = "kernel/config"
+START = "PHYSICAL_START"
 DOC = Path("/usr/share/doc")
 _ELF = b"\x7fELF"
 _ORDER = {Severity.ERROR: 0, Severity.WARNING: 1, Severity.INFO: 2}
@@ -40,6 +42,9 @@ class _Input:
     libraries: tuple[str, ...] = ()
     failure: Finding | None = None
     others: tuple[Finding, ...] = ()
+    start: int | None = None
+    """Where the kernel begins that it is for; None: the kernel that is built unless asked for
+    another."""
 
 
 def check(target: str, store: Store, progress: Progress, rules: Iterable[str] = ()) -> Report:
@@ -54,7 +59,7 @@ def check(target: str, store: Store, progress: Progress, rules: Iterable[str] = 
         )
     given = _open(target, store, progress)
     with progress.stage(f"check {target}"):
-        room, exact = _room(store)
+        room, exact = _room(store, start() if given.start is None else given.start)
         owners = packages.owners(given.libraries)
         subject = Subject(
             kind=given.kind,
@@ -119,7 +124,9 @@ def _open(target: str, store: Store, progress: Progress) -> _Input:
                 where=path,
                 remedy="check the interpreter, which has to be linked into the kernel",
             )
-    return _specified(manifest.resolve(target), store, progress)
+    spec = manifest.resolve(target)
+    given = _specified(spec, store, progress)
+    return replace(given, start=start(spec.kernel_profile, spec.kernel_options))
 
 
 def _archive(path: Path) -> _Input:
@@ -207,15 +214,29 @@ def _runtime() -> frozenset[str]:
     return frozenset().union(*(archive.defined(path) for path in toolchain.find().runtime))
 
 
-def _room(store: Store) -> tuple[int, bool]:
-    """Return the room for data, and whether a kernel in the cache says it."""
+def start(profile: str = "", options: Mapping[str, str] = MappingProxyType({})) -> int:
+    """Return the CONFIG_PHYSICAL_START of a kernel of that profile and with these options.
+
+    The room for data is below; kernels of other configurations in the cache say nothing of it.
+    """
+    asked = {name.removeprefix("CONFIG_"): value for name, value in options.items()}
+    if START in asked:
+        return int(asked[START], 0)
+    for name in (profile, "base"):
+        file = resources.path(CONFIG) / f"{name}.config"
+        text = file.read_text() if file.is_file() else ""
+        if match := re.search(rf"^CONFIG_{START}=(0x[0-9a-f]+)", text, re.MULTILINE):
+            return int(match[1], 16)
+    raise UklError(f"base.config has no CONFIG_{START}")
+
+
+def _room(store: Store, begin: int) -> tuple[int, bool]:
+    """Return the room for data in a kernel that begins there; whether one in the cache says it."""
     maps = (store.root / "kernel").glob("*/objects/System.map")
     for file in sorted(maps, key=lambda file: file.stat().st_mtime, reverse=True):
-        if room := data_room(file):
+        if physical_start(file) == begin and (room := data_room(file)):
             return room, True
-    text = resources.path(CONFIG).read_text()
-    match = re.search(r"^CONFIG_PHYSICAL_START=(0x[0-9a-f]+)", text, re.MULTILINE)
-    return (int(match[1], 16) if match else 0x1000000) - DATA_BASE, False
+    return begin - DATA_BASE, False
 
 
 def _hint(names: list[str]) -> str | None:

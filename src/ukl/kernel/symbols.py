@@ -38,19 +38,31 @@ def read_map(file: Path) -> dict[str, tuple[int, str]]:
     return symbols
 
 
+def _address(system_map: bytes, name: str) -> int | None:
+    """Return the address of a symbol of a System.map; None if it has no such."""
+    # Not by read_map(): each `ukl` comes here, for one of 40,000 lines.
+    end = system_map.find(f" {name}\n".encode())
+    if end < 0:
+        return None
+    return int(system_map[system_map.rfind(b"\n", 0, end) + 1 : end].split()[0], 16)
+
+
+def physical_start(system_map: Path) -> int:
+    """Return the kernel's CONFIG_PHYSICAL_START, at which its text is linked."""
+    address = _address(system_map.read_bytes(), "_text")
+    if address is None:
+        raise UklError("a System.map without _text", where=system_map)
+    return address - KERNEL_BASE
+
+
 def data_room(system_map: Path) -> int:
     """Return the bytes between the base of the application's data and the end it may have.
 
     Text at the address T can refer to data below T - KERNEL_BASE (a displacement of
     32 bits, sign-extended). 0 for a kernel without CONFIG_UKL.
     """
-    # Not by read_map(): each `ukl` comes here, for one of 40,000 lines.
-    lines = system_map.read_bytes()
-    end = lines.find(f" {TEXT_START}\n".encode())
-    if end < 0:
-        return 0
-    address = lines[lines.rfind(b"\n", 0, end) + 1 : end].split()[0]
-    return max(0, int(address, 16) - KERNEL_BASE - DATA_BASE)
+    address = _address(system_map.read_bytes(), TEXT_START)
+    return 0 if address is None else max(0, address - KERNEL_BASE - DATA_BASE)
 
 
 def is_relocatable(bzimage: Path) -> bool:
