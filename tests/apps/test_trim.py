@@ -31,7 +31,9 @@ def test_hello_in_a_kernel_smaller_than_the_small_one(lab: Lab) -> None:
     _, _, image = pipeline.build_image(smaller, lab.store, lab.progress)
     assert image.bzimage.stat().st_size == report.after.bzimage
     assert misread(lab, spec, smaller) == []
-    result = running.run_app(smaller, running.RunOptions(), lab.store, lab.progress, print)
+    said: list[bytes] = []
+    result = running.run_app(smaller, running.RunOptions(), lab.store, lab.progress, said.append)
+    assert b"Hello from supervisor mode." in b"".join(said)
     assert (result.outcome, result.status) == (Outcome.EXITED, 0)
 
 
