@@ -92,8 +92,10 @@ def test_why_an_option_may_be_off() -> None:
     found = Definitions()
     found.add("Kconfig", 'if NET\nsource "net/$(SRCARCH)/Kconfig"\nendif\n')
     found.add("net/x86/Kconfig", "config A\n\tbool 'a'\n\tdepends on B\n")
-    found.add("Kconfig.c", "config C\n\tbool\n\tselect A\n")
+    found.add("Kconfig.c", "config C\n\tbool\n\tselect A\n\timply D\n")
+    found.add("Kconfig.d", "config D\n\tbool\n\tdefault y if E\n")
     assert found.behind("A") == {"B", "C", "NET"}
+    assert found.behind("D") == {"C", "E"}
     assert found.selectors("A", {"CONFIG_C": "y"}) == ["C"]
     assert found.selectors("A", {}) == []
 

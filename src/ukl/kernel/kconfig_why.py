@@ -16,8 +16,8 @@ from pathlib import Path
 _SYMBOL = re.compile(r"\b[A-Z0-9][A-Z0-9_a-z]*\b")
 _STATEMENT = re.compile(
     r"^\s*(?P<word>config|menuconfig|menu|endmenu|if|endif|choice|endchoice|comment|source"
-    r"|depends on|select|prompt|help|bool|tristate|int|hex|string|def_bool|def_tristate)\b"
-    r"(?P<rest>.*)$"
+    r"|depends on|select|imply|default|prompt|help|bool|tristate|int|hex|string"
+    r"|def_bool|def_tristate)\b(?P<rest>.*)$"
 )
 _PROMPT = re.compile(r"""(["']).*?\1(?:\s+if\s+(?P<condition>.*))?$""")
 _TYPES = {"bool", "tristate", "int", "hex", "string", "def_bool", "def_tristate", "prompt"}
@@ -29,6 +29,8 @@ class Definition:
 
     file: str
     conditions: list[str] = field(default_factory=list)
+    defaults: list[str] = field(default_factory=list)
+    """Conditions of the values that it has if nobody says another."""
     prompt: bool = False
     choice: bool = False
     askable: str = ""
@@ -41,6 +43,8 @@ class Definitions:
 
     blocks: dict[str, list[Definition]] = field(default_factory=dict)
     selects: dict[str, list[str]] = field(default_factory=dict)
+    implies: dict[str, list[str]] = field(default_factory=dict)
+    """As `selects`, of what is only turned on by that if nobody says otherwise."""
     sourced: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
     """File -> the files that source it, each with the conditions that are around that."""
 
@@ -85,6 +89,10 @@ class Definitions:
                 (block.conditions if block else around[-1][1] if around else []).append(rest)
             elif word == "select" and block is not None:
                 self.selects.setdefault(rest.split()[0], []).append(symbol)
+            elif word == "imply" and block is not None:
+                self.implies.setdefault(rest.split()[0], []).append(symbol)
+            elif word == "default" and block is not None:
+                block.defaults.append(rest.partition(" if ")[2])
             elif word in _TYPES and block is not None and (asked := _PROMPT.search(rest)):
                 block.prompt = True
                 block.askable = asked["condition"] or ""
@@ -127,14 +135,16 @@ class Definitions:
         return [who for who in selecting if config.get(f"CONFIG_{who}", "n") != "n"]
 
     def behind(self, symbol: str) -> set[str]:
-        """Return the symbols that may be why this one is off: it needs them, or they select it.
+        """Return the symbols that may be why this one is off.
+
+        It needs them, they select or imply it, or it is on by default where they are.
 
         Those in the conditions around the `source` of its file as well.
         """
         texts = []
         files: set[str] = set()
         for block in self.blocks.get(symbol, []):
-            texts += [*block.conditions, block.askable]
+            texts += [*block.conditions, block.askable, *block.defaults]
             files.add(block.file)
         seen: set[str] = set()
         while files := files - seen:
@@ -143,7 +153,8 @@ class Definitions:
             texts += [condition for _, condition in around]
             files = {file for file, _ in around}
         names = {name for text in texts for name in _SYMBOL.findall(re.sub(r'"[^"]*"', "", text))}
-        return {name for name in names | {*self.selects.get(symbol, [])} if name != symbol}
+        others = {*self.selects.get(symbol, []), *self.implies.get(symbol, [])}
+        return {name for name in names | others if name != symbol}
 
 
 def _not_askable(blocks: list[Definition], config: Mapping[str, str]) -> str:
