@@ -76,6 +76,14 @@ ReturnsOption = Annotated[
         "(default: what ukl.toml says).",
     ),
 ]
+Arguments = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[-- ARGS]...",
+        help="Arguments of the program, instead of the manifest's.",
+        show_default=False,
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
 DryRun = Annotated[
     bool,

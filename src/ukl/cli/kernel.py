@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from ukl.cli.arguments import (
+    Arguments,
     DryRun,
     Jobs,
     Json,
@@ -283,14 +284,7 @@ def export(
 @verb
 def trim(
     target: Target,
-    args: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="[-- ARGS]...",
-            help="Arguments of the program, instead of the manifest's.",
-            show_default=False,
-        ),
-    ] = None,
+    args: Arguments = None,
     workload: Annotated[
         str | None,
         typer.Option(

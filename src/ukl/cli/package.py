@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from ukl.cli.arguments import (
+    Arguments,
     Counts,
     Jobs,
     Json,
@@ -26,14 +27,7 @@ from ukl.package.formats import Format
 @verb
 def package(
     target: Target,
-    args: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="[-- ARGS]...",
-            help="Arguments of the program, instead of the manifest's.",
-            show_default=False,
-        ),
-    ] = None,
+    args: Arguments = None,
     kind: Annotated[
         Format, typer.Option("--format", help="What the image is: see the reference.")
     ] = Format.OCI,

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 from ukl.cli.arguments import (
+    Arguments,
     Counts,
     DryRun,
     Jobs,
@@ -28,14 +29,7 @@ from ukl.model import LOG_FILES_MAX, LOG_LIMITS, LogLimits, Restart
 @verb
 def run(
     target: Target,
-    args: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="[-- ARGS]...",
-            help="Arguments of the program, instead of the manifest's.",
-            show_default=False,
-        ),
-    ] = None,
+    args: Arguments = None,
     publish: Annotated[
         list[str] | None,
         typer.Option(
