@@ -21,17 +21,21 @@
  *
  * The data begins at 4 MiB and the offset that the image has within 2 MiB: were
  * the two different, the alignment of PT_LOAD segments would cost 2 MiB of file.
+ * A compact kernel pays that, since it has little room below its text.
  *
  * The files .tmp_ukl_*.lds are made by scripts/link-vmlinux.sh, from app-*.lds.
  */
+#ifdef CONFIG_UKL_COMPACT
 #define UKL_DATA_BASE	0x400000
+#else
+#define UKL_DATA_BASE	(0x400000 + (__ukl_image & (HPAGE_SIZE - 1)))
+#endif
 #define UKL_AT(sec)	AT(__ukl_image_lma + ADDR(sec) - __ukl_low_start)
 
 	. = ALIGN(PAGE_SIZE);
 	__ukl_image = .;
 	__ukl_image_lma = ABSOLUTE(. - LOAD_OFFSET);
-	__ukl_low_start = ABSOLUTE(UKL_DATA_BASE +
-				   (__ukl_image & (HPAGE_SIZE - 1)));
+	__ukl_low_start = ABSOLUTE(UKL_DATA_BASE);
 	. = __ukl_low_start;
 	INCLUDE .tmp_ukl_ro.lds
 
