@@ -172,7 +172,8 @@ def run(spec: AppSpec, options: running.RunOptions, store: Store) -> list[Step]:
         app, _, image = pipeline.build_image(
             ready, dry, quiet, kernel_source=options.kernel_source, jobs=options.jobs
         )
-        initrd_room.build(image, ready, app.user, dry, quiet)
+        userspace = running.needs_userspace(ready, options)
+        initrd_room.build(image, ready, app.user, dry, quiet, userspace=userspace)
         caps = running.host_caps(dry, quiet)
         launching = running.launching(options)
         launch.check(launching, ready)
@@ -184,7 +185,7 @@ def run(spec: AppSpec, options: running.RunOptions, store: Store) -> list[Step]:
             replace(launching, network=_connected(ready, options, store)),
             where / "initrd",
             accelerator,
-            tsc_khz=launch.counter_khz(accelerator, launching),
+            clocks=launch.clock_words(accelerator, launching),
         )
         channels = _channels(options)
         argv = qemu.argv(planned, channels, version=caps.qemu_version)

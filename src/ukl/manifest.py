@@ -36,7 +36,7 @@ NAME_LIMIT = 31
 PAGE_SIZES = (*(f"{kib}K" for kib in (16, 32, 64, 128, 256, 512)), "1M", "2M")
 """Of anonymous memory on x86-64: orders 2 to 9 (THP_ORDERS_ALL_ANON in linux/huge_mm.h)."""
 
-MEMORY_MIN = 26 << 20
+MEMORY_MIN = 12 << 20
 """Bytes below which no kernel of ours boots, not even that of the profile `tiny`."""
 
 CPUS_MAX = 64
@@ -262,6 +262,7 @@ class _Run(_Table):
     returns: Annotated[Returns, Field(strict=False)] = Returns.IRET
     page_size: Annotated[str, AfterValidator(_checked(parse_page_size))] | None = None
     populate: bool = False
+    userspace: bool | None = None
     files: dict[
         Annotated[str, AfterValidator(_guest_path)], Annotated[str, AfterValidator(_host_path)]
     ] = {}
@@ -487,6 +488,7 @@ def _load_toml(path: Path, *, alone: bool) -> AppSpec:
         returns=manifest.run.returns,
         page_size=parse_page_size(manifest.run.page_size) if manifest.run.page_size else 0,
         populate=manifest.run.populate,
+        userspace=manifest.run.userspace,
         args=tuple(manifest.app.args),
         env=manifest.app.env,
         entrypoint=manifest.app.entrypoint or "",
@@ -632,6 +634,7 @@ _REMEDIES: dict[tuple[str, ...], str] = {
     ("run", "returns"): 'write it like returns = "ret", or "iret"',
     ("run", "page_size"): f"write one of {', '.join(PAGE_SIZES)}",
     ("run", "populate"): "write populate = true, or false",
+    ("run", "userspace"): "write userspace = true, or false",
     ("run", "files"): 'write it like files = { "/etc/app.conf" = "app.conf" }',
     ("kernel", "applications"): 'write a list like applications = ["../other", "hello"]',
     ("kernel", "profile"): 'write it like profile = "debug"',

@@ -146,7 +146,8 @@ def _prepare(lab: _Lab, spec: AppSpec, variant: Variant) -> _Prepared:
         jobs=lab.wanted.jobs,
     )
     lab.kernels[variant.name] = f"{kernel.version} {kernel.key}"
-    initrd = initrd_room.build(image, spec, app.user, lab.store, lab.progress)
+    userspace = variant.user or initrd_room.has_userspace(spec)
+    initrd = initrd_room.build(image, spec, app.user, lab.store, lab.progress, userspace=userspace)
     return _Prepared(variant, spec, image, initrd)
 
 

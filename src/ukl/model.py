@@ -149,6 +149,10 @@ class PythonSpec:
     path: tuple[Path, ...] = ()
 
 
+SMALL = "tiny"
+"""The kernel profile for one program in little memory."""
+
+
 @dataclass(frozen=True, slots=True)
 class AppSpec:
     """What to build and how to start it: the content of `ukl.toml`, checked.
@@ -173,6 +177,9 @@ class AppSpec:
     for large ones (madvise)."""
     populate: bool = False
     """Whether memory is there as soon as it is mapped, and stays."""
+    userspace: bool | None = None
+    """Whether busybox, and the application's normal form, are beside it in the guest; None: as
+    the kernel's profile has it."""
     program: Path | None = None
     """An executable that ukl-cc linked: PROGRAM.ukl.o beside it is the application."""
     build: BuildSpec | None = None

@@ -66,6 +66,7 @@ class Overrides:
     returns: Returns | None = None
     page_size: int | None = None
     populate: bool | None = None
+    userspace: bool | None = None
 
 
 def overridden(spec: AppSpec, overrides: Overrides) -> AppSpec:
@@ -86,6 +87,7 @@ def overridden(spec: AppSpec, overrides: Overrides) -> AppSpec:
         returns=overrides.returns or spec.returns,
         page_size=overrides.page_size or spec.page_size,
         populate=spec.populate if overrides.populate is None else overrides.populate,
+        userspace=spec.userspace if overrides.userspace is None else overrides.userspace,
         kernel_profile=spec.kernel_profile if overrides.profile is None else overrides.profile,
     )
 
@@ -320,7 +322,9 @@ def build_into(
     _check_output(directory)
     spec = prepared(spec, store, progress, jobs)
     app, kernel, image = build_image(spec, store, progress, kernel_source=kernel_source, jobs=jobs)
-    initrd = initrd_room.build(image, spec, app.user, store, progress)
+    initrd = initrd_room.build(
+        image, spec, app.user, store, progress, userspace=initrd_room.has_userspace(spec)
+    )
     sources = {
         "vmlinux": image.vmlinux,
         "bzImage": image.bzimage,

@@ -263,7 +263,8 @@ def _ready(
     app, _, image = pipeline.build_image(
         spec, store, progress, kernel_source=options.kernel_source, jobs=options.jobs
     )
-    initrd = initrd_room.build(image, spec, app.user, store, progress)
+    userspace = needs_userspace(spec, options)
+    initrd = initrd_room.build(image, spec, app.user, store, progress, userspace=userspace)
     debug = app.path.with_name("app.debug.o")
     connected = replace(options_, network=network.connected(options.network, entry))
     entry.change(
@@ -293,6 +294,12 @@ def _ready(
         )
 
     return run
+
+
+def needs_userspace(spec: AppSpec, options: RunOptions) -> bool:
+    """Tell whether a normal userspace has to be in the guest: asked for, or in use. Pure."""
+    asks = options.network.address == network.DHCP  # by a client of that userspace
+    return initrd_room.has_userspace(spec) or options.user or options.shell or asks
 
 
 def _standard_input(*, ours: bool, shell: bool) -> int | None:

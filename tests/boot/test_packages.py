@@ -77,7 +77,7 @@ def test_other_tools_take_it(package: Path, tmp_path: Path) -> None:
 def test_the_bill_of_materials(package: Path) -> None:
     document = json.loads((package / "sbom.spdx.json").read_text())
     names = {row["name"]: row.get("versionInfo") for row in document["packages"]}
-    assert {"linux", "hello", "libc6-dev", "busybox-static"} <= set(names)
+    assert {"linux", "hello", "libc6-dev", "busybox-static", "musl-dev"} <= set(names)
     assert names["libc6-dev"]
     assert "libc6-dev" in (package / "licences.txt").read_text()
 

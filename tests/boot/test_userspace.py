@@ -48,11 +48,18 @@ def test_ps_and_top_show_it(lab: Lab, checks: Built) -> None:
     assert "Mem:" in after
 
 
-def test_the_kernel_does_not_guess_its_clock(lab: Lab, checks: Built) -> None:
-    khz = launch.counter_khz(lab.accelerator, Options())
-    if khz is None:
-        pytest.skip("these guests are not told how fast their counter is")
-    text = lab.script(checks, "dmesg").text
+def test_the_kernel_does_not_guess_its_clocks(lab: Lab, checks: Built) -> None:
+    words = launch.clock_words(lab.accelerator, Options())
+    told = dict(word.split("=") for word in words)
+    if "tsc_early_khz" not in told:
+        pytest.skip("these guests are not told how fast their clocks are")
+    khz = int(told["tsc_early_khz"])
+    text = lab.script(checks, "dmesg", append=("apic=verbose",)).text
+    # The timer's, in bus clock cycles per tick (arch/x86/kernel/apic/apic.c).
+    calibrated = re.search(r"lapic timer already calibrated (\d+)", text)
+    assert calibrated is not None
+    assert int(told["ukl.lapic_khz"]) * 1000 % int(calibrated[1]) == 0
+    assert "Calibrating APIC timer" not in text
     # The counter's rate has a line of its own where a trial against the timer gave the
     # processor another (arch/x86/kernel/tsc.c, determine_cpu_tsc_frequencies()).
     detected = re.findall(r"tsc: Detected ([0-9.]+) MHz (?:processor|TSC)", text)

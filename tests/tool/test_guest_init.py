@@ -166,7 +166,7 @@ def test_init_is_built_once(tmp_path: Path) -> None:
 def test_init_compiles_without_warnings(tmp_path: Path) -> None:
     guest = resource("guest")
     sources = sorted(file.name for file in guest.glob("*.c"))
-    argv = guest_build.compile_argv(sources, str(tmp_path / "init"))
+    argv = guest_build.compile_argv(sources, str(tmp_path / "init"), guest_build.INIT_COMPILER)
     subprocess.run([*argv, "-Werror"], cwd=guest, check=True)
 
 
@@ -181,6 +181,6 @@ def test_missing_compiler_names_its_package(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", os.fspath(tmp_path))
-    monkeypatch.setattr(guest_build, "COMPILER", "gcc-of-nobody")
+    monkeypatch.setattr(guest_build, "INIT_COMPILER", "gcc-of-nobody")
     with pytest.raises(MissingError, match="gcc-of-nobody"):
         guest_build.init(Store(tmp_path / "cache"))

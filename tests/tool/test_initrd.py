@@ -69,11 +69,11 @@ def content(data: bytes, name: str) -> bytes:
 
 @pytest.fixture(autouse=True)
 def _tools(need: Callable[..., None]) -> None:
-    need("busybox", "gcc")
+    need("busybox", "musl-gcc")
 
 
 def test_content(spec: AppSpec, image: Image, user: Path, store: Store, progress: Progress) -> None:
-    data = gzip.decompress(initrd.build(image, spec, user, store, progress).read_bytes())
+    data = initrd.build(image, spec, user, store, progress).read_bytes()
     found = listing(data)
     assert found["ukl/web"][0] == "-rwxr-xr-x 0/0"
     assert content(data, "ukl/web") == image.marker.read_bytes()  # type: ignore[union-attr]
@@ -91,6 +91,43 @@ def test_content(spec: AppSpec, image: Image, user: Path, store: Store, progress
     run = content(data, "etc/ukl/run")
     assert b"path /ukl/web\n" in run
     assert b"arg --port\narg 80\n" in run
+
+
+def test_without_userspace_only_the_application_is_in_it(
+    spec: AppSpec, image: Image, user: Path, store: Store, progress: Progress
+) -> None:
+    data = initrd.build(image, spec, user, store, progress, userspace=False).read_bytes()
+    found = listing(data)
+    assert {"init", "ukl/web", "srv/run.sh", "dev/console"} <= found.keys()
+    assert not {name for name in found if name.startswith(("bin/", "user/"))}
+    assert len(data) < (256 << 10)
+    # What the kernel has no marker file of is started in its normal form.
+    bare = replace(image, marker=None)
+    data = initrd.build(bare, spec, user, store, progress, userspace=False).read_bytes()
+    assert "user/web" in listing(data)
+
+
+def test_who_has_a_userspace(spec: AppSpec) -> None:
+    tiny = replace(spec, kernel_profile="tiny")
+    assert initrd.has_userspace(spec)
+    assert not initrd.has_userspace(tiny)
+    assert initrd.has_userspace(replace(tiny, userspace=True))
+    assert initrd.has_userspace(replace(tiny, entrypoint="/srv/run.sh"))
+    assert not initrd.has_userspace(replace(spec, userspace=False))
+
+
+def test_a_large_one_is_compressed(
+    spec: AppSpec,
+    image: Image,
+    user: Path,
+    store: Store,
+    progress: Progress,
+) -> None:
+    plain = initrd.build(image, spec, user, store, progress).read_bytes()
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(initrd, "PLAIN_MAX", len(plain) - 1)
+        packed = initrd.build(image, spec, user, store, progress).read_bytes()
+    assert gzip.decompress(packed) == plain
 
 
 def test_same_inputs_give_the_same_bytes(
@@ -115,7 +152,7 @@ def test_kernel_without_application(
     spec: AppSpec, image: Image, user: Path, store: Store, progress: Progress
 ) -> None:
     bare = replace(image, marker=None)
-    data = gzip.decompress(initrd.build(bare, spec, user, store, progress).read_bytes())
+    data = initrd.build(bare, spec, user, store, progress).read_bytes()
     assert "ukl/web" not in listing(data)
     assert b"path /user/web\n" in content(data, "etc/ukl/run")
     with pytest.raises(InputError, match="nothing to start"):

@@ -147,7 +147,8 @@ def test_what_is_one_of_a_few_words(project: Path) -> None:
 
 def test_unknown_key_lists_the_known_ones(project: Path) -> None:
     assert load(project, "[run]\nzzz = 1\n").remedy == (
-        "known here: ports, volumes, disks, memory, cpus, returns, page_size, populate, files"
+        "known here: ports, volumes, disks, memory, cpus, returns, page_size, populate, userspace, "
+        "files"
     )
 
 

@@ -47,9 +47,9 @@ def test_run_starts_the_marker_or_the_executable() -> None:
 
 def test_only_a_small_kernel_takes_little_memory() -> None:
     launch.check(Options(), replace(SPEC, memory=64 << 20))
-    launch.check(Options(), replace(SPEC, memory=26 << 20, kernel_profile="tiny"))
-    with pytest.raises(UsageError, match="26M is too little memory"):
-        launch.check(Options(), replace(SPEC, memory=26 << 20))
+    launch.check(Options(), replace(SPEC, memory=12 << 20, kernel_profile="tiny"))
+    with pytest.raises(UsageError, match="12M is too little memory"):
+        launch.check(Options(), replace(SPEC, memory=12 << 20))
 
 
 def test_a_kernel_that_stays_in_place_is_not_unpacked() -> None:
@@ -98,18 +98,19 @@ def test_a_watched_kernel_lies_where_it_was_linked() -> None:
     assert "nokaslr" not in launch.command_line(IMAGE, SPEC, Options()).split()
 
 
-def test_an_emulated_guest_is_told_how_fast_its_counter_is(
+def test_an_emulated_guest_is_told_how_fast_its_clocks_are(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(tsc, "khz", lambda: 2_300_000)
     emulated, counting = Options(append=("nokaslr",)), Options(icount=True)
-    assert launch.counter_khz(Accelerator.TCG, emulated) == 2_300_000
-    assert launch.counter_khz(Accelerator.TCG, counting) is None
-    assert launch.counter_khz(Accelerator.KVM, emulated) is None
-    line = launch.command_line(IMAGE, SPEC, emulated, 2_300_000)
+    timer, counter = "ukl.lapic_khz=1000000", "tsc_early_khz=2300000"
+    assert launch.clock_words(Accelerator.TCG, emulated) == (timer, counter)
+    assert launch.clock_words(Accelerator.TCG, counting) == (timer,)
+    assert launch.clock_words(Accelerator.KVM, emulated) == ()
+    line = launch.command_line(IMAGE, SPEC, emulated, (timer, counter))
     # The user's own words come last, and win.
-    assert line.split()[-2:] == ["tsc_early_khz=2300000", "nokaslr"]
-    assert "tsc" not in launch.command_line(IMAGE, SPEC, emulated)
+    assert line.split()[-3:] == [timer, counter, "nokaslr"]
+    assert "khz" not in launch.command_line(IMAGE, SPEC, emulated)
 
 
 def test_command_line_with_the_application_as_init() -> None:

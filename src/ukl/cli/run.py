@@ -169,6 +169,12 @@ def run(
         bool | None,
         typer.Option("--populate/--no-populate", help="Have memory there as soon as it is mapped."),
     ] = None,
+    userspace: Annotated[
+        bool | None,
+        typer.Option(
+            "--userspace/--no-userspace", help="Have busybox beside it, or the program alone."
+        ),
+    ] = None,
     env: Annotated[
         list[str] | None,
         typer.Option("--env", "-e", metavar="KEY=VALUE", help="Set a variable (repeatable)."),
@@ -214,6 +220,7 @@ def run(
         returns=returns,
         page_size=parsed(manifest.parse_page_size, page_size, "--page-size") if page_size else None,
         populate=populate,
+        userspace=userspace,
     )
     try:
         connection = networks.chosen(network, tap, bridge, ip)

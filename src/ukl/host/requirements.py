@@ -36,6 +36,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     Requirement("patch", "patch", "applies the kernel series"),
     Requirement("perl", "perl", "the kernel's build uses it"),
     Requirement("xz", "xz-utils", "unpacks kernel sources"),
+    Requirement("lz4", "lz4", "compresses the kernel"),
     Requirement("libelf", "libelf-dev", "objtool of the kernel", file="/usr/include/libelf.h"),
     Requirement(
         "libc.a",
@@ -44,6 +45,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         file="/usr/lib/x86_64-linux-gnu/libc.a",
     ),
     Requirement("qemu-system-x86_64", "qemu-system-x86", "runs the unikernel"),
+    Requirement("musl-gcc", "musl-tools", "compiles the guest's init"),
     Requirement("busybox", "busybox-static", "userspace beside it", file="/bin/busybox"),
     Requirement("mke2fs", "e2fsprogs", "makes disks for guests", optional=True),
     Requirement("dpkg-source", "dpkg-dev", "unpacks sources of recipes", optional=True),

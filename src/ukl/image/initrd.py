@@ -28,13 +28,20 @@ from ukl.host.requirements import install_command
 from ukl.host.store import Store, digest
 from ukl.image import cpio
 from ukl.kernel import symbols
-from ukl.model import AppSpec, Image
+from ukl.model import SMALL, AppSpec, Image
 from ukl.progress import Progress
 from ukl.vm import storage
 
 BUSYBOX = Path("/bin/busybox")
 NO_APPLETS = frozenset({"busybox", "init", "linuxrc"})
 """Names that must not become links: ours, or a second init."""
+
+PLAIN_MAX = 16 << 20
+"""Bytes up to which an initrd is not compressed.
+
+To unpack a byte takes an emulated guest 23 instructions, as many for busybox as a small kernel's
+whole boot; but both forms are in memory until that is done, and large ones want too much of it.
+"""
 
 GZIP_LEVEL = 1
 """The fastest: an initrd is made for each application and read once."""
@@ -117,7 +124,17 @@ def user_path(name: str) -> str:
     return f"{USER_DIRECTORY}/{name}"
 
 
-def skeleton(name: str, init: bytes, busybox: bytes, applets: list[str]) -> dict[str, cpio.Entry]:
+def has_userspace(spec: AppSpec) -> bool:
+    """Tell whether a normal userspace is beside the application, as it is specified. Pure.
+
+    An entrypoint is a program of that userspace, or a script for its shell.
+    """
+    if spec.userspace is not None:
+        return spec.userspace
+    return bool(spec.entrypoint) or spec.kernel_profile != SMALL
+
+
+def skeleton(name: str, init: bytes) -> dict[str, cpio.Entry]:
     """Return the files that are there whatever the application is. Pure."""
     entries = {path: cpio.directory(mode) for path, mode in DIRECTORIES.items()}
     entries.update({path: cpio.symlink(target) for path, target in LINKS.items()})
@@ -125,9 +142,16 @@ def skeleton(name: str, init: bytes, busybox: bytes, applets: list[str]) -> dict
         entries[path] = cpio.character_device(major, minor, mode)
     entries.update({path: cpio.regular(text.encode()) for path, text in TEXTS.items()})
     entries["/etc/hosts"] = cpio.regular(f"127.0.0.1 localhost\n10.0.2.15 {name}\n".encode())
-    entries["/etc/ukl/udhcpc"] = cpio.regular(DHCP_SCRIPT.encode(), 0o755)
     entries["/init"] = cpio.regular(init, 0o755)
-    entries["/bin/busybox"] = cpio.regular(busybox, 0o755)
+    return entries
+
+
+def companions(busybox: bytes, applets: list[str]) -> dict[str, cpio.Entry]:
+    """Return the normal programs that are beside any application. Pure."""
+    entries = {
+        "/etc/ukl/udhcpc": cpio.regular(DHCP_SCRIPT.encode(), 0o755),
+        "/bin/busybox": cpio.regular(busybox, 0o755),
+    }
     for applet in applets:
         if applet not in NO_APPLETS:
             entries[f"/bin/{applet}"] = cpio.symlink("busybox")
@@ -210,18 +234,24 @@ def build(
     user: Path | None,
     store: Store,
     progress: Progress,
+    *,
+    userspace: bool = True,
 ) -> Path:
-    """Return the base initrd for `image`: compressed, and the same for the same inputs.
+    """Return the base initrd for `image`, the same for the same inputs.
 
-    `user` is the normal executable of the application, put beside its marker file.
-    By itself the initrd starts the application as the manifest says; `with_run` makes
-    one for a certain run.
+    `user` is the normal executable of the application, put beside its marker file. Without
+    `userspace` there are neither normal programs nor normal forms of applications in it, but
+    for what the kernel has no marker file of.
+    By itself the initrd starts the application as the manifest says; `with_run` makes one for
+    a certain run.
     """
     if not _has_marker(image) and user is None:
         raise InputError(f"nothing to start: the kernel has no application {spec.name}")
     with progress.stage(f"initrd {spec.name}") as stage:
         init = guest_build.init(store)
-        entries = skeleton(spec.name, init.read_bytes(), _busybox(), _applets())
+        entries = skeleton(spec.name, init.read_bytes())
+        if userspace:
+            entries.update(companions(_busybox(), _applets()))
         for each in (*reversed(spec.others), spec):  # of the same file, the main one's counts
             entries.update(application_files(each.files))
         if image is not None and image.marker is not None:
@@ -229,17 +259,19 @@ def build(
         specs = {each.name: each for each in spec.others}
         for other in image.others if image is not None else ():
             entries[marker_path(other.name)] = _marker(other.marker, specs[other.name])
-            entries[user_path(other.name)] = cpio.regular(other.user.read_bytes(), 0o755)
-        if user is not None:
+            if userspace:
+                entries[user_path(other.name)] = cpio.regular(other.user.read_bytes(), 0o755)
+        if user is not None and (userspace or not _has_marker(image)):
             entries[user_path(spec.name)] = cpio.regular(user.read_bytes(), 0o755)
         run = rundesc.encode(default_run(spec, image))
         entries[rundesc.PATH] = cpio.regular(run, 0o600)
         data = cpio.archive(entries)
-        inputs = {"name": spec.name, "content": digest(data), "gzip": GZIP_LEVEL}
+        level = 0 if len(data) <= PLAIN_MAX else GZIP_LEVEL
+        inputs = {"name": spec.name, "content": digest(data), "gzip": level}
         key = digest(inputs)
         if store.get("initrd", key) is not None:
             stage.cached()
-        return store.make("initrd", key, inputs, lambda out: _write(out, data)) / "initrd.gz"
+        return store.make("initrd", key, inputs, lambda out: _write(out, data, level)) / "initrd"
 
 
 def _marker(file: Path, spec: AppSpec) -> cpio.Entry:
@@ -247,9 +279,10 @@ def _marker(file: Path, spec: AppSpec) -> cpio.Entry:
     return cpio.regular(content, 0o755)
 
 
-def _write(directory: Path, data: bytes) -> None:
+def _write(directory: Path, data: bytes, level: int) -> None:
     # Time 0 and no name in the header: the same bytes each time.
-    (directory / "initrd.gz").write_bytes(gzip.compress(data, GZIP_LEVEL, mtime=0))
+    content = gzip.compress(data, level, mtime=0) if level else data
+    (directory / "initrd").write_bytes(content)
 
 
 def _busybox() -> bytes:

@@ -31,6 +31,8 @@ IMAGE, SBOM, LICENCES, MACHINE = "image", "sbom.spdx.json", "licences.txt", "kub
 """What is written: the layout's directory, and three files."""
 
 BUSYBOX = "busybox-static"
+MUSL = "musl-dev"
+"""The C library in the guest's init."""
 DEBIAN = "Organization: Debian"
 
 
@@ -82,6 +84,7 @@ def build(
     app, kernel, image = pipeline.build_image(
         spec, store, progress, kernel_source=kernel_source, jobs=jobs
     )
+    # With busybox, whose DHCP client gets the address where others run the machine.
     base = initrd_room.build(image, spec, app.user, store, progress)
     parts = _parts(wanted, kernel.version, store, progress)
     boot = Bootable(
@@ -242,7 +245,7 @@ def _check(spec: AppSpec, directory: Path) -> None:
 def _parts(wanted: Wanted, version: str, store: Store, progress: Progress) -> list[Part]:
     """Return what is in the image. Of the application itself only its owner knows the licence."""
     libraries = check.libraries(wanted.target, store, progress)
-    names = sorted({each.package for each in libraries if each.package} | {BUSYBOX})
+    names = sorted({each.package for each in libraries if each.package} | {BUSYBOX, MUSL})
     loaders = sorted(set(NEEDS[wanted.kind].files.values()))
     versions = packages.versions([*names, *loaders])
     source = wanted.spec.build.source.debian if wanted.spec.build is not None else None
@@ -254,7 +257,7 @@ def _parts(wanted: Wanted, version: str, store: Store, progress: Progress) -> li
     for name in (*names, *loaders):
         known = versions.get(name, "")
         purl = f"pkg:deb/debian/{name}@{known}?arch=amd64" if known else ""
-        licence, linked = check.licence(name), name not in {BUSYBOX, *loaders}
+        licence, linked = check.licence(name), name not in {BUSYBOX, MUSL, *loaders}
         found.append(Part(name, known, licence, DEBIAN, purl, linked))
     for each in libraries:
         if each.package is None:

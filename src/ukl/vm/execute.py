@@ -41,8 +41,8 @@ class NotStarted(UklError):
         missing = number == errno.ENOENT
         super().__init__(
             f"the guest cannot execute {program}: {os.strerror(number)}",
-            remedy="in the guest are busybox, the application (/ukl/NAME, /user/NAME) and the "
-            "manifest's [run] files; ukl cp brings others"
+            remedy="in the guest are busybox (--userspace with the profile tiny), the application "
+            "(/ukl/NAME, /user/NAME) and the manifest's [run] files; ukl cp brings others"
             if missing
             else None,
         )

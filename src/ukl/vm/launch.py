@@ -21,6 +21,7 @@ from ukl.host import probe, tsc
 from ukl.image import initrd as initrd_room
 from ukl.model import (
     NO_NETWORK,
+    SMALL,
     Accelerator,
     AppSpec,
     Image,
@@ -134,22 +135,25 @@ def program_path(image: Image, spec: AppSpec, options: Options) -> str:
     return initrd_room.marker_path(spec.name)
 
 
-def counter_khz(accelerator: Accelerator, options: Options) -> int | None:
-    """Return what an emulated guest is told of its time-stamp counter, which is ours.
+def clock_words(accelerator: Accelerator, options: Options) -> tuple[str, ...]:
+    """Return the kernel parameters by which an emulated guest knows how fast its clocks are.
 
-    KVM tells it itself. With icount the counter counts instructions, and the guest finds out
-    how fast it is: nothing happens by chance there.
+    KVM tells it itself. The time-stamp counter is this machine's; with icount it counts
+    instructions, and the guest finds out how fast it is: nothing happens by chance there.
     """
-    if accelerator is not Accelerator.TCG or options.icount:
-        return None
-    return tsc.khz()
+    if accelerator is not Accelerator.TCG:
+        return ()
+    timer = f"ukl.lapic_khz={qemu.LAPIC_KHZ}"
+    khz = None if options.icount else tsc.khz()
+    return (timer,) if khz is None else (timer, f"tsc_early_khz={khz}")
 
 
-def command_line(image: Image, spec: AppSpec, options: Options, tsc_khz: int | None = None) -> str:
+def command_line(
+    image: Image, spec: AppSpec, options: Options, clocks: tuple[str, ...] = ()
+) -> str:
     """Return the kernel's command line. Pure; InputError for what it cannot carry."""
     words = qemu.kernel_words(verbose=options.verbose, page_size=spec.page_size)
-    if tsc_khz is not None:
-        words.append(f"tsc_early_khz={tsc_khz}")
+    words += clocks
     words += ["nokaslr"] if options.traced else []  # else the ranges lie elsewhere
     words += options.append
     if options.init == "app":
@@ -203,8 +207,6 @@ def _quoted(word: str) -> str:
 MEMORY = 64 << 20
 """Bytes that a kernel needs, except that of the profile SMALL."""
 
-SMALL = "tiny"
-
 
 def check(options: Options, spec: AppSpec) -> None:
     """Raise UsageError for options that do not go together, or not with `spec`."""
@@ -247,14 +249,14 @@ def machine(
     initrd: Path,
     accelerator: Accelerator,
     *,
-    tsc_khz: int | None = None,
+    clocks: tuple[str, ...] = (),
 ) -> Machine:
     """Return the machine for a run. Pure."""
     return Machine(
         # The decompressor is what moves the kernel (KASLR). What stays need not be unpacked.
         kernel=image.bzimage if image.relocatable else image.vmlinux,
         initrd=initrd,
-        cmdline=command_line(image, spec, options, tsc_khz),
+        cmdline=command_line(image, spec, options, clocks),
         memory=spec.memory,
         cpus=spec.cpus,
         accelerator=accelerator,
@@ -297,8 +299,8 @@ def prepare(
     own = directory / "initrd"
     if options.traced:
         accelerator = Accelerator.TCG
-    khz = counter_khz(accelerator, options)
-    planned = machine(image, spec, options, own, accelerator, tsc_khz=khz)
+    clocks = clock_words(accelerator, options)
+    planned = machine(image, spec, options, own, accelerator, clocks=clocks)
     if options.traced:
         planned = replace(planned, trace=Trace(directory / TRACE, options.traced))
     nonce = None if options.init == "app" else status.make_nonce()

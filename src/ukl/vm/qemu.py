@@ -30,6 +30,10 @@ MACHINE = "q35,sata=off,smbus=off,usb=off,vmport=off,i8042=off"
 
 SANDBOX = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
 
+LAPIC_KHZ = 1_000_000
+"""Of the local APIC's timer that QEMU emulates, before its divider: it counts nanoseconds of the
+virtual clock (QEMU's hw/intc/apic_common.c, apic_next_timer())."""
+
 MULTITHREADED_SINCE = (8, 1)
 """QEMU's version from which emulated processors may run in threads of their own. Before,
 one could translate code while another patched it (the kernel's jump labels) and execute
