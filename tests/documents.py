@@ -36,8 +36,9 @@ TIERS = ("boot", "apps")
 PRIVATE = ("guests", "runs", "bench", "logs")
 """Of the cache: what is of this run alone. The rest is what others have built."""
 
-OPTIONAL = ("gdb", "strace")
-"""Tools without which the tests of a document that uses them are skipped."""
+OPTIONAL = {"gdb": "ukl gdb", "strace": "ukl trace", "clang": "--lto", "llvm-link": "--lto"}
+"""Tools without which the tests of a document that uses them are skipped, and what of
+their commands uses them."""
 
 _MARK = re.compile(r"<!-- (run: (?P<tier>\w+)(?:, (?P<how>\w+))?|not run: (?P<why>[^>]+)) -->")
 _HIDDEN = re.compile(r"<!-- run: (\w+), hidden$")
@@ -179,8 +180,7 @@ def _clean(program: Path, environment: dict[str, str]) -> None:
 def missing(document: Path, tier: str) -> str | None:
     """Return a tool that a document's commands need and this machine has not."""
     words = script(document, tier)
-    tools = {"gdb": "ukl gdb", "strace": "ukl trace"}
-    for tool in OPTIONAL:
-        if tools[tool] in words and shutil.which(tool) is None:
+    for tool, use in OPTIONAL.items():
+        if use in words and shutil.which(tool) is None:
             return tool
     return None

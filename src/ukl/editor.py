@@ -81,6 +81,7 @@ DESCRIPTIONS: Mapping[str, str] = {
     "link.objects": "`.o` and `.a` files.",
     "link.rewrite_syscalls": "Whether `syscall` instructions become calls, where they can.",
     "link.level": "How the calls are done that `syscall` instructions become.",
+    "link.lto": "Whether functions of the kernel that it imports are compiled into it.",
     "run": "The virtual machine.",
     "run.ports": '`"HOST:GUEST"` or `"ADDRESS:HOST:GUEST"`, TCP unless `/udp` stands behind it.',
     "run.volumes": '`"DIR:/path"`, with `:ro` for reading only: a directory here, mounted there.',

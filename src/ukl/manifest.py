@@ -251,6 +251,7 @@ class _Link(_Table):
     objects: list[_Source] = []
     rewrite_syscalls: bool = True
     level: Annotated[Level, Field(strict=False)] = Level.BASE
+    lto: bool = False
 
 
 class _Run(_Table):
@@ -485,6 +486,7 @@ def _load_toml(path: Path, *, alone: bool) -> AppSpec:
         objects=tuple(map(Path, manifest.link.objects)),
         rewrite_syscalls=manifest.link.rewrite_syscalls,
         level=manifest.link.level,
+        lto=manifest.link.lto,
         returns=manifest.run.returns,
         page_size=parse_page_size(manifest.run.page_size) if manifest.run.page_size else 0,
         populate=manifest.run.populate,
@@ -625,6 +627,7 @@ _REMEDIES: dict[tuple[str, ...], str] = {
     ("link", "libraries"): 'write a list of names: libraries = ["m", "event"]',
     ("link", "rewrite_syscalls"): "write rewrite_syscalls = false to keep the instructions",
     ("link", "level"): 'write it like level = "fast", or "base"',
+    ("link", "lto"): "write lto = true, or false",
     ("link", "objects"): f".o and .a files, relative to the directory of {FILENAME}",
     ("run", "ports"): 'write a list like ports = ["5555:5555"] (host, then guest)',
     ("run", "volumes"): 'write a list like volumes = ["data:/data", "conf:/etc/app:ro"]',

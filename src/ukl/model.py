@@ -171,6 +171,8 @@ class AppSpec:
     rewrite_syscalls: bool = True
     """Whether `syscall` instructions become calls, where they can."""
     level: Level = Level.BASE
+    lto: bool = False
+    """Whether functions of the kernel that it imports are compiled into it (ukl.lto)."""
     returns: Returns = Returns.IRET
     page_size: int = 0
     """Bytes of the pages in which anonymous memory is given where it can be; 0: only when asked
@@ -257,7 +259,8 @@ class AppObject:
     """A partially linked application: one relocatable object and its facts.
 
     `path` is the `.o` that CONFIG_UKL_APP names; `user` the normal static
-    executable made from the very same object.
+    executable made from the very same object. `variables` are the kernel's that functions of
+    the kernel read which are compiled into it.
     """
 
     name: str
@@ -265,6 +268,7 @@ class AppObject:
     user: Path
     facts: ObjectFacts
     key: str
+    variables: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

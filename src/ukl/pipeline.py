@@ -63,6 +63,7 @@ class Overrides:
     profile: str | None = None
     counts: Path | None = None
     level: Level | None = None
+    lto: bool | None = None
     returns: Returns | None = None
     page_size: int | None = None
     populate: bool | None = None
@@ -84,6 +85,7 @@ def overridden(spec: AppSpec, overrides: Overrides) -> AppSpec:
         memory=overrides.memory or spec.memory,
         cpus=overrides.cpus or spec.cpus,
         level=overrides.level or spec.level,
+        lto=spec.lto if overrides.lto is None else overrides.lto,
         returns=overrides.returns or spec.returns,
         page_size=overrides.page_size or spec.page_size,
         populate=spec.populate if overrides.populate is None else overrides.populate,
@@ -259,16 +261,30 @@ def prepared(spec: AppSpec, store: Store, progress: Progress, jobs: int | None =
     return recipe_build.prepared(replace(spec, others=tuple(others)), store, progress, jobs)
 
 
-def _objects(spec: AppSpec, store: Store, progress: Progress) -> list[AppObject]:
-    return [
-        (captured if each.program else app_build).build(each, store, progress)
-        for each in (spec, *spec.others)
-    ]
+def _objects(
+    spec: AppSpec, store: Store, progress: Progress, kernel: KernelBuild | None = None
+) -> list[AppObject]:
+    """Return the application's object, and the others'; `kernel` is for those with `lto`."""
+    return [_object(each, store, progress, kernel) for each in (spec, *spec.others)]
+
+
+def _object(
+    spec: AppSpec, store: Store, progress: Progress, kernel: KernelBuild | None
+) -> AppObject:
+    if spec.program:
+        if spec.lto:
+            raise InputError(
+                "--lto is for programs of [app] sources; this one's build system compiles it",
+                where=spec.origin,
+                remedy="leave --lto out",
+            )
+        return captured.build(spec, store, progress)
+    return app_build.build(spec, store, progress, kernel if spec.lto else None)
 
 
 def link_map(spec: AppSpec, kernel: KernelBuild, store: Store, progress: Progress) -> Path:
     """Return ld's map of the image that `build_image` made."""
-    apps = _objects(spec, store, Progress.quiet())
+    apps = _objects(spec, store, Progress.quiet(), kernel)
     with progress.stage("which object is where in vmlinux"):
         return kernel_link.link_map(kernel, apps, store)
 
@@ -289,17 +305,20 @@ def build_image(
     """
     packages.require(*BUILD_TOOLS)
     spec = prepared(spec, store, progress, jobs)
-    app, *others = _objects(spec, store, progress)
+    specs = (spec, *spec.others)
+    ahead = not any(each.lto for each in specs)  # what is wrong with a program, in seconds
+    apps = _objects(spec, store, progress) if ahead else []
     kernel = build_kernel(
         store,
         progress,
         kernel_source=kernel_source,
-        kernel_options=kernel_options((spec, *spec.others)),
-        profile=kernel_profile((spec, *spec.others)),
+        kernel_options=kernel_options(specs),
+        profile=kernel_profile(specs),
         patched=patched,
         counts=spec.counts,
         jobs=jobs,
     )
+    app, *others = apps or _objects(spec, store, progress, kernel)
     if not patched:
         return app, kernel, kernel_link.link(kernel, None, store, progress)
     return app, kernel, kernel_link.link(kernel, app, store, progress, others)

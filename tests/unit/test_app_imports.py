@@ -69,3 +69,13 @@ def test_header() -> None:
     # psABI 3.2.3: a _Bool is one byte of the register.
     assert "return (unsigned char)ukl_call_function(ukl_import_capable, (unsigned long)a0, " in text
     assert "\tukl_call_function(ukl_import_g, (unsigned long)a0, (unsigned long)a1, 0" in text
+
+
+def test_functions_that_are_part_of_the_program() -> None:
+    text = imports.header(["int one(long a)", "void two(void)", "int three(void)"], {"one", "two"})
+    assert "extern int ukl_body_one(long int a0);" in text.replace("long a0", "long int a0")
+    assert "\treturn ukl_body_one(a0);" in text
+    assert "\tukl_body_two();" in text
+    assert "return (int)ukl_call_function(ukl_import_three" in text
+    # In a normal process there is no kernel that they could look at.
+    assert text.count("__builtin_trap();") == 3

@@ -8,7 +8,7 @@ by the content of everything that went into it.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -21,7 +21,8 @@ from ukl.elf.reader import Elf
 from ukl.errors import InputError
 from ukl.host import exec as host_exec
 from ukl.host.store import Command, Store, digest
-from ukl.model import AppObject, AppSpec, Level
+from ukl.lto import build as lto
+from ukl.model import AppObject, AppSpec, KernelBuild, Level
 from ukl.pgo import counts
 from ukl.pgo.flags import COUNTED, COUNTING, ROOT
 from ukl.progress import Progress
@@ -30,9 +31,12 @@ PROCEDURE = 6
 """Part of the key: raised when the link's result changes and its argument lists do not."""
 
 
-def build(spec: AppSpec, store: Store, progress: Progress) -> AppObject:
+def build(
+    spec: AppSpec, store: Store, progress: Progress, kernel: KernelBuild | None = None
+) -> AppObject:
     """Build `spec` and return its object, facts and the normal executable of the same.
 
+    With `kernel`, functions of it that are imported are compiled into the application.
     Raises InputError for sources that do not compile and for symbols or libraries
     that are missing or doubled, MissingError for tools that are not installed.
     """
@@ -48,11 +52,14 @@ def build(spec: AppSpec, store: Store, progress: Progress) -> AppObject:
     tools = toolchain.find(cxx=is_cxx)
     scripts = resources.path(SCRIPTS)
     compiled: list[str] = []
-    includes = (plan.INCLUDE, *_imports(spec, store))
+    inlined = _inlined(spec, kernel, store, progress) if kernel is not None else None
+    includes = (plan.INCLUDE, *_imports(spec, store, inlined.modules if inlined else ()))
 
     with progress.stage(f"compile {spec.name}") as stage:
         feedback = _feedback(spec, store)
         units = [_unit(source, spec, tools, includes, feedback) for source in spec.sources]
+        if inlined:
+            units = [plan.intermediate(unit, lto.CLANG) for unit in units]
         ours = [
             plan.unit(scripts / name, scripts, (), tools.cc, tools.cxx)
             for name in ("crt.S", "syscall.S")
@@ -63,10 +70,18 @@ def build(spec: AppSpec, store: Store, progress: Progress) -> AppObject:
             made.append(compile_unit(unit, store, compiled))
         if not compiled:
             stage.cached()
-    objects = [*made[: len(units)], *(path for path in spec.objects if path.suffix != ".a")]
+    own = made[: len(units)]
+    if inlined:
+        with progress.stage(
+            f"compile {spec.name} and {len(inlined.modules)} of the kernel's functions"
+        ):
+            own = [lto.program(own, inlined, store, spec.origin)]
+    objects = [*own, *(path for path in spec.objects if path.suffix != ".a")]
     _check_objects(spec)
     inputs = link.Inputs(tuple(objects), _libraries(spec, tools, is_cxx), crt=made[-2])
     origin = {str(path): unit.source for path, unit in zip(made, units, strict=False)}
+    if inlined:
+        origin[str(own[0])] = spec.name
     with progress.stage(f"partial link {spec.name}") as stage:
         key = _link_key(tools, inputs, made[-1], scripts, level=spec.rewriting)
         if store.get("app", key) is not None:
@@ -92,16 +107,49 @@ def build(spec: AppSpec, store: Store, progress: Progress) -> AppObject:
         directory = store.make("app", key, summary, work, commands)
         found = known(directory)
         stage.result(linked(found))
-    return AppObject(spec.name, directory / "app.o", directory / "user", found, key)
+    variables = inlined.variables if inlined else ()
+    return AppObject(spec.name, directory / "app.o", directory / "user", found, key, variables)
 
 
-def _imports(spec: AppSpec, store: Store) -> list[Path]:
+def _inlined(spec: AppSpec, kernel: KernelBuild, store: Store, progress: Progress) -> lto.Inlined:
+    """Return the bodies of the functions that `spec` imports; says which have none, and why."""
+    from ukl.app import imports  # noqa: PLC0415 - as in _imports()
+
+    lto.check()
+    others = [source for source in spec.sources if source.suffix not in plan.C_SUFFIXES]
+    if others:
+        raise InputError(
+            f"{others[0].name} is not C: with --lto all sources have to be",
+            where=spec.origin,
+            remedy="leave --lto out, or put it into `objects` of [link], compiled",
+        )
+    if spec.counting or spec.counts is not None:
+        raise InputError(
+            "--lto and --pgo do not go together: one is clang's, the other gcc's",
+            where=spec.origin,
+            remedy="leave one of them out",
+        )
+    names = [imports.parse(prototype).name for prototype in spec.kernel_imports]
+    if not names:
+        raise InputError(
+            "--lto compiles functions of the kernel into the application, and it names none",
+            where=spec.origin,
+            remedy="write their prototypes into `imports` of [kernel]",
+        )
+    with progress.stage(f"functions of the kernel for {spec.name}"):
+        found = lto.functions(names, kernel, store)
+    for name, reason in found.refused.items():
+        progress.line(f"{name} stays in the kernel and is called: {reason}")
+    return found
+
+
+def _imports(spec: AppSpec, store: Store, inlined: Collection[str] = ()) -> list[Path]:
     """Return the directory with the header of the kernel's functions that `spec` imports."""
     if not spec.kernel_imports:
         return []
     from ukl.app import imports  # noqa: PLC0415 - pycparser takes 0.1 s that others do not need
 
-    text = imports.header(spec.kernel_imports)
+    text = imports.header(spec.kernel_imports, inlined)
 
     def work(directory: Path) -> None:
         (directory / imports.HEADER).write_text(text)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ukl.app.flags import UKL_FLAGS
@@ -157,6 +157,16 @@ def unit(
         tuple(includes),
         feedback.directory,
     )
+
+
+def intermediate(unit: Unit, compiler: str) -> Unit:
+    """Return `unit` as LLVM's intermediate code, by `compiler`, a clang. Pure.
+
+    The kernel is compiled so that null is an address as any other. A function of which that is
+    said is inlined only into one of which it is said, too.
+    """
+    flags = (*unit.flags, "-fno-delete-null-pointer-checks", "-emit-llvm")
+    return replace(unit, compiler=compiler, flags=flags)
 
 
 def included_binaries(text: bytes) -> tuple[str, ...]:

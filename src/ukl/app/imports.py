@@ -7,12 +7,13 @@ function kernel_NAME of the same type for each NAME, on top of ukl.h (in include
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from pycparser import c_ast, c_generator, c_parser
 
 from ukl.elf.names import IMPORT
+from ukl.lto.bodies import BODY
 
 HEADER = "ukl-imports.h"
 
@@ -85,8 +86,12 @@ def parse(prototype: str) -> Import:
     return Import(name, result, tuple(parameters), tuple(tags))
 
 
-def header(prototypes: Sequence[str]) -> str:
-    """Return the text of ukl-imports.h. Raises ValueError as parse() does."""
+def header(prototypes: Sequence[str], inlined: Collection[str] = ()) -> str:
+    """Return the text of ukl-imports.h. Raises ValueError as parse() does.
+
+    Functions that are `inlined` are not called in the kernel: their bodies are compiled with
+    the program (ukl.lto).
+    """
     found = [parse(prototype) for prototype in prototypes]
     lines = [
         "/* SPDX-License-Identifier: GPL-2.0 */",
@@ -97,22 +102,28 @@ def header(prototypes: Sequence[str]) -> str:
     ]
     lines += [f"{tag};" for tag in dict.fromkeys(tag for each in found for tag in each.tags)]
     for each in found:
-        lines += ["", *_function(each)]
+        lines += ["", *_function(each, inlined=each.name in inlined)]
     return "\n".join([*lines, "", "#endif", ""])
 
 
-def _function(each: Import) -> Iterator[str]:
+def _function(each: Import, *, inlined: bool) -> Iterator[str]:
     arguments = [f"(unsigned long)a{number}" for number in range(len(each.parameters))]
     arguments += ["0"] * (ARGUMENTS_MAX - len(arguments))
     symbol = f"{IMPORT}{each.name}"
     call = f"ukl_call_function({symbol}, {', '.join(arguments)})"
+    parameters = ", ".join(each.parameters) or "void"
     yield f"UKL_IMPORT({each.name});"
-    yield f"static inline {each.result} kernel_{each.name}({', '.join(each.parameters) or 'void'})"
+    if inlined:
+        yield f"extern {each.result} {BODY}{each.name}({parameters});"
+    yield f"static inline {each.result} kernel_{each.name}({parameters})"
     yield "{"
     # In a normal process; who wants to go on asks ukl_in_kernel() before.
     yield f"\tif (!{symbol})"
     yield "\t\t__builtin_trap();"
-    if each.result == "void":
+    if inlined:
+        names = ", ".join(f"a{number}" for number in range(len(each.parameters)))
+        yield f"\t{'' if each.result == 'void' else 'return '}{BODY}{each.name}({names});"
+    elif each.result == "void":
         yield f"\t{call};"
     elif each.result in {"bool", "_Bool"}:
         # The upper bits of the register are anything (psABI 3.2.3).

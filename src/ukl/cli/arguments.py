@@ -68,6 +68,12 @@ LevelOption = Annotated[
         "--level", help="How the application calls the kernel (default: what ukl.toml says)."
     ),
 ]
+Lto = Annotated[
+    bool | None,
+    typer.Option(
+        "--lto/--no-lto", help="Compile the kernel's functions that it imports into it (clang)."
+    ),
+]
 ReturnsOption = Annotated[
     Returns | None,
     typer.Option(

@@ -15,6 +15,7 @@ from ukl.cli.arguments import (
     Json,
     KernelSource,
     LevelOption,
+    Lto,
     OutputDirectory,
     Profile,
     Target,
@@ -31,6 +32,7 @@ def build(
     kernel_source: KernelSource = None,
     profile: Profile = None,
     level: LevelOption = None,
+    lto: Lto = None,
     pgo: Counts = None,
     workload: Annotated[
         str | None,
@@ -54,7 +56,7 @@ def build(
     """
     from ukl import manifest, pipeline  # noqa: PLC0415 - not needed for --help
 
-    overrides = pipeline.Overrides(profile=profile, level=level, counts=pgo)
+    overrides = pipeline.Overrides(profile=profile, level=level, lto=lto, counts=pgo)
     spec = pipeline.overridden(manifest.resolve_all(target, others or ()), overrides)
     if workload is not None and pgo is None:
         raise typer.BadParameter("is for --pgo", param_hint="--workload")

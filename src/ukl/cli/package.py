@@ -15,6 +15,7 @@ from ukl.cli.arguments import (
     Json,
     KernelSource,
     LevelOption,
+    Lto,
     Profile,
     Target,
     With,
@@ -54,6 +55,7 @@ def package(
     kernel_source: KernelSource = None,
     profile: Profile = None,
     level: LevelOption = None,
+    lto: Lto = None,
     pgo: Counts = None,
     jobs: Jobs = None,
     as_json: Json = False,
@@ -79,6 +81,7 @@ def package(
         profile=profile,
         counts=pgo,
         level=level,
+        lto=lto,
     )
     spec = pipeline.overridden(manifest.resolve_all(target, others or ()), overrides)
     name = reference or f"{spec.name}:latest"

@@ -16,6 +16,7 @@ from ukl.cli.arguments import (
     Json,
     KernelSource,
     LevelOption,
+    Lto,
     Profile,
     ReturnsOption,
     Target,
@@ -155,6 +156,7 @@ def run(
     kernel_source: KernelSource = None,
     profile: Profile = None,
     level: LevelOption = None,
+    lto: Lto = None,
     pgo: Counts = None,
     returns: ReturnsOption = None,
     page_size: Annotated[
@@ -217,6 +219,7 @@ def run(
         profile=profile,
         counts=pgo,
         level=level,
+        lto=lto,
         returns=returns,
         page_size=parsed(manifest.parse_page_size, page_size, "--page-size") if page_size else None,
         populate=populate,

@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 from ukl.elf.names import CALL, FAST_RETURN, OFFERED, RESTART
@@ -135,7 +135,7 @@ def check_all(
                 where=app.name,
                 remedy="give one of them another `name` in [app]",
             )
-        check(app.name, app.facts, build, kernel)
+        check(app.name, app.facts, build, kernel, app.variables)
     sizes = {app.name: data_size(app.facts) for app in apps}
     if sum(sizes.values()) > build.data_room:
         listed = ", ".join(f"{name} {_mib(size)}" for name, size in sizes.items())
@@ -149,9 +149,16 @@ def check_all(
 
 
 def check(
-    name: str, facts: ObjectFacts, build: KernelBuild, kernel: dict[str, tuple[int, str]]
+    name: str,
+    facts: ObjectFacts,
+    build: KernelBuild,
+    kernel: dict[str, tuple[int, str]],
+    variables: Collection[str] = (),
 ) -> None:
-    """Raise InputError for what the linker would accept and the program would not survive."""
+    """Raise InputError for what the linker would accept and the program would not survive.
+
+    `variables` are those of the kernel's that code of its own in the application reads.
+    """
     wanted = data_size(facts)
     if symbols.TEXT_START not in kernel:
         raise InputError(
@@ -184,7 +191,9 @@ def check(
     lacking = [
         function
         for function in facts.functions
-        if function not in OFFERED and kernel.get(function, (0, ""))[1] not in {"T", "W"}
+        if function not in OFFERED
+        and kernel.get(function, (0, ""))[1] not in {"T", "W"}
+        and not (function in variables and kernel.get(function, (0, ""))[1].isupper())
     ]
     if lacking:
         static = [function for function in lacking if function in kernel]
