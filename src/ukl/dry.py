@@ -186,6 +186,7 @@ def run(spec: AppSpec, options: running.RunOptions, store: Store) -> list[Step]:
             where / "initrd",
             accelerator,
             clocks=launch.clock_words(accelerator, launching),
+            firmware=qemu.firmware(accelerator),
         )
         channels = _channels(options)
         argv = qemu.argv(planned, channels, version=caps.qemu_version)

@@ -409,7 +409,7 @@ class Machine:
 
     `held` stops it where its kernel panics or it is reset, until somebody has looked at it;
     `paused` has it begin to run only when QEMU's monitor is told so. `trace` is for an
-    emulated one.
+    emulated one. `firmware` is a file in place of QEMU's own.
     """
 
     kernel: Path
@@ -427,6 +427,7 @@ class Machine:
     held: bool = False
     paused: bool = False
     trace: Trace | None = None
+    firmware: Path | None = None
 
 
 class Restart(StrEnum):

@@ -38,6 +38,19 @@ def test_machine_is_translated() -> None:
     assert "-icount" not in argv
 
 
+def test_an_emulated_guest_has_the_firmware_that_only_starts_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rom = tmp_path / "qboot.rom"
+    monkeypatch.setattr(qemu, "QBOOT", rom)
+    assert qemu.firmware(Accelerator.TCG) is None  # another QEMU than Debian's
+    rom.touch()
+    assert qemu.firmware(Accelerator.TCG) == rom
+    assert qemu.firmware(Accelerator.KVM) is None
+    assert values(qemu.argv(replace(MACHINE, firmware=rom), CHANNELS), "-bios") == [str(rom)]
+    assert "-bios" not in qemu.argv(MACHINE, CHANNELS)
+
+
 def test_nothing_of_the_caller_and_no_way_out() -> None:
     argv = qemu.argv(MACHINE, CHANNELS)
     for option in ("-nodefaults", "-no-user-config", "-no-reboot"):

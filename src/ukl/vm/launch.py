@@ -250,6 +250,7 @@ def machine(
     accelerator: Accelerator,
     *,
     clocks: tuple[str, ...] = (),
+    firmware: Path | None = None,
 ) -> Machine:
     """Return the machine for a run. Pure."""
     return Machine(
@@ -257,6 +258,7 @@ def machine(
         kernel=image.bzimage if image.relocatable else image.vmlinux,
         initrd=initrd,
         cmdline=command_line(image, spec, options, clocks),
+        firmware=firmware,
         memory=spec.memory,
         cpus=spec.cpus,
         accelerator=accelerator,
@@ -300,7 +302,15 @@ def prepare(
     if options.traced:
         accelerator = Accelerator.TCG
     clocks = clock_words(accelerator, options)
-    planned = machine(image, spec, options, own, accelerator, clocks=clocks)
+    planned = machine(
+        image,
+        spec,
+        options,
+        own,
+        accelerator,
+        clocks=clocks,
+        firmware=qemu.firmware(accelerator),
+    )
     if options.traced:
         planned = replace(planned, trace=Trace(directory / TRACE, options.traced))
     nonce = None if options.init == "app" else status.make_nonce()

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from ukl.model import Accelerator, Machine, PortForward, Trace
 from ukl.vm import network, storage
@@ -29,6 +30,9 @@ CORE_PORT = "org.unikernel-linux.core"
 MACHINE = "q35,sata=off,smbus=off,usb=off,vmport=off,i8042=off"
 
 SANDBOX = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
+
+QBOOT = Path("/usr/share/qemu/qboot.rom")
+"""A firmware for kernels that QEMU has in memory already; Debian's qemu-system-data has it."""
 
 LAPIC_KHZ = 1_000_000
 """Of the local APIC's timer that QEMU emulates, before its divider: it counts nanoseconds of the
@@ -73,6 +77,7 @@ def argv(
         *(_trace(machine.trace) if machine.trace is not None else ()),
         *("-sandbox", SANDBOX),
         *("-machine", MACHINE),
+        *(("-bios", str(machine.firmware)) if machine.firmware is not None else ()),
         *_processor(machine, version),
         *("-m", f"{machine.memory >> 10}k"),
         *("-kernel", str(machine.kernel)),
@@ -107,6 +112,15 @@ def argv(
             *("-device", f"virtserialport,chardev=core,name={CORE_PORT}"),
         ]
     return words
+
+
+def firmware(accelerator: Accelerator) -> Path | None:
+    """Return the firmware of a machine that has it only to start a kernel; None for QEMU's own.
+
+    SeaBIOS looks for option ROMs and disks: 40 ms of an emulated guest's boot. With KVM it is a
+    matter of a few, and stays what everybody's virtual machines have.
+    """
+    return QBOOT if accelerator is Accelerator.TCG and QBOOT.is_file() else None
 
 
 def _processor(machine: Machine, version: tuple[int, ...] | None) -> list[str]:
