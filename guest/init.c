@@ -83,6 +83,12 @@ static void kill_all(void)
 	}
 }
 
+/* Without ACPI it would be halted in place of that (kernel_can_power_off(), kernel/reboot.c). */
+static bool can_switch_off(void)
+{
+	return access("/sys/firmware/acpi", F_OK) == 0;
+}
+
 /* The host gives the machine some seconds after the last message: the volumes come before. */
 __attribute__((noreturn))
 static void power_off(const struct run *run)
@@ -93,7 +99,7 @@ static void power_off(const struct run *run)
 	volumes_down(run);
 	sync();
 	status_done(ACK_TIMEOUT);
-	if (!run->reset)
+	if (!run->reset && can_switch_off())
 		reboot(RB_POWER_OFF);
 	reboot(RB_AUTOBOOT);	/* a machine that cannot be switched off */
 	for (;;)

@@ -86,7 +86,7 @@ DESCRIPTIONS: Mapping[str, str] = {
     "run.ports": '`"HOST:GUEST"` or `"ADDRESS:HOST:GUEST"`, TCP unless `/udp` stands behind it.',
     "run.volumes": '`"DIR:/path"`, with `:ro` for reading only: a directory here, mounted there.',
     "run.disks": '`"FILE:/path,size=1G"`: a disk with ext4, made if it is not there.',
-    "run.memory": '`"256M"`, `"2G"`; at least 64M, with the profile `tiny` 12M.',
+    "run.memory": '`"256M"`, `"2G"`; at least 64M, with the profile `tiny` 11M.',
     "run.cpus": "Processors.",
     "run.returns": "How interrupts and exceptions return to the application.",
     "run.page_size": "Pages in which anonymous memory is given where it fits, like `64K`.",
@@ -129,7 +129,7 @@ COMPOSE_DESCRIPTIONS: Mapping[str, str] = {
     "services.*.ports": '`"HOST:GUEST"` or `"ADDRESS:HOST:GUEST"`, TCP unless `/udp` ends it.',
     "services.*.volumes": '`"DIR:/path"`, with `:ro` for reading only.',
     "services.*.disks": '`"FILE:/path,size=1G"`: a disk with ext4, made if it is not there.',
-    "services.*.memory": '`"256M"`, `"2G"`; at least 64M, with the profile `tiny` 12M.',
+    "services.*.memory": '`"256M"`, `"2G"`; at least 64M, with the profile `tiny` 11M.',
     "services.*.cpus": "Processors.",
     "services.*.level": "How the application calls the kernel.",
     "services.*.profile": '`"debug"`: it checks itself; `"dwarf"`: it has types; '

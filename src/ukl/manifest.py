@@ -36,7 +36,7 @@ NAME_LIMIT = 31
 PAGE_SIZES = (*(f"{kib}K" for kib in (16, 32, 64, 128, 256, 512)), "1M", "2M")
 """Of anonymous memory on x86-64: orders 2 to 9 (THP_ORDERS_ALL_ANON in linux/huge_mm.h)."""
 
-MEMORY_MIN = 12 << 20
+MEMORY_MIN = 11 << 20
 """Bytes below which no kernel of ours boots, not even that of the profile `tiny`."""
 
 CPUS_MAX = 64

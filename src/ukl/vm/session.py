@@ -422,7 +422,9 @@ class Session:
         """End a QEMU that waits at the machine's end."""
         reason = await self._monitor.end()
         try:
-            if reason == RESET and not self._monitor.panicked:
+            # A kernel without ACPI ends by a reset, too: after it has said that it is done.
+            done = any(each.type is status.Type.DONE for each in self._seen.messages)
+            if reason == RESET and not self._monitor.panicked and not done:
                 await self._look(Stand.RESET)
             elif self.farewell is not None:
                 with contextlib.suppress(TimeoutError):
