@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import contextlib
-import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,7 +17,6 @@ from ukl.model import (
     AppSpec,
     Disk,
     Image,
-    PortForward,
     Protocol,
     RunResult,
     SuiteSpec,
@@ -29,7 +27,7 @@ from ukl.recipe import build as recipe_build
 from ukl.recipe import suite
 from ukl.recipe.suite import SuiteResult
 from ukl.trim.watch import Watch
-from ukl.vm import launch, session
+from ukl.vm import launch, ports, session
 from ukl.volumes import merged
 
 MODES: Mapping[str, bool] = {"unikernel": False, "process": True}
@@ -160,23 +158,12 @@ class _Lab:
         """Run the commands against one guest; `tree` is the built source."""
         spec, tests = self.spec, self.tests
         commands = tests.quick if self.quick and tests.quick else tests.commands
-        tcp = [port.guest for port in spec.ports if port.protocol is Protocol.TCP]
-        forwards = {guest: free_port() for guest in tcp}
         served = replace(
             spec,
             args=spec.args if tests.args is None else tests.args,
-            ports=tuple(
-                PortForward(forwards[port.guest], port.guest, protocol=port.protocol)
-                for port in spec.ports
-                if port.guest in forwards
-            ),
+            ports=ports.moved(spec.ports),
         )
-        env = {
-            "HOST": "127.0.0.1",
-            "PORT": str(forwards[tcp[0]]),
-            "RECIPE": str(spec.directory),
-            **{f"PORT_{guest}": str(host) for guest, host in forwards.items()},
-        }
+        env = {**ports.environment(served.ports), "RECIPE": str(spec.directory)}
         directory = self._directory()
         options = launch.Options(output=lambda data: None, user=user)
         log = directory / "tests.log"
@@ -187,7 +174,7 @@ class _Lab:
                 served = replace(served, volumes=(*spec.volumes, Volume(copy, str(copy))))
             plan = self._plan(served, options, directory)
             guest = stack.enter_context(suite.Guest(plan.machine, plan.settings, self._attend))
-            suite.wait_for_port(forwards[tcp[0]], guest)
+            suite.wait_for_port(int(env["PORT"]), guest)
             if tests.ready is not None:
                 suite.wait_until_ready(tests.ready, tree=copy, env=env, guest=guest, log=log)
             result = suite.run(
@@ -195,14 +182,6 @@ class _Lab:
             )
             stage.outcome = "" if result.is_good else "FAILED"
         return result
-
-
-def free_port() -> int:
-    """Return a TCP port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        number: int = probe.getsockname()[1]
-        return number
 
 
 def table(comparison: Comparison) -> list[str]:

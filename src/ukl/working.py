@@ -7,31 +7,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from ukl import compare
 from ukl.host import exec as host_exec
 from ukl.model import AppSpec, PortForward, Protocol
 from ukl.recipe import suite
-
-HOST = "127.0.0.1"
+from ukl.vm import ports as ports_room
 
 
 def served(spec: AppSpec) -> AppSpec:
-    """Return `spec` with its ports at free ones of this machine: it may run already."""
-    return replace(
-        spec, ports=tuple(replace(port, host=compare.free_port()) for port in spec.ports)
-    )
-
-
-def environment(ports: tuple[PortForward, ...]) -> dict[str, str]:
-    """Return the variables that say where a guest is: HOST, PORT, and PORT_n of its port n. Pure.
-
-    PORT is the first port.
-    """
-    return {
-        "HOST": HOST,
-        **{f"PORT_{port.guest}": str(port.host) for port in ports},
-        **({"PORT": str(ports[0].host)} if ports else {}),
-    }
+    """Return `spec` with its ports at free ones of this machine."""
+    return replace(spec, ports=ports_room.moved(spec.ports))
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +37,7 @@ class Work:
         return host_exec.run(
             ["sh", "-c", self.command],
             cwd=Path.cwd(),
-            env={**environment(ports), **self.env},
+            env={**ports_room.environment(ports), **self.env},
             log=log,
             check=False,
             timeout=self.timeout,

@@ -129,3 +129,29 @@ def test_connections_may_wait() -> None:
         both = [PortForward(port, 1), PortForward(port, 1, protocol=Protocol.UDP)]
         assert ports.widen(child, both) == 1
         assert waiting(port, 20) == 20
+
+
+def test_where_a_guest_is() -> None:
+    named = (
+        PortForward(5301, 53, protocol=Protocol.UDP),
+        PortForward(8001, 80),
+        PortForward(4431, 443),
+    )
+    assert ports.environment(named) == {
+        "HOST": "127.0.0.1",
+        "PORT": "8001",
+        "PORT_53": "5301",
+        "PORT_80": "8001",
+        "PORT_443": "4431",
+    }
+    assert ports.environment(named[:1])["PORT"] == "5301"
+    assert ports.environment(()) == {"HOST": "127.0.0.1"}
+
+
+def test_ports_that_are_free() -> None:
+    both = (PortForward(11211, 11211), PortForward(11211, 11211, protocol=Protocol.UDP))
+    first, second = ports.moved(both)
+    # A client of either finds it by the same number.
+    assert first.host == second.host != 11211
+    assert (first.guest, second.protocol) == (11211, Protocol.UDP)
+    ports.check((first, second))

@@ -15,6 +15,9 @@ from ukl.model import PortForward, Protocol
 
 PROC = Path("/proc")
 
+HOST = "127.0.0.1"
+"""Where a guest that something here works with takes connections."""
+
 BACKLOG = 4096
 """Connections that wait on a forwarded port; the kernel's net.core.somaxconn limits it."""
 
@@ -25,6 +28,32 @@ TCP_CLOSE in the kernel's tcp_states.h."""
 
 class PortBusy(UklError):
     """Another process listens on a port that should be forwarded."""
+
+
+def free() -> int:
+    """Return a TCP port that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        number: int = probe.getsockname()[1]
+        return number
+
+
+def moved(ports: Sequence[PortForward]) -> tuple[PortForward, ...]:
+    """Return forwards of the same ports of a guest from free ones here: it may run already."""
+    hosts = {port.guest: free() for port in ports}
+    return tuple(
+        PortForward(hosts[each.guest], each.guest, protocol=each.protocol) for each in ports
+    )
+
+
+def environment(ports: Sequence[PortForward]) -> dict[str, str]:
+    """Return the variables that say where a guest is: HOST, PORT, and PORT_n of its port n. Pure.
+
+    PORT is the first for TCP, or else the first.
+    """
+    variables = {"HOST": HOST, **{f"PORT_{each.guest}": str(each.host) for each in ports}}
+    first = min(ports, key=lambda each: each.protocol is not Protocol.TCP, default=None)
+    return variables if first is None else {**variables, "PORT": str(first.host)}
 
 
 def check(ports: Sequence[PortForward]) -> None:
