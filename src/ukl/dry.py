@@ -40,6 +40,7 @@ _TITLES: Mapping[str, str] = {
     "map": "the linker's map",
     "linked": "the object that ukl-cc linked",
     "object": "compile",
+    "lto": "LLVM's code of",
     "probe": "try KVM",
     "recipe": "the program's own build",
     "recipe-source": "the program's source",
@@ -48,7 +49,7 @@ _TITLES: Mapping[str, str] = {
 }
 
 
-_NAMED = frozenset({"app", "imports", "initrd", "object", "recipe"})
+_NAMED = frozenset({"app", "imports", "initrd", "lto", "object", "recipe"})
 """Kinds of which there may be several, so that their names are shown."""
 
 

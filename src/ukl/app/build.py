@@ -75,7 +75,7 @@ def build(
         with progress.stage(
             f"compile {spec.name} and {len(inlined.modules)} of the kernel's functions"
         ):
-            own = [lto.program(own, inlined, store, spec.origin)]
+            own = [lto.program(spec.name, own, inlined, store, spec.origin)]
     objects = [*own, *(path for path in spec.objects if path.suffix != ".a")]
     _check_objects(spec)
     inputs = link.Inputs(tuple(objects), _libraries(spec, tools, is_cxx), crt=made[-2])

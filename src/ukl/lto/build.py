@@ -118,7 +118,7 @@ def _extraction(name: str, words: Sequence[str], directory: Path) -> list[list[s
     ]
 
 
-def program(units: Sequence[Path], inlined: Inlined, store: Store, where: Path) -> Path:
+def program(name: str, units: Sequence[Path], inlined: Inlined, store: Store, where: Path) -> Path:
     """Return the object of a program's `units`, which are LLVM's code, and the kernel's bodies.
 
     InputError, at `where`, if they do not go together.
@@ -150,7 +150,8 @@ def program(units: Sequence[Path], inlined: Inlined, store: Store, where: Path) 
     def plan(directory: Path) -> list[Command]:
         return [Command(tuple(argv), directory) for argv in commands(directory)]
 
-    return store.make("lto", key, {"inputs": inputs}, work, plan) / "out.o"
+    summary = {"name": name, "inputs": inputs}
+    return store.make("lto", key, summary, work, plan) / "out.o"
 
 
 def _run(argv: Sequence[str], where: Path, directory: Path) -> None:
