@@ -53,6 +53,8 @@ _RULES: Mapping[Kind, Mapping[str, tuple[str, ...]]] = {
         "a clock to fall back to": ("X86_PM_TIMER",),
         "how fast memory is": ("MTRR", "X86_PAT"),
         "speed": ("JUMP_LABEL", "HIGH_RES_TIMERS"),
+        # Else the random numbers' hash tests itself: 20 KiB and 3 M instructions.
+        "no tests of itself at each boot": ("CRYPTO", "CRYPTO_MANAGER_DISABLE_TESTS"),
     },
     Kind.PROTECTION: {
         "nothing is both written and executed": ("STRICT_KERNEL_RWX",),
