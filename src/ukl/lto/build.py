@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 from ukl.app.flags import UKL_FLAGS
@@ -41,21 +42,22 @@ class Inlined:
         return tuple(sorted({name for text in texts for name in bodies.variables(text)}))
 
 
-def check() -> str:
-    """Return which compiler it is. Raises MissingError, with the packages, unless all is there."""
+def check() -> None:
+    """Raise MissingError, with the packages, unless all tools are there."""
     packages.require(*TOOLS)
-    return host_exec.version(CLANG)
 
 
 def functions(names: Sequence[str], kernel: KernelBuild, store: Store) -> Inlined:
     """Return the bodies of the kernel's functions `names`, as far as they can have one."""
     found = Inlined()
-    places = _objects(kernel, set(names))
+
+    @cache
+    def places() -> dict[str, str]:  # of no use where all is in the store
+        return _objects(kernel, set(names))
+
     for name in names:
         try:
-            if name not in places:
-                raise bodies.Refused("it is no global function of a source in C")
-            found.modules[name] = _module(name, places[name], kernel, store)
+            found.modules[name] = _module(name, places, kernel, store)
         except bodies.Refused as refused:
             found.refused[name] = str(refused)
     return found
@@ -77,28 +79,39 @@ def _objects(kernel: KernelBuild, names: set[str]) -> dict[str, str]:
     return places
 
 
-def _module(name: str, place: str, kernel: KernelBuild, store: Store) -> Path:
+def _module(
+    name: str, places: Callable[[], Mapping[str, str]], kernel: KernelBuild, store: Store
+) -> Path:
     objects = kernel.directory / "objects"
-    saved = (objects / place).with_name(f".{Path(place).name}.cmd")
-    try:
-        words = bodies.clang_words(saved.read_text().partition("\n")[0])
-    except (OSError, ValueError) as error:
-        raise bodies.Refused("it is no function of a source in C") from error
-    key = digest(PROCEDURE, name, kernel.key, host_exec.version(CLANG), words, bodies.CLANG_FLAGS)
+    key = digest(PROCEDURE, name, kernel.key, host_exec.version(CLANG), bodies.CLANG_FLAGS)
+
+    def words() -> list[str]:
+        if name not in places():
+            raise bodies.Refused("it is no global function of a source in C")
+        place = objects / places()[name]
+        saved = place.with_name(f".{place.name}.cmd")
+        try:
+            return bodies.clang_words(saved.read_text().partition("\n")[0])
+        except (OSError, ValueError) as error:
+            raise bodies.Refused("it is no function of a source in C") from error
 
     def work(directory: Path) -> None:
-        for argv in _extraction(name, words, directory):
-            _run(argv, objects, directory)
-        text = (directory / "alone.ll").read_text()
         try:
+            for argv in _extraction(name, words(), directory):
+                _run(argv, objects, directory)
+            text = (directory / "alone.ll").read_text()
             (directory / "body.ll").write_text(bodies.fit(text, name))
         except bodies.Refused as refused:
             (directory / "refused").write_text(str(refused))
 
     def plan(directory: Path) -> list[Command]:
-        return [Command(tuple(argv), objects) for argv in _extraction(name, words, directory)]
+        try:
+            argvs = _extraction(name, words(), directory)
+        except bodies.Refused:
+            return []
+        return [Command(tuple(argv), objects) for argv in argvs]
 
-    found = store.make("lto", key, {"name": name, "object": place}, work, plan)
+    found = store.make("lto", key, {"name": name}, work, plan)
     if (refused := found / "refused").is_file():
         raise bodies.Refused(refused.read_text())
     return found / "body.ll"
