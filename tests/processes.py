@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -25,3 +27,11 @@ def eventually(condition: Callable[[], bool], seconds: float = 10.0) -> bool:
             return True
         time.sleep(0.02)
     return condition()
+
+
+def without_locking(program: Path) -> subprocess.CompletedProcess[str]:
+    """Run a program that may not lock memory."""
+    argv = ["prlimit", "--memlock=0:0"]
+    if os.geteuid() == 0:  # whom limits do not bind
+        argv += ["setpriv", "--bounding-set=-all"]
+    return subprocess.run([*argv, program], capture_output=True, text=True, check=False)

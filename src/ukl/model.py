@@ -178,7 +178,7 @@ class AppSpec:
     """Bytes of the pages in which anonymous memory is given where it can be; 0: only when asked
     for large ones (madvise)."""
     populate: bool = False
-    """Whether memory is there as soon as it is mapped, and stays."""
+    """Whether it locks its memory before all else: that is there as soon as it is mapped."""
     userspace: bool | None = None
     """Whether busybox, and the application's normal form, are beside it in the guest; None: as
     the kernel's profile has it."""

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.processes import without_locking
 from ukl.app.build import build
 from ukl.elf.names import PLAIN, RESTART
 from ukl.elf.reader import STB_LOCAL, Elf, Segment
@@ -160,11 +161,22 @@ def test_system_calls_by_call(program: Builder) -> None:
     ]
 
 
+@pytest.mark.parametrize("rewrite", [False, True])
+def test_populate_locks_memory_before_all_else(program: Builder, rewrite: bool) -> None:
+    app = program("order.c", populate=True, rewrite_syscalls=rewrite)
+    refused = without_locking(app.user)
+    assert (refused.returncode, refused.stdout) == (126, "")
+    assert refused.stderr == (
+        "populate: mlockall() failed with errno 01: "
+        "it takes CAP_IPC_LOCK, or a larger RLIMIT_MEMLOCK\n"
+    )
+
+
 # --- the object and the executable as such ---------------------------------
 
 
 def test_only_the_entry_point_is_global(program: Builder) -> None:
-    for app in (program("order.c"), program("exceptions.cpp")):
+    for app in (program("order.c"), program("exceptions.cpp", populate=True)):
         elf = Elf.open(app.path)
         defined = {s.name for s in elf.symbols if not s.undefined and s.binding != STB_LOCAL}
         assert defined == {"ukl_app_start"}
@@ -185,8 +197,9 @@ def test_what_stays_undefined_is_declared(program: Builder) -> None:
     assert undeclared <= {"__rela_iplt_start", "__rela_iplt_end", PLAIN, RESTART}
 
 
-def test_relocation_read_only_data_is_not_an_init_array(program: Builder) -> None:
-    elf = Elf.open(program("order.c").path)
+@pytest.mark.parametrize("populate", [False, True])
+def test_relocation_read_only_data_is_not_an_init_array(program: Builder, populate: bool) -> None:
+    elf = Elf.open(program("order.c", populate=populate).path)
     kinds = {section.name: section.kind for section in elf.sections if section.allocated}
     assert kinds == {
         ".ukl.text": "SHT_PROGBITS",

@@ -8,12 +8,14 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.conftest import OPTIONAL
+from tests.processes import without_locking
 from ukl import manifest
 from ukl.app import captured
 from ukl.errors import InputError
@@ -59,9 +61,9 @@ def run(project: Path, store: Store) -> Run:
     return run
 
 
-def taken(program: Path, store: Store) -> AppObject:
+def taken(program: Path, store: Store, *, populate: bool = False) -> AppObject:
     """Return the application that `ukl run PROGRAM` would boot."""
-    spec = manifest.resolve(str(program))
+    spec = replace(manifest.resolve(str(program)), populate=populate)
     return captured.build(spec, store, Progress.quiet())
 
 
@@ -81,6 +83,8 @@ def works(program: Path, store: Store, text: str = "42\n") -> None:
     app = taken(program, store)
     assert output(app.user) == text
     assert app.facts.text_size
+    refused = without_locking(taken(program, store, populate=True).user)
+    assert (refused.returncode, refused.stdout) == (126, ""), refused
 
 
 def test_make_that_calls_gcc_by_its_name(project: Path, run: Run, store: Store) -> None:

@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 
 from ukl import resources
 from ukl.app import compile as plan
-from ukl.app import link, planned, sections, toolchain
+from ukl.app import link, planned, populated, sections, toolchain
 from ukl.app.linking import SCRIPTS, Hint, Linking, known
 from ukl.app.linking import summary as linked
 from ukl.elf.reader import Elf
@@ -61,8 +61,8 @@ def build(
         if inlined:
             units = [plan.intermediate(unit, lto.CLANG) for unit in units]
         ours = [
-            plan.unit(scripts / name, scripts, (), tools.cc, tools.cxx)
-            for name in ("crt.S", "syscall.S")
+            plan.unit(source, source.parent, (), tools.cc, tools.cxx)
+            for source in (scripts / "crt.S", scripts / "syscall.S", *populated.sources(spec))
         ]
         made: list[Path] = []
         for number, unit in enumerate([*units, *ours]):
@@ -70,7 +70,7 @@ def build(
             made.append(compile_unit(unit, store, compiled))
         if not compiled:
             stage.cached()
-    own = made[: len(units)]
+    own, (crt, syscall, *populate) = made[: len(units)], made[len(units) :]
     if inlined:
         with progress.stage(
             f"compile {spec.name} and {len(inlined.modules)} of the kernel's functions"
@@ -78,12 +78,12 @@ def build(
             own = [lto.program(spec.name, own, inlined, store, spec.origin)]
     objects = [*own, *(path for path in spec.objects if path.suffix != ".a")]
     _check_objects(spec)
-    inputs = link.Inputs(tuple(objects), _libraries(spec, tools, is_cxx), crt=made[-2])
+    inputs = link.Inputs(tuple(objects), _libraries(spec, tools, is_cxx), crt=crt)
     origin = {str(path): unit.source for path, unit in zip(made, units, strict=False)}
     if inlined:
         origin[str(own[0])] = spec.name
     with progress.stage(f"partial link {spec.name}") as stage:
-        key = _link_key(tools, inputs, made[-1], scripts, level=spec.rewriting)
+        key = _link_key(tools, inputs, syscall, scripts, populate, level=spec.rewriting)
         if store.get("app", key) is not None:
             stage.cached()
         linking = Linking(
@@ -99,10 +99,11 @@ def build(
 
         def work(directory: Path) -> None:
             linking.run(directory)
-            linking.finish(directory, made[-1], level=spec.rewriting)
+            populated.join(tools.ld, tools.objcopy, directory, populate)
+            linking.finish(directory, syscall, level=spec.rewriting)
 
         def commands(directory: Path) -> list[Command]:
-            return planned.links(linking, directory, made[-1])
+            return planned.links(linking, directory, syscall, populate)
 
         directory = store.make("app", key, summary, work, commands)
         found = known(directory)
@@ -302,6 +303,7 @@ def _link_key(
     inputs: link.Inputs,
     syscall: Path,
     scripts: Path,
+    populate: Sequence[Path],
     *,
     level: Level | None,
 ) -> str:
@@ -319,6 +321,8 @@ def _link_key(
         [*inputs.objects, *inputs.libraries, inputs.crt, syscall],
         [*tools.crt_before, *tools.crt_after, *tools.runtime],
         [scripts / "app.lds", scripts / "user.lds"],
+        *populate,
+        *populated.argvs(tools.ld, tools.objcopy, out, [out] * len(populate)),
     )
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from ukl import resources
 from ukl.app import compile as plan
-from ukl.app import link, linking, planned, toolchain
+from ukl.app import link, linking, planned, populated, toolchain
 from ukl.app.build import compile_unit
 from ukl.elf.reader import SHT_NOBITS, Elf
 from ukl.errors import InputError
@@ -160,8 +160,10 @@ def build(spec: AppSpec, store: Store, progress: Progress) -> AppObject:
     tools = toolchain.find()
     scripts = resources.path(linking.SCRIPTS)
     with progress.stage(f"take {spec.program.name}") as stage:
-        unit = plan.unit(scripts / "syscall.S", scripts, (), tools.cc, tools.cxx)
-        syscall = compile_unit(unit, store, [])
+        syscall, *populate = (
+            compile_unit(plan.unit(ours, ours.parent, (), tools.cc, tools.cxx), store, [])
+            for ours in (scripts / "syscall.S", *populated.sources(spec))
+        )
         out = Path("out")
         key = digest(
             "captured",
@@ -171,12 +173,15 @@ def build(spec: AppSpec, store: Store, progress: Progress) -> AppObject:
             link.strip_argv(tools.objcopy, out, out),
             link.user_argv(tools.ld, out, out, out, out),
             [source, syscall, scripts / "user.lds"],
+            *populate,
+            *populated.argvs(tools.ld, tools.objcopy, out, [out] * len(populate)),
         )
         if store.get("app", key) is not None:
             stage.cached()
 
         def work(directory: Path) -> None:
             (directory / "app.debug.o").write_bytes(source.read_bytes())
+            populated.join(tools.ld, tools.objcopy, directory, populate)
             linking.finish(
                 tools.ld,
                 tools.objcopy,
@@ -189,7 +194,8 @@ def build(spec: AppSpec, store: Store, progress: Progress) -> AppObject:
         summary = {"name": spec.name, "program": spec.program, "object": source}
 
         def commands(directory: Path) -> list[Command]:
-            return planned.ending(tools.ld, tools.objcopy, directory, syscall, scripts)
+            ld, objcopy = tools.ld, tools.objcopy
+            return planned.ending(ld, objcopy, directory, syscall, scripts, populate=populate)
 
         directory = store.make("app", key, summary, work, commands)
         found = linking.known(directory)

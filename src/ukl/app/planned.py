@@ -6,15 +6,18 @@ Not there: linking.py is part of the key of what the compiler wrapper makes.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
-from ukl.app import link
+from ukl.app import link, populated
 from ukl.app.linking import Linking
 from ukl.host.store import Command
 
 
-def links(linking: Linking, directory: Path, syscall: Path) -> list[Command]:
-    """Return the commands of `run` and `finish`.
+def links(
+    linking: Linking, directory: Path, syscall: Path, populate: Sequence[Path]
+) -> list[Command]:
+    """Return the commands of `run`, populated.join and `finish`.
 
     The parts of the linker script, and the names that become weak, are written between them,
     by what the first link has found.
@@ -37,13 +40,26 @@ def links(linking: Linking, directory: Path, syscall: Path) -> list[Command]:
         link.localise_argv(linking.objcopy, second, debug),
     ]
     found = [Command(tuple(argv)) for argv in argvs]
-    return found + ending(linking.ld, linking.objcopy, directory, syscall, linking.scripts)
+    tools = linking.ld, linking.objcopy
+    return found + ending(*tools, directory, syscall, linking.scripts, populate=populate)
 
 
-def ending(ld: str, objcopy: str, directory: Path, syscall: Path, scripts: Path) -> list[Command]:
-    """Return the commands of `finish`; calls are rewritten before them, by ourselves."""
+def ending(
+    ld: str,
+    objcopy: str,
+    directory: Path,
+    syscall: Path,
+    scripts: Path,
+    *,
+    populate: Sequence[Path],
+) -> list[Command]:
+    """Return the commands of populated.join and `finish`.
+
+    Calls are rewritten between them, by ourselves.
+    """
     debug, application = directory / "app.debug.o", directory / "app.o"
     argvs = (
+        *populated.argvs(ld, objcopy, directory, populate),
         link.strip_argv(objcopy, debug, application),
         link.user_argv(ld, application, syscall, scripts / "user.lds", directory / "user"),
     )

@@ -275,8 +275,7 @@ def build(
 
 
 def _marker(file: Path, spec: AppSpec) -> cpio.Entry:
-    content = symbols.with_flags(file.read_bytes(), spec.returns, populate=spec.populate)
-    return cpio.regular(content, 0o755)
+    return cpio.regular(symbols.with_flags(file.read_bytes(), spec.returns), 0o755)
 
 
 def _write(directory: Path, data: bytes, level: int) -> None:

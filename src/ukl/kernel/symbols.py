@@ -26,7 +26,6 @@ _PT_NOTE = 4
 MARKER_MAGIC = b"\177UKL"
 MARKER_VERSION = 1
 MARKER_RET = 1
-MARKER_POPULATE = 2
 
 
 def read_map(file: Path) -> dict[str, tuple[int, str]]:
@@ -123,11 +122,7 @@ def marker(name: str, identity: bytes) -> bytes:
     return struct.pack("<4sI32s20s4x", MARKER_MAGIC, MARKER_VERSION, encoded, identity)
 
 
-def with_flags(marker_bytes: bytes, returns: Returns, *, populate: bool) -> bytes:
-    """Return a marker whose application interrupts and exceptions return to like that.
-
-    `populate`: its memory is there as soon as it is mapped.
-    """
+def with_flags(marker_bytes: bytes, returns: Returns) -> bytes:
+    """Return a marker whose application interrupts and exceptions return to like that."""
     flags = MARKER_RET if returns is Returns.RET else 0
-    flags |= MARKER_POPULATE if populate else 0
     return marker_bytes[:-4] + struct.pack("<I", flags)

@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Where an application with `populate` starts: locks its memory, then goes to
+ * where it would have started, with all that the kernel has left there.
+ *
+ * Nothing of the C library has run yet. Sections have the names that the
+ * partial link gives.
+ */
+
+#define NR_WRITE		1
+#define NR_MLOCKALL		151
+#define NR_EXIT_GROUP		231
+
+#define MCL_CURRENT		1
+#define MCL_FUTURE		2
+
+#define STDERR			2
+#define NOT_EXECUTED		126
+
+	/* For debuggers: the unwinder's table has ended before. */
+	.cfi_sections .debug_frame
+
+	.section .ukl.text, "ax", @progbits
+	.balign 16
+	.globl ukl_app_populated
+	.type ukl_app_populated, @function
+ukl_app_populated:
+	.cfi_startproc
+	.cfi_undefined %rip
+	mov	$NR_MLOCKALL, %eax
+	mov	$(MCL_CURRENT | MCL_FUTURE), %edi
+	syscall
+	neg	%eax
+	jz	ukl_app_start
+
+	/* Two digits do: no error that mlockall() knows has more. */
+	mov	$10, %cl
+	div	%cl
+	add	%ax, digits
+	mov	$NR_WRITE, %eax
+	mov	$STDERR, %edi
+	mov	$message, %rsi
+	mov	$(message_end - message), %edx
+	syscall
+	mov	$NR_EXIT_GROUP, %eax
+	mov	$NOT_EXECUTED, %edi
+	syscall
+	ud2
+	.cfi_endproc
+	.size ukl_app_populated, . - ukl_app_populated
+
+	.section .ukl.data, "aw", @progbits
+message:
+	.ascii "populate: mlockall() failed with errno "
+digits:
+	.ascii "00: it takes CAP_IPC_LOCK, or a larger RLIMIT_MEMLOCK\n"
+message_end:
+
+	.section .note.GNU-stack, "", @progbits
