@@ -20,7 +20,8 @@ from ukl.kernel.mail import FileDiff, Mail
 from ukl.kernel.series import Series
 
 COVER = "cover.toml"
-"""Beside the series: author, date, subject and text of the cover letter."""
+"""Beside the series: author, date, subject and text of the cover letter; that of the part NAME
+is in cover-NAME.toml."""
 
 _WIDTH = 40
 """Columns of a diffstat's graph."""
@@ -65,14 +66,26 @@ def full_mails(loaded: Series) -> list[Mail]:
 def export(series_file: Path, directory: Path) -> list[Path]:
     """Write 0000-cover-letter.patch (if there is a cover) and NNNN-*.patch; return the files.
 
-    `git am` applies them to a tree of the version the series is for. Older .patch
-    files with a number in the directory would be mailed along, so there must be none.
+    `git am` applies them to a tree of the version the series is for; those of a part, in a
+    directory of its name, to that with the main series. Older .patch files with a number in
+    the directory would be mailed along, so there must be none.
     """
-    mails = full_mails(series.load(series_file))
+    loaded = series.load(series_file)
+    parts: dict[str, list[Mail]] = {}
+    for entry, one in zip(loaded.entries, full_mails(loaded), strict=True):
+        parts.setdefault(entry.part, []).append(one)
+    written = []
+    for part, mails in parts.items():
+        cover = series_file.parent / (f"cover-{part}.toml" if part else COVER)
+        written += _export(mails, cover, directory / part)
+    return written
+
+
+def _export(mails: Sequence[Mail], cover: Path, directory: Path) -> list[Path]:
+    """Write one series of mails."""
     directory.mkdir(parents=True, exist_ok=True)
     old = sorted(directory.glob("[0-9][0-9][0-9][0-9]-*.patch"))
     texts: dict[str, str] = {}
-    cover = series_file.parent / COVER
     if cover.is_file():
         texts["0000-cover-letter.patch"] = cover_letter(cover, mails)
     for number, one in enumerate(mails, 1):

@@ -21,6 +21,9 @@ from ukl.kernel import mail, series
 from ukl.kernel.mail import ABBREVIATION, FileDiff, Mail
 from ukl.kernel.series import Entry
 
+PART = "part/"
+"""A tag part/NAME is at the commit behind which the part NAME of the series begins."""
+
 HEAD = """\
 The patches in their order; each `+` line is a new file, stored in kernel/overlay,
 that comes with the patch above it. Made from the development tree by
@@ -60,6 +63,8 @@ def read_git(tree: Path, base: str = "base", head: str = "HEAD") -> Imported:
         raise InputError(f"there is no commit between {base} and {head}", where=tree)
     if merges := _git(tree, "rev-list", "--merges", f"{base}..{head}").split():
         raise InputError(f"{merges[0][:12]} is a merge, a series is a line", where=tree)
+    parts = _parts(tree)
+    part = ""
     original = frozenset(_git(tree, "ls-tree", "-r", "--name-only", "-z", base).split("\0"))
     imported = Imported()
     for number, commit in enumerate(commits, 1):
@@ -80,12 +85,21 @@ def read_git(tree: Path, base: str = "base", head: str = "HEAD") -> Imported:
             else:
                 stored.append(diff)
         one = message.with_diffs(tuple(stored))
-        imported.entries.append(Entry(f"{number:04}-{one.file_name}", tuple(sorted(brought))))
+        name = f"{number:04}-{one.file_name}"
+        imported.entries.append(Entry(name, tuple(sorted(brought)), part))
         imported.mails.append(one)
+        part = parts.get(commit, part)
     for entry in imported.entries:
         for path in entry.overlay:
             imported.overlay[path] = _content(tree, head, path)
     return imported
+
+
+def _parts(tree: Path) -> dict[str, str]:
+    """Return commit -> name of the part that begins behind it."""
+    form = "--format=%(objectname) %(refname:lstrip=3)"
+    lines = _git(tree, "for-each-ref", form, f"refs/tags/{PART}").splitlines()
+    return {line.split(" ")[0]: line.split(" ")[1] for line in lines}
 
 
 def _message(tree: Path, commit: str) -> Mail:

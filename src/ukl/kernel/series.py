@@ -8,6 +8,9 @@ line `+ PATH` names a new file that comes with it, stored once in
     0002-x86-ukl-Add-the-system-call-entry.patch
         + arch/x86/ukl/entry.S
 
+A line `= NAME` begins a part that is mailed as a series of its own, on top of what
+stands before it.
+
 The overlay holds the files as they are after the whole series. Where a later
 patch changes a file that an earlier one brought, its mail keeps that diff: a build
 needs it not, an export takes it back to show each step.
@@ -17,7 +20,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from ukl.errors import InputError, UklError
@@ -33,10 +36,14 @@ _IGNORED = re.compile(r"Reversed \(or previously applied\)|File .* already exist
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One patch: the name of its file and the overlay's files that come with it."""
+    """One patch: the name of its file and the overlay's files that come with it.
+
+    `part`: the series of its own that it is mailed with; empty for the main one.
+    """
 
     patch: str
     overlay: tuple[str, ...] = ()
+    part: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,11 +105,17 @@ def parse(text: str, file: Path) -> Series:
     """Read a series; UklError names the line that is wrong."""
     entries: list[Entry] = []
     seen: set[str] = set()
+    part = ""
     for number, line in enumerate(text.splitlines(), 1):
         words = line.strip()
         if not words or words.startswith("#"):
             continue
         where = f"{file}:{number}"
+        if words.startswith("= "):
+            part = words[2:].strip()
+            if not re.fullmatch(r"[a-z0-9-]+", part):
+                raise UklError(f"not the name of a part: {part!r}", where=where)
+            continue
         added = words.startswith("+ ")
         name = words[2:].strip() if added else words
         if not _safe(name) or (not added and ("/" in name or not name.endswith(".patch"))):
@@ -111,9 +124,9 @@ def parse(text: str, file: Path) -> Series:
             raise UklError(f"{name} is listed twice", where=where)
         seen.add(name)
         if not added:
-            entries.append(Entry(name))
+            entries.append(Entry(name, part=part))
         elif entries:
-            entries[-1] = Entry(entries[-1].patch, (*entries[-1].overlay, name))
+            entries[-1] = replace(entries[-1], overlay=(*entries[-1].overlay, name))
         else:
             raise UklError("a `+` line stands before the first patch", where=where)
     return Series(file, tuple(entries))
@@ -137,7 +150,11 @@ def render(entries: tuple[Entry, ...], head: str = "") -> str:
     """Write a series file; `head` is put before it as comment lines."""
     lines = ["# SPDX-License-Identifier: GPL-2.0"]
     lines += [f"# {line}".rstrip() for line in head.splitlines()]
+    part = ""
     for entry in entries:
+        if entry.part != part:
+            part = entry.part
+            lines += ["", f"= {part}"]
         lines += ["", entry.patch] if entry.overlay else [entry.patch]
         lines += [f"    + {path}" for path in entry.overlay]
     return "\n".join(lines) + "\n"
