@@ -13,32 +13,44 @@ struct vm_area_struct;
 
 #ifdef CONFIG_UKL
 
+bool ukl_mm(const struct mm_struct *mm);
 bool ukl_binprm(const struct linux_binprm *bprm);
 struct file *ukl_exe_file(const struct linux_binprm *bprm);
+void ukl_begin_exec(struct linux_binprm *bprm);
+void ukl_release_binprm(struct linux_binprm *bprm);
 void ukl_setup_additional_pages(void);
-void ukl_start_thread(const struct linux_binprm *bprm, struct pt_regs *regs);
+void ukl_start_thread(struct pt_regs *regs);
 struct page *ukl_text_page(unsigned long addr);
 struct vm_area_struct *ukl_text_vma(struct mm_struct *mm);
 int ukl_read_text(struct mm_struct *mm, unsigned long addr, void *buf, int len);
 
 #else
 
+static inline bool ukl_mm(const struct mm_struct *mm)
+{
+	return false;
+}
+
 static inline bool ukl_binprm(const struct linux_binprm *bprm)
 {
 	return false;
 }
 
-static inline struct file *ukl_exe_file(const struct linux_binprm *bprm)
+#define ukl_exe_file(bprm)	((bprm)->file)
+
+static inline void ukl_begin_exec(struct linux_binprm *bprm)
 {
-	return NULL;
+}
+
+static inline void ukl_release_binprm(struct linux_binprm *bprm)
+{
 }
 
 static inline void ukl_setup_additional_pages(void)
 {
 }
 
-static inline void ukl_start_thread(const struct linux_binprm *bprm,
-				    struct pt_regs *regs)
+static inline void ukl_start_thread(struct pt_regs *regs)
 {
 }
 

@@ -11,23 +11,28 @@
 
 asmlinkage void ukl_call_function(struct pt_regs *regs);
 
+/* Where the psABI has the result of a function: in rax, and that of some in rdx, too. */
+struct ukl_result {
+	unsigned long	ax;
+	unsigned long	dx;
+};
+
+typedef struct ukl_result ukl_function(unsigned long a, unsigned long b, unsigned long c,
+				       unsigned long d, unsigned long e, unsigned long f);
+
 /* @regs: the caller's; r10 is the function. Interrupts are off, now and then. */
 asmlinkage __visible noinstr __nocfi void ukl_call_function(struct pt_regs *regs)
 {
-	/* The result is in rax, and that of some in rdx, too. */
-	unsigned __int128 (*function)(unsigned long, unsigned long, unsigned long,
-				      unsigned long, unsigned long, unsigned long);
-	unsigned __int128 result;
-
-	function = (void *)regs->r10;
+	ukl_function *function = (void *)regs->r10;
+	struct ukl_result result;
 
 	enter_from_user_mode(regs);
 	instrumentation_begin();
 	local_irq_enable();
 
 	result = function(regs->di, regs->si, regs->dx, regs->cx, regs->r8, regs->r9);
-	regs->ax = result;
-	regs->dx = result >> 64;
+	regs->ax = result.ax;
+	regs->dx = result.dx;
 	/* What a return without IRET is known by, see ukl_syscall_exit. */
 	regs->cx = regs->ip;
 	regs->r11 = regs->flags;

@@ -25,10 +25,15 @@
 #include <linux/list.h>
 #include <linux/mm.h>
 #include <linux/mount.h>
-#include <linux/preempt.h>
+#include <linux/kernel_read_file.h>
+#include <linux/nospec.h>
+#include <linux/personality.h>
+#include <linux/prctl.h>
 #include <linux/ptrace.h>
 #include <linux/sched.h>
+#include <linux/sched/coredump.h>
 #include <linux/sched/mm.h>
+#include <linux/security.h>
 #include <linux/shmem_fs.h>
 #include <linux/slab.h>
 #include <linux/string.h>
@@ -40,8 +45,12 @@
 #include <asm/pvclock.h>
 #include <clocksource/hyperv_timer.h>
 #include <asm/mmu.h>
+#include <asm/mmu_context.h>
 #include <asm/ptrace.h>
+#include <asm/sections.h>
+#include <asm/setup.h>
 #include <asm/ukl.h>
+#include <asm/ukl_fast.h>
 
 #include "app.h"
 #include "ret.h"
@@ -87,55 +96,168 @@ static struct ukl_app *ukl_find_app(const char *name)
 }
 
 /**
+ * ukl_present - is an application linked into this kernel?
+ */
+bool ukl_present(void)
+{
+	return !list_empty(&ukl_apps);
+}
+
+/**
+ * ukl_mm - is this the address space of an application?
+ * @mm:	an address space, or NULL
+ */
+bool ukl_mm(const struct mm_struct *mm)
+{
+	return mm_is_ukl(mm);
+}
+
+/**
  * ukl_current - does the current process run in application mode?
  *
  * Return: true for all threads of a process that a marker file started.
  */
 bool ukl_current(void)
 {
-	return current->mm && test_bit(MM_CONTEXT_UKL, &current->mm->context.flags);
+	return mm_is_ukl(current->mm);
 }
 
 /**
- * ukl_valid_frame - may application mode be resumed here?
+ * ukl_valid_ip - may a tracer let application mode go on here?
+ * @ip:	instruction pointer
+ *
+ * Return: true if @ip is in application text proper, where the kernel's part of it
+ * may be entered, or in the user half (where SMEP or page protections make it a
+ * fault).
+ */
+bool ukl_valid_ip(unsigned long ip)
+{
+	if (!ukl_text_address(ip))
+		return ip < TASK_SIZE_MAX;
+	return ip < (unsigned long)__ukl_entry_start ||
+	       ip == (unsigned long)ukl_syscall ||
+	       ip == (unsigned long)ukl_syscall_restart ||
+	       ip == (unsigned long)ukl_call ||
+	       ip == (unsigned long)ukl_fast_ret;
+}
+
+/**
+ * ukl_valid_frame - may sigreturn() resume application mode here?
  * @ip:	instruction pointer
  * @sp:	stack pointer
  *
- * Both may come from userspace: from a signal frame or a tracer. Without this
- * check the way back to application mode could enter the kernel proper
- * anywhere.
+ * Both come from a signal frame. Without this check the way back to application
+ * mode could enter the kernel proper anywhere.
  *
- * Return: true if @ip is in application text, in the copy of an instruction that
- * has a probe, or in the user half (where SMEP or page protections make it a
- * fault), and @sp in the user half.
+ * Return: true if @ip is as ukl_valid_ip() has it, or in the copy of an instruction
+ * that has a probe, and @sp in the user half.
  */
 bool ukl_valid_frame(unsigned long ip, unsigned long sp)
 {
-	return (ukl_text_address(ip) || is_kprobe_insn_slot(ip) || ip < TASK_SIZE_MAX) &&
-	       sp < TASK_SIZE_MAX;
+	return (ukl_valid_ip(ip) || is_kprobe_insn_slot(ip)) && sp < TASK_SIZE_MAX;
+}
+
+/**
+ * ukl_shown - what the log may show of an address in a process' registers
+ * @address:	instruction pointer, or address of a fault
+ *
+ * Everybody may read the log. In application mode an address can be one of the
+ * kernel half, from which one could tell where the kernel is.
+ *
+ * Return: @address, if the process is a normal one, or the address is in the user
+ * half; where it was linked, as System.map has it, if it is in the kernel's image;
+ * else what %p would show.
+ */
+unsigned long ukl_shown(unsigned long address)
+{
+	unsigned long hash = 0;
+
+	if (!ukl_current() || address < TASK_SIZE_MAX)
+		return address;
+	if (address >= (unsigned long)_text && address < (unsigned long)_end)
+		return address - kaslr_offset();
+	ptr_to_hashval((const void *)address, &hash);
+	return hash;
 }
 
 /**
  * ukl_binprm - is this an execve() of a linked-in application?
  * @bprm:	the program that is being loaded
  *
- * The internal file alone does not count, only the way through a marker file.
+ * The internal file alone does not count, only the way through a marker file. Nor
+ * does what another binary format has made of the internal file since.
  */
 bool ukl_binprm(const struct linux_binprm *bprm)
 {
-	return bprm->ukl_marker;
+	const struct ukl_app *app;
+
+	if (!bprm->ukl_marker)
+		return false;
+	list_for_each_entry(app, &ukl_apps, list) {
+		if (file_inode(app->file) == file_inode(bprm->file))
+			return true;
+	}
+	return false;
 }
 
 /**
  * ukl_exe_file - the file that was executed
  * @bprm:	the program that is being loaded
  *
- * Return: the marker file, or NULL if this is not a linked-in application and
- * @bprm->file is what was executed.
+ * Return: the marker file, or @bprm->file if this is not a linked-in application.
  */
 struct file *ukl_exe_file(const struct linux_binprm *bprm)
 {
-	return bprm->ukl_marker;
+	return ukl_binprm(bprm) ? bprm->ukl_marker : bprm->file;
+}
+
+/**
+ * ukl_release_binprm - drop what load_ukl_marker() has taken
+ * @bprm:	the program that has been loaded, or not
+ */
+void ukl_release_binprm(struct linux_binprm *bprm)
+{
+	if (!bprm->ukl_marker)
+		return;
+	exe_file_allow_write_access(bprm->ukl_marker);
+	fput(bprm->ukl_marker);
+}
+
+/*
+ * Who has CAP_SYS_RAWIO can do in other ways what an application can do: iopl(),
+ * /dev/mem, model-specific registers. The capability counts in the initial user
+ * namespace only.
+ */
+static bool ukl_may_rawio(void)
+{
+	return ns_capable_noaudit(&init_user_ns, CAP_SYS_RAWIO);
+}
+
+/**
+ * ukl_begin_exec - make the new address space one of application mode
+ * @bprm:	the program that is being loaded, past the point of no return
+ *
+ * Called before the address space is loaded on any CPU, so that each CPU that loads
+ * it, or borrows it, loads the descriptor table and MSR_LSTAR with it. Nobody may
+ * look into it from then on: see set_dumpable().
+ *
+ * As of a set-user-ID program, what comes from the caller is not to be trusted:
+ * AT_SECURE tells the C library so, and personality and stack limit are made sane.
+ */
+void ukl_begin_exec(struct linux_binprm *bprm)
+{
+	if (!ukl_binprm(bprm))
+		return;
+
+	set_bit(MM_CONTEXT_UKL, &bprm->mm->context.flags);
+	if (IS_ENABLED(CONFIG_UKL_RET) && (bprm->ukl_flags & UKL_MARKER_RET))
+		set_bit(MM_CONTEXT_UKL_RET, &bprm->mm->context.flags);
+	set_dumpable(bprm->mm, suid_dumpable);
+
+	if (!ukl_may_rawio()) {
+		bprm->secureexec = 1;
+		bprm->per_clear |= PER_CLEAR_ON_SETID;
+	}
 }
 
 /**
@@ -152,22 +274,20 @@ void ukl_setup_additional_pages(void)
 
 /**
  * ukl_start_thread - turn a fresh user frame into one of application mode
- * @bprm:	the program that has been loaded
  * @regs:	what start_thread() has set up
  */
-void ukl_start_thread(const struct linux_binprm *bprm, struct pt_regs *regs)
+void ukl_start_thread(struct pt_regs *regs)
 {
 	struct mm_struct *mm = current->mm;
 	const struct ukl_app *app;
 
-	/* From here on, whatever loads the address space loads the table with it. */
-	preempt_disable();
-	set_bit(MM_CONTEXT_UKL, &mm->context.flags);
-	ukl_load_idt(true);
-	preempt_enable();
+	/*
+	 * Its indirect branches and returns are not hardened as the kernel's are: other
+	 * processes must not train them. An error means that there is no remedy, or that
+	 * it was turned off; spectre_v2_show_state() tells.
+	 */
+	arch_prctl_spec_ctrl_set(current, PR_SPEC_INDIRECT_BRANCH, PR_SPEC_DISABLE);
 
-	if (IS_ENABLED(CONFIG_UKL_RET) && (bprm->ukl_flags & UKL_MARKER_RET))
-		set_bit(MM_CONTEXT_UKL_RET, &mm->context.flags);
 	/* For /proc/PID/stat: the executable has no text segment of its own. */
 	list_for_each_entry(app, &ukl_apps, list) {
 		if (regs->ip >= (unsigned long)app->text &&
@@ -278,11 +398,36 @@ static bool ukl_marker_trusted(struct file *file)
 	       S_ISREG(inode->i_mode) && mnt_may_suid(file->f_path.mnt);
 }
 
+/*
+ * Starting code in supervisor mode has the rules of a set-user-ID program of root's:
+ *
+ * - What makes such a program lose its rights (a tracer, no_new_privs, a file system
+ *   context that is shared with another process) refuses the start, unless the
+ *   caller, and its tracer, could do the same harm themselves.
+ * - Root's word holds in the initial user namespace only.
+ * - The capability bounding set limits what can be gained by execve().
+ *
+ * To a security module it is the loading of a kernel module from the marker file.
+ */
+static int ukl_may_start(const struct linux_binprm *bprm)
+{
+	if (current_user_ns() != &init_user_ns)
+		return -EPERM;
+	if (!cap_raised(current_cred()->cap_bset, CAP_SYS_RAWIO))
+		return -EPERM;
+	if (bprm->unsafe && !ukl_may_rawio())
+		return -EPERM;
+	if ((bprm->unsafe & LSM_UNSAFE_PTRACE) && !ptracer_capable(current, &init_user_ns))
+		return -EPERM;
+	return security_kernel_read_file(bprm->file, READING_MODULE, false);
+}
+
 static int load_ukl_marker(struct linux_binprm *bprm)
 {
 	const struct ukl_marker *marker = (const struct ukl_marker *)bprm->buf;
 	struct ukl_app *app;
 	struct file *file;
+	int err;
 
 	BUILD_BUG_ON(sizeof(*marker) > sizeof(bprm->buf));
 
@@ -311,17 +456,14 @@ static int load_ukl_marker(struct linux_binprm *bprm)
 				      bprm->filename);
 		return -EACCES;
 	}
-	/* mlockall() asks for it as well, or for a limit that this cannot keep. */
-	if ((marker->flags & UKL_MARKER_POPULATE) && !capable(CAP_IPC_LOCK))
-		return -EPERM;
-	/* A tracer gains what the application has. */
-	if ((bprm->unsafe & LSM_UNSAFE_PTRACE) && !ptracer_capable(current, &init_user_ns))
-		return -EPERM;
+	err = ukl_may_start(bprm);
+	if (err)
+		return err;
 
 	file = dentry_open(&app->file->f_path, O_RDONLY, current_cred());
 	if (IS_ERR(file))
 		return PTR_ERR(file);
-	/* As open_exec() does; free_bprm() has the counterpart of both. */
+	/* As open_exec() does; free_bprm() has the counterpart. */
 	if (exe_file_deny_write_access(file)) {
 		fput(file);
 		return -ETXTBSY;
@@ -335,9 +477,6 @@ static int load_ukl_marker(struct linux_binprm *bprm)
 	/* Credentials and /proc/PID/exe come from the file that was executed. */
 	bprm->ukl_marker = get_file(bprm->file);
 	bprm->ukl_flags = marker->flags;
-	/* Before anything is mapped; the stack, which is there, grows as it is used. */
-	if (marker->flags & UKL_MARKER_POPULATE)
-		bprm->mm->def_flags |= VM_LOCKED;
 	/* Not to be read or traced by a process that merely has the same uid. */
 	bprm->interp_flags |= BINPRM_FLAGS_ENFORCE_NONDUMP;
 	bprm->interpreter = file;
@@ -538,7 +677,7 @@ static int __init ukl_init(void)
 #ifdef CONFIG_HYPERV_TIMER
 	ukl_hvclock = hv_get_tsc_page();
 #endif
-	/* Before the other formats: none of them knows the magic. */
+	/* Behind the other formats, none of which knows the magic. */
 	register_binfmt(&ukl_format);
 	return 0;
 }

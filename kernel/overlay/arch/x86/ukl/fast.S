@@ -20,8 +20,8 @@
  *   the look happen again, as for a restartable sequence: the interrupt may
  *   have set a flag.
  *
- * An interrupt in kernel mode with the stack pointer at the top of the stack
- * writes into struct pt_regs, but not as far as ip, cs, flags, sp and ss.
+ * On the kernel stack the stack pointer is below struct pt_regs from the first
+ * instruction on: no interrupt writes into it.
  *
  * psABI registers: an entry of a number keeps what a function has to keep, and
  * rdx if the call takes three arguments or more, because a caller may return it.

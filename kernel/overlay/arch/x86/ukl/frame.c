@@ -19,6 +19,32 @@
 asmlinkage struct pt_regs *ukl_sync_regs(struct pt_regs *eregs);
 
 /**
+ * ukl_leave_stub - let a frame of application mode have an address of its own text
+ * @regs: frame that a signal handler will see, and give back to sigreturn()
+ *
+ * In the stubs at the ends of a system call, what is left of the call is done; at
+ * its begin, it is taken back. Either is the same to the application, and sigreturn()
+ * has to let nobody into the middle of a stub. A tracer may see that middle, since it
+ * steps through it.
+ */
+void ukl_leave_stub(struct pt_regs *regs)
+{
+	unsigned long ip = regs->ip;
+
+	if ((ip >= (unsigned long)ukl_return_to_ip &&
+	     ip < (unsigned long)ukl_return_to_ip_end) ||
+	    (ip >= (unsigned long)ukl_return_to_call &&
+	     ip < (unsigned long)ukl_return_to_call_ret)) {
+		regs->ip = regs->cx;
+	} else if (ip == (unsigned long)ukl_return_to_call_ret) {
+		regs->ip = regs->cx;
+		regs->sp += 8;
+	} else if (ip > (unsigned long)ukl_syscall && ip < (unsigned long)__ukl_text_end) {
+		regs->ip = (unsigned long)ukl_syscall_restart;
+	}
+}
+
+/**
  * ukl_fast_singlestep - handle a single-step trap on the way into a fast call
  * @regs: frame from CPL 0
  *

@@ -9,15 +9,21 @@
 #include <linux/minmax.h>
 #include <linux/mm_types.h>
 #include <linux/sched.h>
+#include <linux/sched/task_stack.h>
+#include <asm/cpu_entry_area.h>
+#include <asm/current.h>
 #include <asm/mmu.h>
+#include <asm/processor.h>
 #include <asm/ptrace.h>
 #include <asm/ukl.h>
 #include <asm/ukl_fast.h>
 
 #include "ret.h"
 
-/* The way back to application mode without IRET, see ret.S and stub.S. */
+/* The ways back to application mode, see ret.S and stub.S. */
 extern const char ukl_return_by_ret[], ukl_return_by_ret_end[];
+extern const char ukl_return_to_ip[], ukl_return_to_ip_end[];
+extern const char ukl_return_to_call[], ukl_return_to_call_ret[];
 
 /*
  * -1 TB: all that the kernel executes is above (its text, modules, EFI), with page
@@ -26,15 +32,33 @@ extern const char ukl_return_by_ret[], ukl_return_by_ret_end[];
 #define UKL_KERNEL_CODE		0xffffff0000000000UL
 
 /*
+ * Is @sp on one of the stacks that the kernel has here: the task's, that of interrupts,
+ * those of entry code and exceptions? A pointer to the end of one counts.
+ */
+static __always_inline bool ukl_kernel_stack(unsigned long sp)
+{
+	unsigned long task = (unsigned long)task_stack_page(current);
+	unsigned long irq = (unsigned long)this_cpu_read_stable(pcpu_hot.hardirq_stack_ptr);
+
+	return sp - task <= THREAD_SIZE ||
+	       irq + 8 - sp <= IRQ_STACK_SIZE ||
+	       sp - CPU_ENTRY_AREA_BASE < CPU_ENTRY_AREA_MAP_SIZE;
+}
+
+/*
  * A wild jump out of the text is still the application's: it leads to where the
  * kernel has no code, or its stack pointer is in the user half, where the kernel's
  * never is when it can take an exception that does not have a stack of its own.
+ *
+ * A wild jump of the kernel's is the kernel's: it is on one of its stacks. Were it
+ * taken for the application's, a signal would hide that locks are held.
  */
 static __always_inline bool ukl_from_application(const struct pt_regs *regs)
 {
 	if (ukl_text_address(regs->ip))
 		return true;
-	if (regs->ip >= UKL_KERNEL_CODE && (long)regs->sp < 0)
+	if ((long)regs->sp < 0 &&
+	    (regs->ip >= UKL_KERNEL_CODE || ukl_kernel_stack(regs->sp)))
 		return false;
 	return current->mm &&
 	       arch_test_bit(MM_CONTEXT_UKL, &current->mm->context.flags);

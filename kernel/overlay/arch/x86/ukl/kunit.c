@@ -13,8 +13,12 @@
 #include <linux/sched/task_stack.h>
 #include <linux/string.h>
 #include <linux/ukl.h>
+#include <asm/cpu.h>
 #include <asm/cpu_entry_area.h>
 #include <asm/desc.h>
+#include <asm/mmu_context.h>
+#include <asm/msr.h>
+#include <asm/proto.h>
 #include <asm/ptrace.h>
 #include <asm/segment.h>
 #include <asm/text-patching.h>
@@ -116,6 +120,24 @@ static void test_mark_regs(struct kunit *test)
 	regs.ip = (unsigned long)ukl_syscall;
 	ukl_mark_regs(&regs);
 	KUNIT_EXPECT_TRUE(test, !!ukl_regs(&regs));
+
+	/* A kprobe's copy of an instruction is where modules are. */
+	regs.csx = __KERNEL_CS;
+	regs.ip = MODULES_VADDR + PAGE_SIZE;
+	regs.sp = (unsigned long)&regs;
+	ukl_mark_regs(&regs);
+	KUNIT_EXPECT_FALSE(test, !!ukl_regs(&regs));
+	regs.sp = USER_SP;
+	ukl_mark_regs(&regs);
+	KUNIT_EXPECT_TRUE(test, !!ukl_regs(&regs));
+
+	/* A normal process has jumped there, and has not faulted yet. */
+	regs.csx = __USER_CS;
+	ukl_mark_regs(&regs);
+	KUNIT_EXPECT_FALSE(test, !!ukl_regs(&regs));
+	regs.ip = (unsigned long)ukl_syscall;
+	ukl_mark_regs(&regs);
+	KUNIT_EXPECT_FALSE(test, !!ukl_regs(&regs));
 }
 
 /* What a tracer or a signal frame may ask for */
@@ -137,6 +159,61 @@ static void test_valid_frame(struct kunit *test)
 	KUNIT_EXPECT_FALSE(test, ukl_valid_frame(text, (unsigned long)&text));
 }
 
+/* Of the kernel's stubs among application text, those that one may enter */
+static void test_valid_ip(struct kunit *test)
+{
+	unsigned long entries = 0, ip;
+
+	KUNIT_EXPECT_TRUE(test, ukl_valid_ip((unsigned long)__ukl_text_start));
+	KUNIT_EXPECT_TRUE(test, ukl_valid_ip((unsigned long)__ukl_entry_start - 1));
+	for (ip = (unsigned long)__ukl_entry_start; ip < (unsigned long)__ukl_text_end; ip++)
+		entries += ukl_valid_ip(ip);
+	KUNIT_EXPECT_EQ(test, entries, 4);
+	KUNIT_EXPECT_TRUE(test, ukl_valid_ip((unsigned long)ukl_syscall));
+	KUNIT_EXPECT_TRUE(test, ukl_valid_ip((unsigned long)ukl_syscall_restart));
+	KUNIT_EXPECT_TRUE(test, ukl_valid_ip((unsigned long)ukl_call));
+	KUNIT_EXPECT_TRUE(test, ukl_valid_ip((unsigned long)ukl_fast_ret));
+}
+
+/* A signal handler finds no frame in the middle of a stub. */
+static void test_leave_stub(struct kunit *test)
+{
+	unsigned long text = (unsigned long)__ukl_text_start;
+	const struct {
+		const char *at;
+		unsigned long ip, sp;
+	} places[] = {
+		/* STI; JMP */
+		{ ukl_return_to_ip, text, USER_SP },
+		{ ukl_return_to_ip + 1, text, USER_SP },
+		/* STAC, of three bytes; STI; PUSH; RET */
+		{ ukl_return_to_call, text, USER_SP },
+		{ ukl_return_to_call + 3, text, USER_SP },
+		{ ukl_return_to_call + 4, text, USER_SP },
+		{ ukl_return_to_call_ret, text, USER_SP + 8 },
+		/* PUSH; POP; MOV, of three bytes; CLI */
+		{ ukl_syscall_restart, (unsigned long)ukl_syscall_restart, USER_SP },
+		{ ukl_syscall, (unsigned long)ukl_syscall, USER_SP },
+		{ ukl_syscall + 1, (unsigned long)ukl_syscall_restart, USER_SP },
+		{ ukl_syscall + 4, (unsigned long)ukl_syscall_restart, USER_SP },
+		{ ukl_call, (unsigned long)ukl_call, USER_SP },
+		{ ukl_fast_ret, (unsigned long)ukl_fast_ret, USER_SP },
+		{ __ukl_text_start, text, USER_SP },
+	};
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(places); i++) {
+		struct pt_regs regs = {
+			.ip = (unsigned long)places[i].at, .cx = text, .sp = USER_SP,
+		};
+
+		ukl_leave_stub(&regs);
+		KUNIT_EXPECT_EQ_MSG(test, regs.ip, places[i].ip, "place %u", i);
+		KUNIT_EXPECT_EQ_MSG(test, regs.sp, places[i].sp, "place %u", i);
+		KUNIT_EXPECT_TRUE(test, ukl_valid_frame(regs.ip, regs.sp));
+	}
+}
+
 /* --- frames -------------------------------------------------------------------- */
 
 static void test_from_application(struct kunit *test)
@@ -154,6 +231,48 @@ static void test_from_application(struct kunit *test)
 	KUNIT_EXPECT_FALSE(test, ukl_from_application(&regs));
 	regs.sp = USER_SP;
 	KUNIT_EXPECT_FALSE(test, ukl_from_application(&regs));
+}
+
+/* In an application's address space, by the stack pointer and where the kernel has no code */
+static void test_wild_jump(struct kunit *test)
+{
+	struct mm_struct *application = mm_alloc();
+	struct pt_regs regs = { .csx = __KERNEL_CS };
+	unsigned long stacks[] = {
+		(unsigned long)&regs,
+		(unsigned long)task_stack_page(current) + THREAD_SIZE,
+		(unsigned long)raw_cpu_read(pcpu_hot.hardirq_stack_ptr),
+		(unsigned long)raw_cpu_read(pcpu_hot.hardirq_stack_ptr) - IRQ_STACK_SIZE / 2,
+		__this_cpu_ist_top_va(DB) - 8,
+	};
+	unsigned int i;
+
+	KUNIT_ASSERT_NOT_NULL(test, application);
+	set_bit(MM_CONTEXT_UKL, &application->context.flags);
+	kthread_use_mm(application);
+
+	/* The kernel's own mistakes */
+	for (i = 0; i < ARRAY_SIZE(stacks); i++) {
+		regs.sp = stacks[i];
+		regs.ip = 0;
+		KUNIT_EXPECT_FALSE(test, ukl_from_application(&regs));
+		regs.ip = PAGE_OFFSET;
+		KUNIT_EXPECT_FALSE(test, ukl_from_application(&regs));
+		regs.ip = (unsigned long)ukl_sync_regs;
+		KUNIT_EXPECT_FALSE(test, ukl_from_application(&regs));
+	}
+	/* The application's */
+	regs.sp = USER_SP;
+	regs.ip = 0;
+	KUNIT_EXPECT_TRUE(test, ukl_from_application(&regs));
+	regs.ip = (unsigned long)ukl_sync_regs;
+	KUNIT_EXPECT_TRUE(test, ukl_from_application(&regs));
+	regs.sp = VMALLOC_END;
+	regs.ip = 0;
+	KUNIT_EXPECT_TRUE(test, ukl_from_application(&regs));
+
+	kthread_unuse_mm(application);
+	mmput(application);
 }
 
 /* Each instruction of each entry, as if it had been interrupted there */
@@ -396,15 +515,30 @@ static void test_marker(struct kunit *test)
 
 /* --- interrupt descriptor tables ----------------------------------------------- */
 
-/* Borrow an address space; return the table that comes with it. */
-static const gate_desc *idt_with(struct mm_struct *mm)
+/* Borrow an address space; return the table that comes with it, and MSR_LSTAR. */
+static const gate_desc *idt_with(struct mm_struct *mm, u64 *lstar)
 {
 	struct desc_ptr idt;
 
 	kthread_use_mm(mm);
 	store_idt(&idt);
+	rdmsrl(MSR_LSTAR, *lstar);
 	kthread_unuse_mm(mm);
 	return (const gate_desc *)idt.address;
+}
+
+/* What fix_processor_context() does behind a suspend, on a CPU with that address space */
+static u64 lstar_after_resume(struct mm_struct *mm)
+{
+	u64 lstar;
+
+	kthread_use_mm(mm);
+	preempt_disable();
+	syscall_init();
+	rdmsrl(MSR_LSTAR, lstar);
+	preempt_enable();
+	kthread_unuse_mm(mm);
+	return lstar;
 }
 
 /* Where the gate in gate.S jumps to. */
@@ -422,6 +556,7 @@ static void test_idt(struct kunit *test)
 	const gate_desc *normal = (const gate_desc *)CPU_ENTRY_AREA_RO_IDT, *own;
 	struct mm_struct *process = mm_alloc(), *application = mm_alloc();
 	unsigned int i, gates = 0;
+	u64 lstar, host;
 
 	if (!process || !application) {
 		KUNIT_FAIL(test, "no memory");
@@ -429,10 +564,27 @@ static void test_idt(struct kunit *test)
 	}
 	set_bit(MM_CONTEXT_UKL, &application->context.flags);
 
-	KUNIT_EXPECT_PTR_EQ(test, idt_with(process), normal);
-	own = idt_with(application);
+	KUNIT_EXPECT_PTR_EQ(test, idt_with(process, &lstar), normal);
+	KUNIT_EXPECT_EQ(test, lstar, (unsigned long)entry_SYSCALL_64);
+	own = idt_with(application, &lstar);
 	KUNIT_EXPECT_PTR_NE(test, own, normal);
-	KUNIT_EXPECT_PTR_EQ(test, idt_with(process), normal);
+	KUNIT_EXPECT_NE(test, lstar, (unsigned long)entry_SYSCALL_64);
+	KUNIT_EXPECT_EQ(test, lstar_after_resume(application), lstar);
+	KUNIT_EXPECT_EQ(test, lstar_after_resume(process), (unsigned long)entry_SYSCALL_64);
+	/* KVM takes note of what all others have. */
+	host = lstar;
+	ukl_host_msr(MSR_LSTAR, &host);
+	KUNIT_EXPECT_EQ(test, host, (unsigned long)entry_SYSCALL_64);
+	host = lstar;
+	ukl_host_msr(MSR_STAR, &host);
+	KUNIT_EXPECT_EQ(test, host, lstar);
+	KUNIT_EXPECT_PTR_EQ(test, idt_with(process, &lstar), normal);
+	KUNIT_EXPECT_EQ(test, lstar, (unsigned long)entry_SYSCALL_64);
+
+	/* Whatever an address space has become, what counts is what the CPU has loaded. */
+	set_bit(MM_CONTEXT_UKL, &process->context.flags);
+	KUNIT_EXPECT_PTR_EQ(test, idt_with(process, &lstar), own);
+	KUNIT_EXPECT_PTR_EQ(test, idt_with(application, &lstar), own);
 
 	for (i = 0; i < IDT_ENTRIES; i++) {
 		unsigned long gate = (unsigned long)ukl_gates + i * UKL_GATE_SIZE;
@@ -455,6 +607,20 @@ put:
 	if (process)
 		mmput(process);
 }
+
+/* --- processors' peculiarities -------------------------------------------------- */
+
+#ifdef CONFIG_CPU_SUP_INTEL
+/* With AC set, #AC is a split lock in application mode, and a wrong alignment elsewhere. */
+static void test_split_lock(struct kunit *test)
+{
+	struct pt_regs regs = { .csx = __USER_CS, .flags = X86_EFLAGS_AC };
+
+	KUNIT_EXPECT_FALSE(test, handle_user_split_lock(&regs, 0));
+	regs.csx = __KERNEL_CS | UKL_CSX_APP;
+	KUNIT_EXPECT_TRUE(test, handle_user_split_lock(&regs, 0));
+}
+#endif
 
 /* --- indirect functions -------------------------------------------------------- */
 
@@ -502,6 +668,12 @@ static struct kunit_case ukl_test_cases[] = {
 	KUNIT_CASE(test_sync_kernel),
 	KUNIT_CASE(test_marker),
 	KUNIT_CASE(test_idt),
+#ifdef CONFIG_CPU_SUP_INTEL
+	KUNIT_CASE(test_split_lock),
+#endif
+	KUNIT_CASE(test_valid_ip),
+	KUNIT_CASE(test_leave_stub),
+	KUNIT_CASE(test_wild_jump),
 	KUNIT_CASE(test_own_rela),
 	{}
 };

@@ -19,6 +19,7 @@ SYM_CODE_START(ukl_return_to_ip)
 	sti
 	ANNOTATE_RETPOLINE_SAFE
 	jmp	*%rcx
+SYM_INNER_LABEL(ukl_return_to_ip_end, SYM_L_GLOBAL)
 	int3
 SYM_CODE_END(ukl_return_to_ip)
 
@@ -31,6 +32,7 @@ SYM_CODE_START(ukl_return_to_call)
 	ASM_STAC
 	sti
 	pushq	%rcx
+SYM_INNER_LABEL(ukl_return_to_call_ret, SYM_L_GLOBAL)
 	/* As in all of the application's text, there is no return thunk. */
 	ANNOTATE_UNRET_SAFE
 	ret

@@ -11,7 +11,13 @@
  * its stack, if it is 1 in an address space of application mode, else (0) in
  * another. The kernel reports that and goes on without the thread.
  *
+ * /sys/kernel/debug/ukl/null_call: a write lets the kernel jump to address 0 on behalf
+ * of the writer, which does not survive it.
+ *
  * And functions for applications to call, by ukl_call().
+ *
+ * The parameter ukl_test_ibpb lets the kernel believe that the CPU has the barrier for
+ * indirect branches, where an emulator ignores the MSR, but does not announce it.
  */
 #define pr_fmt(fmt) "UKL: " fmt
 
@@ -34,6 +40,7 @@
 #include <linux/uaccess.h>
 #include <asm/apic.h>
 #include <asm/cpu_entry_area.h>
+#include <asm/cpufeature.h>
 #include <asm/irqflags.h>
 #include <asm/nmi.h>
 #include <asm/processor-flags.h>
@@ -157,6 +164,28 @@ static const struct file_operations overflow_fops = {
 	.write	= overflow_write,
 };
 
+/* The kernel's mistake, whoever asked for it: an oops, and no signal of the process'. */
+static ssize_t null_write(struct file *file, const char __user *buf, size_t count,
+			  loff_t *pos)
+{
+	void (*nowhere)(void) = NULL;
+
+	OPTIMIZER_HIDE_VAR(nowhere);
+	nowhere();
+	return count;
+}
+
+static const struct file_operations null_fops = {
+	.write	= null_write,
+};
+
+static int __init force_ibpb(char *unused)
+{
+	setup_force_cpu_cap(X86_FEATURE_IBPB);
+	return 0;
+}
+early_param("ukl_test_ibpb", force_ibpb);
+
 /* Zero if an argument is another, or it is not where a system call would be. */
 unsigned long ukl_test_digits(unsigned long a, unsigned long b, unsigned long c,
 			      unsigned long d, unsigned long e, unsigned long f)
@@ -192,6 +221,7 @@ static int __init ukl_test_init(void)
 	struct dentry *dir = debugfs_create_dir("ukl", NULL);
 
 	debugfs_create_file("nmi_storm", 0600, dir, NULL, &storm_fops);
+	debugfs_create_file("null_call", 0200, dir, NULL, &null_fops);
 	debugfs_create_file("stack_overflow", 0200, dir, NULL, &overflow_fops);
 	return 0;
 }

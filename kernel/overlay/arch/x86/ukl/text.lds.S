@@ -17,6 +17,7 @@
 		*(.iplt)
 		__ukl_iplt_end = .;
 		*(.ukl.text.clock)
+		__ukl_entry_start = .;
 		*(.ukl.text.entry)
 		__ukl_text_end = .;
 		*(.ukl.text.leave)

@@ -9,11 +9,9 @@
 
 /* Exceptions and interrupts return to the application without IRET. */
 #define UKL_MARKER_RET		0x1
-/* Memory is there from the beginning, and stays: as after mlockall(MCL_FUTURE). */
-#define UKL_MARKER_POPULATE	0x2
 
 /* All that there are */
-#define UKL_MARKER_FLAGS	(UKL_MARKER_RET | UKL_MARKER_POPULATE)
+#define UKL_MARKER_FLAGS	UKL_MARKER_RET
 
 #define UKL_NAME_SIZE		32
 #define UKL_BUILD_ID_SIZE	20

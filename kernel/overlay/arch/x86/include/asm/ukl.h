@@ -2,6 +2,8 @@
 #ifndef _ASM_X86_UKL_H
 #define _ASM_X86_UKL_H
 
+#include <asm/page_types.h>
+
 /*
  * Unikernel Linux: an application that is linked into the kernel and runs at
  * CPL 0, in a process of its own. See Documentation/arch/x86/ukl.rst.
@@ -26,6 +28,9 @@
 /* How far ukl_ist_enter() moves the UKL stack out of the way. */
 #define UKL_IST_SHIFT	1024
 
+/* MODULES_VADDR, for entry code */
+#define UKL_MODULES	(__START_KERNEL_map + KERNEL_IMAGE_SIZE)
+
 /* Size of an entry in gate.S, and how far behind its start it jumps to the handler. */
 #define UKL_GATE_SIZE		16
 #define UKL_GATE_MARK_JUMP	8
@@ -47,8 +52,11 @@ struct pt_regs;
  */
 extern const char __ukl_text_start[], __ukl_text_end[], __ukl_leave_end[];
 
-/* In it, behind the applications' own: what the kernel adds. */
-extern const char __ukl_stubs_start[];
+/*
+ * In it, behind the applications' own: what the kernel adds, which begins with stubs
+ * of indirect functions and those of clock.c, and ends with those of stub.S.
+ */
+extern const char __ukl_stubs_start[], __ukl_entry_start[];
 
 /* For each vector, the entry that an application's address space has. */
 extern char ukl_gates[];
@@ -90,18 +98,25 @@ static __always_inline bool ukl_entry_address(unsigned long ip)
 
 /*
  * For entries that stay on a stack of their own: mark @regs if it interrupted
- * application text.
+ * application text, or a kprobe's copy of an instruction of that. A normal process
+ * that jumps there is interrupted before it faults: it is at CPL 3.
  */
 #define ukl_mark_regs(regs)						\
 do {									\
 	struct pt_regs *__regs = (regs);				\
 									\
-	if (ukl_text_address(__regs->ip))				\
+	if (!(__regs->cs & SEGMENT_RPL_MASK) &&				\
+	    (ukl_text_address(__regs->ip) ||				\
+	     (__regs->ip >= UKL_MODULES && (long)__regs->sp >= 0)))	\
 		__regs->csx |= UKL_CSX_APP;				\
 } while (0)
 
 bool ukl_current(void);
+bool ukl_present(void);
+bool ukl_valid_ip(unsigned long ip);
 bool ukl_valid_frame(unsigned long ip, unsigned long sp);
+void ukl_leave_stub(struct pt_regs *regs);
+unsigned long ukl_shown(unsigned long address);
 
 /*
  * #MC, #DB and NMI can hit an entry that is still on the UKL stack, and their
@@ -138,9 +153,26 @@ static __always_inline bool ukl_current(void)
 	return false;
 }
 
+static __always_inline bool ukl_present(void)
+{
+	return false;
+}
+
+static __always_inline bool ukl_valid_ip(unsigned long ip)
+{
+	return true;
+}
+
 static __always_inline bool ukl_valid_frame(unsigned long ip, unsigned long sp)
 {
 	return true;
+}
+
+static __always_inline void ukl_leave_stub(struct pt_regs *regs) { }
+
+static __always_inline unsigned long ukl_shown(unsigned long address)
+{
+	return address;
 }
 
 #endif /* CONFIG_UKL */

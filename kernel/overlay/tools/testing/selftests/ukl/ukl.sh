@@ -97,14 +97,6 @@ dmesg | grep -q "UKL: .*belongs to another kernel"
 report "and the log says why"
 
 marker "$app"
-"$app" touch
-[ $? = 128 ]
-report "a first touch is a fault"
-printf '\002' | dd of="$app" bs=1 seek=60 conv=notrunc 2>/dev/null
-"$app" touch
-report "but not with UKL_MARKER_POPULATE"
-
-marker "$app"
 printf 'X' | dd of="$app" bs=1 seek=8 conv=notrunc 2>/dev/null
 refused "$app"
 report "marker file of an unknown application is refused"

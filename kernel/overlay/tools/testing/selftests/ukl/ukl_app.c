@@ -1092,26 +1092,22 @@ TEST(stress)
 	EXPECT_GT(LOAD(count), 20);
 }
 
-/* With UKL_MARKER_POPULATE: the number of faults of a first touch. */
-static int first_touch(void)
+static void survived(int number)
 {
-	struct rusage before, after;
-	char *memory = mmap(NULL, 1 << 20, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
-			    -1, 0);
+	_exit(number);
+}
 
-	if (memory == MAP_FAILED)
-		return 255;
-	getrusage(RUSAGE_SELF, &before);
-	for (int i = 0; i < 1 << 20; i += 8192)
-		store((long)memory + i, 1);
-	getrusage(RUSAGE_SELF, &after);
-	return after.ru_minflt - before.ru_minflt;
+/* Lets the kernel jump to address 0: an oops, and not to be seen as SIGSEGV here. */
+static int jump_to_null(void)
+{
+	int fd = open("/sys/kernel/debug/ukl/null_call", O_WRONLY);
+
+	signal(SIGSEGV, survived);
+	return fd < 0 ? 255 : write(fd, "1", 1);
 }
 
 int main(int argc, char **argv)
 {
-	if (argc == 2 && !strcmp(argv[1], "touch"))
-		return first_touch();
 	if (argc == 3 && !strcmp(argv[1], "exit"))
 		return atoi(argv[2]);
 	if (argc == 3 && !strcmp(argv[1], "probe")) {
@@ -1121,5 +1117,7 @@ int main(int argc, char **argv)
 	}
 	if (argc == 3 && !strcmp(argv[1], "sleep"))
 		return sleep(atoi(argv[2]));
+	if (argc == 2 && !strcmp(argv[1], "null"))
+		return jump_to_null();
 	return test_harness_run(argc, argv);
 }
