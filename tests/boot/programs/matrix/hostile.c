@@ -7,7 +7,6 @@
 #include <asm/ldt.h>
 #include <asm/prctl.h>
 #include <fcntl.h>
-#include <sched.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/mman.h>
@@ -16,7 +15,6 @@
 #include <sys/ptrace.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include <sys/uio.h>
 #include <sys/user.h>
 #include <ucontext.h>
 
@@ -31,23 +29,6 @@ static void arrived(void)
 
 	__asm__ volatile("and $-16, %%rsp; mov %%cs, %0" : "=r" (cs));
 	_exit(cs & 3 ? 7 : RING0);
-}
-
-static unsigned long symbol(const char *name)
-{
-	char line[256], found[128], type;
-	unsigned long address;
-	FILE *file = fopen("/proc/kallsyms", "r");
-
-	CHECK(file);
-	while (fgets(line, sizeof(line), file)) {
-		if (sscanf(line, "%lx %c %127s", &address, &type, found) == 3 && !strcmp(found, name)) {
-			fclose(file);
-			return address;
-		}
-	}
-	fclose(file);
-	return 0;
 }
 
 /* Ends that count: any but in ring 0. Which, may depend on the processor. */
@@ -329,42 +310,6 @@ static void start(const char *path, const char *what)
 	OK("%s: %s", what, end_of(pid));
 }
 
-/* Root of a user namespace is not root, on whatever it mounts. */
-static void user_namespace(void)
-{
-	char buffer[64], *real = getenv("UKL"), map[64];
-	int from = open(real, O_RDONLY), to;
-	pid_t pid;
-
-	CHECK(from >= 0 && read(from, buffer, sizeof(buffer)) == sizeof(buffer));
-	pid = split();
-	if (pid) {
-		OK("%s", end_of(pid));
-		return;
-	}
-	CHECK(!setresgid(1000, 1000, 1000) && !setresuid(1000, 1000, 1000));
-	prctl(PR_SET_DUMPABLE, 1);
-	CHECK(!unshare(CLONE_NEWUSER | CLONE_NEWNS));
-	CHECK(!put("/proc/self/setgroups", "deny"));
-	snprintf(map, sizeof(map), "0 1000 1");
-	CHECK(!put("/proc/self/uid_map", map) && !put("/proc/self/gid_map", map));
-	CHECK(getuid() == 0 && !mount("none", "/tmp", "tmpfs", 0, NULL));
-	to = open("/tmp/forged", O_CREAT | O_WRONLY, 0755);
-	CHECK(to >= 0 && write(to, buffer, sizeof(buffer)) == sizeof(buffer));
-	close(to);
-	start("/tmp/forged", "written there");
-	start(real, "root's own");
-	pid = split();
-	if (!pid) {
-		ptrace(PTRACE_TRACEME, 0, 0, 0);
-		execl(real, "matrix", "exit", "44", NULL);
-		_exit(errno);
-	}
-	OK("traced with the namespace's capabilities: %s", end_of(pid));
-	fflush(stdout);
-	_exit(0);
-}
-
 /* The kernel's own code in application text must not take breakpoints. */
 static void kprobes(void)
 {
@@ -435,31 +380,6 @@ static void markers(void)
 	close(to);
 	unlink("/tmp/forged");
 	OK("written to root's: errno %d", open(real, O_WRONLY) < 0 ? errno : 0);
-	/* A process of the same user, in the kernel: not to be touched. */
-	pid = split();
-	if (!pid)
-		execl(real, "matrix", "pause", NULL);
-	milliseconds(300);
-	struct iovec here = { buffer, 8 }, there = { (void *)0x400000, 8 };
-	OK("attach: errno %d", ptrace(PTRACE_SEIZE, pid, 0, 0) < 0 ? errno : 0);
-	OK("read: errno %d", process_vm_readv(pid, &here, 1, &there, 1, 0) < 0 ? errno : 0);
-	snprintf(path, sizeof(path), "/proc/%d/mem", pid);
-	OK("mem: errno %d", open(path, O_RDWR) < 0 ? errno : 0);
-	snprintf(path, sizeof(path), "/proc/%d/maps", pid);
-	to = open(path, O_RDONLY);
-	OK("maps: errno %d", to < 0 ? errno : 0);
-	int pidfd = syscall(SYS_pidfd_open, pid, 0);
-	OK("its files: errno %d", syscall(SYS_pidfd_getfd, pidfd, 0, 0) < 0 ? errno : 0);
-	kill(pid, SIGKILL);
-	OK("killed: %s", end_of(pid));
-	pid = split();
-	if (!pid) {
-		ptrace(PTRACE_TRACEME, 0, 0, 0);
-		execl(real, "matrix", "exit", "44", NULL);
-		_exit(errno);
-	}
-	CHECK(waitpid(pid, &status, 0) == pid);
-	OK("started as tracee: %s %d", WIFEXITED(status) ? "exited" : "stopped", status >> 8);
 }
 
 const struct check hostile_checks[] = {
@@ -472,7 +392,6 @@ const struct check hostile_checks[] = {
 	{ "hostile.syscalls", syscalls },
 	{ "hostile.ldt", ldt },
 	{ "hostile.markers", markers },
-	{ "hostile.user_namespace", user_namespace },
 	{ "hostile.kprobes", kprobes },
 	{ "differences.ring", ring },
 	{ NULL, NULL },

@@ -3,7 +3,8 @@
  * matrix NAME [WORD...] - one promise of Linux to a process at a time.
  *
  * The output of a normal process and of the application in the kernel must be the
- * same. "matrix exit N" and "matrix pause" are for those that execute it again.
+ * same. "matrix exit N", "matrix pause" and "matrix started WORD..." are for those that
+ * execute it again.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -87,6 +88,23 @@ int put(const char *path, const char *text)
 	return result;
 }
 
+unsigned long symbol(const char *name)
+{
+	char line[256], found[128], type;
+	unsigned long address;
+	FILE *file = fopen("/proc/kallsyms", "r");
+
+	CHECK(file);
+	while (fgets(line, sizeof(line), file)) {
+		if (sscanf(line, "%lx %c %127s", &address, &type, found) == 3 && !strcmp(found, name)) {
+			fclose(file);
+			return address;
+		}
+	}
+	fclose(file);
+	return 0;
+}
+
 const char *self(void)
 {
 	const char *path = getenv("MATRIX");
@@ -97,7 +115,7 @@ const char *self(void)
 
 static const struct check *const groups[] = {
 	event_checks, hostile_checks, memory_checks, process_checks, signal_checks,
-	thread_checks, tracing_checks,
+	starting_checks, thread_checks, tracing_checks,
 };
 
 int main(int count, char **given)
@@ -108,6 +126,8 @@ int main(int count, char **given)
 		return atoi(given[2]);
 	if (!strcmp(given[1], "pause"))
 		return pause();
+	if (!strcmp(given[1], "started"))
+		return started(given + 2);
 	words = given + 2;
 	for (size_t i = 0; i < ARRAY_SIZE(groups); i++) {
 		for (const struct check *check = groups[i]; check->name; check++) {

@@ -56,11 +56,15 @@ void milliseconds(int n);
 long field(const char *path, const char *key);
 /* Write to a file; -errno if that fails. */
 int put(const char *path, const char *text);
+/* The address of a symbol of the kernel, for root; 0 if there is none. */
+unsigned long symbol(const char *name);
+/* Be one that has been started by a check: "matrix started WORD...". */
+int started(char **words);
 /* The file that we were started from: MATRIX in the environment. */
 const char *self(void);
 
 extern const struct check event_checks[], hostile_checks[], memory_checks[],
-	process_checks[], signal_checks[], thread_checks[], tracing_checks[];
+	process_checks[], signal_checks[], starting_checks[], thread_checks[], tracing_checks[];
 
 #ifdef __cplusplus
 }

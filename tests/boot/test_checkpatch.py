@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: GPL-2.0
+"""`checkpatch.pl --strict` has nothing to say of the series but what stays, with a reason."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.boot.harness import Lab
+from ukl import pipeline
+from ukl.host.exec import CommandFailed, run
+
+STAYS = {
+    "added, moved or deleted file(s), does MAINTAINERS need updating?": (
+        "the entry that the first patch adds has patterns for all new files"
+    ),
+    "Avoid CamelCase: <Efault>": "the label of __unsafe_setup_sigcontext(), used beside it",
+    "Avoid CamelCase: <Elf>": "types of <elf.h>, and relocs.c's own names for them",
+    # fast-check.c: lists of arguments, and a check that is made of each row of a table.
+    "Macros with complex values should be enclosed in parentheses": "0, 0 in () is one argument",
+    "macros should not use a trailing semicolon": "the table's rows have none",
+    "Argument 'sym' is not used in function-like macro": "rows that this file does not look at",
+    "Comparisons should place the constant on the right side of the test": (
+        "UKL_FAST_CALLS is not less constant than NR_syscalls"
+    ),
+}
+"""What checkpatch.pl says, but for the kind -> why it stays."""
+
+_SAID = re.compile(r"^\S+:\d+: (?:ERROR|WARNING|CHECK): (.*)$", re.MULTILINE)
+
+
+@pytest.mark.timeout(300)
+def test_the_series_is_clean(lab: Lab, tmp_path: Path) -> None:
+    source = pipeline.kernel_spec(lab.store, lab.progress, None, {}).source.directory
+    files = [file for file in pipeline.kernel_export(tmp_path) if "/0000-" not in str(file)]
+    assert len(files) > 20
+    argv = ["perl", str(source / "scripts/checkpatch.pl"), "--strict", "--no-tree", "--terse"]
+    said: set[str] = set()
+    for file in files:
+        try:
+            output = run([*argv, str(file)], cwd=tmp_path).stdout
+        except CommandFailed as error:
+            output = error.output
+        said |= set(_SAID.findall(re.sub(r"<Elf\w+>", "<Elf>", output)))
+    assert said == set(STAYS)
