@@ -149,6 +149,27 @@ def test_who_reads_too_slowly_is_told(path: Path) -> None:
         assert reader.missed
 
 
+def test_half_a_line_is_not_joined_to_what_was_not_missed(path: Path) -> None:
+    written = Log(path, LogLimits(size=100, files=2))
+    written.write(b"half")
+    with Reader(path) as reader:
+        assert everything(reader) == b"half"
+        written.write(b" a line\n" + b"".join(LINES[:30]))
+        read = everything(reader)
+        assert reader.missed
+        assert set(read.splitlines(keepends=True)) <= {*LINES, b" a line\n", b"\n"}
+
+
+def test_a_line_that_does_not_fit_begins_in_the_next_file(path: Path) -> None:
+    written = Log(path, LogLimits(size=25, files=3))
+    for line in LINES[:4]:
+        written.write(line)
+    assert files(path) == {
+        "console.log.1": b"".join(LINES[:2]),
+        "console.log": b"".join(LINES[2:4]),
+    }
+
+
 def test_between_the_rename_and_the_new_file(path: Path) -> None:
     Log(path, LogLimits(size=100, files=3)).write(b"".join(LINES[:5]))
     with Reader(path) as reader:

@@ -6,8 +6,8 @@
     console.log     what is said now
 
 A file that is full is renamed, once, to a number that no other had: a reader can tell by
-it which one comes next, whatever happened meanwhile, and needs no lock. A line may begin
-in one file and end in the next if it has no end where the file has to have one; read one
+it which one comes next, whatever happened meanwhile, and needs no lock. Only a line that
+came in pieces, or is longer than a file, begins in one file and ends in the next; read one
 after the other they are what the guest has said.
 """
 
@@ -48,7 +48,10 @@ class Log:
             del self._tail[:-TAIL]
         while self._limits is not None and self._size + len(data) > self._limits.size:
             room = max(0, self._limits.size - self._size)
-            cut = data.rfind(b"\n", 0, room) + 1 or room
+            cut = data.rfind(b"\n", 0, room) + 1
+            # A line that does not fit any more begins in the next file, if it fits there.
+            if not cut and not 0 <= data.find(b"\n") < self._limits.size:
+                cut = room
             self._append(data[:cut])
             data = data[cut:]
             self._rotate(self._limits.files - 1)
@@ -129,13 +132,18 @@ class Reader:
     """Reads what a guest has said, from the oldest that there is, and goes on as it comes.
 
     As a context manager it closes its files. `missed` says that files were deleted which
-    had not been read. FileNotFoundError if there is nothing at all.
+    had not been read: half a line before them is ended then. FileNotFoundError if there is
+    nothing at all.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._streams = _opened(path)
         self.missed = False
+        self._is_half = False
+        """Whether what was read last has no end of line."""
+        self._is_behind = False
+        """Whether what comes next is not what was said next."""
         if not self._streams:
             raise FileNotFoundError(path)
 
@@ -152,6 +160,15 @@ class Reader:
 
     def read(self) -> bytes:
         """Return what comes next, empty if there is nothing more by now."""
+        data = self._read()
+        if data:
+            if self._is_behind and self._is_half:
+                data = b"\n" + data
+            self._is_behind = False
+            self._is_half = not data.endswith(b"\n")
+        return data
+
+    def _read(self) -> bytes:
         while True:
             if data := self._streams[0].read(_CHUNK):
                 return data
@@ -178,6 +195,7 @@ class Reader:
                     each.close()
                 return found[position + 1 :]
         self.missed = self.missed or bool(found)
+        self._is_behind = bool(found)
         return found
 
     def to_last_lines(self, count: int) -> None:
