@@ -124,7 +124,8 @@ class Symbols:
             *HANDLERS.values(),
             *INTERRUPTS,
             *("__ukl_text_start", "__ukl_stubs_start", "__ukl_text_end"),
-            *("ukl_syscall", "ukl_syscall_restart", "entry_SYSCALL_64"),
+            *("ukl_syscall", "ukl_syscall_restart"),
+            *("entry_SYSCALL_64", "ukl_entry_SYSCALL_64"),
             *("asm_exc_page_fault", "exc_page_fault", "do_syscall_64"),
             "sysvec_apic_timer_interrupt",
             *("ukl_fast_calls", "ukl_fast_calls_end", "ukl_fast_tails"),
@@ -401,7 +402,8 @@ async def at_call(walker: Walker) -> State:
 async def at_syscall(walker: Walker) -> State:
     """Wait for a SYSCALL of the program."""
     while True:
-        state = await walker.stub.go(walker.symbols["entry_SYSCALL_64"])
+        entry = "entry_SYSCALL_64" if walker.symbols.process else "ukl_entry_SYSCALL_64"
+        state = await walker.stub.go(walker.symbols[entry])
         if walker.symbols.in_way(state.cx):
             return state
         await walker.stub.step()

@@ -31,8 +31,8 @@ fresh; chmod 555 m; try read-only ./m
 fresh; patch 40 '\\001\\002\\003'; try other-build ./m
 fresh; patch 8 'x'; try other-name ./m
 fresh; patch 4 '\\007'; try other-version ./m
-fresh; patch 60 '\\003'; try known-flags ./m
-fresh; patch 60 '\\004'; try unknown-flag ./m
+fresh; patch 60 '\\001'; try known-flag ./m
+fresh; patch 60 '\\002'; try unknown-flag ./m
 fresh; patch 63 '\\200'; try highest-flag ./m
 fresh; dd if=m of=n bs=1 count=63 2>/dev/null; chmod 755 n; try cut-short ./n
 fresh; ln -s m link; try symlink ./link
@@ -43,7 +43,7 @@ done
 dmesg | grep UKL: | tail -20
 """
 
-STARTED = {"good", "known-flags", "read-only", "symlink"}
+STARTED = {"good", "known-flag", "read-only", "symlink"}
 
 REFUSED = {
     *("other-owner", "group-writable", "world-writable", "not-executable"),
