@@ -1,0 +1,229 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+#ifndef FUZZ_H
+#define FUZZ_H
+
+#include <errno.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/types.h>
+#include <unistd.h>
+
+#define ARRAY_SIZE(x)	(sizeof(x) / sizeof((x)[0]))
+#define PAGE		4096UL
+#define KERNEL_HALF	(1UL << 63)
+#define IMAGE_SIZE	(64UL << 20)	/* at most */
+
+#define ATTACKER	1000	/* uid and gid */
+#define WORKERS		4
+#define VICTIMS		5
+#define MAX_ACTIONS	64
+#define MAX_ERRNO	134
+#define MAX_FOUND	512
+#define MAX_TOLD	3	/* findings of one kind by one action are enough to read */
+#define SYMBOLS		16
+
+#define MARKER		"/ukl/fuzz"
+#define TOP		"/tmp/fuzz"		/* a file system of their own */
+#define ATTACKER_NAME	"attacker"		/* of processes, until they execute something */
+#define SECRET		"/sentinel/secret"	/* root's, and nobody else's to read */
+#define PUBLIC		"/sentinel/public"	/* root's, and nobody else's to write */
+
+/* With what a process ends that has something to say; nobody else ends so. */
+enum {
+	ENDED_STARTED	= 44,	/* an application that was to end at once */
+	ENDED_REFUSED	= 85,	/* execve() failed */
+	ENDED_BROKEN	= 86,	/* its memory is not what it was */
+	ENDED_FAULT	= 87,	/* a fault that is not its own */
+	ENDED_LIMIT	= 88,	/* a fault at a limit that somebody has set */
+	ENDED_RING0	= 99,	/* a normal process in ring 0 */
+};
+
+/* What must not be found */
+#define FINDINGS(X)							\
+	X(RING0,	"a normal process in ring 0")			\
+	X(PRIVILEGE,	"uid, gid or capabilities of an attacker")	\
+	X(SENTINEL,	"a file of root's")				\
+	X(ACCESS,	"access to an application")			\
+	X(ADDRESS,	"a kernel address shown")			\
+	X(FORGED,	"a marker that is not root's started")		\
+	X(STARTED,	"started where that is to be refused")		\
+	X(VICTIM,	"an application's memory or faults")		\
+	X(REFUSED,	"an ordinary start was refused")		\
+	X(STUCK,	"a process that does not end")			\
+	X(COMPLAINT,	"the kernel complains")
+
+#define FINDING_NAME(name, text)	FOUND_##name,
+enum finding { FINDINGS(FINDING_NAME) MAX_FINDINGS };
+
+struct found {
+	enum finding what;
+	int worker;			/* -1: none of them */
+	unsigned long number;		/* of its action */
+	uint64_t when;			/* nanoseconds */
+	atomic_bool complete;
+	char text[200];
+};
+
+struct progress {
+	atomic_int action;
+	atomic_ulong number;		/* of the action */
+	atomic_ulong when;		/* it began, in nanoseconds */
+};
+
+/* Between supervisor and workers. What a worker starts does not have it. */
+struct shared {
+	atomic_bool stop;
+	atomic_bool quiet;		/* one worker at most, so that processors are idle */
+	atomic_int victims[VICTIMS];
+	atomic_ulong done[MAX_ACTIONS], steps[MAX_ACTIONS], cut[MAX_ACTIONS];
+	atomic_ulong started, refused[MAX_ERRNO], killed, ended;
+	struct progress workers[WORKERS];
+	atomic_ulong count[MAX_FINDINGS];
+	atomic_uint told[MAX_FINDINGS][MAX_ACTIONS];
+	atomic_int n_found;
+	struct found found[MAX_FOUND];
+};
+
+/* ---- Random numbers ---- */
+
+struct random {
+	uint64_t state;
+};
+
+static inline uint64_t mix(uint64_t z)
+{
+	z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9UL;
+	z = (z ^ (z >> 27)) * 0x94d049bb133111ebUL;
+	return z ^ (z >> 31);
+}
+
+static inline uint64_t draw(struct random *random)
+{
+	return mix(random->state += 0x9e3779b97f4a7c15UL);
+}
+
+static inline unsigned long below(struct random *random, unsigned long n)
+{
+	return draw(random) % n;
+}
+
+static inline bool one_in(struct random *random, unsigned long n)
+{
+	return !below(random, n);
+}
+
+#define PICK(random, array)	((array)[below(random, ARRAY_SIZE(array))])
+
+/* ---- Attackers ---- */
+
+/*
+ * What an attacker can do. Each runs in a process of its own, which may be left in
+ * any state, and which says what it has found; steps are counted.
+ */
+struct action {
+	const char *name;
+	void (*run)(struct random *random);
+	unsigned int weight;
+	unsigned int milliseconds;	/* after which it is ended */
+	bool quiet;			/* it finds more where others do less */
+};
+
+extern const struct action entry_actions[], reach_actions[], start_actions[],
+			   confined_actions[];
+
+extern struct shared *shared;
+extern uint64_t seed;
+extern uint64_t symbols[SYMBOLS];	/* addresses that an attacker might have learnt */
+extern unsigned int n_symbols;
+extern uint64_t image, linked;		/* where the kernel is, and where it was linked to be */
+extern int n_cpus;
+extern pid_t victims[VICTIMS];		/* as the action began */
+
+/* The actions of all topics, NULL behind the last one */
+const struct action *action_at(unsigned int index);
+_Noreturn void attack(int worker, const bool *wanted);
+
+void step(void);
+void found(enum finding what, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* An execve() of a marker came to this: 0, or an errno; and what came of the process. */
+void say_start(int error);
+void say_end(int status);
+/* Wait until a child is a zombie, and look at its credentials; false if it is not, by then. */
+bool zombie(pid_t pid, int milliseconds);
+/* End a child in any state; it is a zombie then. */
+void finish(pid_t pid);
+/* Whether it is executing, or has executed, another program than the attackers'. */
+bool executed(pid_t pid);
+/* Look for what an attacker must not have, in the process itself. */
+void check_self(void);
+/* Let words of an application come to the worker by way of standard error. */
+void listen_to_applications(void);
+
+uint64_t nanoseconds(void);
+void milliseconds(unsigned int n);
+void microseconds(unsigned int n);
+int put(const char *path, const char *text);
+ssize_t get(const char *path, char *buffer, size_t size);
+
+/* ---- Values ---- */
+
+extern char *scratch;
+#define SCRATCH		(64UL << 10)
+
+void values_begin(struct random *random);
+void values_shuffle(struct random *random);
+uint64_t any_value(struct random *random);
+uint64_t any_address(struct random *random);
+uint64_t kernel_address(struct random *random);
+int any_signal(struct random *random);
+const char *any_path(struct random *random);
+
+/* ---- Victims, as others see them ---- */
+
+struct target {
+	pid_t pid;
+	unsigned long long born;
+};
+
+/* One of them, or of their children, that runs in application mode. */
+bool any_target(struct random *random, struct target *target);
+/* Whether it is that process still, so that it was it all the time. */
+bool still(const struct target *target);
+pid_t any_victim(struct random *random);
+
+/*
+ * Whether text shows an address in the kernel half, or one of the kernel's image; then where
+ * that is.
+ */
+const char *address_in(const char *text, bool image_only);
+void move(struct random *random, pid_t pid);
+
+/* Entries into the kernel with all registers given; enter.S */
+struct registers {
+	uint64_t rax, rbx, rcx, rdx, rsi, rdi, rbp, rsp;
+	uint64_t r8, r9, r10, r11, r12, r13, r14, r15, flags;
+};
+
+unsigned long enter_syscall(const struct registers *registers);
+unsigned long enter_int80(const struct registers *registers);
+unsigned long enter_sysenter(const struct registers *registers);
+_Noreturn void enter_sigreturn(const void *frame);
+void landing(void);
+extern uint64_t landing_sp;
+
+/* ---- The other roles ---- */
+
+void scene(void);
+void know_symbols(void);
+/* A file of root's that is not what it was, or NULL */
+const char *changed_file(void);
+
+int supervise(int count, char **words);
+int victim(int count, char **words);
+
+#endif /* FUZZ_H */
