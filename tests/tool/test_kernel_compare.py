@@ -81,6 +81,12 @@ def test_a_string_is_part_of_the_function_that_refers_to_it(tmp_path: Path) -> N
     assert places(old, read(tmp_path, said="another")) == ["fourth (.text)"]
     # Where the tree is does not count.
     assert places(old, read(tmp_path, said="../../../tree/12/linux/a.c")) == []
+    # What CONFIG_FORTIFY_SOURCE says of a copy, with the line
+    field = read(tmp_path, said='field \\"p->a\\" at ../../../source/34/linux/a.c:5')
+    moved = read(tmp_path, said='field \\"p->a\\" at ../../../tree/12/linux/a.c:17')
+    assert places(field, moved) == []
+    other = read(tmp_path, said='field \\"p->b\\" at ../../../tree/12/linux/a.c:17')
+    assert places(field, other) != []
 
 
 def test_a_string_that_has_a_label_is_compared_by_its_bytes(tmp_path: Path) -> None:

@@ -37,8 +37,10 @@ _COUNTER = re.compile(r"(?<=[A-Za-z_])\.\d+\b|(?<=__UNIQUE_ID_)\w+?\d+\b|(?<=__a
 _IGNORED = re.compile(r"\.(debug|comment|note|eh_frame)")
 """Sections that are for debuggers, or that the kernel's linker script throws away."""
 _STRINGS = re.compile(r"\.rodata\.str|\.init\.rodata\.str|\.rodata\..*\.str1")
-_TREE = re.compile(rb"^(\.\./)*(/.*/)?(source|tree)/[0-9a-f]+/linux/")
+_TREE = re.compile(rb"(^|(?<= at ))(\.\./)*(/.*/)?(source|tree)/[0-9a-f]+/linux/")
 """Where a tree is in the cache, as __FILE__ has it when ccache runs the compiler."""
+_FORTIFIED = re.compile(rb'^(field ".*" at \S+):\d+$')
+"""What __fortify_memcpy_chk() (include/linux/fortify-string.h) says, with a line's number."""
 
 _LINES = "__bug_table"
 _BUG_SIZE = 12
@@ -131,7 +133,7 @@ class Symbols:
             section, value = self._labels.get(match[1], (match[1], 0))
             start = value + int(match[2] or "0", 16) + bias
             string = self._strings[section][start:].partition(b"\0")[0]
-            return repr(_TREE.sub(b"", string))
+            return repr(_FORTIFIED.sub(rb"\1", _TREE.sub(b"", string)))
         if match is None or match[1] not in self._starts:
             return _COUNTER.sub("", text)
         return self.place(match[1], int(match[2] or "0", 16) + bias)
