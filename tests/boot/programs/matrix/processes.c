@@ -313,7 +313,6 @@ static int in_namespaces(void *unused)
 
 static void namespaces(void)
 {
-	char *same[] = { "matrix", "exit", "32", NULL };
 	char *area = malloc(256 << 10);
 	int status;
 	pid_t pid;
@@ -331,10 +330,15 @@ static void namespaces(void)
 		put("/proc/self/setgroups", "deny");
 		OK("in a user namespace: uid %d", getuid());
 		fflush(stdout);
-		execv(self(), same);
-		_exit(1);
+		/* To start an application there is refused, see starting.c. */
+		pid = split();
+		if (!pid)
+			_exit(32);
+		OK("child there: %s", end_of(pid));
+		fflush(stdout);
+		_exit(33);
 	}
-	OK("started there: %s", end_of(pid));
+	OK("it ended: %s", end_of(pid));
 	CHECK(!unshare(CLONE_NEWTIME));
 	CHECK(!put("/proc/self/timens_offsets", "monotonic 1000000 0"));
 	pid = split();
