@@ -29,7 +29,7 @@
 .section .entry.text, "ax"
 
 /*
- * SYSCALL executed by application text: jumped to by entry_SYSCALL_64.
+ * SYSCALL executed by application text: MSR_LSTAR leads here, see load.c.
  *
  * rcx: address behind the instruction; r11: the flags. Interrupts are off, and
  * MSR_SYSCALL_MASK has cleared AC, DF, NT and TF.
