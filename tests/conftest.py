@@ -12,10 +12,10 @@ from typing import Protocol
 
 import pytest
 
+from ukl.base.progress import Progress
 from ukl.host import exec as host_exec
 from ukl.host.exec import Completed
 from ukl.host.store import Store
-from ukl.progress import Progress
 
 TOP = Path(__file__).resolve().parents[1]
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from tests.boot.harness import Booted, Built, Lab
-from ukl.model import Disk, Outcome, Volume
+from ukl.base.model import Disk, Outcome, Volume
 from ukl.vm.launch import Options
 
 ROWS = 100_000

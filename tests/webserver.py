@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tests.boot.harness import Booted, Built, Lab
-from ukl import manifest
-from ukl.model import Volume
+from ukl.base.model import Volume
+from ukl.settings import manifest
 from ukl.vm.launch import Options
 
 WATCH = """

@@ -21,8 +21,8 @@ from typing import Any
 
 import typer
 
-from ukl import editor
 from ukl.bench import plots, samples, table
+from ukl.settings import schema
 
 TOP = Path(__file__).parents[2]
 DOCS = TOP / "docs"
@@ -72,8 +72,8 @@ def generated() -> dict[str, str | bytes]:
 
     return {
         "reference/commands.md": commands(typer.main.get_command(app)),
-        "reference/ukl-toml-keys.md": keys("ukl.toml", editor.manifest()),
-        "reference/compose-toml-keys.md": keys("compose.toml", editor.compose()),
+        "reference/ukl-toml-keys.md": keys("ukl.toml", schema.manifest()),
+        "reference/compose-toml-keys.md": keys("compose.toml", schema.compose()),
         **gallery(GALLERY)[1],
     }
 

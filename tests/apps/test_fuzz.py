@@ -7,7 +7,7 @@ import pytest
 
 from tests.boot import fuzz
 from tests.boot.harness import Lab
-from ukl.selftest import KERNELS
+from ukl.flow.selftest import KERNELS
 
 LONG = 600
 """Seconds of attacks."""

@@ -13,7 +13,7 @@ import pytest
 from tests.boot import wrapped
 from tests.boot.harness import Lab
 from tests.conftest import OPTIONAL
-from ukl.model import Outcome
+from ukl.base.model import Outcome
 from ukl.vm.launch import Options
 
 TIMEOUT = 600

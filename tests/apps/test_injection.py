@@ -8,7 +8,7 @@ import pytest
 from tests.boot import injection
 from tests.boot.harness import Lab
 from tests.boot.injection import Kind, Program
-from ukl.model import Returns
+from ukl.base.model import Returns
 
 
 @pytest.fixture(scope="module")

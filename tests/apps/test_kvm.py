@@ -10,7 +10,7 @@ import pytest
 
 from tests.boot import matrix
 from tests.boot.harness import Lab
-from ukl.model import Outcome
+from ukl.base.model import Outcome
 
 SCRIPT = f"""
 $UKL machine; echo "as application: $?"

@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 
 from tests.boot.harness import PROGRAMS, Lab
-from ukl import manifest
-from ukl.model import Outcome
+from ukl.base.model import Outcome
+from ukl.settings import manifest
 
 OPTIONS = {"CONFIG_SECURITY": "y", "CONFIG_SECURITY_LOADPIN": "y"}
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.boot.harness import Booted, Built, Lab
-from ukl.model import Disk, Outcome, Volume
+from ukl.base.model import Disk, Outcome, Volume
 from ukl.vm.launch import Options
 
 PORT = 5432

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.boot.harness import Built, Lab
-from ukl.model import Outcome, Volume
+from ukl.base.model import Outcome, Volume
 from ukl.vm.launch import Options
 
 SUITE = Path("/usr/lib/python3.11/test")

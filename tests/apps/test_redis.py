@@ -14,7 +14,7 @@ import pytest
 
 from tests.boot.harness import Booted, Built, Lab
 from tests.resp import Client
-from ukl.model import Disk, Outcome, Volume
+from ukl.base.model import Disk, Outcome, Volume
 from ukl.vm.launch import Options
 
 PORT = 6379

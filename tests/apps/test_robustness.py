@@ -24,8 +24,8 @@ from tests.boot import (
     test_threads,
 )
 from tests.boot.harness import PROGRAMS, Built, Lab
-from ukl import manifest
-from ukl.selftest import KERNELS
+from ukl.flow.selftest import KERNELS
+from ukl.settings import manifest
 
 OPTIONS = KERNELS[1]
 DEBUG = "debug"

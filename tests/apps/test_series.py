@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import pytest
 
-from ukl import pipeline
-from ukl.errors import MissingError
+from ukl.base.errors import MissingError
+from ukl.base.progress import Progress
+from ukl.flow import pipeline
 from ukl.host.store import Store
-from ukl.progress import Progress
 
 
 @pytest.mark.timeout(5 * 3600)

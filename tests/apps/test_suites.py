@@ -6,7 +6,8 @@ from __future__ import annotations
 import pytest
 
 from tests.boot.harness import Lab
-from ukl import compare, manifest
+from ukl.flow import compare
+from ukl.settings import manifest
 
 RECIPES = [name for name in manifest.example_names() if manifest.resolve(name).suite is not None]
 

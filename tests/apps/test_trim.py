@@ -9,8 +9,9 @@ import pytest
 
 from tests.boot.harness import Lab
 from tests.boot.test_trim import misread
-from ukl import manifest, pipeline, running, trimming
-from ukl.model import Outcome
+from ukl.base.model import Outcome
+from ukl.flow import pipeline, running, trimming
+from ukl.settings import manifest
 from ukl.trim import workload
 from ukl.trim.decide import Why, Wishes
 from ukl.trim.workload import Bench

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.boot.harness import Built, Lab
-from ukl.errors import MissingError
+from ukl.base.errors import MissingError
 from ukl.host import probe
 from ukl.host.store import Store
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 
 from tests.boot import matrix
 from tests.boot.harness import PROGRAMS, Built, Lab, Ran
-from ukl import manifest
+from ukl.base.model import Outcome
 from ukl.kernel import symbols
-from ukl.model import Outcome
+from ukl.settings import manifest
 
 CPUS = 4
 

@@ -10,12 +10,13 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from ukl import manifest, pipeline
-from ukl.errors import UklError
+from ukl.base.errors import UklError
+from ukl.base.model import Accelerator, AppSpec, Image, PortForward, Protocol, RunResult
+from ukl.base.progress import Progress
+from ukl.flow import pipeline
 from ukl.host.store import Store
 from ukl.image import initrd as initrd_room
-from ukl.model import Accelerator, AppSpec, Image, PortForward, Protocol, RunResult
-from ukl.progress import Progress
+from ukl.settings import manifest
 from ukl.vm import launch, outcome
 from ukl.vm.launch import Options
 from ukl.vm.session import Session, Sink

@@ -19,11 +19,12 @@ from pathlib import Path
 from tests.boot.gdbstub import IF, RF, TF, State, Stub, attach
 from tests.boot.harness import PROGRAMS, Built, Lab, Ran
 from tests.boot.stress import HARMLESS
-from ukl import manifest, pipeline
+from ukl.base.model import Outcome, Returns
 from ukl.elf.reader import Elf
+from ukl.flow import pipeline
+from ukl.flow.selftest import KERNELS
 from ukl.image import initrd
-from ukl.model import Outcome, Returns
-from ukl.selftest import KERNELS
+from ukl.settings import manifest
 from ukl.vm.launch import Options
 from ukl.vm.session import Session
 
@@ -296,7 +297,7 @@ class Rounds:
             before = await self._call(count)
             if before.ip in self.walker.skip:
                 continue
-            if symbols.in_program(before.ip) and not symbols.in_stubs(before.ip):
+            if self._over(before.ip):
                 return walk
             if kind is Kind.DEBUG:
                 if (await stub.read(before.ip, 1)) == POPF:
@@ -389,6 +390,13 @@ class Rounds:
             return before.having_flags(flags | IF).moved(ip=ip, sp=before.sp + 16 + RED_ZONE)
         (ip,) = await stub.words(before.sp, 1)
         return before.having_flags(before.flags | IF).moved(ip=ip, sp=before.sp + 8 + RED_ZONE)
+
+    def _over(self, ip: int) -> bool:
+        """Whether the way ends before `ip`. What was interrupted may be a stub itself."""
+        symbols = self.walker.symbols
+        if self.entry == ROUNDS[RETURN]:
+            return not symbols[self.entry] <= ip < symbols["ukl_return_by_ret_end"]
+        return symbols.in_program(ip) and not symbols.in_stubs(ip)
 
     def _slot(self, ip: int) -> int:
         return min((ip - self.walker.symbols["ukl_fast_calls"]) // SLOT, ANY)

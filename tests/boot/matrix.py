@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from tests.boot.harness import PROGRAMS, Built, Lab
-from ukl import manifest
-from ukl.model import Level, Returns
-from ukl.selftest import KERNELS
+from ukl.base.model import Level, Returns
+from ukl.flow.selftest import KERNELS
+from ukl.settings import manifest
 
 SECONDS = 40
 """A check may take, in the guest."""

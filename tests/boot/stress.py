@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from tests.boot.harness import PROGRAMS, Built, Lab, Ran
-from ukl import manifest
-from ukl.model import Outcome
+from ukl.base.model import Outcome
+from ukl.settings import manifest
 
 CPUS = 4
 

@@ -8,9 +8,9 @@ from dataclasses import replace
 import pytest
 
 from tests.boot.harness import PROGRAMS, Built, Lab
-from ukl import manifest
-from ukl.model import Outcome
-from ukl.selftest import KERNELS
+from ukl.base.model import Outcome
+from ukl.flow.selftest import KERNELS
+from ukl.settings import manifest
 
 CALLS = 1000
 """Of the function, by one run of programs/bpf."""

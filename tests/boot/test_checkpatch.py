@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.boot.harness import Lab
-from ukl import pipeline
+from ukl.flow import pipeline
 from ukl.host.exec import CommandFailed, run
 
 STAYS = {

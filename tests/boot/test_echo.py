@@ -14,7 +14,7 @@ import pytest
 
 from tests.boot import echo_client
 from tests.boot.harness import Booted, Built, Lab
-from ukl.model import Outcome
+from ukl.base.model import Outcome
 from ukl.vm.launch import Options
 
 PORT = 5555

@@ -17,8 +17,8 @@ import pytest
 from tests.boot.harness import Booted, Built, Lab, free_port
 from tests.conftest import TOP
 from tests.processes import alive, eventually
-from ukl.errors import TimeoutExpired, UklError, VmLost
-from ukl.model import Outcome, PortForward
+from ukl.base.errors import TimeoutExpired, UklError, VmLost
+from ukl.base.model import Outcome, PortForward
 from ukl.vm import launch
 from ukl.vm.launch import Options
 from ukl.vm.ports import PortBusy
@@ -184,7 +184,7 @@ RUNNER = """
 import sys
 from dataclasses import replace
 from pathlib import Path
-from ukl.model import Accelerator, AppSpec, Image
+from ukl.base.model import Accelerator, AppSpec, Image
 from ukl.vm import launch
 from ukl.vm.launch import Options
 from ukl.vm.outcome import error_of

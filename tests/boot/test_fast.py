@@ -8,7 +8,7 @@ import pytest
 from tests.boot import matrix
 from tests.boot.harness import Lab
 from tests.boot.matrix import Results
-from ukl.model import Level
+from ukl.base.model import Level
 
 CHECKS = (
     "entries",

@@ -8,9 +8,9 @@ from dataclasses import replace
 import pytest
 
 from tests.boot.harness import PROGRAMS, Built, Lab
-from ukl import manifest
-from ukl.errors import InputError
-from ukl.model import Outcome
+from ukl.base.errors import InputError
+from ukl.base.model import Outcome
+from ukl.settings import manifest
 from ukl.vm.launch import Options
 
 BOTH = ("sockets", "signals", "completion")

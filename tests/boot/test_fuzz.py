@@ -13,7 +13,7 @@ import pytest
 
 from tests.boot import fuzz
 from tests.boot.harness import Lab
-from ukl.selftest import KERNELS
+from ukl.flow.selftest import KERNELS
 
 SECONDS = 60
 

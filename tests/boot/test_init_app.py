@@ -10,7 +10,7 @@ import pytest
 
 from tests.boot import echo_client
 from tests.boot.harness import Built, Lab
-from ukl.model import Outcome
+from ukl.base.model import Outcome
 from ukl.vm.launch import Options
 
 BOTH = pytest.mark.parametrize("user", [False, True], ids=["ukl", "user"])

@@ -8,9 +8,9 @@ import re
 import pytest
 
 from tests.boot.harness import Built, Lab, Ran
-from ukl import pipeline
-from ukl.model import AppSpec, Outcome
-from ukl.selftest import KERNELS
+from ukl.base.model import AppSpec, Outcome
+from ukl.flow import pipeline
+from ukl.flow.selftest import KERNELS
 
 OPTIONS = KERNELS[1]
 SECONDS = 300

@@ -9,7 +9,7 @@ import pytest
 
 from tests.boot import test_kselftest
 from tests.boot.harness import Lab
-from ukl.model import Outcome
+from ukl.base.model import Outcome
 
 FILE = "arch/x86/ukl/kunit.c"
 

@@ -14,7 +14,7 @@ import pytest
 
 from tests.boot.harness import Lab
 from ukl.app.build import build
-from ukl.model import AppSpec
+from ukl.base.model import AppSpec
 
 PROGRAMS = Path(__file__).parents[1] / "tool" / "programs"
 

@@ -13,12 +13,13 @@ import pytest
 
 from tests.boot.harness import PROGRAMS, Built, Lab
 from tests.conftest import OPTIONAL
-from ukl import manifest, pipeline
-from ukl.errors import InputError, MissingError
+from ukl.base.errors import InputError, MissingError
+from ukl.base.model import Outcome
+from ukl.base.progress import Progress
+from ukl.flow import pipeline
 from ukl.host import packages
 from ukl.lto import build as lto
-from ukl.model import Outcome
-from ukl.progress import Progress
+from ukl.settings import manifest
 from ukl.vm.launch import Options
 
 ROWS = ("sqrt", "crc", "switches", "clock")

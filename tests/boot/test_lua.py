@@ -8,9 +8,9 @@ from dataclasses import replace
 import pytest
 
 from tests.boot.harness import Lab
-from ukl import manifest
-from ukl.model import Outcome, Volume
+from ukl.base.model import Outcome, Volume
 from ukl.recipe import debian
+from ukl.settings import manifest
 
 
 def test_its_scripts(lab: Lab) -> None:

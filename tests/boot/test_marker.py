@@ -8,7 +8,7 @@ import re
 import pytest
 
 from tests.boot.harness import Built, Lab
-from ukl.model import Outcome
+from ukl.base.model import Outcome
 from ukl.vm.launch import Options
 
 SCRIPT = """

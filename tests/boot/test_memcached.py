@@ -10,7 +10,7 @@ import struct
 import pytest
 
 from tests.boot.harness import Built, Lab
-from ukl.model import Protocol
+from ukl.base.model import Protocol
 from ukl.recipe import debian
 
 PORT = 11211

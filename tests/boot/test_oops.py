@@ -7,7 +7,7 @@ import pytest
 
 from tests.boot import test_kselftest
 from tests.boot.harness import Lab
-from ukl.model import Outcome
+from ukl.base.model import Outcome
 
 SCRIPT = """
 echo 0 > /proc/sys/kernel/panic_on_oops

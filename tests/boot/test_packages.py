@@ -17,8 +17,8 @@ import pytest
 from tests.boot import echo_client
 from tests.boot.harness import Built, Lab, free_port
 from tests.boot.test_lifecycle import SECONDS, Cli, cli
-from ukl import pipeline
-from ukl.errors import ExitCode
+from ukl.base.errors import ExitCode
+from ukl.flow import pipeline
 from ukl.package.formats import NEEDS, Format
 
 __all__ = ["cli"]  # the fixture

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from tests.boot.harness import Built, Lab
-from ukl.model import Outcome
+from ukl.base.model import Outcome
 from ukl.vm.launch import Options
 
 PAGES = 1024

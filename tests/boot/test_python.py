@@ -8,9 +8,10 @@ import os
 import pytest
 
 from tests.boot.harness import PROGRAMS, Built, Lab
-from ukl import manifest, pipeline
-from ukl.errors import UklError
+from ukl.base.errors import UklError
+from ukl.flow import pipeline
 from ukl.image import initrd as initrd_room
+from ukl.settings import manifest
 from ukl.vm.launch import Options
 
 SCRIPT = PROGRAMS / "python" / "app.py"

@@ -13,9 +13,9 @@ from tests.boot.gdbstub import IF, attach
 from tests.boot.harness import PROGRAMS, Built, Lab
 from tests.boot.injection import KERNEL_HALF, RED_ZONE
 from tests.boot.matrix import Results
-from ukl import manifest
+from ukl.base.model import Level, Outcome, Returns
 from ukl.elf.reader import Elf
-from ukl.model import Level, Outcome, Returns
+from ukl.settings import manifest
 from ukl.vm.launch import Options
 
 AGAIN = "10000"

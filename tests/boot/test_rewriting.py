@@ -9,7 +9,7 @@ from tests.boot import matrix
 from tests.boot.harness import Lab
 from tests.boot.matrix import Results
 from tests.conftest import TOP
-from ukl.model import AppSpec
+from ukl.base.model import AppSpec
 
 CHECKS = ("entries", "threads", "signals", "sigreturn", "restart", "fork", "exec", "timers", "fpu")
 """Of programs/checks: what goes into the kernel and out of it in other ways than by return."""

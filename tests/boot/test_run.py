@@ -9,7 +9,7 @@ import signal
 import pytest
 
 from tests.boot.harness import Built, Lab
-from ukl.model import Outcome
+from ukl.base.model import Outcome
 from ukl.vm import outcome
 from ukl.vm.launch import Options
 

@@ -11,8 +11,9 @@ import pytest
 
 from tests.boot.harness import Lab
 from tests.conftest import OPTIONAL
-from ukl import manifest, scaffold
-from ukl.errors import UklError
+from ukl import scaffold
+from ukl.base.errors import UklError
+from ukl.settings import manifest
 from ukl.vm.launch import Options
 
 PORT = 8080

@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 
 from tests.boot.harness import Built, Lab
-from ukl import manifest
-from ukl.model import Outcome
+from ukl.base.model import Outcome
+from ukl.settings import manifest
 
 
 @pytest.fixture(scope="module")

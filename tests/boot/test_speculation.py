@@ -13,7 +13,7 @@ import pytest
 
 from tests.boot import test_kselftest
 from tests.boot.harness import Lab
-from ukl.model import Outcome
+from ukl.base.model import Outcome
 
 SCRIPT = """
 told() { sed -n "s/^SpeculationIndirectBranch:[[:space:]]*/$1: /p" /proc/$2/status; }

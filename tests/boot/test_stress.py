@@ -10,7 +10,7 @@ import pytest
 
 from tests.boot import stress
 from tests.boot.harness import Lab
-from ukl.selftest import KERNELS
+from ukl.flow.selftest import KERNELS
 
 SECONDS = 20
 

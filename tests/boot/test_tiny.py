@@ -11,11 +11,11 @@ import pytest
 
 from tests.boot.harness import Built, Lab
 from tests.resp import Client
-from ukl import manifest
+from ukl.base.model import AppSpec
 from ukl.elf.reader import Elf
 from ukl.image import initrd
-from ukl.model import AppSpec
 from ukl.recipe import debian
+from ukl.settings import manifest
 
 SIZE = 2 << 20
 """Bytes of a bzImage with hello in it."""

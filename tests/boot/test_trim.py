@@ -11,9 +11,10 @@ import pytest
 
 from tests.boot.harness import Built, Lab
 from tests.conftest import TOP
-from ukl import manifest, pipeline, trimming
+from ukl.base.model import AppSpec
+from ukl.flow import pipeline, trimming
 from ukl.kernel import kconfig
-from ukl.model import AppSpec
+from ukl.settings import manifest
 from ukl.trim import linkmap, workload
 from ukl.trim.decide import Seen, Why
 from ukl.trim.reach import is_open

@@ -22,7 +22,7 @@ from tests.boot.harness import Built, Lab
 from tests.boot.test_endings import RUNNER, qemu_of
 from tests.conftest import TOP
 from tests.processes import alive
-from ukl.model import Outcome
+from ukl.base.model import Outcome
 from ukl.vm import launch
 from ukl.vm.launch import Options
 from ukl.vm.status import Type

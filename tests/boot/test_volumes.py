@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from tests.boot.harness import Built, Lab
-from ukl.errors import UklError
+from ukl.base.errors import UklError
+from ukl.base.model import Disk, Outcome, Volume
 from ukl.host import exec as host_exec
-from ukl.model import Disk, Outcome, Volume
 from ukl.vm import storage
 
 SIZE = 64 << 20

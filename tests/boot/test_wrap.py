@@ -12,8 +12,8 @@ import pytest
 from tests.boot import echo_client, wrapped
 from tests.boot.harness import PROGRAMS, Built, Lab
 from tests.conftest import OPTIONAL
-from ukl import resources
-from ukl.model import Outcome
+from ukl.base import resources
+from ukl.base.model import Outcome
 from ukl.vm.launch import Options
 
 PORT = 5555

@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 from tests.boot.harness import Built, Lab
-from ukl import manifest
+from ukl.settings import manifest
 from ukl.wrap import settings
 
 SECONDS = 600

@@ -10,11 +10,11 @@ import pytest
 
 from ukl.app import toolchain
 from ukl.app.build import build
-from ukl.app.flags import UKL_FLAGS
-from ukl.errors import ExitCode, InputError, UklError
+from ukl.base.cflags import UKL_FLAGS
+from ukl.base.errors import ExitCode, InputError, UklError
+from ukl.base.model import AppObject, AppSpec
+from ukl.base.progress import Progress
 from ukl.host.store import Store
-from ukl.model import AppObject, AppSpec
-from ukl.progress import Progress
 
 HELLO = '#include <stdio.h>\n#include "word.h"\nint main(void) { puts(WORD); return 0; }\n'
 

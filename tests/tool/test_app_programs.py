@@ -16,11 +16,11 @@ import pytest
 
 from tests.processes import without_locking
 from ukl.app.build import build
+from ukl.base.model import AppObject, AppSpec
+from ukl.base.progress import Progress
 from ukl.elf.names import PLAIN, RESTART
 from ukl.elf.reader import STB_LOCAL, Elf, Segment
 from ukl.host.store import Store
-from ukl.model import AppObject, AppSpec
-from ukl.progress import Progress
 
 pytestmark = pytest.mark.tool
 

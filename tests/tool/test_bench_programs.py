@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from ukl.app.build import build
+from ukl.base.progress import Progress
 from ukl.bench import samples
 from ukl.bench.samples import Meter
 from ukl.bench.suites import SUITES, BootSuite, ProgramSuite
 from ukl.host.store import Store
-from ukl.progress import Progress
 
 MEASURING = [
     suite

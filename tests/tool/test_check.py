@@ -13,14 +13,14 @@ import pytest
 
 from tests.conftest import Cli
 from ukl.app import toolchain
+from ukl.base.errors import InputError, UsageError
+from ukl.base.progress import Progress
 from ukl.check import loading, target
 from ukl.check.model import Kind, Report
 from ukl.check.rules import Severity
 from ukl.elf import archive
 from ukl.elf.reader import Elf
-from ukl.errors import InputError, UsageError
 from ukl.host.store import Store
-from ukl.progress import Progress
 
 OURS = ("-fPIC", "-mno-red-zone")
 

@@ -14,10 +14,10 @@ import pytest
 
 from ukl.app import toolchain
 from ukl.elf import archive
-from ukl.elf.code import codes
-from ukl.elf.disassemble import sweep
 from ukl.elf.reader import Elf
-from ukl.elf.rewritable import Site, Way
+from ukl.syscalls.code import codes
+from ukl.syscalls.disassemble import sweep
+from ukl.syscalls.rewritable import Site, Way
 
 INSTRUCTIONS = (
     "mov ${n},%eax",

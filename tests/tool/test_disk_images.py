@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from ukl.errors import MissingError
+from ukl.base.errors import MissingError
 from ukl.package import build, disk, efi
 from ukl.package.formats import NEEDS, SBIN, Format
 

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from ukl.errors import UklError
+from ukl.base.errors import UklError
+from ukl.base.model import AppSpec, Disk
 from ukl.host import exec as host_exec
-from ukl.model import AppSpec, Disk
 from ukl.vm import storage
 
 

@@ -12,11 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from ukl import manifest, resources
 from ukl.app.build import build
+from ukl.base import resources
+from ukl.base.model import AppObject
+from ukl.base.progress import Progress
 from ukl.host.store import Store
-from ukl.model import AppObject
-from ukl.progress import Progress
+from ukl.settings import manifest
 
 EXAMPLES = sorted(
     path.parent

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from ukl.errors import MissingError
+from ukl.base.errors import MissingError
+from ukl.base.resources import path as resource
 from ukl.guest import build as guest_build
 from ukl.guest import rundesc
 from ukl.guest.rundesc import GuestRun, Mount
 from ukl.host.store import Store
-from ukl.resources import path as resource
 
 DRIVER = r"""
 #include <stdio.h>

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from ukl.errors import InputError
+from ukl.base.errors import InputError
+from ukl.base.model import AppSpec, Image
+from ukl.base.progress import Progress
 from ukl.guest.rundesc import GuestRun
 from ukl.host.store import Store
 from ukl.image import initrd
-from ukl.model import AppSpec, Image
-from ukl.progress import Progress
 
 
 @pytest.fixture

@@ -16,11 +16,11 @@ from pathlib import Path
 
 import pytest
 
-from ukl.errors import InputError, UklError
+from ukl.base.errors import InputError, UklError
+from ukl.base.model import AppObject, KernelSource, KernelSpec, ObjectFacts
+from ukl.base.progress import Progress
 from ukl.host.store import Store, digest
 from ukl.kernel import build, link, symbols
-from ukl.model import AppObject, KernelSource, KernelSpec, ObjectFacts
-from ukl.progress import Progress
 
 TOP = Path(__file__).resolve().parents[2]
 TOY = TOP / "tests/data/toykernel"
@@ -269,8 +269,8 @@ import sys
 from pathlib import Path
 from ukl.host.store import Store
 from ukl.kernel import build, link
-from ukl.model import AppObject, KernelSource, KernelSpec, ObjectFacts
-from ukl.progress import Progress
+from ukl.base.model import AppObject, KernelSource, KernelSpec, ObjectFacts
+from ukl.base.progress import Progress
 toy, series, config, cache, app, name = sys.argv[1:7]
 options = dict(word.split("=") for word in sys.argv[7:])
 spec = KernelSpec(KernelSource(Path(toy), "6.12.999", "t"), Path(series), (Path(config),), options)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ukl.errors import InputError
+from ukl.base.errors import InputError
 from ukl.host.exec import run
 from ukl.kernel import compare
 

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from ukl.errors import InputError, UklError
+from ukl.base.errors import InputError, UklError
+from ukl.base.model import KernelSource, KernelSpec
+from ukl.base.progress import Progress
 from ukl.host.store import Store
 from ukl.kernel import each, import_series
-from ukl.model import KernelSource, KernelSpec
-from ukl.progress import Progress
 
 TOY = Path(__file__).resolve().parents[1] / "data/toykernel"
 

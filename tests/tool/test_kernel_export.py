@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ukl.errors import InputError, UklError
+from ukl.base.errors import InputError, UklError
 from ukl.kernel import export, import_series, series
 
 TOY = Path(__file__).resolve().parents[1] / "data/toykernel"

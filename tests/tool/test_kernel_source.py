@@ -14,13 +14,13 @@ from pathlib import Path
 
 import pytest
 
-from ukl.errors import ExitCode, InputError, MissingError
+from ukl.base.errors import ExitCode, InputError, MissingError
+from ukl.base.model import KernelSource
+from ukl.base.progress import Progress
 from ukl.host.store import Store
 from ukl.kernel import mail, source, tree, versions
 from ukl.kernel.mail import Mail
 from ukl.kernel.source import DownloadFailed, fetch
-from ukl.model import KernelSource
-from ukl.progress import Progress
 
 TOY = Path(__file__).resolve().parents[1] / "data/toykernel"
 

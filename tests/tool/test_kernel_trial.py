@@ -15,13 +15,13 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import TOP
-from ukl.errors import InputError
+from ukl.base.errors import InputError
+from ukl.base.progress import Progress
 from ukl.host.store import Store
 from ukl.kernel import mail, trial, versions
 from ukl.kernel.mail import Mail
 from ukl.kernel.trial import Verdict
 from ukl.kernel.versions import Base
-from ukl.progress import Progress
 
 LINES = [f"line {number}\n" for number in range(1, 61)]
 """The file that the series changes, as it is in the kernel that the series was made for."""

@@ -9,15 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from ukl import resources
 from ukl.app.build import build
-from ukl.app.flags import UKL_FLAGS
 from ukl.app.linking import SCRIPTS
+from ukl.base import resources
+from ukl.base.cflags import UKL_FLAGS
+from ukl.base.model import AppSpec
+from ukl.base.progress import Progress
 from ukl.elf.names import STUBS
 from ukl.elf.reader import Elf, facts
 from ukl.host.store import Store
-from ukl.model import AppSpec
-from ukl.progress import Progress
 
 PROGRAMS = Path(__file__).parent / "programs"
 SAMPLE = resources.path("kernel/overlay/samples/ukl")

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from ukl.base.model import Accelerator
 from ukl.host import probe
 from ukl.host.exec import run
-from ukl.model import Accelerator
 
 SOURCE = Path(probe.__file__).with_suffix(".S")
 

@@ -12,14 +12,15 @@ from pathlib import Path
 
 import pytest
 
-from ukl import manifest, pipeline
 from ukl.app import captured
-from ukl.errors import InputError, MissingError, UklError
+from ukl.base.errors import InputError, MissingError, UklError
+from ukl.base.model import AppSpec
+from ukl.base.progress import Progress
+from ukl.flow import pipeline
 from ukl.host import exec as host_exec
 from ukl.host.store import Store
-from ukl.model import AppSpec
-from ukl.progress import Progress
 from ukl.recipe import build, fetch
+from ukl.settings import manifest
 
 MAIN = r"""
 #include <stdio.h>

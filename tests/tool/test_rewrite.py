@@ -13,15 +13,15 @@ from pathlib import Path
 import pytest
 
 from tests.tool import syscall_fuzz
-from ukl import resources
 from ukl.app import link
 from ukl.app.build import build
 from ukl.app.linking import SCRIPTS
+from ukl.base import resources
+from ukl.base.model import AppObject, AppSpec, Level
+from ukl.base.progress import Progress
 from ukl.elf.names import PLAIN, RESTART, SHORT, SYSCALL, fast_entry
 from ukl.elf.reader import Elf
 from ukl.host.store import Store
-from ukl.model import AppObject, AppSpec, Level
-from ukl.progress import Progress
 
 pytestmark = pytest.mark.tool
 

@@ -16,10 +16,11 @@ from pathlib import Path
 
 import pytest
 
-from ukl import manifest, resources
 from ukl.app.build import build
+from ukl.base import resources
+from ukl.base.progress import Progress
 from ukl.host.store import Store
-from ukl.progress import Progress
+from ukl.settings import manifest
 
 TIMEOUT = 20.0
 

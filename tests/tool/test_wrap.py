@@ -16,12 +16,12 @@ import pytest
 
 from tests.conftest import OPTIONAL
 from tests.processes import without_locking
-from ukl import manifest
 from ukl.app import captured
-from ukl.errors import InputError
+from ukl.base.errors import InputError
+from ukl.base.model import AppObject
+from ukl.base.progress import Progress
 from ukl.host.store import Store
-from ukl.model import AppObject
-from ukl.progress import Progress
+from ukl.settings import manifest
 from ukl.wrap import settings
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]

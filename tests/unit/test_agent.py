@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ukl.errors import InputError, UklError, UsageError
+from ukl.base.errors import InputError, UklError, UsageError
 from ukl.guest.rundesc import GuestRun
 from ukl.vm import agent, copy
 from ukl.vm.agent import Decoder, Frame, Type

@@ -9,6 +9,7 @@ import pytest
 
 from ukl.app import compile as plan
 from ukl.app import link, sections
+from ukl.base.errors import InputError
 from ukl.elf.reader import (
     SHF_ALLOC,
     SHF_EXECINSTR,
@@ -20,7 +21,6 @@ from ukl.elf.reader import (
     Section,
     Symbol,
 )
-from ukl.errors import InputError
 
 HERE = Path("/home/me/app")
 TOOLS = link.Toolchain(

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from ukl.base.errors import InputError
 from ukl.elf import archive
-from ukl.errors import InputError
 
 
 def header(name: str, size: int) -> bytes:

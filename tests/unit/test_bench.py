@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from ukl.base.errors import InputError, UklError, UsageError
+from ukl.base.model import AppSpec
 from ukl.bench import environment, samples, stats, table, variants
 from ukl.bench.samples import Key, Meter, Report, Rounds
 from ukl.bench.stats import Verdict
 from ukl.bench.suites import SUITES, ProgramSuite
-from ukl.errors import InputError, UklError, UsageError
-from ukl.model import AppSpec
 
 CONSOLE = (
     "a line of the kernel's\r\n"

@@ -11,9 +11,9 @@ from xml.etree import ElementTree
 
 import pytest
 
+from ukl.base.errors import MissingError
 from ukl.bench import html, plots
 from ukl.bench.samples import Key, Meter, Report, Rounds
-from ukl.errors import MissingError
 
 ROUNDS: Rounds = ((100.0, 110.0, 120.0), (105.0, 115.0, 125.0))
 

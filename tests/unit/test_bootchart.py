@@ -13,11 +13,11 @@ from xml.etree import ElementTree
 import pytest
 
 from tests.conftest import Cli
+from ukl.base.errors import UklError, UsageError
 from ukl.debug import bootchart, bootplot, printk
 from ukl.debug.bootchart import BACKBONE, Chart, Lane, Marks, Said
 from ukl.debug.printk import Message
 from ukl.debug.unwind import Unreadable
-from ukl.errors import UklError, UsageError
 from ukl.vm import bootwatch
 
 # --- the ring buffer --------------------------------------------------------------------

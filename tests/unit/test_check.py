@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import TOP
+from ukl.base.model import SyscallCounts
 from ukl.check import licences, linked, target, text
 from ukl.check.model import Kind, LinkedLibrary, Report, Subject, finding
 from ukl.check.rules import RULES, Severity
 from ukl.check.unit import Place
 from ukl.host.store import Store
 from ukl.kernel.symbols import DATA_BASE
-from ukl.model import SyscallCounts
 
 
 def test_reference_lists_the_rules() -> None:

@@ -19,10 +19,10 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import TOP, Cli
+from ukl.base.errors import ExitCode, InputError, UklError, VmLost
 from ukl.cli import failures
-from ukl.errors import ExitCode, InputError, UklError, VmLost
+from ukl.flow.selftest import Tally, read_junit
 from ukl.host.exec import Completed
-from ukl.selftest import Tally, read_junit
 
 
 def one_error(done: Completed, code: int, *words: str) -> None:
@@ -155,14 +155,14 @@ def busy_port() -> Iterator[int]:
 WAITS = """
 import sys
 from ukl.cli import main, run
-import ukl.manifest
+import ukl.settings.manifest
 from ukl.host.exec import run as command
 
 def resolve(target):
     print("here", flush=True)
     command(["sleep", "300"])
 
-ukl.manifest.resolve = resolve
+ukl.settings.manifest.resolve = resolve
 sys.exit(main(["run", "hello"]))
 """
 
@@ -250,7 +250,7 @@ class TestSelftest:
             "def test_absent(need): need('no-such-tool')\n"
         )
         code = (
-            "import sys; from pathlib import Path; from ukl import resources;"
+            "import sys; from pathlib import Path; from ukl.base import resources;"
             f"resources.checkout = lambda: Path({str(top)!r});"
             "from ukl.cli import main; sys.exit(main(sys.argv[1:]))"
         )

@@ -13,11 +13,8 @@ import jsonschema
 import pytest
 
 from tests.conftest import TOP, Cli
-from ukl import editor
-from ukl.compose import file, life, ready
-from ukl.compose.model import Condition, Project, ordered
-from ukl.errors import InputError
-from ukl.model import (
+from ukl.base.errors import InputError
+from ukl.base.model import (
     LOG_LIMITS,
     NO_NETWORK,
     LogLimits,
@@ -27,6 +24,9 @@ from ukl.model import (
     Restart,
     RunResult,
 )
+from ukl.compose import life, ready
+from ukl.compose.model import Condition, Project, ordered
+from ukl.settings import compose, schema
 from ukl.vm import keeper, network, registry
 from ukl.vm.registry import Record, Registry, State
 
@@ -59,9 +59,9 @@ def here(tmp_path: Path) -> Path:
 
 
 def loaded(directory: Path, text: str) -> Project:
-    path = directory / file.FILENAME
+    path = directory / compose.FILENAME
     path.write_text(text)
-    return file.load(path)
+    return compose.load(path)
 
 
 def test_services_in_the_order_of_their_start(here: Path) -> None:
@@ -83,12 +83,12 @@ def test_services_in_the_order_of_their_start(here: Path) -> None:
 
 def test_the_same_guest_by_ukl_run(here: Path) -> None:
     db, web = loaded(here, TWO).services
-    assert file.command(web) == (
+    assert compose.command(web) == (
         f"ukl run -d --name shop-web --network shop -p 127.0.0.1:8080:80 "
         f"-p 127.0.0.1:5353:53/udp -v {here}/data:/data:ro -e DB=db --smp 2 {here}/web.c "
         "-- -x 'two words'"
     )
-    assert file.command(db) == (
+    assert compose.command(db) == (
         "ukl run -d --name shop-db --network back --ip 10.77.0.9/24 --user "
         "--restart on-failure tcp-echo"
     )
@@ -103,10 +103,10 @@ def test_another_word_is_another_guest(here: Path) -> None:
 def test_how_much_of_the_console_is_kept(here: Path) -> None:
     [some] = loaded(here, '[services.a]\ntarget = "hello"\nlog_size = "1M"\n').services
     assert some.log == LogLimits(size=1 << 20, files=LOG_LIMITS.files)
-    assert "--log-size 1M hello" in file.command(some)
+    assert "--log-size 1M hello" in compose.command(some)
     [plain] = loaded(here, '[services.a]\ntarget = "hello"\n').services
     assert plain.log == LOG_LIMITS
-    assert "--log" not in file.command(plain)
+    assert "--log" not in compose.command(plain)
 
 
 def test_no_network(here: Path) -> None:
@@ -146,7 +146,7 @@ def test_what_is_wrong_is_said_with_its_place(
     with pytest.raises(InputError) as caught:
         loaded(here, text)
     error = caught.value
-    assert str(error.where) in {f"{here / file.FILENAME}:{line}", str(here / "hallo")}
+    assert str(error.where) in {f"{here / compose.FILENAME}:{line}", str(here / "hallo")}
     assert any(each in error.message for each in message.split("|")), error.message
     assert any(each in (error.remedy or "") for each in remedy.split("|")), error.remedy
 
@@ -167,15 +167,15 @@ def test_chosen_services_bring_what_they_need(here: Path) -> None:
 def test_where_the_file_is(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(here)
     with pytest.raises(InputError, match="no such compose file"):
-        file.find(None)
-    (here / file.FILENAME).touch()
-    assert file.find(None) == file.find(str(here)) == here / file.FILENAME
-    assert file.find("redis-replica") == TOP / "examples" / "redis-replica" / file.FILENAME
+        compose.find(None)
+    (here / compose.FILENAME).touch()
+    assert compose.find(None) == compose.find(str(here)) == here / compose.FILENAME
+    assert compose.find("redis-replica") == TOP / "examples" / "redis-replica" / compose.FILENAME
 
 
-@pytest.mark.parametrize("path", sorted((TOP / "examples").glob(f"*/{file.FILENAME}")), ids=str)
+@pytest.mark.parametrize("path", sorted((TOP / "examples").glob(f"*/{compose.FILENAME}")), ids=str)
 def test_examples(path: Path) -> None:
-    assert len(file.load(path).services) > 1
+    assert len(compose.load(path).services) > 1
 
 
 # --- readiness --------------------------------------------------------------------------
@@ -283,7 +283,7 @@ def test_pauses_grow_until_it_runs_well() -> None:
 
 
 def test_config(cli: Cli, here: Path) -> None:
-    (here / file.FILENAME).write_text(TWO)
+    (here / compose.FILENAME).write_text(TWO)
     done = cli("compose", "-f", str(here), "config")
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[::2] == ["# db", "# web, after db (ready)"]
@@ -299,8 +299,8 @@ def test_config(cli: Cli, here: Path) -> None:
 def test_the_reference_has_each_key() -> None:
     text = (TOP / "docs" / "reference" / "compose-toml.md").read_text()
     documented = set(re.findall(r"(?m)^\| `(\w+)` \|", text))
-    model = file.MODEL
-    service = file._Service
+    model = compose.MODEL
+    service = compose._Service
     assert documented == {"name", "services"} | set(service.model_fields)
     assert set(model.model_fields) == {"name", "services"}
     [example] = re.findall(r"(?s)```toml\n(.*?)```", text)
@@ -308,10 +308,10 @@ def test_the_reference_has_each_key() -> None:
 
 
 def test_what_an_editor_says(cli: Cli, here: Path) -> None:
-    schema = json.loads(cli("schema", "--compose").stdout)
-    jsonschema.Draft7Validator.check_schema(schema)
-    checker = jsonschema.Draft7Validator(schema)
-    for path in (TOP / "examples").glob(f"*/{file.FILENAME}"):
+    printed = json.loads(cli("schema", "--compose").stdout)
+    jsonschema.Draft7Validator.check_schema(printed)
+    checker = jsonschema.Draft7Validator(printed)
+    for path in (TOP / "examples").glob(f"*/{compose.FILENAME}"):
         assert not list(checker.iter_errors(tomllib.loads(path.read_text())))
     assert not list(checker.iter_errors(tomllib.loads(TWO)))
     for wrong in (
@@ -322,5 +322,5 @@ def test_what_an_editor_says(cli: Cli, here: Path) -> None:
         '[services.a]\ntarget = "x"\nready = { port = 1 }',
     ):
         assert list(checker.iter_errors(tomllib.loads(wrong))), wrong
-    described = {name for name in editor.COMPOSE_DESCRIPTIONS if name.count(".") == 2}
-    assert described == {f"services.*.{name}" for name in file._Service.model_fields}
+    described = {name for name in schema.COMPOSE_DESCRIPTIONS if name.count(".") == 2}
+    assert described == {f"services.*.{name}" for name in compose._Service.model_fields}

@@ -7,7 +7,7 @@ import stat
 
 import pytest
 
-from ukl.errors import InputError
+from ukl.base.errors import InputError
 from ukl.image import cpio
 
 FIELDS = (

@@ -14,7 +14,7 @@ from ukl.debug import cfi, core, crash, lines
 from ukl.debug.crash import Crash, Images, Kind, Place, Trace
 from ukl.debug.lines import Line
 from ukl.debug.unwind import Frame, Unreadable, words
-from ukl.elf import frames
+from ukl.syscalls import frames
 from ukl.vm import cores, postmortem
 from ukl.vm.cores import Decoder, Header, Malformed, Writer
 

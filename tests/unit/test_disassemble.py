@@ -7,9 +7,9 @@ from collections.abc import Iterable
 
 import pytest
 
-from ukl.elf import red_zone
-from ukl.elf.disassemble import CHUNK, Code, Function, Kind, covering, decode, ranges, sweep
-from ukl.elf.rewritable import Site, Way
+from ukl.syscalls import red_zone
+from ukl.syscalls.disassemble import CHUNK, Code, Function, Kind, covering, decode, ranges, sweep
+from ukl.syscalls.rewritable import Site, Way
 
 MOV_39 = "b8 27 00 00 00"  # mov $39,%eax
 XOR = "31 c0"  # xor %eax,%eax

@@ -11,9 +11,9 @@ import pytest
 import typer
 
 from tests.conftest import TOP
-from ukl import manifest
+from ukl.base.errors import ExitCode
 from ukl.cli.app import app
-from ukl.errors import ExitCode
+from ukl.settings import manifest
 
 REFERENCE = TOP / "docs" / "reference"
 

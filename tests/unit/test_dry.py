@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from ukl import dry
-from ukl.dry import DryStore, NotThere, Step
+from ukl.flow import dry
+from ukl.flow.dry import DryStore, NotThere, Step
 from ukl.host.store import Command, Store
 
 

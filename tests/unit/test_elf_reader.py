@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from ukl.base.errors import InputError
 from ukl.elf import archive, reader
 from ukl.elf.reader import Elf
-from ukl.errors import InputError
 
 BUILD_ID = bytes(range(20))
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.processes import alive, eventually
-from ukl.errors import MissingError, TimeoutExpired, UklError
+from ukl.base.errors import MissingError, TimeoutExpired, UklError
 from ukl.host import exec as host_exec
 from ukl.host.exec import PIPE, CommandFailed, run, spawn
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import struct
 
-from ukl.elf import frames
-from ukl.elf.frames import CALLED, RESTART, RESTART_SIZE, Frame
+from ukl.syscalls import frames
+from ukl.syscalls.frames import CALLED, RESTART, RESTART_SIZE, Frame
 
 
 def test_a_table_is_records_to_its_end() -> None:

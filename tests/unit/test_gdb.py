@@ -10,10 +10,11 @@ from typing import cast
 
 import pytest
 
-from ukl.debug import gdb, orc
+from ukl.base.errors import UklError
+from ukl.debug import orc
 from ukl.debug.orc import Base, Kind, Rule
 from ukl.elf.reader import Elf
-from ukl.errors import UklError
+from ukl.observe import gdb
 
 REGISTERS = """
 CS =0010 0000000000000000 ffffffff 00af9b00 DPL=0 CS64 [-RA]

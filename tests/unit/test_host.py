@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from ukl.errors import ExitCode, MissingError
+from ukl.base.errors import ExitCode, MissingError
+from ukl.base.model import Accelerator
 from ukl.host import doctor, packages, probe
 from ukl.host.requirements import PACKAGE_OF, REQUIREMENTS, Requirement, install_command
 from ukl.host.store import Store
-from ukl.model import Accelerator
 
 
 def script(path: Path, text: str) -> Path:

@@ -16,8 +16,8 @@ from typing import Any
 import jsonschema
 import pytest
 
-from ukl.errors import InputError, MissingError, UklError
-from ukl.model import AppSpec, PortForward, Protocol, Volume
+from ukl.base.errors import InputError, MissingError, UklError
+from ukl.base.model import AppSpec, PortForward, Protocol, Volume
 from ukl.package import build, disk, efi, kube, oci, sbom, urunc, vmm
 from ukl.package.formats import NEEDS, Format, Needs, asked
 from ukl.package.sbom import Part

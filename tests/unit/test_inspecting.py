@@ -14,11 +14,11 @@ from typing import Any, cast
 import pytest
 
 from tests.conftest import Cli
-from ukl import inspecting
-from ukl.debug import stub, vmcoreinfo
+from ukl.base.errors import MissingError, UklError
+from ukl.debug import vmcoreinfo
 from ukl.debug.unwind import Unreadable
 from ukl.elf.reader import Elf, Segment
-from ukl.errors import MissingError, UklError
+from ukl.observe import drgn, stub
 
 
 def load(address: int, physical: int, offset: int, size: int) -> Segment:
@@ -30,12 +30,12 @@ SEGMENTS = [load(0x1000, 0x100, 4, 4), load(0x2000, 0x104, 8, 4), load(0x3000, 0
 
 
 def test_memory_of_a_dump() -> None:
-    physical = inspecting.reader(SEGMENTS, DATA, physical=True)
+    physical = drgn.reader(SEGMENTS, DATA, physical=True)
     assert physical(0x102, 4) == b"aabb"  # through both, which are apart by their other address
-    virtual = inspecting.reader(SEGMENTS, DATA, physical=False)
+    virtual = drgn.reader(SEGMENTS, DATA, physical=False)
     assert virtual(0x2001, 2) == b"bb"
     overlapping = [*SEGMENTS, load(0x4000, 0x102, 12, 4), load(0x5000, 0x201, 0, 1)]
-    assert inspecting.reader(overlapping, DATA, physical=True)(0x100, 8) == b"aaaaccbb"
+    assert drgn.reader(overlapping, DATA, physical=True)(0x100, 8) == b"aaaaccbb"
     for read, address in ((physical, 0x106), (virtual, 0x1002), (virtual, 0x100)):
         with pytest.raises(Unreadable):
             read(address, 4)
@@ -163,7 +163,7 @@ def test_without_drgn_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch) -> No
 
     monkeypatch.setattr(builtins, "__import__", absent)
     with pytest.raises(MissingError) as caught:
-        inspecting.module()
+        drgn.module()
     assert caught.value.remedy is not None
     assert caught.value.remedy.startswith(f"{sys.executable} -m pip install 'drgn")
 
@@ -171,7 +171,7 @@ def test_without_drgn_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch) -> No
 def test_a_kernel_without_types() -> None:
     elf = cast(Elf, SimpleNamespace(section=lambda name: None))
     with pytest.raises(UklError) as caught:
-        inspecting.check(elf, Path("/k/vmlinux"))
+        drgn.check(elf, Path("/k/vmlinux"))
     assert "--profile dwarf" in str(caught.value.remedy)
 
 

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from ukl import resources
-from ukl.errors import InputError
+from ukl.base import resources
+from ukl.base.errors import InputError
+from ukl.base.model import KernelSource
 from ukl.kernel import PROFILES, compare, default_spec, kconfig
 from ukl.kernel.build import requests
 from ukl.kernel.kconfig import Request
 from ukl.kernel.kconfig_why import Definitions
-from ukl.model import KernelSource
 
 KCONFIG = """
 config NET

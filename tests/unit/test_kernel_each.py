@@ -9,9 +9,10 @@ from pathlib import Path, PurePosixPath
 import pytest
 from typer.testing import CliRunner
 
-from ukl import pipeline, resources
+from ukl.base import resources
+from ukl.base.errors import InputError
 from ukl.cli.app import app
-from ukl.errors import InputError
+from ukl.flow import pipeline
 from ukl.kernel import each, export, series
 from ukl.kernel.each import Built, Plan, Report, Result
 from ukl.kernel.kconfig import Request

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from ukl.errors import InputError, UklError
+from ukl.base.errors import InputError, UklError
+from ukl.base.model import AppObject, KernelBuild, ObjectFacts, Returns
 from ukl.host.exec import CommandFailed
-from ukl.kernel import link, recipe, symbols
-from ukl.model import AppObject, KernelBuild, ObjectFacts, Returns
+from ukl.kernel import link, make_args, symbols
 
 KERNEL = {"__ukl_text_start": (0xFFFFFFFF82000000, "T"), "printk": (1, "T"), "helper": (2, "t")}
 BUILD = KernelBuild("key", Path("/tree"), Path("/objects"), "6.12.117", 28 << 20)
@@ -99,12 +99,12 @@ def test_the_link_command_is_read_from_kbuild() -> None:
         'savedcmd_vmlinux := /src/scripts/link-vmlinux.sh "ld" "-m elf_x86_64 -z x" "-z y";'
         "  make -f /src/arch/x86/Makefile.postlink vmlinux\n\nsource_vmlinux := x\n"
     )
-    first, behind = recipe.parse_link_command(text)
+    first, behind = make_args.parse_link_command(text)
     assert first == ["/src/scripts/link-vmlinux.sh", "ld", "-m elf_x86_64 -z x", "-z y"]
     assert behind == ["make", "-f", "/src/arch/x86/Makefile.postlink", "vmlinux"]
-    assert recipe.parse_link_command(text.partition(";")[0] + "; true\n")[1] == []
+    assert make_args.parse_link_command(text.partition(";")[0] + "; true\n")[1] == []
     with pytest.raises(UklError):
-        recipe.parse_link_command("savedcmd_vmlinux := ld -o vmlinux\n")
+        make_args.parse_link_command("savedcmd_vmlinux := ld -o vmlinux\n")
 
 
 def test_the_applications_replace_earlier_ones() -> None:

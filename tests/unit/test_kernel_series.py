@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ukl.errors import InputError, UklError
+from ukl.base.errors import InputError, UklError
 from ukl.kernel import export, mail, series, versions
 from ukl.kernel.mail import FileDiff, Mail
 from ukl.kernel.series import Entry

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from ukl import manifest
-from ukl.model import LogLimits
+from ukl.base.model import LogLimits
+from ukl.settings import manifest
 from ukl.vm import log
 from ukl.vm.log import Log, Reader
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from ukl import manifest
-from ukl.errors import ExitCode, InputError
-from ukl.model import Disk, Level, PortForward, Protocol, Returns, Volume
+from ukl.base.errors import ExitCode, InputError
+from ukl.base.model import Disk, Level, PortForward, Protocol, Returns, Volume
+from ukl.settings import manifest
 
 FULL = """\
 [app]

@@ -11,9 +11,9 @@ import pytest
 
 from tests.conftest import OPTIONAL, Cli
 from tests.unit.test_docs import options
-from ukl import manual
+from ukl.base.errors import ExitCode
+from ukl.cli import manual
 from ukl.cli.app import app
-from ukl.errors import ExitCode
 
 PAGES = manual.pages(app)
 

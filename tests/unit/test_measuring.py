@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from ukl import measuring
+from ukl.base.model import AppSpec, Image
 from ukl.bench.variants import VARIANTS
 from ukl.cli.app import app
-from ukl.model import AppSpec, Image
+from ukl.flow import measuring
 
 IMAGE = Image("x", Path(), Path(), Path(), Path(), None, b"", "key")
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Cli
-from ukl.errors import InputError
-from ukl.model import NO_NETWORK, Network, NetworkKind
+from ukl.base.errors import InputError
+from ukl.base.model import NO_NETWORK, Network, NetworkKind
 from ukl.vm import network, registry, status
 from ukl.vm.registry import Record, State
 

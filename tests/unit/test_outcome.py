@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from ukl.errors import ExitCode, TimeoutExpired, UklError, VmLost
-from ukl.model import Outcome, RunResult
+from ukl.base.errors import ExitCode, TimeoutExpired, UklError, VmLost
+from ukl.base.model import Outcome, RunResult
 from ukl.vm import outcome
 from ukl.vm.outcome import Observed
 from ukl.vm.status import Message, Type

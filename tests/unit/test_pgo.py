@@ -10,15 +10,15 @@ from pathlib import Path
 import pytest
 
 from ukl.app import compile as plan
-from ukl.errors import InputError, UsageError
+from ukl.base.errors import InputError, UsageError
+from ukl.base.model import AppSpec, PortForward
+from ukl.base.progress import Progress
+from ukl.flow.training import OPTIONS, _counting, train
 from ukl.host.store import Store
 from ukl.kernel import build as kernel_build
-from ukl.kernel import recipe
-from ukl.model import AppSpec, PortForward
+from ukl.kernel import make_args
 from ukl.pgo import counts
 from ukl.pgo.flags import COUNTED, COUNTING, ROOT
-from ukl.progress import Progress
-from ukl.training import OPTIONS, _counting, train
 from ukl.wrap import arguments
 
 TRAINED = counts.Trained("app", "6.12.1", "gcc 12")
@@ -116,11 +116,11 @@ def test_without_counts_nothing_changes() -> None:
 
 
 def test_the_kernel_is_compiled_by_counts_without_ccache(tmp_path: Path) -> None:
-    make = recipe.make_command(tmp_path, tmp_path / "o", "gcc", 2, tmp_path, counted=True)
+    make = make_args.make_command(tmp_path, tmp_path / "o", "gcc", 2, tmp_path, counted=True)
     assert "CC=gcc" in make.argv
     [flags] = [word for word in make.argv if word.startswith("KCFLAGS=")]
     assert set(COUNTED) <= set(flags.split())
-    plain = recipe.make_command(tmp_path, tmp_path / "o", "gcc", 2, tmp_path)
+    plain = make_args.make_command(tmp_path, tmp_path / "o", "gcc", 2, tmp_path)
     assert not any("-fbranch-probabilities" in word for word in plain.argv)
 
 

@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from ukl import pipeline, running
-from ukl.errors import InputError
+from ukl.base.errors import InputError
+from ukl.base.model import AppSpec, PortForward
+from ukl.base.progress import Progress
+from ukl.flow import pipeline, running
+from ukl.flow.pipeline import Overrides, overridden
 from ukl.host.store import Store
-from ukl.model import AppSpec, PortForward
-from ukl.pipeline import Overrides, overridden
-from ukl.progress import Progress
 
 SPEC = AppSpec(
     name="x",
@@ -140,7 +140,7 @@ class TestStandardInput:
 
 def test_a_build_does_not_load_what_runs_guests() -> None:
     """It doubled the time until a build that is cached had begun."""
-    code = "import sys, ukl.pipeline; print(*sorted(sys.modules))"
+    code = "import sys, ukl.flow.pipeline; print(*sorted(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = set(done.stdout.split())
     assert "ukl.kernel.link" in loaded

@@ -10,10 +10,10 @@ from xml.etree import ElementTree
 
 import pytest
 
-from ukl import profiling, tracing
+from ukl.base.errors import UklError
 from ukl.debug import flames, samples
 from ukl.debug.samples import Share
-from ukl.errors import UklError
+from ukl.observe import perf, trace
 from ukl.vm import bring
 
 KERNEL_CONTEXT = (1 << 64) - 128
@@ -81,8 +81,8 @@ def test_shares() -> None:
         Share("kthread_[k]", 2, 2),
         Share("send", 0, 6),
     ]
-    taken = profiling.Taken("web", STACKS, 12, 3)
-    lines = profiling.table(taken, 2)
+    taken = perf.Taken("web", STACKS, 12, 3)
+    lines = perf.table(taken, 2)
     assert lines[0] == "web: 12 samples, 3 more were lost"
     assert [line.split() for line in lines[2:]] == [
         ["50.0%", "50.0%", "k", "tcp_sendmsg"],
@@ -107,19 +107,19 @@ def test_a_flame_graph() -> None:
 
 
 def test_processes_and_whose_they_are() -> None:
-    names, parents = profiling.parse_processes(
+    names, parents = perf.parse_processes(
         "/proc/34/comm:postgres\n/proc/35/comm:a b\n"
         "/proc/34/stat:34 (postgres) S 1 34 34 0\n/proc/35/stat:35 (a) b) S 34 34\n"
         "/proc/36/stat:36 (sh) S 1 36\n"
     )
     assert names == {34: "postgres", 35: "a b"}
-    assert profiling.family(34, parents) == {34, 35}
-    assert profiling.family(None, parents) == frozenset()
+    assert perf.family(34, parents) == {34, 35}
+    assert perf.family(None, parents) == frozenset()
 
 
 def test_words_of_strace() -> None:
-    options = tracing.Options(summary=True, expression="read", more=("-y",))
-    assert tracing.words((34, 40), options) == (
+    options = trace.Options(summary=True, expression="read", more=("-y",))
+    assert trace.words((34, 40), options) == (
         *("-q", "-f", "-c", "-e", "read", "-p", "34", "-p", "40", "-y"),
     )
 

@@ -11,8 +11,8 @@ import re
 
 import pytest
 
-from ukl import progress as room
-from ukl.progress import Progress, duration
+from ukl.base import progress as room
+from ukl.base.progress import Progress, duration
 
 
 @pytest.mark.parametrize(

@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from ukl import manifest, pipeline, python
+from ukl.base.errors import InputError
+from ukl.base.model import PythonSpec
+from ukl.base.progress import Progress
 from ukl.check import target
-from ukl.errors import InputError
-from ukl.model import PythonSpec
-from ukl.progress import Progress
+from ukl.flow import pipeline
+from ukl.recipe import python
+from ukl.settings import manifest
 
 
 @pytest.fixture

@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from ukl import compare, manifest, python
-from ukl.errors import InputError, TimeoutExpired, VmLost
-from ukl.model import AppSpec, Outcome, RunResult, Source, SuiteSpec
-from ukl.progress import Progress
-from ukl.recipe import debian, suite
+from ukl.base.errors import InputError, TimeoutExpired, VmLost
+from ukl.base.model import AppSpec, Outcome, RunResult, Source, SuiteSpec
+from ukl.base.progress import Progress
+from ukl.flow import compare
+from ukl.recipe import debian, python, suite
 from ukl.recipe.suite import Reader, SuiteResult
+from ukl.settings import manifest
 
 BUILD = """
 [build]

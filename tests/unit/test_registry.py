@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from ukl.errors import InputError, UklError
+from ukl.base.errors import InputError, UklError
 from ukl.vm import keeper, registry
 from ukl.vm.registry import Identity, Record, Registry, State
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from ukl.errors import InputError
+from ukl.base.errors import InputError
 from ukl.guest import rundesc
 from ukl.guest.rundesc import GuestRun
 

@@ -12,15 +12,16 @@ import jsonschema
 import pytest
 
 from tests.conftest import TOP, Cli
-from ukl import editor, manifest, scaffold
-from ukl.errors import InputError
+from ukl import scaffold
+from ukl.base.errors import InputError
+from ukl.settings import manifest, schema
 
 MANIFESTS = sorted(TOP.glob("examples/*/ukl.toml")) + sorted(TOP.glob("tests/**/ukl.toml"))
 
 
 def refused(text: str) -> list[str]:
     """Return what an editor says of a manifest."""
-    checker = jsonschema.Draft7Validator(editor.manifest())
+    checker = jsonschema.Draft7Validator(schema.manifest())
     return [error.message for error in checker.iter_errors(tomllib.loads(text))]
 
 
@@ -33,7 +34,7 @@ def keys(schema: dict[str, Any], before: str = "") -> set[str]:
 
 
 def test_the_schema_is_one() -> None:
-    jsonschema.Draft7Validator.check_schema(editor.manifest())
+    jsonschema.Draft7Validator.check_schema(schema.manifest())
 
 
 @pytest.mark.parametrize("file", MANIFESTS, ids=lambda file: file.parent.name)
@@ -66,7 +67,7 @@ def test_it_takes_what_is_converted() -> None:
 
 
 def test_every_key_is_described() -> None:
-    assert keys(editor.manifest()) == set(editor.DESCRIPTIONS)
+    assert keys(schema.manifest()) == set(schema.DESCRIPTIONS)
 
 
 @pytest.mark.parametrize("language", scaffold.LANGUAGES)
@@ -74,8 +75,8 @@ def test_a_new_project(language: str, tmp_path: Path) -> None:
     made = scaffold.create(tmp_path / "my-app", language)
     text = (tmp_path / "my-app/ukl.toml").read_text()
     # Relative to the file: that is how language servers read it.
-    assert text.splitlines()[0] == f"#:schema ./{editor.PLACE}"
-    assert json.loads((tmp_path / "my-app" / editor.PLACE).read_text()) == editor.manifest()
+    assert text.splitlines()[0] == f"#:schema ./{schema.PLACE}"
+    assert json.loads((tmp_path / "my-app" / schema.PLACE).read_text()) == schema.manifest()
     assert refused(text) == []
     assert manifest.load(tmp_path / "my-app").name == "my-app"
     for path in made:
@@ -98,4 +99,4 @@ def test_the_command(cli: Cli, tmp_path: Path) -> None:
     assert done.returncode == 4
     assert "is there already" in done.stderr
     assert json.loads(cli("new", "other", "--json").stdout)["files"][1] == "other/ukl.toml"
-    assert json.loads(cli("schema").stdout) == editor.manifest()
+    assert json.loads(cli("schema").stdout) == schema.manifest()

@@ -9,9 +9,10 @@ from pathlib import Path
 import typer
 
 from tests.conftest import TOP
-from ukl import editor, site
+from ukl import site
 from ukl.cli.app import app
 from ukl.host import exec as host_exec
+from ukl.settings import schema
 
 
 def test_it_can_be_built(tmp_path: Path) -> None:
@@ -37,10 +38,10 @@ def test_verbs_and_keys() -> None:
     for words in ("## `ukl run`", "## `ukl kernel build`", "`-e, --execute CODE`"):
         assert words in page, words
     assert "--icount" not in page  # hidden
-    page = site.keys("ukl.toml", editor.manifest())
+    page = site.keys("ukl.toml", schema.manifest())
     assert "| `run.memory` | string |" in page
     assert "| `build.source.debian` | string |" in page
-    page = site.keys("compose.toml", editor.compose())
+    page = site.keys("compose.toml", schema.compose())
     assert "| `services.NAME.target` | string |" in page
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from ukl.errors import ExitCode, InputError, UklError
+from ukl.base.errors import ExitCode, InputError, UklError
 from ukl.host import store as room
 from ukl.host.exec import CommandFailed, run
 from ukl.host.store import NoSpace, Store, digest

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from ukl import top
-from ukl.errors import UklError
+from ukl.base.errors import UklError
+from ukl.observe import top
 
 TAIL = "0 0 0 0 {flags} 10 0 0 0 {user} {system} 0 0 20 0 1 0 5 1000000 {pages} 184467 1 1 0 0"
 

@@ -11,13 +11,14 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Cli
-from ukl import resources, trimming
-from ukl.errors import InputError
+from ukl.base import resources
+from ukl.base.errors import InputError
+from ukl.base.model import AppSpec, Disk, PortForward
+from ukl.base.progress import Progress
+from ukl.flow import trimming
 from ukl.host.store import Store, jsonable
 from ukl.kernel.kconfig import Request
 from ukl.kernel.kconfig_why import Definitions
-from ukl.model import AppSpec, Disk, PortForward
-from ukl.progress import Progress
 from ukl.trim import decide, linkmap, reach, rules, watch, workload
 from ukl.trim.decide import Facts, Gone, Kept, Proposal, Seen, Why, Wishes
 from ukl.trim.kbuild import Kbuild

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from ukl.errors import InputError, UsageError
+from ukl.base.errors import InputError, UsageError
+from ukl.base.model import Accelerator, AppSpec, Image, Volume
 from ukl.host import tsc
-from ukl.model import Accelerator, AppSpec, Image, Volume
 from ukl.vm import launch
 from ukl.vm.launch import Options
 

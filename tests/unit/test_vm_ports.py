@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from ukl.errors import InputError
+from ukl.base.errors import InputError
+from ukl.base.model import PortForward, Protocol
 from ukl.host import exec as host_exec
-from ukl.model import PortForward, Protocol
 from ukl.vm import ports
 from ukl.vm.ports import PortBusy
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ukl.model import Accelerator, Machine, PortForward, Protocol, Trace
+from ukl.base.model import Accelerator, Machine, PortForward, Protocol, Trace
 from ukl.vm import qemu
 from ukl.vm.qemu import Channels
 

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from ukl import volumes
-from ukl.errors import ExitCode, InputError, MissingError, UklError
+from ukl.base.errors import ExitCode, InputError, MissingError, UklError
+from ukl.base.model import DISK_SIZE, AppSpec, Disk, Volume
 from ukl.guest.rundesc import Mount
-from ukl.model import DISK_SIZE, AppSpec, Disk, Volume
+from ukl.settings import volumes
 from ukl.vm import storage
 
 HERE = Path("/here")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import TOP
-from ukl.app.flags import CANARY, KERNEL_MODEL, NO_LTO, NO_RED_ZONE
+from ukl.base.cflags import CANARY, KERNEL_MODEL, NO_LTO, NO_RED_ZONE
 from ukl.wrap import arguments, driver, ldwords, linker, settings
 
 OURS = [*NO_RED_ZONE, *CANARY, *NO_LTO]

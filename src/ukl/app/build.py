@@ -12,20 +12,20 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from ukl import resources
 from ukl.app import compile as plan
 from ukl.app import link, planned, populated, sections, toolchain
 from ukl.app.linking import SCRIPTS, Hint, Linking, known
 from ukl.app.linking import summary as linked
+from ukl.base import resources
+from ukl.base.errors import InputError
+from ukl.base.model import AppObject, AppSpec, KernelBuild, Level
+from ukl.base.progress import Progress
 from ukl.elf.reader import Elf
-from ukl.errors import InputError
 from ukl.host import exec as host_exec
 from ukl.host.store import Command, Store, digest
 from ukl.lto import build as lto
-from ukl.model import AppObject, AppSpec, KernelBuild, Level
 from ukl.pgo import counts
 from ukl.pgo.flags import COUNTED, COUNTING, ROOT
-from ukl.progress import Progress
 
 PROCEDURE = 6
 """Part of the key: raised when the link's result changes and its argument lists do not."""

@@ -14,15 +14,15 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from ukl import resources
 from ukl.app import compile as plan
 from ukl.app import link, linking, planned, populated, toolchain
 from ukl.app.build import compile_unit
+from ukl.base import resources
+from ukl.base.errors import InputError
+from ukl.base.model import AppObject, AppSpec
+from ukl.base.progress import Progress
 from ukl.elf.reader import SHT_NOBITS, Elf
-from ukl.errors import InputError
 from ukl.host.store import Command, Store, digest
-from ukl.model import AppObject, AppSpec
-from ukl.progress import Progress
 
 FORMAT = 1
 """Of PROG.ukl.json."""

@@ -12,8 +12,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ukl.app.flags import UKL_FLAGS
-from ukl.errors import InputError
+from ukl.base.cflags import UKL_FLAGS
+from ukl.base.errors import InputError
 from ukl.pgo.flags import SUFFIX
 
 INCLUDE = Path(__file__).parent / "include"

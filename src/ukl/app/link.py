@@ -14,9 +14,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ukl.base.errors import InputError
 from ukl.elf.audit import Narrow
 from ukl.elf.names import IMPORT, PLAIN, SYSCALL
-from ukl.errors import InputError
 
 ENTRY = "ukl_app_start"
 """The only global symbol of the object."""

@@ -11,11 +11,11 @@ from tempfile import TemporaryDirectory
 from typing import TypeAlias
 
 from ukl.app import link, sections
+from ukl.base.errors import InputError, UklError
+from ukl.base.model import Level, ObjectFacts, SyscallCounts
 from ukl.elf import audit
 from ukl.elf.reader import SHT_NOBITS, Elf, facts
-from ukl.errors import InputError, UklError
 from ukl.host import exec as host_exec
-from ukl.model import Level, ObjectFacts, SyscallCounts
 
 SCRIPTS = "kernel/overlay/scripts/ukl"
 """Linker scripts and the two small sources of our own, shared with link-app.sh."""
@@ -131,7 +131,7 @@ def finish(
     functions = sections.functions(elf.symbols)
     (directory / FUNCTIONS).write_text(json.dumps(functions) + "\n")
     if level is not None:
-        from ukl.elf import rewrite  # noqa: PLC0415 - capstone takes 0.1 s that others do not need
+        from ukl.syscalls import rewrite  # noqa: PLC0415 - capstone takes 0.1 s that others do not need
 
         plain = rewrite.plain_size(Elf.open(syscall))
         written, counts = rewrite.rewrite(elf, plain, level)

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ukl.app import link
+from ukl.base.model import AppSpec
 from ukl.host import exec as host_exec
-from ukl.model import AppSpec
 
 ENTRY = "ukl_app_populated"
 """The entry point in populate.S."""

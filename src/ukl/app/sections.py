@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from ukl.base.errors import InputError
 from ukl.elf.names import CALL, FAST, FAST_NUMBERS, IMPORT, STUBS, fast_entry
 from ukl.elf.reader import (
     SHF_EXECINSTR,
@@ -25,7 +26,6 @@ from ukl.elf.reader import (
     Section,
     Symbol,
 )
-from ukl.errors import InputError
 
 IMPORTS = frozenset(
     {

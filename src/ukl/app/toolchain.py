@@ -9,8 +9,8 @@ from functools import cache
 from pathlib import Path
 
 from ukl.app.link import Toolchain
+from ukl.base.errors import MissingError
 from ukl.elf import archive
-from ukl.errors import MissingError
 from ukl.host import exec as host_exec
 from ukl.host.requirements import install_command
 

@@ -10,10 +10,11 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from ukl import __version__, resources
-from ukl.errors import UklError
+from ukl import __version__
+from ukl.base import resources
+from ukl.base.errors import UklError
+from ukl.base.model import HostCaps
 from ukl.host import exec as host_exec
-from ukl.model import HostCaps
 
 
 def gather(caps: HostCaps) -> dict[str, object]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ukl import figures
+from ukl.base import figures
 from ukl.bench import stats, table
 from ukl.bench.samples import LOOP, Key, Meter, Report
 

@@ -18,8 +18,8 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from ukl.base.errors import InputError, UklError
 from ukl.bench.variants import NAMES
-from ukl.errors import InputError, UklError
 
 FORMAT = 1
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from ukl.base.model import AppSpec
 from ukl.bench.samples import Meter
-from ukl.model import AppSpec
 
 PROGRAMS = Path(__file__).resolve().parent / "programs"
 

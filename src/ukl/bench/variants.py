@@ -6,8 +6,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from ukl.errors import UsageError
-from ukl.model import AppSpec, Level, Returns
+from ukl.base.errors import UsageError
+from ukl.base.model import AppSpec, Level, Returns
 
 
 @dataclass(frozen=True, slots=True)

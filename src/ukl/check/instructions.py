@@ -6,11 +6,11 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 
+from ukl.base.model import SyscallCounts
 from ukl.check.model import Finding, Subject, finding
 from ukl.check.unit import Place, Unit
-from ukl.elf.disassemble import Kind
-from ukl.elf.rewritable import Site, Way
-from ukl.model import SyscallCounts
+from ukl.syscalls.disassemble import Kind
+from ukl.syscalls.rewritable import Site, Way
 
 ARCH_PRCTL = 158
 ARCH_SET_GS = "0x1001"

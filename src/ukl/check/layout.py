@@ -10,8 +10,8 @@ from ukl.check.model import Finding, Kind, Subject, finding
 from ukl.check.rules import Severity
 from ukl.check.unit import Place, Unit
 from ukl.elf.audit import STT_SECTION
-from ukl.elf.code import R_X86_64_8, R_X86_64_16, R_X86_64_32, is_text
 from ukl.elf.reader import SHF_EXECINSTR, SHF_WRITE
+from ukl.syscalls.code import R_X86_64_8, R_X86_64_16, R_X86_64_32, is_text
 
 _NARROW = {R_X86_64_8, R_X86_64_16, R_X86_64_32}
 _TLS = {

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from ukl.check.model import Finding, Subject, finding
 from ukl.check.unit import Place, Reference, Unit
-from ukl.elf.instruction import immediate
+from ukl.syscalls.instruction import immediate
 
 DLOPEN = ("dlopen", "dlmopen")
 ICONV = ("iconv_open",)

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from ukl.base.model import SyscallCounts
 from ukl.check.rules import RULES, Severity
 from ukl.check.unit import Place, Unit
-from ukl.model import SyscallCounts
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,21 +10,24 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 
-from ukl import manifest, pipeline, python, resources
 from ukl.app import build as app_build
 from ukl.app import captured, link, toolchain
+from ukl.base import resources
+from ukl.base.errors import InputError, UklError, UsageError
+from ukl.base.model import AppSpec, PythonSpec
+from ukl.base.progress import Progress
 from ukl.check import instructions, languages, layout, licences, linked, loading, processor, symbols
 from ukl.check.model import Finding, Kind, LinkedLibrary, Report, Subject, finding
 from ukl.check.rules import RULES, Severity
 from ukl.check.unit import Place, Unit
 from ukl.elf import archive
 from ukl.elf.reader import Elf
-from ukl.errors import InputError, UklError, UsageError
+from ukl.flow import pipeline
 from ukl.host import packages
 from ukl.host.store import Store
 from ukl.kernel.symbols import DATA_BASE, data_room, physical_start
-from ukl.model import AppSpec, PythonSpec
-from ukl.progress import Progress
+from ukl.recipe import python
+from ukl.settings import manifest
 
 CONFIG = "kernel/config"
 START = "PHYSICAL_START"

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
-from ukl.elf import code as machine_code
-from ukl.elf.disassemble import Code, Sweep, covering, decode, sweep
-from ukl.elf.instruction import Instruction
 from ukl.elf.reader import Elf, Relocation, Symbol
+from ukl.syscalls import code as machine_code
+from ukl.syscalls.disassemble import Code, Sweep, covering, decode, sweep
+from ukl.syscalls.instruction import Instruction
 
 
 @dataclass(frozen=True, slots=True)

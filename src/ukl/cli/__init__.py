@@ -9,7 +9,7 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from ukl.errors import ExitCode
+from ukl.base.errors import ExitCode
 
 
 def main(argv: Sequence[str] | None = None) -> int:

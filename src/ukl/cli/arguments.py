@@ -9,8 +9,8 @@ from typing import Annotated, TypeVar
 
 import typer
 
+from ukl.base.model import Level, Returns
 from ukl.cli import complete
-from ukl.model import Level, Returns
 
 T = TypeVar("T")
 

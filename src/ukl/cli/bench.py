@@ -64,9 +64,9 @@ def _verb(suites: Sequence[Suite]) -> Callable[..., None]:
         jobs: Jobs = None,
         as_json: Json = False,
     ) -> None:
-        from ukl import measuring  # noqa: PLC0415 - not needed for --help
         from ukl.bench import samples, table  # noqa: PLC0415
         from ukl.bench.variants import chosen  # noqa: PLC0415
+        from ukl.flow import measuring  # noqa: PLC0415 - not needed for --help
 
         wanted = measuring.Wanted(
             variants=chosen(variants or (), counted=pgo is not None),

@@ -54,14 +54,15 @@ def build(
     With --pgo FILE, where FILE is not there, kernel and application are built with counters first,
     and run: by --workload, or as they are. That is one more build of the kernel.
     """
-    from ukl import manifest, pipeline  # noqa: PLC0415 - not needed for --help
+    from ukl.flow import pipeline  # noqa: PLC0415 - not needed for --help
+    from ukl.settings import manifest  # noqa: PLC0415 - not needed for --help
 
     overrides = pipeline.Overrides(profile=profile, level=level, lto=lto, counts=pgo)
     spec = pipeline.overridden(manifest.resolve_all(target, others or ()), overrides)
     if workload is not None and pgo is None:
         raise typer.BadParameter("is for --pgo", param_hint="--workload")
     if pgo is not None and not pgo.exists() and not dry_run:
-        from ukl import training  # noqa: PLC0415
+        from ukl.flow import training  # noqa: PLC0415
 
         taken = training.train(
             spec, workload, pgo, STATE.store, STATE.progress, kernel_source=kernel_source, jobs=jobs
@@ -71,7 +72,7 @@ def build(
             f"{taken.application} of the application"
         )
     if dry_run:
-        from ukl import dry  # noqa: PLC0415
+        from ukl.flow import dry  # noqa: PLC0415
 
         steps = dry.built(spec, STATE.store, kernel_source=kernel_source, jobs=jobs)
         return print_steps(steps, as_json=as_json)

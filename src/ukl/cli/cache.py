@@ -28,8 +28,8 @@ def parse_age(text: str) -> float:
 @verb
 def info(as_json: Json = False) -> None:
     """List the entries of the cache: kind, key, size, age."""
+    from ukl.base.progress import duration  # noqa: PLC0415
     from ukl.host.store import human_size  # noqa: PLC0415
-    from ukl.progress import duration  # noqa: PLC0415
 
     store = STATE.store
     entries = store.info()

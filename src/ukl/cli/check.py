@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
+from ukl.base.errors import ExitCode
 from ukl.cli import complete
 from ukl.cli.arguments import Json
 from ukl.cli.state import STATE, print_json, verb
-from ukl.errors import ExitCode
 
 
 @verb

@@ -7,9 +7,9 @@ from typing import Annotated, Literal
 
 import typer
 
+from ukl.base.errors import ExitCode
 from ukl.cli.arguments import Jobs, Json, Target
 from ukl.cli.state import STATE, print_json, verb
-from ukl.errors import ExitCode
 
 
 @verb
@@ -29,8 +29,8 @@ def compare(
 
     Both run on the same kernel. The exit status is 1 when a test failed or differs.
     """
-    from ukl import compare as room  # noqa: PLC0415 - not needed for --help
-    from ukl import manifest  # noqa: PLC0415
+    from ukl.flow import compare as room  # noqa: PLC0415 - not needed for --help
+    from ukl.settings import manifest  # noqa: PLC0415
 
     modes = {mode: user for mode, user in room.MODES.items() if only in {None, mode}}
     found = room.compare(

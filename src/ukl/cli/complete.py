@@ -66,8 +66,8 @@ def all_guests(ctx: typer.Context, incomplete: str) -> Found:
 
 def crashed(ctx: typer.Context, incomplete: str) -> Found:
     """Return the guests of which a crash is known."""
-    from ukl import crashes  # noqa: PLC0415
     from ukl.host.store import Store  # noqa: PLC0415
+    from ukl.observe import crashes  # noqa: PLC0415
 
     with contextlib.suppress(Exception):
         given = ctx.find_root().params.get("cache_dir")
@@ -88,7 +88,7 @@ def guest_paths(ctx: typer.Context, incomplete: str) -> Found:
 
 def targets(incomplete: str) -> Found:
     """Return the examples; paths are the shell's to complete."""
-    from ukl import manifest  # noqa: PLC0415
+    from ukl.settings import manifest  # noqa: PLC0415
 
     with contextlib.suppress(Exception):
         return chosen(((name, "example") for name in manifest.example_names()), incomplete)

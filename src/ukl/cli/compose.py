@@ -58,7 +58,7 @@ def options(
 
 
 def _project() -> Project:
-    from ukl.compose import file as room  # noqa: PLC0415 - not needed for --help
+    from ukl.settings import compose as room  # noqa: PLC0415 - not needed for --help
 
     return room.load(room.find(_CHOSEN.file))
 
@@ -210,7 +210,7 @@ def config(as_json: Json = False) -> int:
 
     Each is shown as the `ukl run` that makes the same guest.
     """
-    from ukl.compose import file as room  # noqa: PLC0415
+    from ukl.settings import compose as room  # noqa: PLC0415
 
     project = _project()
     if as_json:

@@ -35,8 +35,8 @@ def crash(
     whose kernel panicked, or the core of a program that a signal killed. `ukl gdb NAME --dump`
     opens the newest.
     """
-    from ukl import crashes  # noqa: PLC0415 - not needed for --help
     from ukl.debug import crash as room  # noqa: PLC0415
+    from ukl.observe import crashes  # noqa: PLC0415 - not needed for --help
 
     if name is None:
         found = crashes.everything(STATE.store)

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ukl.base.errors import ExitCode
 from ukl.cli.arguments import Json
 from ukl.cli.state import STATE, print_json, verb
-from ukl.errors import ExitCode
 
 if TYPE_CHECKING:
     from ukl.host.doctor import Finding

@@ -38,9 +38,9 @@ def drgn(
     Linux are there. The guest stands still until it ends. Its kernel must have its types:
     `ukl run --profile dwarf`. Exit status: 1 if an exception ended the script.
     """
-    from ukl import inspecting  # noqa: PLC0415 - not needed for --help
+    from ukl.observe import drgn  # noqa: PLC0415 - not needed for --help
 
-    inspecting.module()
-    opened = inspecting.crashed(STATE.store, name) if dump else inspecting.running(registry(), name)
+    drgn.module()
+    opened = drgn.crashed(STATE.store, name) if dump else drgn.running(registry(), name)
     with opened as target:
-        return inspecting.inspect(target, args or (), code)
+        return drgn.inspect(target, args or (), code)

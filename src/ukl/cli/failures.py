@@ -14,7 +14,7 @@ from pathlib import Path
 from types import FrameType
 
 from ukl import __version__
-from ukl.errors import ExitCode, UklError
+from ukl.base.errors import ExitCode, UklError
 
 _got: list[int] = []
 

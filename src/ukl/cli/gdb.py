@@ -37,9 +37,9 @@ def gdb(
     With --dump gdb gets what is kept of the newest crash instead.
     """
     if dump:
-        from ukl import crashes  # noqa: PLC0415
+        from ukl.observe import crashes  # noqa: PLC0415
 
         return crashes.debug(STATE.store, name, args or ())
-    from ukl.debug import gdb as room  # noqa: PLC0415 - not needed for --help
+    from ukl.observe import gdb as room  # noqa: PLC0415 - not needed for --help
 
     return room.debug(registry(), name, args or ())

@@ -100,7 +100,7 @@ def table(records: Iterable[Record]) -> None:
 
 
 def _row(record: Record) -> tuple[str, ...]:
-    from ukl.progress import duration  # noqa: PLC0415
+    from ukl.base.progress import duration  # noqa: PLC0415
     from ukl.vm.registry import State, effective  # noqa: PLC0415
 
     state = effective(record)
@@ -141,7 +141,7 @@ def logs(
 
     Of one that says much the newest is kept: see --log-size and --log-files of ukl run.
     """
-    from ukl.errors import UklError  # noqa: PLC0415
+    from ukl.base.errors import UklError  # noqa: PLC0415
     from ukl.vm.log import Reader  # noqa: PLC0415
     from ukl.vm.registry import ALIVE, effective  # noqa: PLC0415
 
@@ -234,7 +234,7 @@ def rm(
     as_json: Json = False,
 ) -> int:
     """Forget guests that have ended: their entry and their log. Their volumes stay."""
-    from ukl.errors import UsageError  # noqa: PLC0415
+    from ukl.base.errors import UsageError  # noqa: PLC0415
     from ukl.vm import keeper, storage  # noqa: PLC0415
     from ukl.vm.registry import ALIVE, effective  # noqa: PLC0415
 

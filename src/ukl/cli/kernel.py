@@ -58,7 +58,7 @@ class GivenUp(StrEnum):
 
 
 def _options(words: list[str] | None) -> dict[str, str]:
-    from ukl import manifest  # noqa: PLC0415
+    from ukl.settings import manifest  # noqa: PLC0415
 
     return dict(parsed(manifest.parse_option, word, "--set") for word in words or [])
 
@@ -87,7 +87,7 @@ def config(
     as_json: Json = False,
 ) -> None:
     """Write the kernel's .config into a directory, proved to contain what was asked for."""
-    from ukl import pipeline  # noqa: PLC0415
+    from ukl.flow import pipeline  # noqa: PLC0415
 
     file = pipeline.kernel_config(
         output,
@@ -115,7 +115,7 @@ def build(
     as_json: Json = False,
 ) -> None:
     """Compile the kernel's objects into the cache, ready for an application."""
-    from ukl import pipeline  # noqa: PLC0415
+    from ukl.flow import pipeline  # noqa: PLC0415
 
     built = pipeline.build_kernel(
         STATE.store,
@@ -140,7 +140,7 @@ def compare(kernel_source: KernelSource = None, jobs: Jobs = None, as_json: Json
     The exit status is 1 when something differs that need not, or a justification
     fits nothing.
     """
-    from ukl import pipeline  # noqa: PLC0415
+    from ukl.flow import pipeline  # noqa: PLC0415
 
     found = pipeline.kernel_compare(
         STATE.store, STATE.progress, kernel_source=kernel_source, jobs=jobs
@@ -164,7 +164,7 @@ def cost(kernel_source: KernelSource = None, jobs: Jobs = None, as_json: Json = 
     The exit status is 1 when that is more than 3 instructions more than on the unpatched
     kernel of the same configuration.
     """
-    from ukl import measuring  # noqa: PLC0415
+    from ukl.flow import measuring  # noqa: PLC0415
 
     found = measuring.cost(STATE.store, STATE.progress, kernel_source=kernel_source, jobs=jobs)
     more = found["process"] - found["unpatched"]
@@ -212,7 +212,7 @@ def each(
     The exit status is 1 when a patch does not build, or prints a warning that was not there
     before it.
     """
-    from ukl import pipeline  # noqa: PLC0415
+    from ukl.flow import pipeline  # noqa: PLC0415
 
     found = pipeline.kernel_each(
         STATE.store,
@@ -251,7 +251,7 @@ def attempt(
 
     Nothing is built. The exit status is 1 when a patch does not apply as it is.
     """
-    from ukl import pipeline  # noqa: PLC0415
+    from ukl.flow import pipeline  # noqa: PLC0415
 
     found = pipeline.kernel_try(source, STATE.store, STATE.progress, series)
     if as_json:
@@ -270,7 +270,7 @@ def export(
     as_json: Json = False,
 ) -> None:
     """Write the patch series as one would mail it."""
-    from ukl import pipeline  # noqa: PLC0415
+    from ukl.flow import pipeline  # noqa: PLC0415
 
     files = pipeline.kernel_export(output, series)
     if as_json:
@@ -332,9 +332,10 @@ def trim(
     The work is done in a watched guest; what had no part in it is left out, and the same
     work is done in the smaller kernel. The exit status is 1 when none was found.
     """
-    from ukl import dry, manifest, pipeline, trimming  # noqa: PLC0415
-    from ukl.errors import InputError  # noqa: PLC0415
+    from ukl.base.errors import InputError  # noqa: PLC0415
+    from ukl.flow import dry, pipeline, trimming  # noqa: PLC0415
     from ukl.host.store import jsonable  # noqa: PLC0415
+    from ukl.settings import manifest  # noqa: PLC0415
     from ukl.trim.decide import Wishes  # noqa: PLC0415
     from ukl.trim.rules import Kind  # noqa: PLC0415
     from ukl.trim.workload import Bench, chosen  # noqa: PLC0415

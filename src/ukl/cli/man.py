@@ -33,9 +33,9 @@ def man(
 
     Where standard output is no terminal, or there is no man(1), it prints the page's source.
     """
-    from ukl import manual  # noqa: PLC0415 - not needed for --help
+    from ukl.base.errors import InputError, UsageError  # noqa: PLC0415
+    from ukl.cli import manual  # noqa: PLC0415 - not needed for --help
     from ukl.cli.app import app  # noqa: PLC0415 - that one imports this one
-    from ukl.errors import InputError, UsageError  # noqa: PLC0415
 
     if output is not None:
         if words:

@@ -51,6 +51,6 @@ def schema(
 
     An editor finds it by a line in the manifest: #:schema ./.ukl/ukl.schema.json
     """
-    from ukl import editor  # noqa: PLC0415 - not needed for --help
+    from ukl.settings import schema  # noqa: PLC0415 - not needed for --help
 
-    typer.echo(editor.text(editor.compose() if compose else editor.manifest()), nl=False)
+    typer.echo(schema.text(schema.compose() if compose else schema.manifest()), nl=False)

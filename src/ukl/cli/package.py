@@ -67,8 +67,9 @@ def package(
     `cloud-hypervisor`: kernel, initrd and configuration for these. With a bill of materials
     (SPDX) and a licence report. The same inputs give the same bytes.
     """
-    from ukl import manifest, pipeline  # noqa: PLC0415 - not needed for --help
+    from ukl.flow import pipeline  # noqa: PLC0415 - not needed for --help
     from ukl.package import build as room  # noqa: PLC0415
+    from ukl.settings import manifest  # noqa: PLC0415 - not needed for --help
 
     if reference is not None and kind is not Format.OCI:
         raise typer.BadParameter(

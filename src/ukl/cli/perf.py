@@ -45,10 +45,10 @@ def record(
     A line for each stack: functions from the outermost on, joined by semicolons, and how often it
     was seen. `ukl perf flamegraph` and other tools read it. Ctrl-C ends it early.
     """
-    from ukl import profiling  # noqa: PLC0415 - not needed for --help
     from ukl.debug import samples  # noqa: PLC0415
+    from ukl.observe import perf  # noqa: PLC0415 - not needed for --help
 
-    taken = profiling.take(registry(), name, STATE.store, seconds, frequency)
+    taken = perf.take(registry(), name, STATE.store, seconds, frequency)
     path = output or Path(f"{name}.folded")
     path.write_text(samples.written(taken.stacks))
     if as_json:
@@ -74,15 +74,15 @@ def top(
     SELF counts samples in a function itself, TOTAL also those in what it has called; k stands for
     the kernel's functions, a for the application's.
     """
-    from ukl import profiling  # noqa: PLC0415
     from ukl.debug import samples  # noqa: PLC0415
+    from ukl.observe import perf  # noqa: PLC0415
 
-    taken = profiling.take(registry(), name, STATE.store, seconds, frequency)
+    taken = perf.take(registry(), name, STATE.store, seconds, frequency)
     if as_json:
         shares = samples.shares(taken.stacks)[:count]
         print_json({"samples": taken.samples, "lost": taken.lost, "functions": shares})
     else:
-        typer.echo("\n".join(profiling.table(taken, count)))
+        typer.echo("\n".join(perf.table(taken, count)))
     return 0
 
 
@@ -105,9 +105,9 @@ def flamegraph(
     as_json: Json = False,
 ) -> int:
     """Draw a flame graph of a running guest, or of stacks that were recorded, as SVG."""
-    from ukl import profiling  # noqa: PLC0415
+    from ukl.base.errors import InputError  # noqa: PLC0415
     from ukl.debug import flames, samples  # noqa: PLC0415
-    from ukl.errors import InputError  # noqa: PLC0415
+    from ukl.observe import perf  # noqa: PLC0415
 
     file = Path(source)
     if file.is_file():
@@ -120,7 +120,7 @@ def flamegraph(
             ) from error
     else:
         title = source
-        stacks = profiling.take(registry(), source, STATE.store, seconds, frequency).stacks
+        stacks = perf.take(registry(), source, STATE.store, seconds, frequency).stacks
     path = output or Path(f"{title}.svg")
     count = sum(stacks.values())
     path.write_text(flames.svg(stacks, f"{title}: {count} samples"))

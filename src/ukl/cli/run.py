@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from ukl.base.model import LOG_FILES_MAX, LOG_LIMITS, LogLimits, Restart
 from ukl.cli.arguments import (
     Arguments,
     Counts,
@@ -24,7 +25,6 @@ from ukl.cli.arguments import (
     parsed,
 )
 from ukl.cli.state import STATE, print_json, print_steps, verb
-from ukl.model import LOG_FILES_MAX, LOG_LIMITS, LogLimits, Restart
 
 
 @verb
@@ -200,12 +200,13 @@ def run(
     With -d it is 0 as soon as the program has started; then `ukl ps`, `logs`, `exec`,
     `shell`, `cp`, `stop` and `rm` take the name that is printed.
     """
-    from ukl import manifest, pipeline, running  # noqa: PLC0415 - not needed for --help
+    from ukl.flow import pipeline, running  # noqa: PLC0415 - not needed for --help
+    from ukl.settings import manifest  # noqa: PLC0415 - not needed for --help
+    from ukl.settings.volumes import parse_disk, parse_volume  # noqa: PLC0415
     from ukl.vm import network as networks  # noqa: PLC0415
     from ukl.vm.outcome import exit_code  # noqa: PLC0415
     from ukl.vm.registry import shown  # noqa: PLC0415
     from ukl.vm.session import to_descriptor  # noqa: PLC0415
-    from ukl.volumes import parse_disk, parse_volume  # noqa: PLC0415
 
     ports = [parsed(manifest.parse_port, text, "--publish") for text in publish or []]
     overrides = pipeline.Overrides(
@@ -255,7 +256,7 @@ def run(
         raise typer.BadParameter("only a guest in the background (-d)", param_hint="--restart")
     spec = pipeline.overridden(manifest.resolve_all(target, others or ()), overrides)
     if dry_run:
-        from ukl import dry  # noqa: PLC0415
+        from ukl.flow import dry  # noqa: PLC0415
 
         return print_steps(dry.run(spec, options, STATE.store), as_json=as_json)
     if detach:

@@ -8,9 +8,9 @@ from typing import Annotated
 
 import typer
 
+from ukl.base.errors import ExitCode
 from ukl.cli.arguments import Json
 from ukl.cli.state import STATE, print_json, verb
-from ukl.errors import ExitCode
 
 
 @verb
@@ -37,7 +37,7 @@ def selftest(
     In this order: ruff, mypy, tests/unit, tests/tool and tests/boot; --apps adds the test
     suites of the recipes, which take hours.
     """
-    from ukl import selftest as room  # noqa: PLC0415 - not needed for --help
+    from ukl.flow import selftest as room  # noqa: PLC0415 - not needed for --help
 
     chosen = {"lint": lint, "unit": unit, "tool": tool, "boot": boot}
     groups = [name for name, wanted in chosen.items() if wanted] + ["apps"] * apps

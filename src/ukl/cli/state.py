@@ -15,9 +15,9 @@ import typer
 from ukl.cli import failures
 
 if TYPE_CHECKING:
-    from ukl.dry import Step
+    from ukl.base.progress import Progress
+    from ukl.flow.dry import Step
     from ukl.host.store import Store
-    from ukl.progress import Progress
 
 P = ParamSpec("P")
 
@@ -34,7 +34,7 @@ class State:
     def progress(self) -> Progress:
         """The printer of progress lines, one per invocation."""
         if self._progress is None:
-            from ukl.progress import Progress  # noqa: PLC0415
+            from ukl.base.progress import Progress  # noqa: PLC0415
 
             self._progress = Progress()
         return self._progress
@@ -79,7 +79,7 @@ def print_json(value: object) -> None:
 
 def print_steps(steps: list[Step], *, as_json: bool) -> int:
     """Print what `--dry-run` has found: for a shell, or as JSON."""
-    from ukl import dry  # noqa: PLC0415 - not needed for --help
+    from ukl.flow import dry  # noqa: PLC0415 - not needed for --help
 
     if as_json:
         print_json(steps)

@@ -32,7 +32,7 @@ def top(
     The application's are marked with *; kernel threads are shown when they have run. On a
     terminal until Ctrl-C, else once.
     """
-    from ukl import top as room  # noqa: PLC0415 - not needed for --help
+    from ukl.observe import top as room  # noqa: PLC0415 - not needed for --help
 
     guests = registry()
     on_terminal = sys.stdout.isatty() and not as_json

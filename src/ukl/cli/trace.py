@@ -50,13 +50,13 @@ def trace(
     a function call. Ctrl-C lets the application go on alone. Tracing is slow: the calls of
     --level fast take the long way as long as somebody looks.
     """
-    from ukl import tracing  # noqa: PLC0415 - not needed for --help
+    from ukl.observe import trace  # noqa: PLC0415 - not needed for --help
 
-    options = tracing.Options(
+    options = trace.Options(
         pids=tuple(pids or ()),
         summary=summary,
         expression=expression,
         seconds=seconds,
         more=tuple(args or ()),
     )
-    return tracing.trace(registry(), name, options)
+    return trace.trace(registry(), name, options)

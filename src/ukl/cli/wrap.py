@@ -30,7 +30,7 @@ def wrap(
     Each program that it links is as ever, and has its unikernel form beside it:
     PROG.ukl.o, for `ukl run PROG`.
     """
-    from ukl.errors import MissingError, UsageError  # noqa: PLC0415 - not needed for --help
+    from ukl.base.errors import MissingError, UsageError  # noqa: PLC0415 - not needed for --help
     from ukl.wrap import settings  # noqa: PLC0415
 
     variables = settings.environment()

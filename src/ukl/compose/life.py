@@ -7,14 +7,14 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from ukl import dry, pipeline, running
+from ukl.base.errors import InputError
+from ukl.base.progress import Progress
 from ukl.compose import ready
 from ukl.compose.model import Condition, Project, Service
-from ukl.dry import Step
-from ukl.errors import InputError
+from ukl.flow import dry, pipeline, running
+from ukl.flow.dry import Step
+from ukl.flow.running import Member, RunOptions
 from ukl.host.store import Store
-from ukl.progress import Progress
-from ukl.running import Member, RunOptions
 from ukl.vm import keeper, registry, storage
 from ukl.vm.log import Reader
 from ukl.vm.registry import ALIVE, Record, Registry, effective

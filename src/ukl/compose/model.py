@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
-from ukl.errors import InputError
+from ukl.base.errors import InputError
+from ukl.base.model import LOG_LIMITS, NO_NETWORK, AppSpec, LogLimits, Network, Protocol, Restart
 from ukl.host.store import digest, jsonable
-from ukl.model import LOG_LIMITS, NO_NETWORK, AppSpec, LogLimits, Network, Protocol, Restart
 
 READY_TIMEOUT = 120.0
 """Seconds until a service has to be ready; emulated ones are slow."""

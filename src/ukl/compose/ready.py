@@ -6,9 +6,9 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 
+from ukl.base.errors import TimeoutExpired, UklError
+from ukl.base.model import Protocol
 from ukl.compose.model import Condition, Ready
-from ukl.errors import TimeoutExpired, UklError
-from ukl.model import Protocol
 from ukl.vm import execute
 from ukl.vm.registry import ALIVE, Record, Registry, State, effective
 

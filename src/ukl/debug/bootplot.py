@@ -7,9 +7,9 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ukl import figures
+from ukl.base import figures
+from ukl.base.errors import UsageError
 from ukl.debug.bootchart import BACKBONE, Chart, Lane, Span
-from ukl.errors import UsageError
 from ukl.host.store import jsonable
 
 if TYPE_CHECKING:

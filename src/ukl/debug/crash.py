@@ -15,9 +15,9 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from ukl.base.errors import UklError
 from ukl.debug import lines
 from ukl.debug.unwind import Frame, Program
-from ukl.errors import UklError
 from ukl.host.store import jsonable
 
 REPORT = "crash.json"

@@ -14,8 +14,8 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
+from ukl.base.errors import UklError
 from ukl.debug.unwind import Program, Unreadable, backtrace, words
-from ukl.errors import UklError
 
 MAGIC = b"ukl-profile 1 "
 

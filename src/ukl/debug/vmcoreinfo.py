@@ -10,8 +10,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 
+from ukl.base.errors import UklError
 from ukl.elf.reader import Elf
-from ukl.errors import UklError
 
 PHYS_BASE = "phys_base"
 """Where the kernel is, physically, less where it was linked to (arch/x86/kernel/head_64.S)."""

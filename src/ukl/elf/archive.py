@@ -9,7 +9,7 @@ import struct
 from collections.abc import Iterator
 from pathlib import Path
 
-from ukl.errors import InputError
+from ukl.base.errors import InputError
 
 MAGIC = b"!<arch>\n"
 THIN_MAGIC = b"!<thin>\n"

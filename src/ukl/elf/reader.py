@@ -26,8 +26,8 @@ from elftools.elf.enums import (
     ENUM_SH_TYPE_AMD64,
 )
 
-from ukl.errors import InputError
-from ukl.model import ObjectFacts
+from ukl.base.errors import InputError
+from ukl.base.model import ObjectFacts
 
 Buffer: TypeAlias = bytes | mmap.mmap
 

@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from ukl.base.resources import path as resource
 from ukl.host import exec as host_exec
 from ukl.host.store import Command, Store, digest
-from ukl.resources import path as resource
 
 COMPILER = "gcc"
 INIT_COMPILER = "musl-gcc"

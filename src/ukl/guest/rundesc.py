@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from ukl.errors import InputError
+from ukl.base.errors import InputError
 
 PATH = "/etc/ukl/run"
 """Where init finds it."""

@@ -9,11 +9,11 @@ import shutil
 from dataclasses import dataclass
 from enum import StrEnum
 
+from ukl.base.model import Accelerator
 from ukl.host import packages
 from ukl.host.probe import kvm_remedy, memory_available, probe
 from ukl.host.requirements import REQUIREMENTS, install_command
 from ukl.host.store import FIRST_BUILD, Store, mount_point
-from ukl.model import Accelerator
 
 MEMORY_NEEDED = 2 << 30
 """Bytes that the final link of a kernel and a guest take at the same time."""

@@ -29,7 +29,7 @@ from functools import cache
 from pathlib import Path
 from typing import IO, Any, TypeAlias
 
-from ukl.errors import MissingError, TimeoutExpired, UklError
+from ukl.base.errors import MissingError, TimeoutExpired, UklError
 from ukl.host.requirements import PACKAGE_OF, install_command
 
 Arg: TypeAlias = str | os.PathLike[str]

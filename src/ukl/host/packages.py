@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from ukl.errors import MissingError
+from ukl.base.errors import MissingError
 from ukl.host import exec as host_exec
 from ukl.host.requirements import REQUIREMENTS, Requirement, install_command
 

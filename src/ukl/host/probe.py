@@ -17,11 +17,11 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from ukl.errors import TimeoutExpired, UklError
+from ukl.base.errors import TimeoutExpired, UklError
+from ukl.base.model import Accelerator, HostCaps
 from ukl.host import exec as host_exec
 from ukl.host.requirements import PACKAGE_OF, install_command
 from ukl.host.store import Store, digest
-from ukl.model import Accelerator, HostCaps
 
 QEMU = "qemu-system-x86_64"
 KVM = Path("/dev/kvm")

@@ -28,7 +28,7 @@ from dataclasses import asdict, dataclass, is_dataclass, replace
 from enum import Enum
 from pathlib import Path
 
-from ukl.errors import UklError
+from ukl.base.errors import UklError
 from ukl.host import exec as host_exec
 
 MANIFEST = "manifest.json"
@@ -264,7 +264,7 @@ class Store:
     ) -> Path:
         """Return the entry's directory; when it is not complete, let `build` fill it first.
 
-        `plan` gives the commands that `build` would run, for `--dry-run` (dry.py).
+        `plan` gives the commands that `build` would run, for `--dry-run` (flow/dry.py).
 
         `build` gets an empty directory beside the place the entry will have, and
         raises when it fails: then only its `*.log` files (top level) and a manifest

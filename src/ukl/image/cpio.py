@@ -14,7 +14,7 @@ import stat
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from ukl.errors import InputError
+from ukl.base.errors import InputError
 
 MAGIC = b"070701"
 TRAILER = "TRAILER!!!"

@@ -19,7 +19,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from ukl.errors import InputError, MissingError
+from ukl.base.errors import InputError, MissingError
+from ukl.base.model import SMALL, AppSpec, Image
+from ukl.base.progress import Progress
 from ukl.guest import build as guest_build
 from ukl.guest import rundesc
 from ukl.guest.rundesc import GuestRun
@@ -28,8 +30,6 @@ from ukl.host.requirements import install_command
 from ukl.host.store import Store, digest
 from ukl.image import cpio
 from ukl.kernel import symbols
-from ukl.model import SMALL, AppSpec, Image
-from ukl.progress import Progress
 from ukl.vm import storage
 
 BUSYBOX = Path("/bin/busybox")

@@ -6,10 +6,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from ukl import resources
-from ukl.errors import InputError
+from ukl.base import resources
+from ukl.base.errors import InputError
+from ukl.base.model import KernelSource, KernelSpec
 from ukl.kernel.versions import base_for, bases
-from ukl.model import KernelSource, KernelSpec
 
 _NONE: Mapping[str, str] = MappingProxyType({})
 

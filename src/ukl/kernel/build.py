@@ -11,17 +11,17 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from ukl.errors import UklError
+from ukl.base.errors import UklError
+from ukl.base.model import KernelBuild, KernelSpec
+from ukl.base.progress import Progress, Stage
 from ukl.host.exec import CommandFailed, version
 from ukl.host.store import Command, Store, digest, is_no_space
-from ukl.kernel import kconfig, recipe, symbols
+from ukl.kernel import kconfig, make_args, symbols
 from ukl.kernel.kconfig import Request
 from ukl.kernel.source import fingerprint
 from ukl.kernel.tree import prepare
 from ukl.kernel.versions import load
-from ukl.model import KernelBuild, KernelSpec
 from ukl.pgo.flags import COUNTED
-from ukl.progress import Progress, Stage
 
 OPTION = "CONFIG_UKL"
 """What the series brings; its other options begin with it."""
@@ -68,7 +68,7 @@ def key_of(
     """Return the key of the objects: the tree's, configuration, compiler, and how we build."""
     lines = sorted(request.line() for request in asked.values())
     counted = () if counts is None else (COUNTED, counts)
-    return digest("kernel", recipe.RECIPE, tree, lines, compiler_identity(compiler), *counted)
+    return digest("kernel", make_args.RECIPE, tree, lines, compiler_identity(compiler), *counted)
 
 
 def build(
@@ -79,7 +79,7 @@ def build(
     Raises InputError for a series or option that does not fit, UklError with the
     compiler's first error when the compilation fails.
     """
-    recipe.check_path(store.root)  # before minutes are spent
+    make_args.check_path(store.root)  # before minutes are spent
     tree, name = _tree(spec, store, progress)
     asked = requests(spec)
     key = key_of(name, asked, spec.compiler, spec.counts)
@@ -92,7 +92,7 @@ def build(
         objects = directory / "objects"
         if spec.counts is not None:
             shutil.copytree(spec.counts, objects)
-        make = recipe.make_command(
+        make = make_args.make_command(
             tree, objects, spec.compiler, workers, store.root, counted=counted
         )
         log = directory / "build.log"
@@ -101,7 +101,7 @@ def build(
         with progress.stage(f"{which}kernel objects ({workers} jobs)") as stage:
             counter = _Counter(stage, estimate)
             _compile(make, log, counter)
-            recipe.capture(make, log).write(directory / "link.json")
+            make_args.capture(make, log).write(directory / "link.json")
         (directory / "objects.count").write_text(f"{counter.done}\n")
         _discard_temporaries(objects)
 
@@ -114,7 +114,7 @@ def build(
 
     def commands(directory: Path) -> list[Command]:
         objects = directory / "objects"
-        make = recipe.make_command(
+        make = make_args.make_command(
             tree, objects, spec.compiler, workers, store.root, counted=counted
         )
         config = ("env", f"KCONFIG_ALLCONFIG={objects / 'requested.config'}")
@@ -134,7 +134,7 @@ def config(spec: KernelSpec, store: Store, progress: Progress, directory: Path) 
     directory.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="ukl-config-") as scratch:
         objects = Path(scratch) / "objects"
-        make = recipe.make_command(tree, objects, spec.compiler, 1, store.root)
+        make = make_args.make_command(tree, objects, spec.compiler, 1, store.root)
         with progress.stage("kernel configuration"):
             kconfig.configure(make, requests(spec))
         shutil.copyfile(objects / ".config", directory / ".config")
@@ -177,7 +177,7 @@ def _estimate(spec: KernelSpec, store: Store) -> int:
     return load(base).objects if base.is_file() else 0
 
 
-def _compile(make: recipe.Make, log: Path, counter: _Counter) -> None:
+def _compile(make: make_args.Make, log: Path, counter: _Counter) -> None:
     try:
         make.run("bzImage", log=log, on_line=counter)
     except CommandFailed as error:

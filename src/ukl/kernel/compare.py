@@ -16,16 +16,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ukl.errors import InputError
+from ukl.base.errors import InputError
+from ukl.base.model import KernelSpec
+from ukl.base.progress import Progress
 from ukl.host.exec import run
 from ukl.host.store import Store, digest
-from ukl.kernel import kconfig, recipe
+from ukl.kernel import kconfig, make_args
 from ukl.kernel.build import OPTION, compiler_identity, is_ours, requests
 from ukl.kernel.kconfig import Request
 from ukl.kernel.source import fingerprint
 from ukl.kernel.tree import prepare
-from ukl.model import KernelSpec
-from ukl.progress import Progress
 
 FILENAME = "compare.toml"
 
@@ -245,10 +245,10 @@ def _objects(
     asked = asked_of(spec, plan, patched=patched)
     lines = sorted(request.line() for request in asked.values())
     identity = compiler_identity(spec.compiler)
-    key = digest("compare", recipe.RECIPE, name, lines, plan.objects, identity)
+    key = digest("compare", make_args.RECIPE, name, lines, plan.objects, identity)
 
     def compile_into(directory: Path) -> None:
-        make = recipe.make_command(tree, directory / "objects", spec.compiler, jobs, store.root)
+        make = make_args.make_command(tree, directory / "objects", spec.compiler, jobs, store.root)
         log = directory / "build.log"
         kconfig.configure(make, asked, log)
         make.run(*plan.objects, log=log)

@@ -23,17 +23,17 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from ukl.errors import InputError, UklError
+from ukl.base.errors import InputError, UklError
+from ukl.base.model import KernelSpec
+from ukl.base.progress import Progress, Stage, duration
 from ukl.host.exec import CommandFailed
 from ukl.host.store import Store, digest, is_no_space
-from ukl.kernel import export, kconfig, mail, recipe, series
+from ukl.kernel import export, kconfig, mail, make_args, series
 from ukl.kernel.build import OPTION, compiler_identity, requests
 from ukl.kernel.kconfig import Request
 from ukl.kernel.mail import Mail
 from ukl.kernel.source import fingerprint
 from ukl.kernel.tree import copy_tree
-from ukl.model import KernelSpec
-from ukl.progress import Progress, Stage, duration
 
 FILENAME = "each.toml"
 
@@ -285,7 +285,7 @@ def _short(line: str, tree: Path) -> str:
 class _Bench:
     """The tree that is patched, and the two directories it is built in."""
 
-    def __init__(self, directory: Path, make: Mapping[str, recipe.Make]) -> None:
+    def __init__(self, directory: Path, make: Mapping[str, make_args.Make]) -> None:
         self.directory = directory
         self._make = make
         self._asked: dict[str, Mapping[str, Request]] = {}
@@ -397,7 +397,7 @@ def _run(
         copy_tree(spec.source.directory, tree, touched, link=bool(spec.source.key))
     # Side by side, so that ccache takes what one of them compiled for the other.
     make = {
-        which: recipe.make_command(tree, directory / which, spec.compiler, jobs, store.root)
+        which: make_args.make_command(tree, directory / which, spec.compiler, jobs, store.root)
         for which in (OFF, ON)
     }
     bench = _Bench(directory, make)
@@ -445,7 +445,7 @@ def check(
     key = digest(
         "each",
         _FORMAT,
-        recipe.RECIPE,
+        make_args.RECIPE,
         spec.source.key or fingerprint(spec.source.directory),
         [mail.render(one) for one in mails[:end]],
         first,

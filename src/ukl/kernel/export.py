@@ -13,7 +13,7 @@ import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 
-from ukl.errors import UklError
+from ukl.base.errors import UklError
 from ukl.host.exec import CommandFailed
 from ukl.kernel import mail, series
 from ukl.kernel.mail import FileDiff, Mail

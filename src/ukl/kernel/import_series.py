@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ukl import resources
-from ukl.errors import InputError, UklError
+from ukl.base import resources
+from ukl.base.errors import InputError, UklError
 from ukl.host.exec import CommandFailed, run
 from ukl.kernel import mail, series
 from ukl.kernel.mail import ABBREVIATION, FileDiff, Mail

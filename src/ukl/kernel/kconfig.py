@@ -14,9 +14,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from ukl.errors import InputError
+from ukl.base.errors import InputError
 from ukl.kernel.kconfig_why import Definitions
-from ukl.kernel.recipe import Make
+from ukl.kernel.make_args import Make
 
 _SET = re.compile(r"(CONFIG_\w+)=(.*)")
 _UNSET = re.compile(r"# (CONFIG_\w+) is not set")

@@ -15,14 +15,14 @@ import shutil
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
+from ukl.base.errors import InputError, UklError
+from ukl.base.model import AppObject, Image, KernelBuild, LinkedApp, ObjectFacts
+from ukl.base.progress import Progress
 from ukl.elf.names import CALL, FAST_RETURN, OFFERED, RESTART
-from ukl.errors import InputError, UklError
 from ukl.host.exec import CommandFailed, run
 from ukl.host.store import Command, Store, digest, is_no_space
 from ukl.kernel import symbols
-from ukl.kernel.recipe import Recipe, check_path
-from ukl.model import AppObject, Image, KernelBuild, LinkedApp, ObjectFacts
-from ukl.progress import Progress
+from ukl.kernel.make_args import Recipe, check_path
 
 _FORMAT = 2
 """Part of the keys; raised when the same inputs give another image."""

@@ -13,7 +13,7 @@ import re
 from dataclasses import dataclass, replace
 from email.header import Header, decode_header, make_header
 
-from ukl.errors import UklError
+from ukl.base.errors import UklError
 
 _ENVELOPE = "From 0000000000000000000000000000000000000000 Mon Sep 17 00:00:00 2001\n"
 _HUNK = re.compile(r"^@@ -(\d+)(?:,\d+)? \+\d+(?:,\d+)? @@", re.M)

@@ -23,7 +23,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
-from ukl.errors import InputError, UklError
+from ukl.base.errors import InputError, UklError
 from ukl.host.exec import CommandFailed, run
 from ukl.host.store import is_no_space
 from ukl.kernel import mail

@@ -23,12 +23,12 @@ from pathlib import Path
 from typing import Any
 
 from ukl import __version__
-from ukl.errors import InputError, MissingError, UklError
+from ukl.base.errors import InputError, MissingError, UklError
+from ukl.base.model import KernelSource
+from ukl.base.progress import Progress, Stage
 from ukl.host.exec import CommandFailed, run
 from ukl.host.store import Store, digest
 from ukl.kernel.versions import Base, base_for, bases, is_version, tree_version
-from ukl.model import KernelSource
-from ukl.progress import Progress, Stage
 
 PACKAGED = Path("/usr/src")
 """Where the distribution's source packages put their tarballs."""

@@ -6,8 +6,8 @@ from __future__ import annotations
 import struct
 from pathlib import Path
 
-from ukl.errors import UklError
-from ukl.model import Returns
+from ukl.base.errors import UklError
+from ukl.base.model import Returns
 
 KERNEL_BASE = 0xFFFFFFFF80000000
 """Where x86-64's kernel text mapping starts (__START_KERNEL_map)."""

@@ -11,13 +11,13 @@ import os
 import shutil
 from pathlib import Path
 
-from ukl.errors import UklError
+from ukl.base.errors import UklError
+from ukl.base.model import KernelSource
+from ukl.base.progress import Progress
 from ukl.host.store import Store, digest
 from ukl.kernel import series as series_module
 from ukl.kernel.source import fingerprint, walk
 from ukl.kernel.versions import base_for, bases
-from ukl.model import KernelSource
-from ukl.progress import Progress
 
 _FORMAT = 1
 """Part of the keys; raised when the same inputs give another tree."""

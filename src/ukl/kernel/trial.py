@@ -17,7 +17,9 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
-from ukl.errors import UklError
+from ukl.base.errors import UklError
+from ukl.base.model import KernelSource
+from ukl.base.progress import Progress
 from ukl.host.exec import CommandFailed, run
 from ukl.host.store import Store, is_no_space
 from ukl.kernel import series as series_module
@@ -25,8 +27,6 @@ from ukl.kernel import source
 from ukl.kernel.mail import FileDiff
 from ukl.kernel.series import Series
 from ukl.kernel.versions import Base, tree_version
-from ukl.model import KernelSource
-from ukl.progress import Progress
 
 FUZZ = 2
 """Lines of context that may differ in a patch that is for people to look at: patch(1)'s default."""

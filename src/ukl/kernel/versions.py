@@ -14,8 +14,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from ukl import resources
-from ukl.errors import InputError, UklError
+from ukl.base import resources
+from ukl.base.errors import InputError, UklError
 
 _VERSION = re.compile(r"(\d+)\.(\d+)(?:\.(\d+))?(?:-rc(\d+))?")
 

@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
-from ukl.app.flags import UKL_FLAGS
-from ukl.errors import InputError, UklError
+from ukl.base.cflags import UKL_FLAGS
+from ukl.base.errors import InputError, UklError
+from ukl.base.model import KernelBuild
 from ukl.host import exec as host_exec
 from ukl.host import packages
 from ukl.host.store import Command, Store, digest
 from ukl.lto import bodies
-from ukl.model import KernelBuild
 
 CLANG, LINK, EXTRACT, OPT = "clang", "llvm-link", "llvm-extract", "opt"
 TOOLS = (CLANG, LINK, EXTRACT, OPT)

@@ -12,19 +12,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ukl import __version__, pipeline
+from ukl import __version__
+from ukl.base.errors import InputError, MissingError
+from ukl.base.model import AppSpec
+from ukl.base.progress import Progress
 from ukl.check import target as check
-from ukl.errors import InputError, MissingError
+from ukl.flow import pipeline
 from ukl.host import exec as host_exec
 from ukl.host import packages
 from ukl.host.requirements import install_command
 from ukl.host.store import Store
 from ukl.image import initrd as initrd_room
-from ukl.model import AppSpec
 from ukl.package import disk, efi, kube, oci, sbom, urunc, vmm
 from ukl.package.formats import NEEDS, SBIN, Format, Needs, asked
 from ukl.package.sbom import Part
-from ukl.progress import Progress
 from ukl.vm import qemu
 
 IMAGE, SBOM, LICENCES, MACHINE = "image", "sbom.spdx.json", "licences.txt", "kubevirt.json"

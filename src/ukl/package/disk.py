@@ -20,7 +20,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ukl.errors import UklError
+from ukl.base.errors import UklError
 from ukl.host import exec as host_exec
 from ukl.host.store import digest
 from ukl.package.formats import GRUB_BIOS, GRUB_EFI, SBIN

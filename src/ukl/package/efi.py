@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from ukl.errors import UklError
+from ukl.base.errors import UklError
 from ukl.host import exec as host_exec
 from ukl.package.formats import STUB
 

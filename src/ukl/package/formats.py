@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
-from ukl.errors import InputError
-from ukl.model import AppSpec
+from ukl.base.errors import InputError
+from ukl.base.model import AppSpec
 
 
 class Format(StrEnum):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from ukl.model import AppSpec
+from ukl.base.model import AppSpec
 
 KERNEL, INITRD = "/boot/bzImage", "/boot/initrd"
 """Where both are in the image."""

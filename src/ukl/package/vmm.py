@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ukl.errors import InputError
-from ukl.model import AppSpec
+from ukl.base.errors import InputError
+from ukl.base.model import AppSpec
 
 KERNEL, INITRD = "vmlinux", "initrd"
 

@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 
-from ukl.errors import InputError
+from ukl.base.errors import InputError
 from ukl.host.store import Store, digest
 from ukl.pgo.flags import ROOT, SUFFIX
 

@@ -17,17 +17,17 @@ from pathlib import Path
 
 from ukl import wrap
 from ukl.app import captured
-from ukl.errors import InputError, MissingError
+from ukl.base.errors import InputError, MissingError
+from ukl.base.model import AppSpec, BuildSpec
+from ukl.base.progress import Progress
+from ukl.base.resources import path as resource
 from ukl.host import exec as host_exec
 from ukl.host import packages as host_packages
 from ukl.host.requirements import install_command
 from ukl.host.store import Command, Store, digest
-from ukl.model import AppSpec, BuildSpec
 from ukl.pgo import counts
 from ukl.pgo.flags import COUNTED, COUNTING
-from ukl.progress import Progress
 from ukl.recipe import fetch
-from ukl.resources import path as resource
 from ukl.wrap import driver
 
 KIND = "recipe"
@@ -46,7 +46,7 @@ TIMEOUT = 3600.0
 EPOCH = "1700000000"
 """SOURCE_DATE_EPOCH: builds that write their time write this one."""
 
-WRAPPER = ("wrap/*.py", "app/flags.py", "app/link.py", "app/linking.py", "app/sections.py")
+WRAPPER = ("wrap/*.py", "base/cflags.py", "app/link.py", "app/linking.py", "app/sections.py")
 """The code that makes the unikernel form of what is linked."""
 
 DPKG_SOURCE = "dpkg-dev"

@@ -16,7 +16,7 @@ from functools import cmp_to_key
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from ukl.errors import InputError, MissingError, UklError
+from ukl.base.errors import InputError, MissingError, UklError
 from ukl.host import exec as host_exec
 
 UPDATE_TIMEOUT = 300.0

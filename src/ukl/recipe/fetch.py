@@ -20,10 +20,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ukl import __version__
-from ukl.errors import InputError, UklError
+from ukl.base.errors import InputError, UklError
+from ukl.base.model import Source
+from ukl.base.progress import Progress, Stage
 from ukl.host.store import Store, digest
-from ukl.model import Source
-from ukl.progress import Progress, Stage
 from ukl.recipe import debian
 
 ALWAYS_LEFT_OUT = frozenset({".git", ".hg", ".svn", "__pycache__"})

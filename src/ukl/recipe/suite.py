@@ -20,10 +20,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ukl.errors import TimeoutExpired, UklError, VmLost
+from ukl.base.errors import TimeoutExpired, UklError, VmLost
+from ukl.base.model import Machine, Outcome, RunResult, SuiteSpec
+from ukl.base.progress import Stage
 from ukl.host import exec as host_exec
-from ukl.model import Machine, Outcome, RunResult, SuiteSpec
-from ukl.progress import Stage
 from ukl.vm import outcome, session, status
 
 PASSED, FAILED, SKIPPED = "passed", "failed", "skipped"

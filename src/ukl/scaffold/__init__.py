@@ -12,9 +12,9 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from ukl import editor
-from ukl.errors import InputError
-from ukl.manifest import NAME_LIMIT
+from ukl.base.errors import InputError
+from ukl.settings import schema
+from ukl.settings.manifest import NAME_LIMIT
 
 LANGUAGES: Mapping[str, str] = {
     "c": "c",
@@ -49,7 +49,7 @@ def contents(name: str, language: str) -> dict[str, str]:
         for path in sorted(top.rglob("*"))
         if path.is_file() and path.parent.name != "__pycache__"
     }
-    return {**files, editor.PLACE: editor.text(editor.manifest())}
+    return {**files, schema.PLACE: schema.text(schema.manifest())}
 
 
 def _text(path: Path, name: str) -> str:

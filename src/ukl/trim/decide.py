@@ -12,11 +12,11 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from ukl.errors import InputError
+from ukl.base.errors import InputError
+from ukl.base.model import AppSpec
 from ukl.kernel import kconfig
 from ukl.kernel.kconfig import Request
 from ukl.kernel.kconfig_why import Definitions
-from ukl.model import AppSpec
 from ukl.trim import rules
 from ukl.trim.reach import Code, Ran, is_open
 from ukl.trim.rules import Kind

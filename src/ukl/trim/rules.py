@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from enum import StrEnum
 
+from ukl.base.model import AppSpec
 from ukl.kernel.build import is_ours
-from ukl.model import AppSpec
 
 
 class Kind(StrEnum):

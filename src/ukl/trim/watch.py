@@ -16,7 +16,7 @@ import re
 from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 
-from ukl.errors import UklError
+from ukl.base.errors import UklError
 from ukl.vm import status
 from ukl.vm.launch import TRACE
 from ukl.vm.session import Session

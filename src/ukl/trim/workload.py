@@ -9,12 +9,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
-from ukl import compare, pipeline, running, working
-from ukl.errors import InputError, TimeoutExpired, UklError
+from ukl.base.errors import InputError, TimeoutExpired, UklError
+from ukl.base.model import AppSpec, Outcome, PortForward, RunResult
+from ukl.base.progress import Progress
+from ukl.flow import compare, pipeline, running, working
 from ukl.host.store import Store
 from ukl.image import initrd as initrd_room
-from ukl.model import AppSpec, Outcome, PortForward, RunResult
-from ukl.progress import Progress
 from ukl.recipe import suite
 from ukl.trim.watch import Watch
 from ukl.vm import launch, outcome, session

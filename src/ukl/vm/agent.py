@@ -15,7 +15,7 @@ import struct
 from dataclasses import dataclass, field
 from enum import IntEnum
 
-from ukl.errors import InputError
+from ukl.base.errors import InputError
 from ukl.guest import rundesc
 from ukl.guest.rundesc import GuestRun
 

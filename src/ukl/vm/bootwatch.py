@@ -19,12 +19,12 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
+from ukl.base.errors import UklError
 from ukl.debug import printk
 from ukl.debug.bootchart import Marks, Said
-from ukl.debug.gdb import offset_of
 from ukl.debug.unwind import Unreadable
 from ukl.elf.reader import Elf
-from ukl.errors import UklError
+from ukl.observe.gdb import offset_of
 from ukl.vm import postmortem, status
 from ukl.vm.session import Session, Sink
 

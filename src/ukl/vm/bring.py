@@ -12,7 +12,7 @@ import tarfile
 import tempfile
 from pathlib import Path
 
-from ukl.errors import UklError
+from ukl.base.errors import UklError
 from ukl.host import exec as host_exec
 from ukl.host.store import digest
 from ukl.vm.copy import as_root, guest_command

@@ -20,7 +20,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ukl.errors import UklError
+from ukl.base.errors import UklError
 from ukl.vm.registry import CONTROL, Record, State, effective
 
 MAX_LINE = 1 << 16

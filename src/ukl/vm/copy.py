@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from ukl.errors import InputError, UklError, UsageError
+from ukl.base.errors import InputError, UklError, UsageError
 from ukl.guest.rundesc import NAME
 from ukl.vm.execute import Streams, descriptor, in_guest
 from ukl.vm.registry import Registry

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
-from ukl.errors import ExitCode, UklError, VmLost
+from ukl.base.errors import ExitCode, UklError, VmLost
 from ukl.guest import rundesc
 from ukl.guest.rundesc import GuestRun
 from ukl.vm import agent, control, terminal

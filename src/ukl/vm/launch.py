@@ -13,13 +13,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from ukl.errors import InputError, UsageError
-from ukl.guest import rundesc
-from ukl.guest.rundesc import GuestRun
-from ukl.host import exec as host_exec
-from ukl.host import probe, tsc
-from ukl.image import initrd as initrd_room
-from ukl.model import (
+from ukl.base.errors import InputError, UsageError
+from ukl.base.model import (
     NO_NETWORK,
     SMALL,
     Accelerator,
@@ -32,6 +27,11 @@ from ukl.model import (
     RunResult,
     Trace,
 )
+from ukl.guest import rundesc
+from ukl.guest.rundesc import GuestRun
+from ukl.host import exec as host_exec
+from ukl.host import probe, tsc
+from ukl.image import initrd as initrd_room
 from ukl.vm import ports, qemu, session, status, storage, terminal
 
 SHELL = ("/bin/sh", "-l")

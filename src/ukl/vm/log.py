@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from ukl.model import LogLimits
+from ukl.base.model import LogLimits
 
 TAIL = 1 << 16
 """Bytes from the end of what was said that are looked at, for how the guest ended."""

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from qemu.qmp import ConnectError, EventListener, QMPClient, QMPError, Runstate
 
-from ukl.errors import UklError
+from ukl.base.errors import UklError
 
 PANICKED = "GUEST_PANICKED"
 SHUTDOWN = "SHUTDOWN"

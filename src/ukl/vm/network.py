@@ -24,8 +24,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ukl.errors import InputError, MissingError, UklError
-from ukl.model import NO_NETWORK, Network, NetworkKind
+from ukl.base.errors import InputError, MissingError, UklError
+from ukl.base.model import NO_NETWORK, Network, NetworkKind
 from ukl.vm import status
 
 if TYPE_CHECKING:

@@ -12,10 +12,10 @@ import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ukl.base.errors import ExitCode, TimeoutExpired, UklError, VmLost
+from ukl.base.model import Outcome, RunResult
 from ukl.debug import crash
 from ukl.debug.crash import Crash, Kind
-from ukl.errors import ExitCode, TimeoutExpired, UklError, VmLost
-from ukl.model import Outcome, RunResult
 from ukl.vm import console, log
 from ukl.vm.status import APPLICATION, COMPANION, Message, Type
 

@@ -9,9 +9,9 @@ import socket
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from ukl.errors import InputError, UklError
+from ukl.base.errors import InputError, UklError
+from ukl.base.model import PortForward, Protocol
 from ukl.host import exec as host_exec
-from ukl.model import PortForward, Protocol
 
 PROC = Path("/proc")
 

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ukl.model import Accelerator, Machine, PortForward, Trace
+from ukl.base.model import Accelerator, Machine, PortForward, Trace
 from ukl.vm import network, storage
 
 QEMU = "qemu-system-x86_64"

@@ -27,10 +27,10 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from ukl.errors import InputError, UklError
+from ukl.base.errors import InputError, UklError
+from ukl.base.model import Restart
 from ukl.guest.rundesc import NAME
 from ukl.host.store import Store, jsonable
-from ukl.model import Restart
 from ukl.vm import network
 
 PROC = Path("/proc")

@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import itertools
 
-from ukl.errors import UklError
+from ukl.base.errors import UklError
 from ukl.vm import agent, status
 from ukl.vm.agent import Decoder, Frame, Type
 from ukl.vm.session import Session

@@ -22,10 +22,10 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Self
 
-from ukl.errors import UklError
+from ukl.base.errors import UklError
+from ukl.base.model import LogLimits, Machine, Outcome, RunResult
 from ukl.guest import rundesc
 from ukl.host import exec as host_exec
-from ukl.model import LogLimits, Machine, Outcome, RunResult
 from ukl.vm import console, log, network, outcome, ports, qemu, status, storage, terminal
 from ukl.vm.feed import Feed
 from ukl.vm.log import Log

@@ -26,12 +26,12 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from ukl.errors import InputError, MissingError, UklError
+from ukl.base.errors import InputError, MissingError, UklError
+from ukl.base.model import AppSpec, Disk, Volume
 from ukl.guest.rundesc import Mount
 from ukl.host import exec as host_exec
 from ukl.host.requirements import install_command
 from ukl.host.store import is_no_space
-from ukl.model import AppSpec, Disk, Volume
 
 PROC = Path("/proc")
 

@@ -5,7 +5,7 @@ Sources of the option lists: "Option Summary" of the GCC manual, and `clang --he
 Imports only what imports nothing: it runs at every compilation.
 """
 
-from ukl.app.flags import CANARY, KERNEL_MODEL, NO_LTO, NO_RED_ZONE
+from ukl.base.cflags import CANARY, KERNEL_MODEL, NO_LTO, NO_RED_ZONE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -18,11 +18,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from ukl import __version__, resources
+from ukl import __version__
 from ukl.app.captured import FORMAT, content_digest, facts_path, object_path, remember
 from ukl.app.linking import SCRIPTS, Linking
+from ukl.base import resources
+from ukl.base.errors import UklError
 from ukl.elf.reader import facts
-from ukl.errors import UklError
 from ukl.host import exec as host_exec
 from ukl.host import packages
 from ukl.host.store import Store, jsonable

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ukl.app.link import PACKAGES, missing_library
-from ukl.errors import InputError
+from ukl.base.errors import InputError
 from ukl.host import packages
 from ukl.wrap import ldwords
 

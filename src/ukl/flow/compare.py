@@ -1,0 +1,200 @@
+# SPDX-License-Identifier: GPL-2.0
+"""A recipe's own tests against the unikernel and against the normal process, side by side."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ukl.base.errors import InputError
+from ukl.base.model import Accelerator, AppSpec, Disk, Image, Protocol, RunResult, SuiteSpec, Volume
+from ukl.base.progress import Progress
+from ukl.flow import pipeline, running
+from ukl.host.store import Store
+from ukl.image import initrd as initrd_room
+from ukl.recipe import build as recipe_build
+from ukl.recipe import suite
+from ukl.recipe.suite import SuiteResult
+from ukl.settings.volumes import merged
+from ukl.trim.watch import Watch
+from ukl.vm import launch, ports, session
+
+MODES: Mapping[str, bool] = {"unikernel": False, "process": True}
+"""Name -> whether it is a normal process on the same kernel (`--user`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """What came of each mode."""
+
+    name: str
+    results: Mapping[str, SuiteResult]
+
+    @property
+    def is_good(self) -> bool:
+        """Whether all went well in each mode, and no test differs."""
+        return all(row.is_good for row in self.results.values()) and not self.differences
+
+    @property
+    def differences(self) -> list[tuple[str, str, str]]:
+        """The tests that ended differently; none when there is but one mode."""
+        if len(self.results) < 2:
+            return []
+        one, other = (self.results[mode] for mode in MODES)
+        return suite.differences(one, other)
+
+
+def compare(
+    spec: AppSpec,
+    store: Store,
+    progress: Progress,
+    *,
+    modes: Mapping[str, bool] = MODES,
+    quick: bool = False,
+    jobs: int | None = None,
+    kernel_source: str | None = None,
+    watch: Watch | None = None,
+) -> Comparison:
+    """Run the suite of `spec` in each mode; `quick`: the part that takes minutes.
+
+    `watch` sees what of the kernel runs. Raises InputError when the recipe has no suite, or
+    nothing for it to talk to, and the errors of building and booting.
+    """
+    tests, build = spec.suite, spec.build
+    tcp = [port for port in spec.ports if port.protocol is Protocol.TCP]
+    if tests is None or build is None or not (tcp or tests.runs):
+        raise InputError(
+            "there are no tests that can be run: it takes [build], and [test] with runs, "
+            "or with commands and a TCP port",
+            where=spec.origin,
+            remedy="add a table [test]; see docs/howto/recipes.md",
+        )
+    recipe_build.ensure(tests.packages, f"the test suite of {spec.name}", progress)
+    caps = running.host_caps(store, progress)
+    spec = pipeline.prepared(spec, store, progress, jobs)
+    app, _, image = pipeline.build_image(
+        spec, store, progress, kernel_source=kernel_source, jobs=jobs
+    )
+    spec = replace(spec, files={**spec.files, **tests.files})
+    initrd = initrd_room.build(image, spec, app.user, store, progress)
+    tree = recipe_build.tree_of(spec, build)
+    lab = _Lab(spec, tests, image, initrd, caps.accelerator, store, progress, quick, watch)
+    results = {
+        mode: lab.runs(mode, user) if tests.runs else lab.commands(mode, user, tree)
+        for mode, user in modes.items()
+    }
+    return Comparison(spec.name, results)
+
+
+@dataclass(frozen=True, slots=True)
+class _Lab:
+    """What the tests of both modes have in common."""
+
+    spec: AppSpec
+    tests: SuiteSpec
+    image: Image
+    initrd: Path
+    accelerator: Accelerator
+    store: Store
+    progress: Progress
+    quick: bool
+    watch: Watch | None
+
+    def _directory(self) -> Path:
+        return running.run_directory(self.store, f"{self.spec.name}-tests")
+
+    def _plan(self, spec: AppSpec, options: launch.Options, directory: Path) -> launch.Plan:
+        if self.tests.disk:
+            own = Disk(directory / "disk.img", self.tests.disk)
+            spec = replace(spec, disks=merged(spec.disks, (own,)))
+        return launch.prepare(
+            self.image,
+            spec,
+            self.initrd,
+            accelerator=self.accelerator,
+            options=replace(options, traced=self.watch.ranges if self.watch else ()),
+            directory=directory,
+        )
+
+    @property
+    def _attend(self) -> session.Attend | None:
+        return self.watch.attend if self.watch else None
+
+    def runs(self, mode: str, user: bool) -> SuiteResult:
+        """Run the program once for each test, in a guest of its own."""
+        names = self.tests.quick if self.quick and self.tests.quick else tuple(self.tests.runs)
+        log = self._directory() / "tests.log"
+
+        def start(name: str, output: session.Sink) -> RunResult:
+            directory = self._directory()
+            options = launch.Options(output=output, user=user, timeout=self.tests.timeout)
+            spec = replace(self.spec, args=self.tests.runs[name], ports=())
+            plan = self._plan(spec, options, directory)
+            try:
+                return session.run(plan.machine, plan.settings, self._attend)
+            finally:
+                plan.machine.initrd.unlink(missing_ok=True)
+                for disk in plan.machine.disks:
+                    if disk.file.parent == directory:
+                        disk.file.unlink(missing_ok=True)
+
+        with self.progress.stage(f"tests of {self.spec.name}: {mode}") as stage:
+            result = suite.run_in_guests(self.tests, names, start, log=log, stage=stage)
+            stage.outcome = "" if result.is_good else "FAILED"
+        return result
+
+    def commands(self, mode: str, user: bool, tree: Path) -> SuiteResult:
+        """Run the commands against one guest; `tree` is the built source."""
+        spec, tests = self.spec, self.tests
+        commands = tests.quick if self.quick and tests.quick else tests.commands
+        served = replace(
+            spec,
+            args=spec.args if tests.args is None else tests.args,
+            ports=ports.moved(spec.ports),
+        )
+        env = {**ports.environment(served.ports), "RECIPE": str(spec.directory)}
+        directory = self._directory()
+        options = launch.Options(output=lambda data: None, user=user)
+        log = directory / "tests.log"
+        with contextlib.ExitStack() as stack:
+            stage = stack.enter_context(self.progress.stage(f"tests of {spec.name}: {mode}"))
+            copy = stack.enter_context(suite.copied(tree, directory))
+            if tests.shared:
+                served = replace(served, volumes=(*spec.volumes, Volume(copy, str(copy))))
+            plan = self._plan(served, options, directory)
+            guest = stack.enter_context(suite.Guest(plan.machine, plan.settings, self._attend))
+            suite.wait_for_port(int(env["PORT"]), guest)
+            if tests.ready is not None:
+                suite.wait_until_ready(tests.ready, tree=copy, env=env, guest=guest, log=log)
+            result = suite.run(
+                tests, commands, tree=copy, env=env, guest=guest, log=log, stage=stage
+            )
+            stage.outcome = "" if result.is_good else "FAILED"
+        return result
+
+
+def table(comparison: Comparison) -> list[str]:
+    """Return the lines of the table that people see. Pure."""
+    head = f"{comparison.name:<20} {'passed':>8} {'failed':>8} {'skipped':>8} {'seconds':>9}"
+    lines = [head]
+    for mode, result in comparison.results.items():
+        counts = " ".join(
+            f"{result.count(kind):>8}" for kind in (suite.PASSED, suite.FAILED, suite.SKIPPED)
+        )
+        lines.append(f"{mode:<20} {counts} {result.seconds:>9.1f}")
+    for mode, result in comparison.results.items():
+        for command, status in result.ended.items():
+            if status != 0:
+                how = "took too long" if status is None else f"ended with status {status}"
+                lines.append(f"  {mode}: `{command}` {how}; log: {result.log}")
+        if result.lost:
+            lines.append(f"  {mode}: {result.lost}")
+        failed = [name for name, kind in result.tests.items() if kind == suite.FAILED]
+        lines += [f"  {mode}: failed: {name}" for name in failed]
+    for name, one, other in comparison.differences:
+        lines.append(f"  differs: {name}: {one} in the unikernel, {other} in the process")
+    if len(comparison.results) == len(MODES) and not comparison.differences:
+        lines.append("no test differs")
+    return lines

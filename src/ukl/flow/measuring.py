@@ -1,0 +1,303 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Runs a suite of bench/ in all its variants, interleaved, and returns the samples."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from ukl.app import build as app_build
+from ukl.base.errors import UklError
+from ukl.base.model import Accelerator, AppSpec, HostCaps, Image, Outcome
+from ukl.base.progress import Progress
+from ukl.bench import environment, samples, stats
+from ukl.bench.samples import Key, Meter, Report
+from ukl.bench.suites import (
+    HEADERS,
+    LOAD,
+    LOAD_SOURCES,
+    PROGRAMS,
+    SUITES,
+    BootSuite,
+    BuildSuite,
+    ProgramSuite,
+    ServerSuite,
+    Suite,
+)
+from ukl.bench.variants import VARIANTS, Variant
+from ukl.flow import pipeline, running
+from ukl.guest import build as guest_build
+from ukl.host.store import Store
+from ukl.image import initrd as initrd_room
+from ukl.kernel import link as kernel_link
+from ukl.settings import manifest
+from ukl.vm import launch, outcome, session
+
+TIMEOUT = 900.0
+"""Seconds for one boot and all samples of it."""
+
+SAMPLE_MS = 50
+"""Milliseconds that a timed sample takes at least."""
+
+ROUNDS: Mapping[Meter, int] = {Meter.INSTRUCTIONS: 2, Meter.TIME: 5}
+"""Boots of each variant. Counts of two boots are the same, or nearly: that is seen so."""
+
+COUNTED = ("nokaslr", "norandmaps")
+"""On the kernel's command line while it counts: where things lie changes some counts."""
+
+COST_LIMIT = 3
+"""Instructions that getppid() of a normal process may take more than on unpatched Linux."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is asked for. `rounds` None: as many as each meter needs; `rows` empty: all.
+
+    `profile` is that of the kernels, empty for none; `counts` the file of a training run.
+    """
+
+    variants: tuple[Variant, ...]
+    meters: tuple[Meter, ...]
+    rounds: int | None = None
+    rows: tuple[str, ...] = ()
+    kernel_source: str | None = None
+    jobs: int | None = None
+    profile: str = ""
+    counts: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    """A variant, built."""
+
+    variant: Variant
+    spec: AppSpec
+    image: Image
+    initrd: Path
+
+
+@dataclass(frozen=True, slots=True)
+class _Boot:
+    """What a guest printed, and how many seconds after QEMU's start it began to."""
+
+    console: str
+    first_output: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Lab:
+    """What all measurements of a run share."""
+
+    wanted: Wanted
+    caps: HostCaps
+    store: Store
+    progress: Progress
+    kernels: dict[str, str]
+    """Variant -> version and key of its kernel; grows while they are built."""
+
+
+def measure(suites: Sequence[Suite], wanted: Wanted, store: Store, progress: Progress) -> Report:
+    """Build what is not built, run `suites`, and return all samples.
+
+    Raises the errors of the rooms, UklError when a program did not measure, and
+    KeyboardInterrupt when Ctrl-C stopped a guest.
+    """
+    caps = running.host_caps(store, progress)
+    lab = _Lab(wanted, caps, store, progress, {})
+    found = environment.gather(caps)
+    series: dict[Key, list[tuple[float, ...]]] = {}
+    for suite in suites:
+        if isinstance(suite, BuildSuite):
+            _builds(lab, suite, series)
+        else:
+            _guests(lab, suite, series)
+    found["kernels"] = lab.kernels
+    return Report(found, {key: tuple(rounds) for key, rounds in series.items()})
+
+
+def cost(
+    store: Store, progress: Progress, *, kernel_source: str | None = None, jobs: int | None = None
+) -> Mapping[str, float]:
+    """Return the instructions of a normal process's getppid(), unpatched and patched."""
+    names = ("unpatched", "process")
+    variants = tuple(each for each in VARIANTS if each.name in names)
+    wanted = Wanted(
+        variants, (Meter.INSTRUCTIONS,), None, (samples.LOOP, "getppid"), kernel_source, jobs
+    )
+    suite = next(suite for suite in SUITES if suite.name == "syscalls")
+    figures = stats.figures(
+        measure([suite], wanted, store, progress), suite.name, Meter.INSTRUCTIONS
+    )
+    return {name: figures["getppid", name].value for name in names}
+
+
+def _prepare(lab: _Lab, spec: AppSpec, variant: Variant) -> _Prepared:
+    spec = replace(spec, counts=lab.wanted.counts if variant.counted else spec.counts)
+    spec = variant.applied(replace(spec, kernel_profile=lab.wanted.profile or spec.kernel_profile))
+    app, kernel, image = pipeline.build_image(
+        spec,
+        lab.store,
+        lab.progress,
+        kernel_source=lab.wanted.kernel_source,
+        patched=variant.patched,
+        jobs=lab.wanted.jobs,
+    )
+    lab.kernels[variant.name] = f"{kernel.version} {kernel.key}"
+    userspace = variant.user or initrd_room.has_userspace(spec)
+    initrd = initrd_room.build(image, spec, app.user, lab.store, lab.progress, userspace=userspace)
+    return _Prepared(variant, spec, image, initrd)
+
+
+# --- in guests ----------------------------------------------------------------------
+
+
+def _spec(lab: _Lab, suite: Suite, variant: Variant) -> AppSpec:
+    """Return what a suite runs; of a recipe, with its program built for the variant."""
+    if isinstance(suite, ProgramSuite):
+        return suite.spec()
+    assert isinstance(suite, ServerSuite)
+    recipe = manifest.resolve(suite.name)
+    if variant.counted:
+        recipe = replace(recipe, counts=lab.wanted.counts)
+    recipe = pipeline.prepared(recipe, lab.store, lab.progress, lab.wanted.jobs)
+    load = guest_build.program("load", PROGRAMS, LOAD_SOURCES, HEADERS, lab.store)
+    return suite.spec(recipe, load)
+
+
+def _guests(lab: _Lab, suite: Suite, series: dict[Key, list[tuple[float, ...]]]) -> None:
+    prepared = [
+        _prepare(lab, _spec(lab, suite, variant), variant) for variant in lab.wanted.variants
+    ]
+    for meter in suite.meters:
+        if meter not in lab.wanted.meters:
+            continue
+        rounds = lab.wanted.rounds or ROUNDS[meter]
+        with lab.progress.stage(f"{suite.name}, {meter.value}") as stage:
+            for number, each in enumerate(_interleaved(prepared, rounds)):
+                stage.update(number, rounds * len(prepared), each.variant.name)
+                for row, taken in _rows(lab, suite, each, meter).items():
+                    key = Key(suite.name, row, each.variant.name, meter)
+                    series.setdefault(key, []).append(taken)
+
+
+def _interleaved(prepared: Sequence[_Prepared], rounds: int) -> list[_Prepared]:
+    """Return each of `prepared` in each round, and another one first each time. Pure."""
+    size = len(prepared)
+    return [prepared[(turn + place) % size] for turn in range(rounds) for place in range(size)]
+
+
+def _rows(lab: _Lab, suite: Suite, each: _Prepared, meter: Meter) -> dict[str, tuple[float, ...]]:
+    counted = meter is Meter.INSTRUCTIONS
+    words = (meter.value,) if counted else (meter.value, str(SAMPLE_MS))
+    words = (*words, *lab.wanted.rows)
+    load = (suite.load or suite.name) if isinstance(suite, ServerSuite) else ""
+    options = launch.Options(
+        user=each.variant.user,
+        timeout=TIMEOUT,
+        append=COUNTED if counted else (),
+        icount=counted,
+        # The run ends with it, and the server then.
+        companion=(LOAD, load, *words) if load else (),
+    )
+    if load:
+        return samples.parse(_boot(lab, each, options).console, "user", meter)
+    path = launch.program_path(each.image, each.spec, options)
+    spec = replace(
+        each.spec,
+        args=words,
+        env={"BENCH_SELF": path, "BENCH_OTHER": "/bin/true"},
+    )
+    boot = _boot(lab, replace(each, spec=spec), options)
+    rows = samples.parse(boot.console, each.variant.mode, meter)
+    if isinstance(suite, BootSuite) and not counted:
+        # The guest's own clocks start at some moment; ours does when QEMU does.
+        rows["QEMU's start to first output"] = (boot.first_output * 1e9,)
+    return rows
+
+
+def _boot(lab: _Lab, each: _Prepared, options: launch.Options) -> _Boot:
+    """Run a guest to its end; UklError unless its program, or companion, exited with 0."""
+    console = bytearray()
+    moments: dict[str, float] = {}
+
+    def take(data: bytes) -> None:
+        moments.setdefault("output", time.monotonic())
+        console.extend(data)
+
+    @contextlib.asynccontextmanager
+    async def attend(guest: session.Session) -> AsyncIterator[None]:
+        moments["begin"] = guest.begin
+        yield
+
+    result = launch.attempt(
+        each.image,
+        each.spec,
+        each.initrd,
+        accelerator=Accelerator.TCG if options.icount else lab.caps.accelerator,
+        options=replace(options, output=take),
+        directory=running.run_directory(lab.store, each.spec.name),
+        attend=attend,
+    )
+    if result.outcome is Outcome.STOPPED:
+        raise KeyboardInterrupt
+    if (error := outcome.error_of(result)) is not None:
+        raise error
+    text = console.decode("utf-8", "replace")
+    if outcome.exit_code(result) != 0:
+        raise UklError(
+            f"{each.spec.name} ended with {result.outcome.value} {result.status}",
+            where=each.variant.name,
+            log=result.console,
+        )
+    return _Boot(text, moments.get("output", 0.0) - moments["begin"])
+
+
+# --- on this machine ----------------------------------------------------------------
+
+
+def _builds(lab: _Lab, suite: BuildSuite, series: dict[Key, list[tuple[float, ...]]]) -> None:
+    """Time what happens when a source has changed; only unikernels are linked."""
+    if Meter.TIME not in lab.wanted.meters:
+        return
+    rounds = lab.wanted.rounds or ROUNDS[Meter.TIME]
+    variants = [variant for variant in lab.wanted.variants if not variant.user]
+    with TemporaryDirectory(prefix="ukl-bench-") as name:
+        original = manifest.resolve(suite.example)
+        [source] = original.sources
+        copy = Path(name) / source.name
+        quiet = replace(lab, progress=Progress.quiet())
+        for variant in variants:
+            _prepare(lab, original, variant)  # the kernel; nobody waits for that again
+        with lab.progress.stage(f"{suite.name}, {Meter.TIME.value}") as stage:
+            for number in range(rounds):
+                for variant in variants:
+                    stage.update(number, rounds, variant.name)
+                    marked = f"{source.read_text()}\nconst long ukl_bench = {time.time_ns()};\n"
+                    copy.write_text(marked)
+                    spec = replace(original, directory=copy.parent, sources=(copy,))
+                    for row, seconds in _timed_build(quiet, variant.applied(spec)).items():
+                        key = Key(suite.name, row, variant.name, Meter.TIME)
+                        series.setdefault(key, []).append((seconds * 1e9,))
+
+
+def _timed_build(lab: _Lab, spec: AppSpec) -> dict[str, float]:
+    """Return the seconds of each step; what it made is deleted again."""
+    kernel = pipeline.build_kernel(
+        lab.store, lab.progress, kernel_source=lab.wanted.kernel_source, jobs=lab.wanted.jobs
+    )
+    begin = time.monotonic()
+    app = app_build.build(spec, lab.store, lab.progress)
+    middle = time.monotonic()
+    image = kernel_link.link(kernel, app, lab.store, lab.progress)
+    end = time.monotonic()
+    lab.store.discard("image", image.key)
+    lab.store.discard("app", app.key)
+    return {
+        "compile, partial link": middle - begin,
+        "final link, bzImage": end - middle,
+        "both": end - begin,
+    }

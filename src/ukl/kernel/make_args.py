@@ -1,0 +1,211 @@
+# SPDX-License-Identifier: GPL-2.0
+"""How a kernel is made so that nothing but its inputs shows in it: make's arguments, pure.
+
+Also the environment of kbuild, captured once while the kernel is built: the final
+link runs the kernel's own scripts/link-vmlinux.sh without the minute (or, for a
+no-op, the seconds) that a descent of make through the tree would take.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from ukl.base.errors import InputError, UklError
+from ukl.host.exec import run
+from ukl.pgo.flags import COUNTED
+
+RECIPE = 1
+"""Part of the keys; raised when the same inputs give other objects."""
+
+TIMESTAMP = "Thu Jan  1 00:00:00 UTC 1970"
+"""What `uname -v` shows: a build that is a function of its inputs has no time."""
+
+HOOK = """\
+# Run by make before the kernel's Makefile: writes what kbuild exports to its scripts.
+ifeq ($(sub_make_done),1)
+.PHONY: ukl-environment
+ukl-environment:
+\t@env -0 > $(UKL_ENVIRONMENT)
+endif
+"""
+
+_DROPPED = frozenset(
+    {"HOME", "LANG", "MAKEFILES", "MAKELEVEL", "O", "OLDPWD", "PATH", "PWD", "SHLVL", "TMPDIR", "_"}
+    | {"UKL_ENVIRONMENT", "MFLAGS", "MAKE_TERMOUT", "MAKE_TERMERR", "KBUILD_OUTPUT"}
+)
+"""Variables of the captured environment that belong to the process and not to the kernel."""
+
+
+def compiler_command(compiler: str) -> str:
+    """Return the value of CC: through ccache if there is one, for rebuilds; never required."""
+    return f"ccache {compiler}" if shutil.which("ccache") else compiler
+
+
+@dataclass(frozen=True, slots=True)
+class Make:
+    """A command line of make up to the target, for one tree and one build directory."""
+
+    tree: Path
+    objects: Path
+    argv: tuple[str, ...]
+    environment: dict[str, str]
+
+    def run(
+        self,
+        *targets: str,
+        log: Path | None = None,
+        env: Mapping[str, str] | None = None,
+        on_line: Callable[[str], None] | None = None,
+    ) -> None:
+        """Make targets; raises CommandFailed."""
+        run(
+            [*self.argv, *targets],
+            env={**self.environment, **(env or {})},
+            log=log,
+            on_line=on_line,
+        )
+
+
+def check_path(path: Path) -> None:
+    """Raise InputError for a directory that kbuild cannot work in."""
+    found = re.search(r"[\s:]", os.fspath(path))
+    if found is not None:
+        what = "a colon" if found[0] == ":" else "white space"
+        raise InputError(
+            f"the kernel's build does not work in a directory with {what} in its name",
+            where=path,
+            remedy="name another cache directory with --cache-dir or UKL_CACHE_DIR",
+        )
+
+
+def make_command(
+    tree: Path,
+    objects: Path,
+    compiler: str,
+    jobs: int,
+    cache: Path,
+    *,
+    counted: bool = False,
+) -> Make:
+    """Return how to run make; `cache` is the directory below which both lie.
+
+    `counted`: counts of branches lie beside where the objects will be.
+    """
+    for path in (tree, objects):
+        check_path(path)
+    maps = f"-ffile-prefix-map={tree}/= -ffile-prefix-map={objects}=."
+    # ccache does not look for counts there: it would take an object that was compiled by others.
+    cc = compiler if counted else compiler_command(compiler)
+    argv = (
+        "make",
+        "--no-print-directory",
+        "-C",
+        os.fspath(tree),
+        f"O={objects}",
+        f"-j{jobs}",
+        "ARCH=x86",
+        f"CC={cc}",
+        # Set, though empty: else the state of a git repository around the tree shows.
+        "LOCALVERSION=",
+        # Debug information and __FILE__ name neither the cache nor a temporary directory.
+        f"KCFLAGS={' '.join([maps, *(COUNTED if counted else ())])}",
+        f"KAFLAGS={maps}",
+    )
+    env = {
+        "KBUILD_BUILD_TIMESTAMP": TIMESTAMP,
+        "KBUILD_BUILD_USER": "ukl",
+        "KBUILD_BUILD_HOST": "ukl",
+        "KBUILD_BUILD_VERSION": "1",
+        # ccache then finds objects again that were compiled in another temporary directory.
+        "CCACHE_BASEDIR": os.fspath(cache),
+        "CCACHE_NOHASHDIR": "1",
+    }
+    for name in ("CCACHE_DIR", "CCACHE_DISABLE"):
+        if name in os.environ:
+            env[name] = os.environ[name]
+    return Make(tree, objects, argv, env)
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """What the final link needs to know of the build that made the objects.
+
+    `environment` is what kbuild exports to its scripts; `link` the command line of
+    scripts/link-vmlinux.sh; `postlink` that of the pass behind it, or empty.
+    `objects` and `tree` are where the build was; a link replaces them by its own work
+    directory and by where the tree is now.
+    """
+
+    tree: str
+    objects: str
+    environment: dict[str, str]
+    link: list[str]
+    postlink: list[str]
+
+    def write(self, file: Path) -> None:
+        """Store it beside the objects."""
+        file.write_text(json.dumps(asdict(self), indent=1, sort_keys=True) + "\n")
+
+    @classmethod
+    def read(cls, file: Path) -> Recipe:
+        """Load what `write` wrote."""
+        return cls(**json.loads(file.read_text()))
+
+    def moved(self, tree: Path, work: Path) -> Recipe:
+        """Return the recipe for a link that runs in `work` instead of the build."""
+
+        def move(text: str) -> str:
+            text = text.replace(self.objects, os.fspath(work))
+            return text.replace(self.tree, os.fspath(tree))
+
+        env = {name: move(value) for name, value in self.environment.items()}
+        if env.get("CC", "").startswith("ccache ") and not shutil.which("ccache"):
+            env["CC"] = env["CC"].removeprefix("ccache ")
+        return Recipe(
+            os.fspath(tree),
+            os.fspath(work),
+            env,
+            [*map(move, self.link)],
+            [*map(move, self.postlink)],
+        )
+
+
+def parse_link_command(text: str) -> tuple[list[str], list[str]]:
+    """Return the link's and the post-link's command line from kbuild's `.vmlinux.cmd`."""
+    first = next((line for line in text.splitlines() if line.startswith("savedcmd_vmlinux ")), "")
+    words = shlex.split(first.partition(":=")[2].replace(";", " ; "))
+    if ";" in words:
+        cut = words.index(";")
+        link, rest = words[:cut], [word for word in words[cut + 1 :] if word != ";"]
+    else:
+        link, rest = words, []
+    if len(link) != 4 or not link[0].endswith("link-vmlinux.sh"):
+        raise UklError(f"the command of vmlinux's final link is not as expected: {first!r}")
+    return link, ([] if rest in ([], ["true"]) else rest)
+
+
+def capture(make: Make, log: Path | None = None) -> Recipe:
+    """Ask kbuild for the environment and command of the final link of a finished build."""
+    objects = make.objects
+    hook, out = objects / ".ukl-hook.mk", objects / ".ukl-environment"
+    hook.write_text(HOOK)
+    extra = {"MAKEFILES": os.fspath(hook), "UKL_ENVIRONMENT": os.fspath(out)}
+    make.run("-j1", "ukl-environment", env=extra, log=log)
+    pairs = (item.partition("=") for item in out.read_text().split("\0") if "=" in item)
+    environment = {name: value for name, _, value in pairs if name not in _DROPPED}
+    hook.unlink()
+    out.unlink()
+    # Options of this very make (-j, O=) are not those of the link.
+    environment["MAKEFLAGS"] = "rR --no-print-directory"
+    link, postlink = parse_link_command((objects / ".vmlinux.cmd").read_text())
+    config = (objects / "include/config/auto.conf").read_text()
+    if "CONFIG_X86_NEED_RELOCS=y" not in config:
+        postlink = []
+    return Recipe(os.fspath(make.tree), os.fspath(objects), environment, link, postlink)

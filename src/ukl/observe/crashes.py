@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The reports of crashes that this cache has: found by the guest's name, and opened."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ukl.base.errors import InputError, UklError
+from ukl.debug import crash
+from ukl.debug.crash import Crash
+from ukl.flow.running import RUNS
+from ukl.host.store import Store
+from ukl.observe import gdb
+from ukl.vm import postmortem, registry
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A report, and the directory in which it is."""
+
+    directory: Path
+    report: Crash
+
+
+def everything(store: Store) -> list[Found]:
+    """Return all reports, the newest first."""
+    found = [
+        Found(directory, report)
+        for root in (store.root / RUNS, store.root / registry.GUESTS)
+        for directory in root.glob(f"*/{postmortem.DIRECTORY}*")
+        if (report := crash.read(directory)) is not None
+    ]
+    return sorted(found, key=lambda each: each.report.time, reverse=True)
+
+
+def of(store: Store, name: str) -> list[Found]:
+    """Return the reports of a guest, or of a run's directory; InputError if there is none."""
+    known = everything(store)
+    found = [each for each in known if name in {each.report.guest, each.directory.parent.name}]
+    if not found:
+        names = ", ".join(dict.fromkeys(each.report.guest for each in known))
+        raise InputError(
+            f"no crash of a guest {name} is known",
+            remedy=f"there are some of: {names} (ukl crash)"
+            if names
+            else "nothing has crashed that this cache still knows of",
+        )
+    return found
+
+
+def dumped(store: Store, name: str) -> Crash:
+    """Return the newest report of a guest that has its dump and its program; else UklError."""
+    report = next((each.report for each in of(store, name) if each.report.dump), None)
+    if report is None or report.dump is None or not report.dump.exists():
+        raise UklError(
+            f"there is no dump of {name}",
+            remedy=f"ukl crash {name} shows its backtrace; --no-dump keeps no dump",
+        )
+    if not report.images.program.exists():
+        raise UklError("the program of the dump is not there any more", where=report.images.program)
+    return report
+
+
+def debug(store: Store, name: str, args: Sequence[str]) -> int:
+    """Open the newest dump of a guest with gdb, and return gdb's exit status."""
+    report = dumped(store, name)
+    images = report.images
+    assert report.dump is not None
+    with postmortem.opened(report.dump) as dump:
+        return gdb.open_dump(
+            dump,
+            images.program,
+            args,
+            offset=images.offset,
+            debug=images.debug,
+            sources=images.sources,
+        )

@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Profiles of a running guest: sampled in it, unwound and named here."""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from ukl.base.errors import UklError
+from ukl.base.resources import path as resource
+from ukl.debug import lines, samples
+from ukl.debug.samples import Names, Profile
+from ukl.debug.unwind import Program
+from ukl.elf.reader import Elf
+from ukl.guest import build as guest_build
+from ukl.host.store import Store, digest
+from ukl.vm import control, execute
+from ukl.vm.bring import DIRECTORY, place_file
+from ukl.vm.registry import Record, Registry, State, effective
+
+SAMPLER = "profile"
+FREQUENCY = 99
+"""Samples in a second: not in step with what happens a hundred times in one."""
+
+_PROCESS = re.compile(r"/proc/(\d+)/(?:task/\d+/)?comm:(.*)")
+_PARENT = re.compile(r"/proc/(\d+)/stat:\d+ \(.*\) \S (\d+) ")
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A profile: stacks, how many samples, how many of them were lost."""
+
+    guest: str
+    stacks: Counter[tuple[str, ...]]
+    samples: int
+    lost: int
+
+
+def take(
+    guests: Registry, name: str, store: Store, seconds: float, frequency: int = FREQUENCY
+) -> Taken:
+    """Sample a guest for some seconds, or until Ctrl-C. UklError if it does not run."""
+    record = guests.get(name)
+    if (state := effective(record)) is not State.RUNNING:
+        raise control.not_running(record, state)
+    if record.vmlinux is None or not record.vmlinux.exists():
+        raise UklError(f"the kernel of {name} is not in the cache any more")
+    program = guest_build.program(SAMPLER, resource("guest/tools"), [f"{SAMPLER}.c"], [], store)
+    there = f"{DIRECTORY}/{SAMPLER}-{digest(program)[:12]}"
+    place_file(guests, name, program, there)
+    command = (there, str(frequency), f"{seconds:g}")
+    with tempfile.TemporaryFile() as out:
+        streams = execute.Streams(None, out.fileno())
+        code = execute.in_guest(guests, name, command, streams=streams)
+        if code != 0:
+            raise UklError(f"{name}: the samples cannot be taken: status {code}")
+        out.seek(0, os.SEEK_SET)
+        profile = samples.parse(out.read())
+    names = _names(guests, record, record.vmlinux, profile)
+    stacks = _plain(samples.folded(profile.samples, names))
+    return Taken(name, stacks, len(profile.samples), profile.lost)
+
+
+def _plain(stacks: Counter[tuple[str, ...]]) -> Counter[tuple[str, ...]]:
+    """Return stacks with names of C++ and Rust as people write them."""
+    plain = lines.demangled({name for frames in stacks for name in frames})
+    found: Counter[tuple[str, ...]] = Counter()
+    for frames, count in stacks.items():
+        found[tuple(plain.get(name, name).replace(";", ",") for name in frames)] += count
+    return found
+
+
+def _names(guests: Registry, record: Record, vmlinux: Path, profile: Profile) -> Names:
+    kernel = Elf.open(vmlinux)
+    offset = profile.text - kernel.addresses(["_stext"]).get("_stext", profile.text)
+    _, said = execute.captured(
+        guests, record.name, ("sh", "-c", "grep -H '' /proc/[0-9]*/comm /proc/[0-9]*/stat")
+    )
+    processes, parents = parse_processes(said.decode("utf-8", "replace"))
+    own = None
+    if record.user and record.program is not None and record.program.exists():
+        own = Program(Elf.open(record.program))
+    return Names(processes, family(record.pid, parents), Program(kernel, offset), own)
+
+
+def parse_processes(text: str) -> tuple[dict[int, str], dict[int, int]]:
+    """Return names and parents of processes, by what grep says of /proc. Pure."""
+    names = {int(pid): comm for pid, comm in _PROCESS.findall(text)}
+    parents = {int(pid): int(parent) for pid, parent in _PARENT.findall(text)}
+    return names, parents
+
+
+def family(application: int | None, parents: dict[int, int]) -> frozenset[int]:
+    """Return the application's processes: itself and what it has forked. Pure."""
+    found = {application} if application is not None else set()
+    while more := {pid for pid, parent in parents.items() if parent in found} - found:
+        found |= more
+    return frozenset(pid for pid in found if pid is not None)
+
+
+def table(taken: Taken, count: int = 30) -> list[str]:
+    """Return the functions by their share, as people read them. Pure."""
+    whole = max(1, taken.samples)
+    lines = [f"{taken.guest}: {taken.samples} samples" + _lost(taken), "    SELF   TOTAL  FUNCTION"]
+    for each in samples.shares(taken.stacks)[:count]:
+        kernel = each.function.endswith("_[k]")
+        name = each.function.removesuffix("_[k]")
+        lines.append(
+            f"{100 * each.own / whole:>7.1f}%{100 * each.total / whole:>7.1f}%  "
+            f"{'k' if kernel else 'a'} {name}"
+        )
+    return lines
+
+
+def _lost(taken: Taken) -> str:
+    return f", {taken.lost} more were lost" if taken.lost else ""

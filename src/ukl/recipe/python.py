@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Python programs: a script and its packages, run by the example `python`.
+
+The example is the interpreter (examples/python); here it gets the files and the
+arguments that make it the application that a person named.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from ukl.base.errors import InputError
+from ukl.base.model import AppSpec, PythonSpec
+from ukl.base.progress import Progress
+
+EXAMPLE = "python"
+DIRECTORY = "/app"
+"""Where the script is in the guest."""
+
+EXTENSION = ".so"
+"""How the name of an extension module ends that is not built in."""
+
+SKIPPED = frozenset({"__pycache__", ".git"})
+"""Names of directories that do not go into the guest: what is compiled here has the
+times of this machine's files, and would be compiled anew."""
+
+MISSING: Mapping[str, str] = {
+    "_ctypes": "ctypes",
+    "ctypes": "ctypes",
+    "curses": "curses",
+    "dbm.gnu": "dbm.gnu",
+    "dbm.ndbm": "dbm.ndbm",
+    "ensurepip": "ensurepip",
+    "idlelib": "idlelib",
+    "lib2to3": "lib2to3",
+    "nis": "nis",
+    "ossaudiodev": "ossaudiodev",
+    "readline": "readline",
+    "tkinter": "tkinter",
+    "turtle": "tkinter",
+    "venv": "ensurepip",
+}
+"""Module of the standard library that is not in the guest, and the part that is missing."""
+
+SHOWN = 5
+"""How many left-out files a message names."""
+
+
+def guest_script(script: Path) -> str:
+    """Return where a script is in the guest. Pure."""
+    return f"{DIRECTORY}/{script.name}"
+
+
+def guest_path(number: int) -> str:
+    """Return where the `number`th directory of packages is in the guest. Pure."""
+    return f"{DIRECTORY}/path/{number}"
+
+
+def applied(interpreter: AppSpec, python: PythonSpec, spec: AppSpec) -> AppSpec:
+    """Return `spec` as the interpreter that runs its script. Pure.
+
+    What the interpreter needs comes from its own specification; what is said in
+    `spec` goes before that.
+    """
+    directories = ":".join(guest_path(number) for number in range(len(python.path)))
+    path = {"PYTHONPATH": directories} if directories else {}
+    return replace(
+        spec,
+        build=interpreter.build,
+        sources=(),
+        python=python,
+        command=(guest_script(python.script),),
+        env={**interpreter.env, **path, **spec.env},
+        files={**interpreter.files, **spec.files},
+        kernel_options={**interpreter.kernel_options, **spec.kernel_options},
+    )
+
+
+def placed(spec: AppSpec, progress: Progress) -> AppSpec:
+    """Return `spec` with the script and the packages among its files; itself without a script.
+
+    Says which extension modules stay behind: without the file an import of one is an
+    ImportError, which many packages answer with the same in Python.
+    """
+    if spec.python is None:
+        return spec
+    left_out = extension_modules(spec.python)
+    if left_out:
+        names = ", ".join(path.name for path in left_out[:SHOWN])
+        more = f" and {len(left_out) - SHOWN} more" if len(left_out) > SHOWN else ""
+        progress.line(
+            f"{spec.name}: left out, as extension modules cannot be loaded in the kernel: "
+            f"{names}{more}"
+        )
+    return replace(spec, python=None, files={**files(spec.python), **spec.files})
+
+
+def files(python: PythonSpec) -> dict[str, Path]:
+    """Return path in the guest -> file here, of the script and the packages."""
+    found: dict[str, Path] = {}
+    places = [(guest_script(python.script), python.script)]
+    places += [(guest_path(number), path) for number, path in enumerate(python.path)]
+    for guest, top in places:
+        if top.is_file():
+            found[guest] = top
+        for file in _below(top):
+            if not file.name.endswith(EXTENSION):
+                found[f"{guest}/{file.relative_to(top).as_posix()}"] = file
+    return found
+
+
+def extension_modules(python: PythonSpec) -> list[Path]:
+    """Return the extension modules among the packages, sorted."""
+    tops = [python.script, *python.path]
+    return [file for top in tops for file in _below(top) if file.name.endswith(EXTENSION)]
+
+
+def missing_modules(python: PythonSpec) -> list[tuple[int, str]]:
+    """Return line and name of what the script imports that the guest's library has not.
+
+    Raises InputError for a script that is no Python.
+    """
+    script = python.script / "__main__.py" if python.script.is_dir() else python.script
+    if script.suffix != ".py":
+        return []
+    try:
+        tree = ast.parse(script.read_bytes(), str(script))
+    except (SyntaxError, ValueError) as error:
+        line = error.lineno if isinstance(error, SyntaxError) else None
+        raise InputError(
+            f"not a Python program: {error.msg if isinstance(error, SyntaxError) else error}",
+            where=f"{script}:{line}" if line else script,
+        ) from error
+    return [(line, name) for line, name in _imports(tree) if _missing(name)]
+
+
+def _missing(name: str) -> bool:
+    parts = name.split(".")
+    return any(".".join(parts[:depth]) in MISSING for depth in range(1, len(parts) + 1))
+
+
+def _imports(tree: ast.AST) -> Iterator[tuple[int, str]]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            yield node.lineno, node.module
+
+
+def _below(top: Path) -> Sequence[Path]:
+    """Return the files below a directory, sorted; none for a file."""
+    if not top.is_dir():
+        return ()
+    return sorted(
+        file
+        for file in top.rglob("*")
+        if file.is_file() and not SKIPPED.intersection(file.relative_to(top).parts[:-1])
+    )

@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Volumes and disks as people write them: `DIR:/path[:ro]`, `FILE[:/path][,size=1G]`. Pure.
+
+The manifest reads them relative to its own directory, the command line relative to
+the current one. What is on this machine is looked at in vm/storage.py.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+from ukl.base.model import DISK_SIZE, Disk, Volume
+
+DISK_TARGET = "/data"
+"""Where a disk is mounted unless its text says it."""
+
+DISK_MIN = 16 << 20
+"""Bytes below which ext4 has no room for a journal and files."""
+
+DISK_MAX = 16 << 40
+"""Bytes that ext4 with blocks of 4 KiB has at most without its 64-bit feature."""
+
+_UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+_OURS = ("/bin", "/dev", "/proc", "/sys", "/ukl", "/user")
+"""Directories of the guest that init and the kernel need as they are."""
+
+
+class _Mounted(Protocol):
+    @property
+    def target(self) -> str: ...
+
+
+Place = TypeVar("Place", bound=_Mounted)
+
+
+def parse_volume(text: str, directory: Path | None = None) -> Volume:
+    """Return the volume that `DIR:/path`, with `:ro` behind it or not, stands for.
+
+    DIR is relative to `directory` (None: the current one). ValueError says what is wrong.
+    """
+    rest = text
+    read_only = rest.endswith(":ro")
+    if read_only or rest.endswith(":rw"):
+        rest = rest[:-3]
+    source, colon, target = rest.rpartition(":")
+    if not colon or not source:
+        raise ValueError(f"{text!r} is not a volume; write it like ./data:/data or ./data:/data:ro")
+    return Volume(_host(source, directory), _target(target, text), read_only)
+
+
+def parse_disk(text: str, directory: Path | None = None) -> Disk:
+    """Return the disk that `FILE[:/path][,size=SIZE]` stands for, else ValueError."""
+    rest, size = text, DISK_SIZE
+    if match := re.fullmatch(r"(.*),size=([^,:/]*)", rest, re.DOTALL):
+        rest, size = match[1], _size(match[2], text)
+    source, colon, target = rest.rpartition(":")
+    if not colon:
+        source, target = rest, DISK_TARGET
+    if not source:
+        raise ValueError(f"{text!r} is not a disk; write it like data.img:/data,size=1G")
+    return Disk(_host(source, directory), _target(target, text), size)
+
+
+def merged(before: Sequence[Place], added: Sequence[Place]) -> tuple[Place, ...]:
+    """Return both, where an added one takes the place of one with the same target."""
+    taken = {place.target for place in added}
+    return (*(place for place in before if place.target not in taken), *added)
+
+
+def _host(text: str, directory: Path | None) -> Path:
+    path = Path(directory or Path.cwd(), Path(text).expanduser())
+    return Path(os.path.normpath(path.absolute()))
+
+
+def _target(target: str, text: str) -> str:
+    if not target.startswith("/") or ".." in target.split("/") or "\0" in target:
+        raise ValueError(f"{text!r}: {target!r} is not an absolute path in the guest, like /data")
+    path = os.path.normpath("/" + target.lstrip("/"))
+    if path == "/" or any(path == ours or path.startswith(f"{ours}/") for ours in _OURS):
+        raise ValueError(f"{text!r}: {path} of the guest cannot be replaced; use one like /data")
+    return path
+
+
+def _size(word: str, text: str) -> int:
+    match = re.fullmatch(r"(\d+)([KMGT])(?:i?B)?", word, re.IGNORECASE)
+    if match is None:
+        raise ValueError(f"{text!r}: {word!r} is not a size; write it like size=512M or size=1G")
+    size = int(match[1]) * _UNITS[match[2].upper()]
+    if not DISK_MIN <= size <= DISK_MAX:
+        raise ValueError(f"{text!r}: a disk has from {DISK_MIN >> 20}M to {DISK_MAX >> 40}T")
+    return size

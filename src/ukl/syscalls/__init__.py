@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Finds an application's `syscall` instructions and makes them calls. Starts no process."""

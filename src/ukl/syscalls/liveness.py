@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Tells which registers nobody looks at behind a `syscall`, though it keeps them.
+
+The kernel's entry of a single system call (arch/x86/ukl/fast.S) keeps what a function has
+to keep, where the instruction keeps all but rax, rcx and r11. Whatever is not known for
+certain counts as "looked at": the site then calls an entry that keeps everything.
+
+Source: System V ABI, AMD64 supplement, 3.2; Intel SDM, volume 2, by way of capstone.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import capstone
+
+from ukl.syscalls.disassemble import Code, Function
+from ukl.syscalls.instruction import JUMPS
+
+FAR = 96
+"""Instructions that are looked at, on all ways together."""
+
+_FAMILIES = {
+    "rdi": ("rdi", "edi", "di", "dil"),
+    "rsi": ("rsi", "esi", "si", "sil"),
+    "rdx": ("rdx", "edx", "dx", "dl", "dh"),
+    "r8": ("r8", "r8d", "r8w", "r8b"),
+    "r9": ("r9", "r9d", "r9w", "r9b"),
+    "r10": ("r10", "r10d", "r10w", "r10b"),
+}
+_OF = {name: family for family, names in _FAMILIES.items() for name in names}
+_WHOLE = {name: family for family, names in _FAMILIES.items() for name in names[:2]}
+"""Writing 32 bits clears the others (Intel SDM, volume 1, 3.4.1.1)."""
+
+CLOBBERED = frozenset(_FAMILIES)
+"""What an entry of a single number may change and the instruction does not."""
+
+RETURNED = "rdx"
+"""The second register of a result."""
+
+
+@cache
+def _decoder() -> Any:
+    decoder = capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_64)
+    decoder.detail = True
+    return decoder
+
+
+def needed(code: Code, function: Function, address: int, *, scalar: bool) -> frozenset[str]:
+    """Return which of CLOBBERED may be read from `address` of `function` on.
+
+    `scalar`: the function returns one register at most.
+    """
+    live: set[str] = set()
+    seen: dict[int, frozenset[str]] = {}
+    ways = [(address, CLOBBERED)]
+    budget = FAR
+    while ways:
+        at, unknown = ways.pop()
+        unknown -= live | seen.get(at, frozenset())
+        if not unknown:
+            continue
+        budget -= 1
+        if not budget or not function.start <= at < function.end:
+            return CLOBBERED
+        seen[at] = seen.get(at, frozenset()) | unknown
+        read, written, following = _step(code, at, scalar=scalar)
+        live |= read & unknown
+        ways += [(next_one, unknown - read - written) for next_one in following]
+    return frozenset(live)
+
+
+def _step(
+    code: Code, address: int, *, scalar: bool
+) -> tuple[frozenset[str], frozenset[str], tuple[int, ...]]:
+    """Return what the instruction at `address` reads and overwrites, and what may follow."""
+    everything = CLOBBERED, frozenset[str](), ()
+    start = address - code.address
+    found = list(_decoder().disasm(code.data[start : start + 15], address, count=1))
+    if not found:
+        return everything
+    instruction = found[0]
+    end = address + instruction.size
+    mnemonic, operands = instruction.mnemonic, instruction.op_str
+    if mnemonic in {"ret", "repz ret"}:
+        return frozenset() if scalar else frozenset({RETURNED}), frozenset(), ()
+    if mnemonic in {"ud2", "hlt"}:
+        return frozenset(), frozenset(), ()
+    if mnemonic[0] == "j" or mnemonic.startswith("loop"):
+        # The linker fills in the displacement of a jump elsewhere.
+        if not operands[:1].isdigit() or any(b in code.relocated for b in range(address, end)):
+            return everything
+        target = int(operands, 0)
+        return frozenset(), frozenset(), (target,) if mnemonic == "jmp" else (target, end)
+    if mnemonic in JUMPS or mnemonic.startswith(("call", "sys", "int", "notrack", "bnd", "xbegin")):
+        return everything
+    reads, writes = instruction.regs_access()
+    read = {_OF[name] for name in map(instruction.reg_name, reads) if name in _OF}
+    written = {_WHOLE[name] for name in map(instruction.reg_name, writes) if name in _WHOLE}
+    if mnemonic.startswith(("cmov", "bsf", "bsr")):
+        written.clear()  # perhaps they do not
+    if mnemonic in {"xor", "sub"}:
+        first, _, second = operands.partition(", ")
+        if first == second and first in _WHOLE:  # zero, whatever it was
+            read.discard(_WHOLE[first])
+    return frozenset(read), frozenset(written), (end,)
