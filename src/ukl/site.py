@@ -22,7 +22,7 @@ from typing import Any
 import typer
 
 from ukl.bench import plots, samples, table
-from ukl.settings import schema
+from ukl.settings import compose, manifest
 
 TOP = Path(__file__).parents[2]
 DOCS = TOP / "docs"
@@ -72,8 +72,8 @@ def generated() -> dict[str, str | bytes]:
 
     return {
         "reference/commands.md": commands(typer.main.get_command(app)),
-        "reference/ukl-toml-keys.md": keys("ukl.toml", schema.manifest()),
-        "reference/compose-toml-keys.md": keys("compose.toml", schema.compose()),
+        "reference/ukl-toml-keys.md": keys("ukl.toml", manifest.schema()),
+        "reference/compose-toml-keys.md": keys("compose.toml", compose.schema()),
         **gallery(GALLERY)[1],
     }
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from tests.boot import wrapped
-from tests.boot.harness import Lab
+from tests.boot.harness import Lab, mode_of
 from tests.conftest import OPTIONAL
-from ukl.base.model import Outcome
+from ukl.base.model import Guest, Outcome
 from ukl.vm.launch import Options
 
 TIMEOUT = 600
@@ -31,7 +31,7 @@ def test_package(lab: Lab, tmp_path: Path, package: str) -> None:
     built = replace(built, spec=replace(built.spec, memory=512 << 20))
     found = []
     for user in (False, True):
-        options = Options(user=user, timeout=TIMEOUT)
+        options = Options(Guest(mode=mode_of(user), timeout=TIMEOUT))
         ran = lab.run(built, "-test.short", "-test.v", PATIENCE, cpus=2, options=options)
         assert (ran.result.outcome, ran.result.status) == (Outcome.EXITED, 0), ran.text
         ends = re.findall(r"^--- (\w+): (\S+) ", ran.text, re.MULTILINE)

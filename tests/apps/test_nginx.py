@@ -6,8 +6,9 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from tests.boot.harness import Lab
+from tests.boot.harness import Lab, mode_of
 from tests.webserver import WATCH, Web, served
+from ukl.base.model import Guest
 from ukl.vm.launch import Options
 
 
@@ -16,7 +17,7 @@ def test_reloads(lab: Lab, tmp_path: Path, user: bool) -> None:
     nginx = lab.example("nginx")
 
     async def talk() -> None:
-        options = Options(companion=("/bin/sh", "-c", WATCH), user=user)
+        options = Options(Guest(companion=("/bin/sh", "-c", WATCH), mode=mode_of(user)))
         async with served(lab, nginx, web, options) as guest:
             for _ in range(5):
                 await guest.reload()

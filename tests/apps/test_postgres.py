@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.boot.harness import Booted, Built, Lab
-from ukl.base.model import Disk, Outcome, Volume
+from tests.boot.harness import Booted, Built, Lab, mode_of
+from ukl.base.model import Disk, Guest, Outcome, Volume
 from ukl.vm.launch import Options
 
 PORT = 5432
@@ -97,7 +97,7 @@ async def served(
     lab: Lab, built: Built, *args: str, user: bool
 ) -> AsyncIterator[tuple[Booted, Client]]:
     """Boot it and wait until it takes connections."""
-    options = Options(user=user, timeout=TIMEOUT)
+    options = Options(Guest(mode=mode_of(user), timeout=TIMEOUT))
     async with lab.boot(built, *args, guest_port=PORT, options=options) as guest:
         await guest.says(READY, TIMEOUT)
         yield guest, Client(built, guest.port)

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.boot.harness import Built, Lab
-from ukl.base.model import Outcome, Volume
+from tests.boot.harness import Built, Lab, mode_of
+from ukl.base.model import Guest, Outcome, Volume
 from ukl.vm.launch import Options
 
 SUITE = Path("/usr/lib/python3.11/test")
@@ -64,7 +64,7 @@ def test_its_own_tests(lab: Lab, python: Built) -> None:
     ignored = [word for name in WITHOUT_TESTCAPI for word in ("--ignore", name)]
     texts = []
     for user in (False, True):
-        options = Options(user=user, timeout=3000)
+        options = Options(Guest(mode=mode_of(user), timeout=3000))
         built = replace(python, spec=mounted)
         ran = lab.run(built, "-m", "test", "-v", *ignored, *TESTS, options=options)
         assert ran.result.outcome is Outcome.EXITED, ran.text[-3000:]
@@ -84,7 +84,12 @@ def test_a_web_server(lab: Lab, python: Built, user: bool) -> None:
 
     async def talk() -> None:
         args = ("-u", "-m", "http.server", str(PORT), "--directory", "/")
-        async with lab.boot(python, *args, guest_port=PORT, options=Options(user=user)) as guest:
+        async with lab.boot(
+            python,
+            *args,
+            guest_port=PORT,
+            options=Options(Guest(mode=mode_of(user))),
+        ) as guest:
             await guest.says("Serving HTTP on")
             answers = await asyncio.gather(*(asyncio.to_thread(get, guest.port) for _ in range(8)))
             assert all(b"10.0.2.15 python" in answer for answer in answers)

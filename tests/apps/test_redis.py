@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.boot.harness import Booted, Built, Lab
+from tests.boot.harness import Booted, Built, Lab, mode_of
 from tests.resp import Client
-from ukl.base.model import Disk, Outcome, Volume
+from ukl.base.model import Disk, Guest, Outcome, Volume
 from ukl.vm.launch import Options
 
 PORT = 6379
@@ -73,7 +73,7 @@ async def full(client: Client) -> None:
 def test_snapshot(lab: Lab, kept: Built, user: bool) -> None:
     """A snapshot by a forked child, then a kill of QEMU; and one on the way out."""
     args = (*BASE, "--save", "3600 1")
-    options = Options(user=user)
+    options = Options(Guest(mode=mode_of(user)))
 
     async def talk() -> None:
         async with lab.boot(kept, *args, guest_port=PORT, options=options) as guest:
@@ -107,7 +107,7 @@ def test_snapshot(lab: Lab, kept: Built, user: bool) -> None:
 def test_append_only_file(lab: Lab, kept: Built, user: bool) -> None:
     """What was acknowledged under `appendfsync always` survives a kill of QEMU."""
     args = (*BASE, "--save", "", "--appendonly", "yes", "--appendfsync", "always")
-    options = Options(user=user)
+    options = Options(Guest(mode=mode_of(user)))
 
     async def talk() -> None:
         async with lab.boot(kept, *args, guest_port=PORT, options=options) as guest:
@@ -136,7 +136,7 @@ def test_append_only_file(lab: Lab, kept: Built, user: bool) -> None:
 def test_replication(lab: Lab, redis: Built, user: bool) -> None:
     """A replica in a second guest gets what was there, and what comes; then it takes over."""
     args = (*BASE, "--save", "", "--repl-diskless-sync-delay", "0")
-    options = Options(user=user)
+    options = Options(Guest(mode=mode_of(user)))
 
     async def talk() -> None:
         async with (

@@ -89,9 +89,7 @@ def test_selftests_in_the_debug_kernel(lab: Lab, preempt: str) -> None:
 )
 def test_comparison_in_the_debug_kernel(lab: Lab, topic: ModuleType, cpus: int, setup: str) -> None:
     spec = manifest.load(PROGRAMS / "matrix")
-    spec = replace(
-        spec, name="matrix-debug", memory=MEMORY, kernel_options=OPTIONS, kernel_profile=DEBUG
-    )
+    spec = replace(spec, name="matrix-debug", memory=MEMORY, kernel_options=OPTIONS, profile=DEBUG)
     built = lab.build(spec)
     seconds = matrix.SECONDS * SLOWER
     results = matrix.run(lab, built, topic.CHECKS, cpus=cpus, setup=setup, seconds=seconds)

@@ -7,14 +7,15 @@ import pytest
 
 from ukl.base.errors import MissingError
 from ukl.base.progress import Progress
-from ukl.flow import pipeline
+from ukl.flow import kernel
+from ukl.flow.context import Context
 from ukl.host.store import Store
 
 
 @pytest.mark.timeout(5 * 3600)
 def test_each_patch_builds(shared_store: Store) -> None:
     try:
-        found = pipeline.kernel_each(shared_store, Progress())
+        found = kernel.each_patch(Context(shared_store, Progress()))
     except MissingError as error:
         pytest.skip(str(error))
     print("\n".join(found.lines()))

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.boot.harness import Lab
+from tests.boot.harness import Lab, mode_of
 from tests.powercut import Database, load
+from ukl.base.model import Guest
 from ukl.vm.launch import Options
 
 CUTS = (1, 100, 333, 1000)
@@ -22,7 +23,7 @@ CUTS = (1, 100, 333, 1000)
 )
 def test_power_cuts(lab: Lab, tmp_path: Path, user: bool, journal: str, place: str) -> None:
     database = Database(lab, lab.example("sqlite"), tmp_path, volume=place == "volume")
-    options = Options(user=user, timeout=900)
+    options = Options(Guest(mode=mode_of(user), timeout=900))
 
     async def whole() -> None:
         there = 0

@@ -15,7 +15,7 @@ RECIPES = [name for name in manifest.example_names() if manifest.resolve(name).s
 @pytest.mark.timeout(3 * 3600)
 @pytest.mark.parametrize("name", RECIPES)
 def test_suite(lab: Lab, name: str) -> None:
-    found = compare.compare(manifest.resolve(name), lab.store, lab.progress)
+    found = compare.compare(manifest.resolve(name), lab.context)
     text = "\n".join(compare.table(found))
     print(text)
     assert found.is_good, text

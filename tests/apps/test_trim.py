@@ -10,7 +10,8 @@ import pytest
 from tests.boot.harness import Lab
 from tests.boot.test_trim import misread
 from ukl.base.model import Outcome
-from ukl.flow import pipeline, running, trimming
+from ukl.flow import running, trimming
+from ukl.flow.bootable import linked
 from ukl.settings import manifest
 from ukl.trim import workload
 from ukl.trim.decide import Why, Wishes
@@ -19,8 +20,8 @@ from ukl.trim.workload import Bench
 
 @pytest.mark.timeout(3 * 3600)
 def test_hello_in_a_kernel_smaller_than_the_small_one(lab: Lab) -> None:
-    bench = Bench(lab.store, lab.progress)
-    spec = replace(manifest.resolve("hello"), kernel_profile="tiny")
+    bench = Bench(lab.context)
+    spec = replace(manifest.resolve("hello"), profile="tiny")
     report = trimming.trim(spec, workload.chosen(spec, None, bench), bench)
     assert report.proved, report.trials
     assert report.after is not None
@@ -29,11 +30,11 @@ def test_hello_in_a_kernel_smaller_than_the_small_one(lab: Lab) -> None:
     assert report.after.text < 0.75 * report.before.text
     # What a person pastes into the manifest is that kernel: nothing is left to build.
     smaller = replace(spec, kernel_options=report.options)
-    _, _, image = pipeline.build_image(smaller, lab.store, lab.progress)
+    image = linked(smaller, lab.context).image
     assert image.bzimage.stat().st_size == report.after.bzimage
     assert misread(lab, spec, smaller) == []
     said: list[bytes] = []
-    result = running.run_app(smaller, running.RunOptions(), lab.store, lab.progress, said.append)
+    result = running.run_app(smaller, running.RunOptions(), lab.context, said.append)
     assert b"Hello from supervisor mode." in b"".join(said)
     assert (result.outcome, result.status) == (Outcome.EXITED, 0)
 
@@ -41,8 +42,8 @@ def test_hello_in_a_kernel_smaller_than_the_small_one(lab: Lab) -> None:
 @pytest.mark.timeout(3 * 3600)
 def test_what_a_workload_needs_is_put_back(lab: Lab) -> None:
     """`--drop` of what is used: the trial fails, and the search says which option it was."""
-    bench = Bench(lab.store, lab.progress, timeout=120)
-    spec = replace(manifest.resolve("tcp-echo"), kernel_profile="tiny")
+    bench = Bench(lab.context, timeout=120)
+    spec = replace(manifest.resolve("tcp-echo"), profile="tiny")
     work = workload.chosen(spec, "true", bench)
     wishes = Wishes(drop=frozenset({"EPOLL"}))
     report = trimming.trim(spec, work, bench, builds=3, wishes=wishes)

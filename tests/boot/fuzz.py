@@ -46,7 +46,7 @@ def build(lab: Lab, name: str, options: Mapping[str, str], profile: str = "") ->
     """Return the program; `name` tells kernels apart."""
     spec = manifest.load(PROGRAMS / "fuzz")
     return lab.build(
-        replace(spec, name=name, memory=MEMORY, kernel_options=options, kernel_profile=profile)
+        replace(spec, name=name, memory=MEMORY, kernel_options=options, profile=profile)
     )
 
 

@@ -11,9 +11,19 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ukl.base.errors import UklError
-from ukl.base.model import Accelerator, AppSpec, Image, PortForward, Protocol, RunResult
+from ukl.base.model import (
+    Accelerator,
+    AppSpec,
+    Guest,
+    Image,
+    Mode,
+    PortForward,
+    Protocol,
+    RunResult,
+)
 from ukl.base.progress import Progress
-from ukl.flow import pipeline
+from ukl.flow.bootable import bootable
+from ukl.flow.context import Context
 from ukl.host.store import Store
 from ukl.image import initrd as initrd_room
 from ukl.settings import manifest
@@ -94,6 +104,11 @@ class Booted:
         return await self.end()
 
 
+def mode_of(user: bool) -> Mode:
+    """Return the mode of a test that runs as a normal process (`user`) or as a unikernel."""
+    return Mode.PROCESS if user else Mode.UNIKERNEL
+
+
 def free_port() -> int:
     """Return a TCP port that nobody has at the moment."""
     with socket.socket() as probe:
@@ -109,6 +124,7 @@ class Lab:
     def __init__(self, store: Store, accelerator: Accelerator, runs: Path) -> None:
         self.store = store
         self.progress = Progress.quiet()
+        self.context = Context(store, self.progress)
         self.accelerator = accelerator
         self.runs = runs
         self._built: dict[str, Built] = {}
@@ -124,10 +140,8 @@ class Lab:
     def build(self, spec: AppSpec) -> Built:
         """Return an application, linked into its kernel; built once."""
         if spec.name not in self._built:
-            spec = pipeline.prepared(spec, self.store, self.progress)
-            app, _, image = pipeline.build_image(spec, self.store, self.progress)
-            initrd = initrd_room.build(image, spec, app.user, self.store, self.progress)
-            self._built[spec.name] = Built(spec, image, initrd)
+            made = bootable(spec, self.context, Guest(start=False))
+            self._built[spec.name] = Built(made.spec, made.image, made.initrd)
         return self._built[spec.name]
 
     @contextlib.asynccontextmanager
@@ -159,8 +173,8 @@ class Lab:
         )
         seen = bytearray()
         chosen = replace(options or Options(), output=output or seen.extend)
-        if chosen.timeout is None:
-            chosen = replace(chosen, timeout=TIMEOUT)
+        if chosen.guest.timeout is None:
+            chosen = replace(chosen, guest=replace(chosen.guest, timeout=TIMEOUT))
         plan = launch.prepare(
             built.image,
             spec,
@@ -220,5 +234,5 @@ class Lab:
             f"USER={initrd_room.user_path(built.spec.name)}\n"
         )
         companion = ("/bin/sh", "-c", head + text)
-        options = Options(companion=companion, start=start, timeout=timeout, append=append)
+        options = Options(Guest(companion=companion, start=start, timeout=timeout, append=append))
         return self.run(built, *args, cpus=cpus, options=options)

@@ -19,9 +19,9 @@ from pathlib import Path
 from tests.boot.gdbstub import IF, RF, TF, State, Stub, attach
 from tests.boot.harness import PROGRAMS, Built, Lab, Ran
 from tests.boot.stress import HARMLESS
-from ukl.base.model import Outcome, Returns
+from ukl.base.model import Guest, Outcome, Returns
 from ukl.elf.reader import Elf
-from ukl.flow import pipeline
+from ukl.flow.bootable import linked
 from ukl.flow.selftest import KERNELS
 from ukl.image import initrd
 from ukl.settings import manifest
@@ -524,9 +524,7 @@ def build(lab: Lab, returns: Returns = Returns.IRET) -> Program:
     spec = manifest.load(PROGRAMS / "injected")
     name = f"{spec.name}-{returns}"
     spec = replace(spec, name=name, kernel_options=KERNELS[1], returns=returns)
-    spec = pipeline.prepared(spec, lab.store, lab.progress)
-    app, _, _ = pipeline.build_image(spec, lab.store, lab.progress)
-    return Program(lab.build(spec), app.user)
+    return Program(lab.build(spec), linked(spec, lab.context).app.user)
 
 
 def run(
@@ -553,10 +551,12 @@ def run(
             harmless="|".join(HARMLESS),
         )
         options = Options(
-            companion=("/bin/sh", "-c", words),
-            start=False,
-            timeout=TIMEOUT,
-            append=("nokaslr", *append),
+            Guest(
+                companion=("/bin/sh", "-c", words),
+                start=False,
+                timeout=TIMEOUT,
+                append=("nokaslr", *append),
+            )
         )
         async with lab.boot(built, options=options) as booted:
             await booted.says("ready")

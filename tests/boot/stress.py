@@ -62,7 +62,7 @@ HARMLESS = (
 def build(lab: Lab, name: str, options: Mapping[str, str], profile: str = "") -> Built:
     """Return the program in a kernel with CONFIG_UKL_TEST; `name` tells kernels apart."""
     spec = manifest.load(PROGRAMS / "stress")
-    return lab.build(replace(spec, name=name, kernel_options=options, kernel_profile=profile))
+    return lab.build(replace(spec, name=name, kernel_options=options, profile=profile))
 
 
 def run(lab: Lab, built: Built, seconds: int, *, append: tuple[str, ...] = ()) -> Ran:

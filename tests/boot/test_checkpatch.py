@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.boot.harness import Lab
-from ukl.flow import pipeline
+from ukl.flow import kernel
 from ukl.host.exec import CommandFailed, run
 
 STAYS = {
@@ -33,8 +33,8 @@ _SAID = re.compile(r"^\S+:\d+: (?:ERROR|WARNING|CHECK): (.*)$", re.MULTILINE)
 
 @pytest.mark.timeout(300)
 def test_the_series_is_clean(lab: Lab, tmp_path: Path) -> None:
-    source = pipeline.kernel_spec(lab.store, lab.progress, None, {}).source.directory
-    files = [file for file in pipeline.kernel_export(tmp_path) if "/0000-" not in str(file)]
+    source = kernel.specified(kernel.PLAIN, lab.context).source.directory
+    files = [file for file in kernel.exported(tmp_path) if "/0000-" not in str(file)]
     assert len(files) > 20
     argv = ["perl", str(source / "scripts/checkpatch.pl"), "--strict", "--no-tree", "--terse"]
     said: set[str] = set()

@@ -107,7 +107,7 @@ def test_the_same_program_as_a_process(environment: dict[str, str], tmp_path: Pa
     body = 'unsigned short cs; __asm__("mov %%cs, %0" : "=r" (cs)); return cs & 3;'
     source = program(tmp_path, body)
     assert ukl(environment, "run", source)[0] == 0
-    assert ukl(environment, "run", "--user", source)[0] == 3
+    assert ukl(environment, "run", "--mode", "process", source)[0] == 3
 
 
 def test_timeout(environment: dict[str, str], tmp_path: Path) -> None:

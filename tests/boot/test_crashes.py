@@ -70,7 +70,7 @@ def functions(trace: dict[str, Any]) -> list[str]:
     return [place["function"] for place in trace["places"]]
 
 
-@pytest.mark.parametrize("options", [(), ("--user",)], ids=["unikernel", "process"])
+@pytest.mark.parametrize("options", [(), ("--mode", "process")], ids=["unikernel", "process"])
 def test_a_signal(crashes: Crashes, options: tuple[str, ...]) -> None:
     name = "segv" + "".join(options)
     done = crashes.run(name, *options, "--", "segv", "thread")
@@ -87,7 +87,7 @@ def test_a_signal(crashes: Crashes, options: tuple[str, ...]) -> None:
 
 
 def test_a_panic(crashes: Crashes) -> None:
-    done = crashes.run("panic", "--smp", "2", "--", "panic")
+    done = crashes.run("panic", "--cpus", "2", "--", "panic")
     assert done.returncode == 125
     assert "panicked: sysrq triggered crash" in done.stderr
     report = crashes.report("panic")

@@ -14,7 +14,7 @@ import pytest
 
 from tests.boot import echo_client
 from tests.boot.harness import Booted, Built, Lab
-from ukl.base.model import Outcome
+from ukl.base.model import Guest, Outcome
 from ukl.vm.launch import Options
 
 PORT = 5555
@@ -37,7 +37,7 @@ def serving(
     """Boot the server, let the test talk to it, and see that it lives and stops well."""
 
     async def whole() -> None:
-        options = Options(timeout=timeout)
+        options = Options(Guest(timeout=timeout))
         async with lab.boot(echo, cpus=cpus, guest_port=PORT, options=options) as guest:
             await guest.says(LISTENING)
             await talk(guest)

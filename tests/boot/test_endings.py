@@ -18,7 +18,7 @@ from tests.boot.harness import Booted, Built, Lab, free_port
 from tests.conftest import TOP
 from tests.processes import alive, eventually
 from ukl.base.errors import TimeoutExpired, UklError, VmLost
-from ukl.base.model import Outcome, PortForward
+from ukl.base.model import Guest, Outcome, PortForward
 from ukl.vm import launch
 from ukl.vm.launch import Options
 from ukl.vm.ports import PortBusy
@@ -63,7 +63,7 @@ def test_reset(lab: Lab, hello: Built) -> None:
 
 
 def test_hang_of_the_application(lab: Lab, checks: Built) -> None:
-    ran = lab.run(checks, "hang", options=Options(timeout=10))
+    ran = lab.run(checks, "hang", options=Options(Guest(timeout=10)))
     assert ran.result.outcome is Outcome.TIMEOUT
     assert ran.result.seconds < 15
     assert "still running" in ran.result.detail
@@ -73,13 +73,13 @@ def test_hang_of_the_application(lab: Lab, checks: Built) -> None:
 
 def test_hang_of_the_whole_machine(lab: Lab, checks: Built) -> None:
     """An application in the kernel can stop everything: interrupts off, endless loop."""
-    ran = lab.run(checks, "stuck", options=Options(timeout=10))
+    ran = lab.run(checks, "stuck", options=Options(Guest(timeout=10)))
     assert ran.result.outcome is Outcome.TIMEOUT
     assert ran.result.seconds < 15
 
 
 def test_timeout_before_init(lab: Lab, hello: Built) -> None:
-    ran = lab.run(hello, options=Options(timeout=0.2))
+    ran = lab.run(hello, options=Options(Guest(timeout=0.2)))
     assert ran.result.outcome is Outcome.TIMEOUT
     assert "init" in ran.result.detail
 
@@ -95,7 +95,7 @@ def test_program_that_cannot_be_executed(lab: Lab, hello: Built) -> None:
 
 
 def test_companion_that_is_not_there(lab: Lab, hello: Built) -> None:
-    ran = lab.run(hello, options=Options(companion=("/bin/nothing",)))
+    ran = lab.run(hello, options=Options(Guest(companion=("/bin/nothing",))))
     assert ran.result.outcome is Outcome.FAILED
     assert "No such file" in ran.result.detail
 

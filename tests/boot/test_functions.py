@@ -9,7 +9,7 @@ import pytest
 
 from tests.boot.harness import PROGRAMS, Built, Lab
 from ukl.base.errors import InputError
-from ukl.base.model import Outcome
+from ukl.base.model import Guest, Mode, Outcome
 from ukl.settings import manifest
 from ukl.vm.launch import Options
 
@@ -33,7 +33,7 @@ def test_in_the_kernel(lab: Lab, functions: Built, cpus: int) -> None:
 
 @pytest.mark.timeout(300)
 def test_as_a_normal_process(lab: Lab, functions: Built) -> None:
-    ran = lab.run(functions, options=Options(user=True))
+    ran = lab.run(functions, options=Options(Guest(mode=Mode.PROCESS)))
     assert (ran.result.outcome, ran.result.status) == (Outcome.EXITED, 0), ran.text
     assert {f"{name}: ok" for name in BOTH} <= set(ran.lines), ran.text
     assert {f"{name}: not here" for name in KERNEL if name != "imported"} <= set(ran.lines)
@@ -55,7 +55,7 @@ def test_what_the_kernel_does_not_have(lab: Lab, name: str, said: str) -> None:
         spec,
         name="lacking",
         cflags=(*spec.cflags, f"-DLACKING=kernel_{name}"),
-        kernel_imports=(*spec.kernel_imports, f"int {name}(void)"),
+        imports=(*spec.imports, f"int {name}(void)"),
     )
     with pytest.raises(InputError, match=said):
         lab.build(spec)
@@ -68,7 +68,7 @@ def test_what_is_within_a_file_of_the_kernel(lab: Lab) -> None:
         spec,
         name="lacking",
         cflags=(*spec.cflags, "-DLACKING=kernel_kernel_init"),
-        kernel_imports=(*spec.kernel_imports, "int kernel_init(void)"),
+        imports=(*spec.imports, "int kernel_init(void)"),
     )
     with pytest.raises(InputError, match="kernel_init: only within a file of its own"):
         lab.build(spec)

@@ -9,8 +9,8 @@ import signal
 import pytest
 
 from tests.boot import echo_client
-from tests.boot.harness import Built, Lab
-from ukl.base.model import Outcome
+from tests.boot.harness import Built, Lab, mode_of
+from ukl.base.model import Guest, Outcome
 from ukl.vm.launch import Options
 
 BOTH = pytest.mark.parametrize("user", [False, True], ids=["ukl", "user"])
@@ -20,7 +20,7 @@ BOTH = pytest.mark.parametrize("user", [False, True], ids=["ukl", "user"])
 def test_start_and_end(lab: Lab, checks: Built, *, user: bool) -> None:
     ran = lab.run(
         checks, "start", "two words", "x=1", env={"LEVEL": "3"},
-        options=Options(user=user, init="app"),
+        options=Options(Guest(mode=mode_of(user), init="app")),
     )  # fmt: skip
     assert (ran.result.outcome, ran.result.status) == (Outcome.EXITED, 0), ran.result
     assert ran.error is None
@@ -37,18 +37,27 @@ def test_start_and_end(lab: Lab, checks: Built, *, user: bool) -> None:
 
 @BOTH
 def test_status(lab: Lab, checks: Built, *, user: bool) -> None:
-    ran = lab.run(checks, "exit", "7", options=Options(user=user, init="app"))
+    ran = lab.run(
+        checks,
+        "exit",
+        "7",
+        options=Options(Guest(mode=mode_of(user), init="app")),
+    )
     assert (ran.result.outcome, ran.result.status) == (Outcome.EXITED, 7)
 
 
 @BOTH
 def test_signal(lab: Lab, checks: Built, *, user: bool) -> None:
-    ran = lab.run(checks, "segv", options=Options(user=user, init="app"))
+    ran = lab.run(
+        checks,
+        "segv",
+        options=Options(Guest(mode=mode_of(user), init="app")),
+    )
     assert (ran.result.outcome, ran.result.status) == (Outcome.SIGNALED, signal.SIGSEGV)
 
 
 def test_hang(lab: Lab, checks: Built) -> None:
-    ran = lab.run(checks, "hang", options=Options(init="app", timeout=8))
+    ran = lab.run(checks, "hang", options=Options(Guest(init="app", timeout=8)))
     assert ran.result.outcome is Outcome.TIMEOUT
 
 
@@ -56,7 +65,7 @@ def test_server(lab: Lab, echo: Built) -> None:
     """The kernel itself configures the network then."""
 
     async def whole() -> None:
-        options = Options(init="app")
+        options = Options(Guest(init="app"))
         async with lab.boot(echo, guest_port=5555, options=options) as guest:
             await guest.says("listening on port")
             await echo_client.load(guest.port, clients=10, messages=20, size=1024)

@@ -9,7 +9,7 @@ import pytest
 
 from tests.boot.harness import Built, Lab, Ran
 from ukl.base.model import AppSpec, Outcome
-from ukl.flow import pipeline
+from ukl.flow import kernel as kernels
 from ukl.flow.selftest import KERNELS
 
 OPTIONS = KERNELS[1]
@@ -18,7 +18,7 @@ SECONDS = 300
 
 def build(lab: Lab, profile: str = "") -> Built:
     """Return the selftest's program from the patched tree, in a kernel that can torment it."""
-    kernel = pipeline.build_kernel(lab.store, lab.progress, kernel_options=OPTIONS, profile=profile)
+    kernel = kernels.build(kernels.Wanted(OPTIONS, profile), lab.context)
     directory = kernel.source / "tools" / "testing" / "selftests" / "ukl"
     spec = AppSpec(
         name="ukl_app",
@@ -27,7 +27,7 @@ def build(lab: Lab, profile: str = "") -> Built:
         sources=(directory / "ukl_app.c",),
         files={"/selftest/ukl.sh": directory / "ukl.sh"},
         kernel_options=OPTIONS,
-        kernel_profile=profile,
+        profile=profile,
     )
     return lab.build(spec)
 

@@ -14,9 +14,10 @@ import pytest
 from tests.boot.harness import PROGRAMS, Built, Lab
 from tests.conftest import OPTIONAL
 from ukl.base.errors import InputError, MissingError
-from ukl.base.model import Outcome
+from ukl.base.model import Guest, Mode, Outcome
 from ukl.base.progress import Progress
-from ukl.flow import pipeline
+from ukl.flow.bootable import linked
+from ukl.flow.context import Context
 from ukl.host import packages
 from ukl.lto import build as lto
 from ukl.settings import manifest
@@ -42,7 +43,7 @@ def inlined(lab: Lab) -> Built:
 
 def code(lab: Lab, built: Built, name: str) -> str:
     """Return the disassembly of the program's function, with relocations."""
-    app, _, _ = pipeline.build_image(built.spec, lab.store, lab.progress)
+    app = linked(built.spec, lab.context).app
     argv = ["objdump", "-dr", "--no-show-raw-insn", f"--disassemble={name}", str(app.path)]
     return subprocess.run(argv, capture_output=True, text=True, check=True).stdout
 
@@ -73,7 +74,7 @@ def test_they_give_what_the_kernel_gives(lab: Lab, inlined: Built, cpus: int) ->
 
 
 def test_as_a_normal_process(lab: Lab, inlined: Built) -> None:
-    ran = lab.run(inlined, options=Options(user=True))
+    ran = lab.run(inlined, options=Options(Guest(mode=Mode.PROCESS)))
     assert ran.lines == ["not here"]
 
 
@@ -98,7 +99,7 @@ def test_without_it_they_are_called(lab: Lab, inlined: Built) -> None:
 def test_what_may_not_run_as_a_program_stays_in_the_kernel(
     lab: Lab, inlined: Built, prototype: str, reason: str
 ) -> None:
-    _, kernel, _ = pipeline.build_image(inlined.spec, lab.store, lab.progress)
+    kernel = linked(inlined.spec, lab.context).kernel
     name = re.findall(r"(\w+)\(", prototype)[0]
     found = lto.functions([name], kernel, lab.store)
     assert not found.modules
@@ -108,7 +109,7 @@ def test_what_may_not_run_as_a_program_stays_in_the_kernel(
 def test_a_user_is_told(lab: Lab) -> None:
     spec = manifest.load(PROGRAMS / "inlined")
     said = StringIO()
-    pipeline.build_image(spec, lab.store, Progress(said))
+    linked(spec, Context(lab.store, Progress(said)))
     assert "ktime_get_mono_fast_ns stays in the kernel and is called: " in said.getvalue()
     with pytest.raises(InputError, match="it names none"):
-        lab.build(replace(spec, name="none", kernel_imports=()))
+        lab.build(replace(spec, name="none", imports=()))

@@ -8,7 +8,7 @@ import re
 import pytest
 
 from tests.boot.harness import Built, Lab
-from ukl.base.model import Outcome
+from ukl.base.model import Guest, Outcome
 from ukl.vm.launch import Options
 
 SCRIPT = """
@@ -84,6 +84,6 @@ def test_the_log_says_why(tried: tuple[dict[str, int], str]) -> None:
 
 def test_any_user_may_start_it(lab: Lab, checks: Built) -> None:
     """The marker is root's word that this program may run in the kernel; as whom is free."""
-    ran = lab.run(checks, "start", options=Options(uid=1000, gid=1000))
+    ran = lab.run(checks, "start", options=Options(Guest(uid=1000, gid=1000)))
     assert ran.result.status == 0
     assert "uid 1000 gid 1000 pid other" in ran.lines

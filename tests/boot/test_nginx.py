@@ -11,6 +11,7 @@ import pytest
 
 from tests.boot.harness import Built, Lab
 from tests.webserver import WATCH, Web, served
+from ukl.base.model import Guest
 from ukl.host import exec as host_exec
 from ukl.recipe import debian
 from ukl.vm.launch import Options
@@ -32,7 +33,7 @@ def test_it_serves_and_reloads(lab: Lab, nginx: Built, tmp_path: Path) -> None:
     web = Web(tmp_path)
 
     async def talk() -> None:
-        options = Options(companion=("/bin/sh", "-c", WATCH))
+        options = Options(Guest(companion=("/bin/sh", "-c", WATCH)))
         async with served(lab, nginx, web, options) as guest:
             done = await asyncio.to_thread(
                 host_exec.run,

@@ -18,7 +18,7 @@ from tests.boot import echo_client
 from tests.boot.harness import Built, Lab, free_port
 from tests.boot.test_lifecycle import SECONDS, Cli, cli
 from ukl.base.errors import ExitCode
-from ukl.flow import pipeline
+from ukl.flow import kernel as kernels
 from ukl.package.formats import NEEDS, Format
 
 __all__ = ["cli"]  # the fixture
@@ -122,7 +122,7 @@ MONITORS = {
 def mmio(lab: Lab) -> None:
     """Build the kernel that finds devices without PCI."""
     options = NEEDS[Format.FIRECRACKER].options
-    pipeline.build_kernel(lab.store, lab.progress, kernel_options=options)
+    kernels.build(kernels.Wanted(options), lab.context)
 
 
 def monitored(cli: Cli, target: str, kind: str, directory: Path, forward: str = "") -> list[str]:
@@ -177,7 +177,7 @@ def kernel(lab: Lab) -> None:
     if not (FIRMWARE / "OVMF_CODE.fd").is_file():  # before minutes are spent
         pytest.skip("optional: no OVMF on this machine")
     options = NEEDS[Format.EFI].options
-    pipeline.build_kernel(lab.store, lab.progress, kernel_options=options)
+    kernels.build(kernels.Wanted(options), lab.context)
 
 
 def packaged(cli: Cli, kind: str, directory: Path) -> tuple[Path, str]:

@@ -8,8 +8,8 @@ from dataclasses import replace
 
 import pytest
 
-from tests.boot.harness import Built, Lab
-from ukl.base.model import Outcome
+from tests.boot.harness import Built, Lab, mode_of
+from ukl.base.model import Guest, Outcome
 from ukl.vm.launch import Options
 
 PAGES = 1024
@@ -31,7 +31,7 @@ def counted(lab: Lab, built: Built, options: Options | None = None) -> dict[str,
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("user", [False, True])
 def test_each_page_is_a_fault(lab: Lab, pages: Built, user: bool) -> None:
-    found = counted(lab, pages, Options(user=user))
+    found = counted(lab, pages, Options(Guest(mode=mode_of(user))))
     assert found["mapped"] == found["heap"] == PAGES
     assert found["bss"] in {PAGES - 1, PAGES}
     assert found["copied"] == PAGES
@@ -54,14 +54,14 @@ def test_larger_pages(lab: Lab, pages: Built, size: int, per_fault: int) -> None
 @pytest.mark.parametrize("user", [False, True])
 def test_populated(lab: Lab, pages: Built, user: bool) -> None:
     built = lab.build(replace(pages.spec, name="pages-populated", populate=True))
-    found = counted(lab, built, Options(user=user))
+    found = counted(lab, built, Options(Guest(mode=mode_of(user))))
     assert found["mapped"] == found["bss"] == found["heap"] == 0
     # Those of a child are not: fork() copies at the first write, as ever.
     assert found["copied"] == PAGES
     assert found["locked"] > 3 * PAGES * 4
     assert found["unlocked"] == 0
     # Who may not lock so much does not get to main().
-    ran = lab.run(built, "limited", options=Options(user=user))
+    ran = lab.run(built, "limited", options=Options(Guest(mode=mode_of(user))))
     assert (ran.result.outcome, ran.result.status) == (Outcome.EXITED, 126), ran.text
     assert "populate: mlockall() failed with errno 12: it takes CAP_IPC_LOCK" in ran.text
     assert "mapped" not in ran.text

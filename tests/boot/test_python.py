@@ -7,10 +7,9 @@ import os
 
 import pytest
 
-from tests.boot.harness import PROGRAMS, Built, Lab
+from tests.boot.harness import PROGRAMS, Built, Lab, mode_of
 from ukl.base.errors import UklError
-from ukl.flow import pipeline
-from ukl.image import initrd as initrd_room
+from ukl.base.model import Guest
 from ukl.settings import manifest
 from ukl.vm.launch import Options
 
@@ -21,14 +20,11 @@ SCRIPT = PROGRAMS / "python" / "app.py"
 def app(lab: Lab) -> Built:
     """Return the program, built; skips where the interpreter's sources cannot be had."""
     try:
-        spec = pipeline.prepared(manifest.load(SCRIPT), lab.store, lab.progress)
+        return lab.build(manifest.load(SCRIPT))
     except UklError as error:
         if "could not be downloaded" not in error.message:
             raise
         pytest.skip(str(error))
-    linked, _, image = pipeline.build_image(spec, lab.store, lab.progress)
-    initrd = initrd_room.build(image, spec, linked.user, lab.store, lab.progress)
-    return Built(spec, image, initrd)
 
 
 @pytest.mark.parametrize("user", [False, True], ids=["unikernel", "process"])
@@ -37,7 +33,12 @@ def test_a_script(lab: Lab, app: Built, user: bool) -> None:
     os.write(writer, b"a line\n")
     os.close(writer)
     try:
-        ran = lab.run(app, "one", "two words", options=Options(user=user, input=reader))
+        ran = lab.run(
+            app,
+            "one",
+            "two words",
+            options=Options(Guest(mode=mode_of(user)), input=reader),
+        )
     finally:
         os.close(reader)
     interpreter = f"{'/user' if user else '/ukl'}/python"

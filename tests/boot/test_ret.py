@@ -13,7 +13,7 @@ from tests.boot.gdbstub import IF, attach
 from tests.boot.harness import PROGRAMS, Built, Lab
 from tests.boot.injection import KERNEL_HALF, RED_ZONE
 from tests.boot.matrix import Results
-from ukl.base.model import Level, Outcome, Returns
+from ukl.base.model import Guest, Level, Outcome, Returns
 from ukl.elf.reader import Elf
 from ukl.settings import manifest
 from ukl.vm.launch import Options
@@ -68,7 +68,7 @@ def test_the_way_is_taken(lab: Lab, returns: Built) -> None:
     )
 
     async def go() -> None:
-        options = Options(append=("nokaslr",), timeout=200.0)
+        options = Options(Guest(append=("nokaslr",), timeout=200.0))
         async with lab.boot(returns, AGAIN, options=options) as booted:
             await booted.says("ok a stack")
             session = booted.session
@@ -105,7 +105,7 @@ def test_iret_is_the_default(lab: Lab) -> None:
     symbol = Elf.open(built.image.vmlinux).addresses(("ukl_return_by_ret",))["ukl_return_by_ret"]
 
     async def go() -> None:
-        async with lab.boot(built, AGAIN, options=Options(append=("nokaslr",))) as booted:
+        async with lab.boot(built, AGAIN, options=Options(Guest(append=("nokaslr",)))) as booted:
             await booted.says("ok a stack")
             session = booted.session
             async with attach(session, session.settings.directory / "gdb") as stub:

@@ -8,8 +8,8 @@ import signal
 
 import pytest
 
-from tests.boot.harness import Built, Lab
-from ukl.base.model import Outcome
+from tests.boot.harness import Built, Lab, mode_of
+from ukl.base.model import Guest, Mode, Outcome
 from ukl.vm import outcome
 from ukl.vm.launch import Options
 
@@ -28,14 +28,14 @@ def test_hello(lab: Lab, hello: Built) -> None:
 
 
 def test_hello_as_a_normal_process(lab: Lab, hello: Built) -> None:
-    ran = lab.run(hello, options=Options(user=True))
+    ran = lab.run(hello, options=Options(Guest(mode=Mode.PROCESS)))
     assert ran.result.status == 0
     assert "Hello from user mode." in ran.lines
 
 
 @BOTH
 def test_exit_status(lab: Lab, checks: Built, *, user: bool) -> None:
-    ran = lab.run(checks, "exit", "7", options=Options(user=user))
+    ran = lab.run(checks, "exit", "7", options=Options(Guest(mode=mode_of(user))))
     assert (ran.result.outcome, ran.result.status) == (Outcome.EXITED, 7)
     assert ran.lines == ["exiting"]
     assert outcome.exit_code(ran.result) == 7
@@ -44,7 +44,7 @@ def test_exit_status(lab: Lab, checks: Built, *, user: bool) -> None:
 @BOTH
 @pytest.mark.parametrize(("check", "number"), [("abort", signal.SIGABRT), ("segv", signal.SIGSEGV)])
 def test_signals(lab: Lab, checks: Built, check: str, number: int, *, user: bool) -> None:
-    ran = lab.run(checks, check, options=Options(user=user))
+    ran = lab.run(checks, check, options=Options(Guest(mode=mode_of(user))))
     assert (ran.result.outcome, ran.result.status) == (Outcome.SIGNALED, number)
     assert outcome.exit_code(ran.result) == 128 + number
 
@@ -57,7 +57,7 @@ def test_arguments_environment_and_user(lab: Lab, checks: Built, *, user: bool) 
         "start",
         *words,
         env={"PATH": "/somewhere"},
-        options=Options(user=user, uid=1000, gid=100),
+        options=Options(Guest(mode=mode_of(user), uid=1000, gid=100)),
     )
     assert ran.result.status == 0
     text = ran.text
@@ -90,7 +90,7 @@ def test_without_input_there_is_none(lab: Lab, checks: Built) -> None:
 
 def test_quiet_unless_asked(lab: Lab, hello: Built) -> None:
     assert b"Linux version" not in lab.run(hello).output
-    assert b"Linux version" in lab.run(hello, options=Options(verbose=True)).output
+    assert b"Linux version" in lab.run(hello, options=Options(Guest(verbose=True))).output
 
 
 def test_two_processors(lab: Lab, checks: Built) -> None:

@@ -13,6 +13,7 @@ from tests.boot.harness import Lab
 from tests.conftest import OPTIONAL
 from ukl import scaffold
 from ukl.base.errors import UklError
+from ukl.base.model import Guest
 from ukl.settings import manifest
 from ukl.vm.launch import Options
 
@@ -37,7 +38,7 @@ def test_it_answers(lab: Lab, tmp_path: Path, language: str) -> None:
     assert [(each.host, each.guest) for each in built.spec.ports] == [(PORT, PORT)]
 
     async def whole() -> bytes:
-        options = Options(timeout=240)
+        options = Options(Guest(timeout=240))
         async with lab.boot(built, guest_port=PORT, options=options) as guest:
             await guest.says("listening on port 8080")
             return await asyncio.to_thread(asked, guest.port)

@@ -16,7 +16,7 @@ from ukl.settings import manifest
 def both(lab: Lab) -> Built:
     """Return the checks (C and C++ runtime state of many kinds), with two examples beside."""
     others = (manifest.resolve("hello"), manifest.resolve("ring0"))
-    spec = replace(lab.program("checks").spec, others=others)
+    spec = replace(lab.program("checks").spec, with_=others)
     return lab.build(replace(spec, name="first"))
 
 

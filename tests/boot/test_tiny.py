@@ -31,7 +31,7 @@ pytestmark = pytest.mark.timeout(1800)  # it may be the first that builds this k
 
 def tiny(lab: Lab, spec: AppSpec, memory: int) -> Built:
     return Lab(lab.store, lab.accelerator, lab.runs).build(
-        replace(spec, kernel_profile="tiny", memory=memory)
+        replace(spec, profile="tiny", memory=memory)
     )
 
 

@@ -12,7 +12,8 @@ import pytest
 from tests.boot.harness import Built, Lab
 from tests.conftest import TOP
 from ukl.base.model import AppSpec
-from ukl.flow import pipeline, trimming
+from ukl.flow import trimming
+from ukl.flow.bootable import link_map, linked
 from ukl.kernel import kconfig
 from ukl.settings import manifest
 from ukl.trim import linkmap, workload
@@ -26,15 +27,15 @@ ECHO = f"cd {shlex.quote(str(TOP))} && {PYTHON} -m tests.boot.echo_client $PORT"
 
 @pytest.fixture
 def bench(lab: Lab) -> Bench:
-    return Bench(lab.store, lab.progress)
+    return Bench(lab.context)
 
 
 def misread(lab: Lab, spec: AppSpec, other: AppSpec) -> list[str]:
     """Return the objects of one kernel of which the Makefiles, as read, say wrongly whether
     the other kernel has them, too."""
-    _, kernel, _ = pipeline.build_image(spec, lab.store, lab.progress)
-    _, smaller, _ = pipeline.build_image(other, lab.store, lab.progress)
-    with pipeline.link_map(spec, kernel, lab.store, lab.progress).open() as stream:
+    kernel = linked(spec, lab.context).kernel
+    smaller = linked(other, lab.context).kernel
+    with link_map(spec, kernel, lab.context).open() as stream:
         names = {piece.object for piece in linkmap.parse(stream).pieces}
     objects = {name for name in names if name[0] not in "./"}  # not the application's
     config = kconfig.read((smaller.directory / "objects/.config").read_text())
@@ -48,7 +49,7 @@ def misread(lab: Lab, spec: AppSpec, other: AppSpec) -> list[str]:
 @pytest.mark.timeout(1800)  # it may be the first that builds the second kernel
 def test_the_makefiles_are_read_rightly(lab: Lab, hello: Built) -> None:
     spec = manifest.resolve("hello")
-    assert misread(lab, spec, replace(spec, kernel_profile="tiny")) == []
+    assert misread(lab, spec, replace(spec, profile="tiny")) == []
 
 
 @pytest.mark.timeout(900)

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from tests.boot import echo_client, wrapped
-from tests.boot.harness import PROGRAMS, Built, Lab
+from tests.boot.harness import PROGRAMS, Built, Lab, mode_of
 from tests.conftest import OPTIONAL
 from ukl.base import resources
-from ukl.base.model import Outcome
+from ukl.base.model import Guest, Outcome
 from ukl.vm.launch import Options
 
 PORT = 5555
@@ -35,7 +35,7 @@ def test_cxx(lab: Lab, tmp_path: Path) -> None:
         pytest.skip(f"{OPTIONAL} no g++ on this machine")
     app = built(lab, tmp_path, EXAMPLES / "cxx", "cxx", "make", "CXX=ukl-c++")
     for user in (False, True):
-        ran = lab.run(app, "7", options=Options(user=user), cpus=2)
+        ran = lab.run(app, "7", options=Options(Guest(mode=mode_of(user))), cpus=2)
         assert (ran.result.outcome, ran.result.status) == (Outcome.EXITED, 7), ran.text
         assert "not ok" not in ran.text
         assert ran.lines[-1] == "ok a locale that is not there is an exception"
@@ -60,7 +60,7 @@ def test_musl(lab: Lab, tmp_path: Path) -> None:
     command = ("ukl-cc", "-O1", "-o", "musl", "main.c", "-lm")
     app = built(lab, tmp_path, PROGRAMS / "musl", "musl", *command, UKL_CC_COMPILER="musl-gcc")
     for user in (False, True):
-        ran = lab.run(app, "7", options=Options(user=user), cpus=2)
+        ran = lab.run(app, "7", options=Options(Guest(mode=mode_of(user))), cpus=2)
         assert (ran.result.outcome, ran.result.status) == (Outcome.EXITED, 7), ran.text
         assert ran.text.replace("\r\n", "\n") == MUSL_SAYS
 
@@ -69,7 +69,7 @@ def serves(lab: Lab, app: Built, *said: str) -> None:
     """Boot an echo server as a unikernel and as a process, and see that it echoes."""
 
     async def whole(user: bool) -> None:
-        options = Options(user=user, timeout=240)
+        options = Options(Guest(mode=mode_of(user), timeout=240))
         async with lab.boot(app, cpus=2, guest_port=PORT, options=options) as guest:
             await guest.says("listening")
             for text in said:

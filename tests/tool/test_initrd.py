@@ -108,7 +108,7 @@ def test_without_userspace_only_the_application_is_in_it(
 
 
 def test_who_has_a_userspace(spec: AppSpec) -> None:
-    tiny = replace(spec, kernel_profile="tiny")
+    tiny = replace(spec, profile="tiny")
     assert initrd.has_userspace(spec)
     assert not initrd.has_userspace(tiny)
     assert initrd.has_userspace(replace(tiny, userspace=True))

@@ -82,7 +82,9 @@ def test_the_command_works_without_the_checkout(wheel: Path, tmp_path: Path) -> 
     assert Path(where[1]) == site / "ukl" / "_data" / "kernel"
 
     assert run([python, "-m", "ukl", "--version"], cwd=tmp_path, env=env).stdout.startswith("ukl ")
-    code = "import ukl.settings.manifest as m; print(*(m.resolve(n).name for n in m.example_names()))"
+    code = (
+        "import ukl.settings.manifest as m; print(*(m.resolve(n).name for n in m.example_names()))"
+    )
     assert "tcp-echo" in run([python, "-c", code], cwd=tmp_path, env=env).stdout
     with pytest.raises(CommandFailed, match="clone the repository") as caught:
         run([python, "-m", "ukl", "selftest"], cwd=tmp_path, env=env)

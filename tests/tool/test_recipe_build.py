@@ -16,7 +16,8 @@ from ukl.app import captured
 from ukl.base.errors import InputError, MissingError, UklError
 from ukl.base.model import AppSpec
 from ukl.base.progress import Progress
-from ukl.flow import pipeline
+from ukl.flow.bootable import prepared
+from ukl.flow.context import Context
 from ukl.host import exec as host_exec
 from ukl.host.store import Store
 from ukl.recipe import build, fetch
@@ -202,6 +203,6 @@ def test_packages_that_are_missing(
     assert spec.build is not None
     wanted = replace(spec, build=replace(spec.build, packages=("libnobody-dev", "libc6")))
     with pytest.raises(MissingError, match="libnobody-dev") as caught:
-        pipeline.prepared(wanted, store, Progress.quiet())
+        prepared(wanted, Context(store, Progress.quiet()))
     assert caught.value.remedy is not None
     assert caught.value.remedy.endswith("install --no-install-recommends libnobody-dev")

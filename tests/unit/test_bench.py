@@ -209,7 +209,7 @@ def test_times_have_units(value: float, text: str) -> None:
 
 def test_variants_are_chosen_by_name_in_our_order() -> None:
     assert [each.name for each in variants.chosen(["base", "process"])] == ["process", "base"]
-    assert variants.chosen([], counted=True) == tuple(variants.VARIANTS)
+    assert variants.chosen([], pgo=True) == tuple(variants.VARIANTS)
     with pytest.raises(UsageError, match="no variant"):
         variants.chosen(["fastest"])
 
@@ -218,15 +218,15 @@ def test_a_variant_that_needs_counts_is_there_with_them_only() -> None:
     assert "pgo" not in [each.name for each in variants.chosen([])]
     with pytest.raises(UsageError, match="compiled by counts"):
         variants.chosen(["base", "pgo"])
-    assert [each.name for each in variants.chosen(["pgo"], counted=True)] == ["pgo"]
+    assert [each.name for each in variants.chosen(["pgo"], pgo=True)] == ["pgo"]
 
 
 def test_a_normal_process_keeps_its_syscall_instructions() -> None:
     spec = AppSpec("x", Path("x"), Path(), ())
     for variant in variants.VARIANTS:
-        if variant.user:
+        if variant.is_process:
             assert not variant.applied(spec).rewrite_syscalls
-        assert variant.patched or variant.user
+        assert variant.patched or variant.is_process
     assert (
         variants.chosen(["base"])[0].applied(replace(spec, rewrite_syscalls=False)).rewrite_syscalls
     )

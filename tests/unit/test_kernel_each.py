@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from ukl.base import resources
 from ukl.base.errors import InputError
 from ukl.cli.app import app
-from ukl.flow import pipeline
+from ukl.flow import kernel
 from ukl.kernel import each, export, series
 from ukl.kernel.each import Built, Plan, Report, Result
 from ukl.kernel.kconfig import Request
@@ -197,7 +197,7 @@ def report(*, errors: tuple[str, ...] = (), warnings: tuple[str, ...] = ()) -> R
 
 def test_the_command_names_what_does_not_build(monkeypatch: pytest.MonkeyPatch) -> None:
     def run(found: Report, *words: str) -> tuple[int, str]:
-        monkeypatch.setattr(pipeline, "kernel_each", lambda *_, **__: found)
+        monkeypatch.setattr(kernel, "each_patch", lambda *_, **__: found)
         done = CliRunner().invoke(app, ["kernel", "each", *words])
         return done.exit_code, done.stdout
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ukl.base.model import LogLimits
-from ukl.settings import manifest
+from ukl.settings import values
 from ukl.vm import log
 from ukl.vm.log import Log, Reader
 
@@ -231,8 +231,8 @@ def test_the_last_line_may_have_no_end(path: Path, count: int, expected: bytes) 
 
 
 def test_sizes_as_people_write_them() -> None:
-    assert manifest.parse_log_size("64K") == 64 << 10
-    assert manifest.parse_log_size("1GiB") == 1 << 30
+    assert values.parse_log_size("64K") == 64 << 10
+    assert values.parse_log_size("1GiB") == 1 << 30
     for text in ("16", "63K", "0M", "x", "9999999G"):
-        with pytest.raises(ValueError, match="is no size of a log"):
-            manifest.parse_log_size(text)
+        with pytest.raises(ValueError, match="is not the size of a log"):
+            values.parse_log_size(text)

@@ -9,7 +9,7 @@ import pytest
 
 from ukl.base.errors import ExitCode, InputError
 from ukl.base.model import Disk, Level, PortForward, Protocol, Returns, Volume
-from ukl.settings import manifest
+from ukl.settings import explain, manifest, values
 
 FULL = """\
 [app]
@@ -84,7 +84,7 @@ def test_everything_is_read(project: Path) -> None:
     assert spec.cpus == 2
     assert spec.files == {"/etc/server.conf": project / "server.conf"}
     assert spec.kernel_options == {"CONFIG_TMPFS": "y", "CONFIG_NR_CPUS": "4", "CONFIG_X": "m"}
-    assert spec.kernel_profile == "debug"
+    assert spec.profile == "debug"
 
 
 def test_name_is_that_of_the_directory(project: Path) -> None:
@@ -194,24 +194,24 @@ class TestResolve:
 
 
 def test_memory_and_ports_and_env() -> None:
-    assert manifest.parse_memory("256M") == 256 << 20
-    assert manifest.parse_memory("2GiB") == 2 << 30
-    assert manifest.parse_port("1:2") == PortForward(1, 2)
-    assert manifest.parse_port("80") == PortForward(80, 80)
-    assert manifest.parse_port("10.0.0.1:1:2") == PortForward(1, 2, "10.0.0.1")
-    assert manifest.parse_env("A=b=c") == ("A", "b=c")
+    assert values.parse_memory("256M") == 256 << 20
+    assert values.parse_memory("2GiB") == 2 << 30
+    assert values.parse_port("1:2") == PortForward(1, 2)
+    assert values.parse_port("80") == PortForward(80, 80)
+    assert values.parse_port("10.0.0.1:1:2") == PortForward(1, 2, "10.0.0.1")
+    assert values.parse_env("A=b=c") == ("A", "b=c")
     for bad in ("1:2:3", "x", "999.0.0.1:1:2", "-1:2", ""):
         with pytest.raises(ValueError, match="port"):
-            manifest.parse_port(bad)
+            values.parse_port(bad)
 
 
 def test_find_line_heeds_tables() -> None:
     text = '[a]\nx = 1\n\n[b]\nx = 2\n[c.d]\n"y" = 3\n'
-    assert manifest.find_line(text, ["a", "x"]) == 2
-    assert manifest.find_line(text, ["b", "x"]) == 5
-    assert manifest.find_line(text, ["c", "d", "y"]) == 7
-    assert manifest.find_line(text, ["b", "absent"]) == 4
-    assert manifest.find_line(text, ["absent"]) is None
+    assert explain.find_line(text, ["a", "x"]) == 2
+    assert explain.find_line(text, ["b", "x"]) == 5
+    assert explain.find_line(text, ["c", "d", "y"]) == 7
+    assert explain.find_line(text, ["b", "absent"]) == 4
+    assert explain.find_line(text, ["absent"]) is None
 
 
 def test_applications_of_one_kernel(tmp_path: Path) -> None:
@@ -220,11 +220,11 @@ def test_applications_of_one_kernel(tmp_path: Path) -> None:
         (tmp_path / name / "main.c").write_text("int main(void) { return 0; }\n")
         (tmp_path / name / "ukl.toml").write_text('[app]\nsources = ["main.c"]\n')
     with (tmp_path / "one" / "ukl.toml").open("a") as stream:
-        stream.write('[kernel]\napplications = ["../two", "hello"]\n')
+        stream.write('[kernel]\nwith = ["../two", "hello"]\n')
     spec = manifest.load(tmp_path / "one")
-    assert [other.name for other in spec.others] == ["two", "hello"]
-    both = manifest.resolve_all(str(tmp_path / "two"), [str(tmp_path / "one")])
-    assert [other.name for other in both.others] == ["one"]
+    assert [other.name for other in spec.with_] == ["two", "hello"]
+    both = manifest.specified(str(tmp_path / "two"), {"with_": (str(tmp_path / "one"),)})
+    assert [other.name for other in both.with_] == ["one"]
 
 
 def test_applications_may_name_each_other(tmp_path: Path) -> None:
@@ -232,7 +232,7 @@ def test_applications_may_name_each_other(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
         (tmp_path / name / "main.c").write_text("int main(void) { return 0; }\n")
         (tmp_path / name / "ukl.toml").write_text(
-            f'[app]\nsources = ["main.c"]\n[kernel]\napplications = ["../{other}"]\n'
+            f'[app]\nsources = ["main.c"]\n[kernel]\nwith = ["../{other}"]\n'
         )
-    [two] = manifest.load(tmp_path / "one").others
-    assert (two.name, two.others) == ("two", ())
+    [two] = manifest.load(tmp_path / "one").with_
+    assert (two.name, two.with_) == ("two", ())

@@ -11,16 +11,22 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from ukl.base.model import AppSpec, Image
+from ukl.base.model import AppObject, AppSpec, Image, KernelBuild, ObjectFacts
 from ukl.bench.variants import VARIANTS
 from ukl.cli.app import app
 from ukl.flow import measuring
+from ukl.flow.bootable import Bootable
 
+FACTS = ObjectFacts(0, 0, 0, 0, 0, 0, (), (), 0)
+APP = AppObject("x", Path(), Path(), FACTS, "key")
+KERNEL = KernelBuild("key", Path(), Path(), "6.12", 0)
 IMAGE = Image("x", Path(), Path(), Path(), Path(), None, b"", "key")
 
 
 def test_each_round_has_each_variant_once_and_begins_with_another() -> None:
-    first = measuring._Prepared(VARIANTS[0], AppSpec("x", Path(), Path(), ()), IMAGE, Path())
+    spec = AppSpec("x", Path(), Path())
+    made = Bootable(spec, APP, KERNEL, IMAGE, Path())
+    first = measuring._Prepared(VARIANTS[0], spec, made)
     prepared = [replace(first, variant=variant) for variant in VARIANTS]
     size = len(prepared)
     turns = [each.variant.name for each in measuring._interleaved(prepared, size)]

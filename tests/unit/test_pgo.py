@@ -13,6 +13,7 @@ from ukl.app import compile as plan
 from ukl.base.errors import InputError, UsageError
 from ukl.base.model import AppSpec, PortForward
 from ukl.base.progress import Progress
+from ukl.flow.context import Context
 from ukl.flow.training import OPTIONS, _counting, train
 from ukl.host.store import Store
 from ukl.kernel import build as kernel_build
@@ -149,12 +150,12 @@ def test_the_wrapper_adds_flags_where_something_is_made() -> None:
 
 
 def test_all_applications_of_a_kernel_count() -> None:
-    other = AppSpec("b", Path("b"), Path(), (), counts=Path("old.pgo"))
+    other = AppSpec("b", Path("b"), Path(), (), pgo=Path("old.pgo"))
     spec = AppSpec(
-        "a", Path("a"), Path(), (), others=(other,), kernel_options={"IPV6": "y"}, memory=32 << 20
+        "a", Path("a"), Path(), (), with_=(other,), kernel_options={"IPV6": "y"}, memory=32 << 20
     )
     found = _counting(spec)
-    assert [(each.counting, each.counts) for each in (found, *found.others)] == [(True, None)] * 2
+    assert [(each.counting, each.pgo) for each in (found, *found.with_)] == [(True, None)] * 2
     assert found.kernel_options == {"IPV6": "y", **OPTIONS}
     assert found.memory > spec.memory
 
@@ -162,4 +163,4 @@ def test_all_applications_of_a_kernel_count() -> None:
 def test_a_server_is_not_trained_without_work(tmp_path: Path) -> None:
     spec = AppSpec("a", Path("a"), Path(), (), ports=(PortForward(1, 2),))
     with pytest.raises(UsageError, match="serves"):
-        train(spec, None, tmp_path / "a.pgo", Store(tmp_path), Progress.quiet())
+        train(spec, None, tmp_path / "a.pgo", Context(Store(tmp_path), Progress.quiet()))

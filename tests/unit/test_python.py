@@ -12,9 +12,9 @@ from ukl.base.errors import InputError
 from ukl.base.model import PythonSpec
 from ukl.base.progress import Progress
 from ukl.check import target
-from ukl.flow import pipeline
 from ukl.recipe import python
 from ukl.settings import manifest
+from ukl.settings.table import overridden
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def test_a_script_needs_no_manifest(project: Path) -> None:
     assert spec.memory == interpreter.memory
     assert spec.python == PythonSpec(project / "app.py")
     # Other arguments do not take the script away.
-    spec = pipeline.overridden(spec, pipeline.Overrides(args=("two",)))
+    spec = overridden(spec, {"args": ("two",)})
     assert (*spec.command, *spec.args) == ("/app/app.py", "two")
 
 

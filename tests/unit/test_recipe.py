@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ukl.base.errors import InputError, TimeoutExpired, VmLost
-from ukl.base.model import AppSpec, Outcome, RunResult, Source, SuiteSpec
+from ukl.base.model import AppSpec, Mode, Outcome, RunResult, Source, SuiteSpec
 from ukl.base.progress import Progress
 from ukl.flow import compare
 from ukl.recipe import debian, python, suite
@@ -95,7 +95,7 @@ def test_what_is_no_build(tmp_path: Path, line: str, words: str) -> None:
 def test_a_recipe_has_no_sources_of_ours(tmp_path: Path) -> None:
     (tmp_path / "main.c").touch()
     text = 'sources = ["main.c"]\n' + BUILD
-    with pytest.raises(InputError, match="goes without"):
+    with pytest.raises(InputError, match="excludes"):
         load(tmp_path, text)
 
 
@@ -191,7 +191,10 @@ def test_a_suite_is_good_only_if_all_is() -> None:
 
 
 def test_a_comparison_says_what_differs() -> None:
-    results = {"unikernel": result("ok a", "not ok b"), "process": result("ok a", "ok b", "ok c")}
+    results = {
+        Mode.UNIKERNEL: result("ok a", "not ok b"),
+        Mode.PROCESS: result("ok a", "ok b", "ok c"),
+    }
     found = compare.Comparison("x", results)
     assert found.differences == [
         ("b", suite.FAILED, suite.PASSED),
@@ -200,7 +203,7 @@ def test_a_comparison_says_what_differs() -> None:
     assert not found.is_good
     text = "\n".join(compare.table(found))
     assert "differs: b: failed in the unikernel, passed in the process" in text
-    same = compare.Comparison("x", {mode: result("ok a") for mode in compare.MODES})
+    same = compare.Comparison("x", {mode: result("ok a") for mode in Mode})
     assert same.is_good
     assert "no test differs" in "\n".join(compare.table(same))
 

@@ -12,7 +12,7 @@ from tests.conftest import TOP
 from ukl import site
 from ukl.cli.app import app
 from ukl.host import exec as host_exec
-from ukl.settings import schema
+from ukl.settings import compose, manifest
 
 
 def test_it_can_be_built(tmp_path: Path) -> None:
@@ -38,10 +38,10 @@ def test_verbs_and_keys() -> None:
     for words in ("## `ukl run`", "## `ukl kernel build`", "`-e, --execute CODE`"):
         assert words in page, words
     assert "--icount" not in page  # hidden
-    page = site.keys("ukl.toml", schema.manifest())
-    assert "| `run.memory` | string |" in page
+    page = site.keys("ukl.toml", manifest.schema())
+    assert "| `run.memory` | string or integer |" in page
     assert "| `build.source.debian` | string |" in page
-    page = site.keys("compose.toml", schema.compose())
+    page = site.keys("compose.toml", compose.schema())
     assert "| `services.NAME.target` | string |" in page
 
 

@@ -16,6 +16,7 @@ from ukl.base.errors import InputError
 from ukl.base.model import AppSpec, Disk, PortForward
 from ukl.base.progress import Progress
 from ukl.flow import trimming
+from ukl.flow.context import Context
 from ukl.host.store import Store, jsonable
 from ukl.kernel.kconfig import Request
 from ukl.kernel.kconfig_why import Definitions
@@ -452,7 +453,7 @@ def test_nothing_to_search() -> None:
 
 
 def test_a_server_needs_somebody_who_uses_it(tmp_path: Path) -> None:
-    bench = workload.Bench(Store(tmp_path), Progress.quiet())
+    bench = workload.Bench(Context(Store(tmp_path), Progress.quiet()))
     served = spec(ports=(PortForward(80, 80),))
     with pytest.raises(InputError) as caught:
         workload.chosen(served, None, bench)

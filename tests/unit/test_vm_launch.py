@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from ukl.base.errors import InputError, UsageError
-from ukl.base.model import Accelerator, AppSpec, Image, Volume
+from ukl.base.model import Accelerator, AppSpec, Guest, Image, Mode, Volume
 from ukl.host import tsc
 from ukl.vm import launch
 from ukl.vm.launch import Options
@@ -38,7 +38,7 @@ IMAGE = Image(
 
 def test_run_starts_the_marker_or_the_executable() -> None:
     assert launch.guest_run(IMAGE, SPEC, Options(), "n").path == "/ukl/hello"
-    run = launch.guest_run(IMAGE, SPEC, Options(user=True), "n")
+    run = launch.guest_run(IMAGE, SPEC, Options(Guest(mode=Mode.PROCESS)), "n")
     assert run.path == "/user/hello"
     assert run.argv == ("hello", "-v", "two words")
     assert run.env["LEVEL"] == "3"
@@ -47,7 +47,7 @@ def test_run_starts_the_marker_or_the_executable() -> None:
 
 def test_only_a_small_kernel_takes_little_memory() -> None:
     launch.check(Options(), replace(SPEC, memory=64 << 20))
-    launch.check(Options(), replace(SPEC, memory=11 << 20, kernel_profile="tiny"))
+    launch.check(Options(), replace(SPEC, memory=11 << 20, profile="tiny"))
     with pytest.raises(UsageError, match="11M is too little memory"):
         launch.check(Options(), replace(SPEC, memory=11 << 20))
 
@@ -66,28 +66,33 @@ def test_an_entrypoint_is_started_instead_and_told_what_to_start() -> None:
     run = launch.guest_run(IMAGE, spec, Options(), "n")
     assert run.path == "/bin/prepare"
     assert run.argv == ("/bin/prepare", "/ukl/hello", "-v", "two words")
-    assert launch.guest_run(IMAGE, spec, Options(user=True), "n").argv[1] == "/user/hello"
+    assert (
+        launch.guest_run(IMAGE, spec, Options(Guest(mode=Mode.PROCESS)), "n").argv[1]
+        == "/user/hello"
+    )
     launch.check(Options(), spec)
     with pytest.raises(UsageError, match="/bin/prepare"):
-        launch.check(Options(init="app"), spec)
+        launch.check(Options(Guest(init="app")), spec)
 
 
 def test_kernel_without_application_can_only_run_the_executable() -> None:
     bare = replace(IMAGE, marker=None)
     with pytest.raises(InputError):
         launch.guest_run(bare, SPEC, Options(), "n")
-    assert launch.guest_run(bare, SPEC, Options(user=True), "n").path == "/user/hello"
+    assert (
+        launch.guest_run(bare, SPEC, Options(Guest(mode=Mode.PROCESS)), "n").path == "/user/hello"
+    )
 
 
 def test_shell_is_an_interactive_companion() -> None:
-    run = launch.guest_run(IMAGE, SPEC, Options(shell=True, input=0), "n")
+    run = launch.guest_run(IMAGE, SPEC, Options(Guest(shell=True), input=0), "n")
     assert run.companion
     assert run.interactive
     assert not run.console_input
 
 
 def test_command_line_with_our_init_names_no_program() -> None:
-    line = launch.command_line(IMAGE, SPEC, Options(append=("nokaslr",)))
+    line = launch.command_line(IMAGE, SPEC, Options(Guest(append=("nokaslr",))))
     assert "nokaslr" in line.split()
     assert "init=" not in line
 
@@ -102,7 +107,7 @@ def test_an_emulated_guest_is_told_how_fast_its_clocks_are(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(tsc, "khz", lambda: 2_300_000)
-    emulated, counting = Options(append=("nokaslr",)), Options(icount=True)
+    emulated, counting = Options(Guest(append=("nokaslr",))), Options(Guest(icount=True))
     timer, counter = "ukl.lapic_khz=1000000", "tsc_early_khz=2300000"
     assert launch.clock_words(Accelerator.TCG, emulated) == (timer, counter)
     assert launch.clock_words(Accelerator.TCG, counting) == (timer,)
@@ -114,7 +119,7 @@ def test_an_emulated_guest_is_told_how_fast_its_clocks_are(
 
 
 def test_command_line_with_the_application_as_init() -> None:
-    words = shlex.split(launch.command_line(IMAGE, SPEC, Options(init="app")))
+    words = shlex.split(launch.command_line(IMAGE, SPEC, Options(Guest(init="app"))))
     assert "rdinit=/ukl/hello" in words
     assert "init=/ukl/hello" in words
     assert "LEVEL=3" in words
@@ -136,7 +141,7 @@ def test_variables_the_kernel_would_take(key: str) -> None:
 def test_command_line_has_an_end() -> None:
     long = replace(SPEC, args=("x" * 3000,))
     with pytest.raises(InputError, match="too long"):
-        launch.command_line(IMAGE, long, Options(init="app"))
+        launch.command_line(IMAGE, long, Options(Guest(init="app")))
     launch.command_line(IMAGE, long, Options())  # init reads them from a file
     with pytest.raises(InputError, match="at most"):
         launch.init_words(("x",) * 31, {})
@@ -145,11 +150,10 @@ def test_command_line_has_an_end() -> None:
 @pytest.mark.parametrize(
     "options",
     [
-        Options(init="systemd"),
-        Options(init="app", shell=True),
-        Options(init="app", companion=("/bin/sh",)),
-        Options(init="app", uid=1000),
-        Options(shell=True, companion=("/bin/ps",)),
+        Options(Guest(init="app", shell=True)),
+        Options(Guest(init="app", companion=("/bin/sh",))),
+        Options(Guest(init="app", uid=1000)),
+        Options(Guest(shell=True, companion=("/bin/ps",))),
     ],
 )
 def test_options_that_do_not_go_together(options: Options) -> None:
@@ -163,7 +167,7 @@ def test_what_is_saved_has_its_time(tmp_path: Path) -> None:
     assert [mount.target for mount in run.mounts] == ["/data"]
     assert run.grace_ms > launch.guest_run(IMAGE, SPEC, Options(), "n").grace_ms
     with pytest.raises(UsageError, match="nobody mounts"):
-        launch.check(Options(init="app"), spec)
+        launch.check(Options(Guest(init="app")), spec)
 
 
 def test_old_runs_are_forgotten(tmp_path: Path) -> None:

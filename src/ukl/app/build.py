@@ -124,13 +124,13 @@ def _inlined(spec: AppSpec, kernel: KernelBuild, store: Store, progress: Progres
             where=spec.origin,
             remedy="leave --lto out, or put it into `objects` of [link], compiled",
         )
-    if spec.counting or spec.counts is not None:
+    if spec.counting or spec.pgo is not None:
         raise InputError(
             "--lto and --pgo do not go together: one is clang's, the other gcc's",
             where=spec.origin,
             remedy="leave one of them out",
         )
-    names = [imports.parse(prototype).name for prototype in spec.kernel_imports]
+    names = [imports.parse(prototype).name for prototype in spec.imports]
     if not names:
         raise InputError(
             "--lto compiles functions of the kernel into the application, and it names none",
@@ -146,11 +146,11 @@ def _inlined(spec: AppSpec, kernel: KernelBuild, store: Store, progress: Progres
 
 def _imports(spec: AppSpec, store: Store, inlined: Collection[str] = ()) -> list[Path]:
     """Return the directory with the header of the kernel's functions that `spec` imports."""
-    if not spec.kernel_imports:
+    if not spec.imports:
         return []
     from ukl.app import imports  # noqa: PLC0415 - pycparser takes 0.1 s that others do not need
 
-    text = imports.header(spec.kernel_imports, inlined)
+    text = imports.header(spec.imports, inlined)
 
     def work(directory: Path) -> None:
         (directory / imports.HEADER).write_text(text)
@@ -162,9 +162,9 @@ def _feedback(spec: AppSpec, store: Store) -> plan.Feedback:
     """Return how the sources are compiled to count, or by counts."""
     if spec.counting:
         return plan.Feedback(COUNTING, f"{ROOT}{spec.name}")
-    if spec.counts is None:
+    if spec.pgo is None:
         return plan.NO_FEEDBACK
-    directory = counts.unpacked(spec.counts, counts.APP, store) / spec.name
+    directory = counts.unpacked(spec.pgo, counts.APP, store) / spec.name
     return plan.Feedback(COUNTED, str(directory))
 
 

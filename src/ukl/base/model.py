@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
+from typing import Literal
 
 
 class Level(StrEnum):
@@ -30,6 +31,13 @@ class Returns(StrEnum):
 
     IRET = "iret"
     RET = "ret"
+
+
+class Mode(StrEnum):
+    """What a program runs as: in the kernel, or as a normal process beside it."""
+
+    UNIKERNEL = "unikernel"
+    PROCESS = "process"
 
 
 class Protocol(StrEnum):
@@ -164,13 +172,13 @@ class AppSpec:
     name: str
     origin: Path
     directory: Path
-    sources: tuple[Path, ...]
+    sources: tuple[Path, ...] = ()
     cflags: tuple[str, ...] = ()
     libraries: tuple[str, ...] = ()
     objects: tuple[Path, ...] = ()
     rewrite_syscalls: bool = True
     """Whether `syscall` instructions become calls, where they can."""
-    level: Level = Level.BASE
+    level: Level = Level.FAST
     lto: bool = False
     """Whether functions of the kernel that it imports are compiled into it (ukl.lto)."""
     returns: Returns = Returns.IRET
@@ -202,15 +210,15 @@ class AppSpec:
     memory: int = 256 << 20
     cpus: int = 1
     kernel_options: Mapping[str, str] = field(default_factory=dict)
-    kernel_profile: str = ""
+    profile: str = ""
     """A profile of kernel/config, such as `debug`; empty: none."""
-    kernel_imports: tuple[str, ...] = ()
+    imports: tuple[str, ...] = ()
     """C prototypes of the kernel's functions that it calls."""
-    others: tuple[AppSpec, ...] = ()
+    with_: tuple[AppSpec, ...] = ()
     """Further applications that are linked into the same kernel."""
     counting: bool = False
     """Whether its code counts how often each branch is taken (pgo/)."""
-    counts: Path | None = None
+    pgo: Path | None = None
     """A file of such counts, by which it and the kernel are compiled."""
 
     @property
@@ -298,7 +306,7 @@ class KernelSpec:
     options: Mapping[str, str] = field(default_factory=dict)
     compiler: str = "gcc"
     patched: bool = True
-    counts: Path | None = None
+    pgo: Path | None = None
     """Directory with counts of branches for the compiler, named as the objects are."""
 
 
@@ -391,6 +399,9 @@ class Network:
 
 NO_NETWORK = Network(NetworkKind.NONE)
 
+DHCP = "dhcp"
+"""The address of a guest that asks for one in its network."""
+
 
 @dataclass(frozen=True, slots=True)
 class Trace:
@@ -454,6 +465,38 @@ LOG_FILES_MAX = 100
 
 LOG_LIMITS = LogLimits()
 """Those of a guest of which nothing else was said."""
+
+
+@dataclass(frozen=True, slots=True)
+class Guest:
+    """What a guest is given besides the application.
+
+    `init` is process 1: our init (`ukl`), or the program itself (`app`). `shell` gives a shell on
+    the console, `companion` starts another program beside the application; `start` False leaves
+    the application out. `uid` and `gid` are the application's. `timeout` is in seconds. `append`
+    goes to the kernel's command line. `icount` has the guest's clock count instructions.
+    `verbose` shows the kernel's messages. `network` is the second interface, `log` bounds the
+    console's file (None: unbounded).
+    """
+
+    mode: Mode = Mode.UNIKERNEL
+    init: Literal["ukl", "app"] = "ukl"
+    shell: bool = False
+    companion: tuple[str, ...] = ()
+    start: bool = True
+    uid: int = 0
+    gid: int = 0
+    timeout: float | None = None
+    append: tuple[str, ...] = ()
+    icount: bool = False
+    verbose: bool = False
+    network: Network = NO_NETWORK
+    log: LogLimits | None = None
+
+    @property
+    def is_process(self) -> bool:
+        """Whether the program runs as a normal process."""
+        return self.mode is Mode.PROCESS
 
 
 class Outcome(StrEnum):

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from ukl.base.errors import UsageError
-from ukl.base.model import AppSpec, Level, Returns
+from ukl.base.model import AppSpec, Level, Mode, Returns
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,26 +15,31 @@ class Variant:
     """One column of the table.
 
     `patched` False takes the unpatched kernel of the same configuration, on which only
-    normal processes run; `user` starts the normal executable of the very same object;
+    normal processes run; `mode` process starts the normal executable of the very same object;
     `rewrite` False leaves its `syscall` instructions as they are, `level` is what they
     become otherwise; `returns` is how exceptions return; `page_size` is that of its
-    anonymous memory. `counted` compiles it, and its kernel, by counts of a training run.
+    anonymous memory. `pgo` compiles it, and its kernel, by counts of a training run.
     """
 
     name: str
     title: str
     patched: bool = True
-    user: bool = False
+    mode: Mode = Mode.UNIKERNEL
     rewrite: bool = True
     level: Level = Level.BASE
     returns: Returns = Returns.IRET
     page_size: int = 0
-    counted: bool = False
+    pgo: bool = False
 
     @property
-    def mode(self) -> str:
+    def is_process(self) -> bool:
+        """Whether the program runs as a normal process."""
+        return self.mode is Mode.PROCESS
+
+    @property
+    def ring(self) -> str:
         """What a program finds in CS: `user` or `supervisor`."""
-        return "user" if self.user else "supervisor"
+        return "user" if self.is_process else "supervisor"
 
     def applied(self, spec: AppSpec) -> AppSpec:
         """Return the specification as this variant builds it."""
@@ -43,14 +48,16 @@ class Variant:
             rewrite_syscalls=self.rewrite,
             level=self.level,
             returns=self.returns,
-            page_size=self.page_size,
+            page_size=self.page_size or spec.page_size,
         )
 
 
 # A normal process makes its system calls as any other: rewritten ones would cost it a call.
 VARIANTS: Sequence[Variant] = (
-    Variant("unpatched", "process, unpatched Linux", patched=False, user=True, rewrite=False),
-    Variant("process", "process, UKL kernel", user=True, rewrite=False),
+    Variant(
+        "unpatched", "process, unpatched Linux", patched=False, mode=Mode.PROCESS, rewrite=False
+    ),
+    Variant("process", "process, UKL kernel", mode=Mode.PROCESS, rewrite=False),
     Variant("syscall", "unikernel, syscall in ring 0", rewrite=False),
     Variant("base", "unikernel, level base"),
     Variant("fast", "unikernel, level fast", level=Level.FAST),
@@ -72,7 +79,7 @@ VARIANTS: Sequence[Variant] = (
         "as ret, compiled by counts of a training run",
         level=Level.FAST,
         returns=Returns.RET,
-        counted=True,
+        pgo=True,
     ),
 )
 """All of them, in the order of the columns; a further level is a further element."""
@@ -80,10 +87,10 @@ VARIANTS: Sequence[Variant] = (
 NAMES = tuple(variant.name for variant in VARIANTS)
 
 
-def chosen(names: Sequence[str], *, counted: bool = False) -> tuple[Variant, ...]:
+def chosen(names: Sequence[str], *, pgo: bool = False) -> tuple[Variant, ...]:
     """Return the variants called so, in our order; all where none is. UsageError else.
 
-    Those that need counts are among all if there are some (`counted`).
+    Those that need counts are among all if there are some (`pgo`).
     """
     for name in names:
         if name not in NAMES:
@@ -91,9 +98,9 @@ def chosen(names: Sequence[str], *, counted: bool = False) -> tuple[Variant, ...
                 f"there is no variant `{name}`", remedy=f"there are: {', '.join(NAMES)}"
             )
     found = tuple(each for each in VARIANTS if not names or each.name in names)
-    needing = [each.name for each in found if each.counted]
-    if needing and names and not counted:
+    needing = [each.name for each in found if each.pgo]
+    if needing and names and not pgo:
         raise UsageError(
             f"the variant `{needing[0]}` is compiled by counts", remedy="name them with --pgo FILE"
         )
-    return tuple(each for each in found if counted or not each.counted)
+    return tuple(each for each in found if pgo or not each.pgo)

@@ -22,7 +22,8 @@ from ukl.check.rules import RULES, Severity
 from ukl.check.unit import Place, Unit
 from ukl.elf import archive
 from ukl.elf.reader import Elf
-from ukl.flow import pipeline
+from ukl.flow.bootable import prepared
+from ukl.flow.context import Context
 from ukl.host import packages
 from ukl.host.store import Store
 from ukl.kernel.symbols import DATA_BASE, data_room, physical_start
@@ -129,7 +130,7 @@ def _open(target: str, store: Store, progress: Progress) -> _Input:
             )
     spec = manifest.resolve(target)
     given = _specified(spec, store, progress)
-    return replace(given, start=start(spec.kernel_profile, spec.kernel_options))
+    return replace(given, start=start(spec.profile, spec.kernel_options))
 
 
 def _archive(path: Path) -> _Input:
@@ -172,7 +173,7 @@ def _recorded(path: Path) -> tuple[str, ...]:
 def _specified(spec: AppSpec, store: Store, progress: Progress) -> _Input:
     """Compile and partially link what a manifest or a C file says."""
     others = _scripts(spec.python) if spec.python else ()
-    spec = pipeline.prepared(spec, store, progress)
+    spec = prepared(spec, Context(store, progress))
     try:
         if spec.program is not None:
             found = captured.find(spec.program, store)

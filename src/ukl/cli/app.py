@@ -35,6 +35,7 @@ from ukl.cli import (
     trace,
     wrap,
 )
+from ukl.cli.compiling import Compiling
 from ukl.cli.state import STATE
 from ukl.cli.verbatim import Verbatim
 
@@ -67,7 +68,7 @@ def options(
         ),
     ] = None,
     verbose: Annotated[
-        bool, typer.Option("--verbose", "-v", help="Show where an error comes from.")
+        bool, typer.Option("--verbose", help="Show where an error comes from.")
     ] = False,
     version: Annotated[
         bool,
@@ -81,7 +82,7 @@ def options(
     STATE.verbose = verbose
 
 
-app.command("run")(run.run)
+app.command("run", cls=Compiling)(run.run)
 app.command("ps")(guests.ps)
 app.command("logs")(guests.logs)
 app.command("stop")(guests.stop)
@@ -99,8 +100,8 @@ app.command("inspect")(guests.inspect)
 app.add_typer(compose.app, name="compose")
 app.command("new")(new.new)
 app.command("schema")(new.schema)
-app.command("build")(build.build)
-app.command("package")(package.package)
+app.command("build", cls=Compiling)(build.build)
+app.command("package", cls=Compiling)(package.package)
 app.command("wrap")(wrap.wrap)
 app.command("check")(check.check)
 app.add_typer(kernel.app, name="kernel")

@@ -12,8 +12,10 @@ import typer
 
 from ukl.bench.samples import Meter
 from ukl.bench.suites import SUITES, Suite
-from ukl.cli.arguments import Counts, Jobs, Json, KernelSource, OutputDirectory, Profile
+from ukl.cli.arguments import Jobs, Json, KernelSource, OutputDirectory
+from ukl.cli.settings import takes
 from ukl.cli.state import STATE, print_json, verb
+from ukl.settings.table import Said, Verb
 
 app = typer.Typer(help="Measure.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -53,13 +55,13 @@ def _file(suites: Sequence[Suite]) -> Path:
 
 def _verb(suites: Sequence[Suite]) -> Callable[..., None]:
     @verb
+    @takes(Verb.BENCH)
     def measure(
+        said: Said,
         meters: Meters = None,
         variants: Variants = None,
         rounds: Rounds = None,
         kernel_source: KernelSource = None,
-        profile: Profile = None,
-        pgo: Counts = None,
         output: Output = None,
         jobs: Jobs = None,
         as_json: Json = False,
@@ -69,15 +71,12 @@ def _verb(suites: Sequence[Suite]) -> Callable[..., None]:
         from ukl.flow import measuring  # noqa: PLC0415 - not needed for --help
 
         wanted = measuring.Wanted(
-            variants=chosen(variants or (), counted=pgo is not None),
+            variants=chosen(variants or (), pgo="pgo" in said),
             meters=tuple(meters or Meter),
             rounds=rounds,
-            kernel_source=kernel_source,
-            jobs=jobs,
-            profile=profile or "",
-            counts=pgo,
+            said=said,
         )
-        report = measuring.measure(suites, wanted, STATE.store, STATE.progress)
+        report = measuring.measure(suites, wanted, STATE.context(kernel_source, jobs))
         file = output or _file(suites)
         file.write_text(samples.dump(report))
         if as_json:

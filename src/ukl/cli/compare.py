@@ -3,25 +3,31 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
 from ukl.base.errors import ExitCode
-from ukl.cli.arguments import Jobs, Json, Target
+from ukl.base.model import Mode
+from ukl.cli.arguments import Jobs, Json, KernelSource, Target
+from ukl.cli.settings import takes
 from ukl.cli.state import STATE, print_json, verb
+from ukl.settings.table import Said, Verb
 
 
 @verb
+@takes(Verb.COMPARE)
 def compare(
     target: Target,
+    said: Said,
     only: Annotated[
-        Literal["unikernel", "process"] | None,
+        Mode | None,
         typer.Option("--only", help="One of the two, without comparing."),
     ] = None,
     quick: Annotated[
         bool, typer.Option("--quick", help="The part of the suite that takes minutes.")
     ] = False,
+    kernel_source: KernelSource = None,
     jobs: Jobs = None,
     as_json: Json = False,
 ) -> int:
@@ -32,14 +38,11 @@ def compare(
     from ukl.flow import compare as room  # noqa: PLC0415 - not needed for --help
     from ukl.settings import manifest  # noqa: PLC0415
 
-    modes = {mode: user for mode, user in room.MODES.items() if only in {None, mode}}
     found = room.compare(
-        manifest.resolve(target),
-        STATE.store,
-        STATE.progress,
-        modes=modes,
+        manifest.specified(target, said),
+        STATE.context(kernel_source, jobs),
+        modes=[mode for mode in Mode if only in {None, mode}],
         quick=quick,
-        jobs=jobs,
     )
     if as_json:
         print_json({"results": found.results, "differences": found.differences})

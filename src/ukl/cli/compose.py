@@ -16,6 +16,7 @@ from ukl.cli.state import STATE, print_json, print_steps, verb
 if TYPE_CHECKING:
     from ukl.compose.life import Follower, UpOptions
     from ukl.compose.model import Project
+    from ukl.flow.context import Context
 
 app = typer.Typer(
     help="Several guests that one file describes: compose.toml.",
@@ -99,31 +100,35 @@ def up(
     chosen = project.chosen([*(services or []), *more])
     if (detach or as_json) and exit_code_from is not None:
         raise typer.BadParameter("only in the foreground", param_hint="--exit-code-from")
-    options = life.UpOptions(
-        jobs=jobs, kernel_source=kernel_source, verbose=STATE.verbose, wait=wait
-    )
+    options = life.UpOptions(verbose=STATE.verbose, wait=wait)
+    context = STATE.context(kernel_source, jobs)
     if dry_run:
-        return print_steps(life.planned(project, chosen, options, STATE.store), as_json=as_json)
+        return print_steps(life.planned(project, chosen, options, context), as_json=as_json)
     if detach or as_json:
-        records = life.up(project, chosen, options, STATE.store, STATE.progress)
+        records = life.up(project, chosen, options, context)
         if as_json:
             print_json([shown(record) for record in records])
         else:
             for record in records:
                 typer.echo(record.name)
         return 0
-    return _foreground(project, [each.name for each in chosen], options, exit_code_from)
+    names = [each.name for each in chosen]
+    return _foreground(project, names, options, context, exit_code_from)
 
 
 def _foreground(
-    project: Project, names: list[str], options: UpOptions, exit_code_from: str | None
+    project: Project,
+    names: list[str],
+    options: UpOptions,
+    context: Context,
+    exit_code_from: str | None,
 ) -> int:
     from ukl.compose import life  # noqa: PLC0415
 
     guests = registry()
     chosen = project.chosen(names)
     try:
-        life.up(project, chosen, options, STATE.store, STATE.progress)
+        life.up(project, chosen, options, context)
         until = next((each.guest for each in chosen if each.name == exit_code_from), None)
         _follower(project).follow([each.guest for each in chosen], until)
         code = guests.get(until).exit_code if until else 0

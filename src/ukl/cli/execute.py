@@ -45,7 +45,7 @@ def execute(
     128 + N when signal N killed it, 127 if it is not there, 126 if it cannot be executed,
     125 if the guest was lost. Ctrl-C goes to the command; a second one leaves it.
     """
-    from ukl.settings.manifest import parse_env  # noqa: PLC0415 - not needed for --help
+    from ukl.settings.values import parse_env  # noqa: PLC0415 - not needed for --help
 
     variables = dict(parsed(parse_env, text, "--env") for text in env or [])
     return _run(name, tuple(command), variables, tty=tty, directory=workdir)

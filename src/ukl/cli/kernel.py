@@ -6,34 +6,23 @@ from __future__ import annotations
 from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ukl.cli.arguments import (
-    Arguments,
-    DryRun,
-    Jobs,
-    Json,
-    KernelSource,
-    OutputDirectory,
-    Profile,
-    Target,
-    parsed,
-)
+from ukl.cli.arguments import DryRun, Jobs, Json, KernelSource, OutputDirectory, Target
+from ukl.cli.settings import takes
 from ukl.cli.state import STATE, print_json, print_steps, verb
+from ukl.settings.table import Said, Verb
+
+if TYPE_CHECKING:
+    from ukl.flow.kernel import Wanted
 
 app = typer.Typer(
     help="Fetch, configure, build, trim, try or export the kernel.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
-
-Options = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="CONFIG_X=VALUE", help="Set a kernel option (repeatable)."),
-]
-
 
 Unpatched = Annotated[
     bool,
@@ -57,10 +46,10 @@ class GivenUp(StrEnum):
     DIAGNOSIS = "diagnosis"
 
 
-def _options(words: list[str] | None) -> dict[str, str]:
-    from ukl.settings import manifest  # noqa: PLC0415
+def _wanted(said: Said, *, patched: bool) -> Wanted:
+    from ukl.flow.kernel import Wanted  # noqa: PLC0415
 
-    return dict(parsed(manifest.parse_option, word, "--set") for word in words or [])
+    return Wanted(said.get("kernel_options", {}), said.get("profile", ""), patched, said.get("pgo"))
 
 
 @app.command("fetch")
@@ -78,26 +67,18 @@ def fetch(kernel_source: KernelSource = None, as_json: Json = False) -> None:
 
 @app.command("config")
 @verb
+@takes(Verb.KERNEL)
 def config(
+    said: Said,
     kernel_source: KernelSource = None,
-    options: Options = None,
-    profile: Profile = None,
     unpatched: Unpatched = False,
     output: OutputDirectory = Path("out"),
     as_json: Json = False,
 ) -> None:
     """Write the kernel's .config into a directory, proved to contain what was asked for."""
-    from ukl.flow import pipeline  # noqa: PLC0415
+    from ukl.flow import kernel  # noqa: PLC0415
 
-    file = pipeline.kernel_config(
-        output,
-        STATE.store,
-        STATE.progress,
-        kernel_source=kernel_source,
-        kernel_options=_options(options),
-        profile=profile or "",
-        patched=not unpatched,
-    )
+    file = kernel.config(output, _wanted(said, patched=not unpatched), STATE.context(kernel_source))
     if as_json:
         print_json({"files": [file]})
     else:
@@ -106,26 +87,18 @@ def config(
 
 @app.command("build")
 @verb
+@takes(Verb.KERNEL)
 def build(
+    said: Said,
     kernel_source: KernelSource = None,
-    options: Options = None,
-    profile: Profile = None,
     unpatched: Unpatched = False,
     jobs: Jobs = None,
     as_json: Json = False,
 ) -> None:
     """Compile the kernel's objects into the cache, ready for an application."""
-    from ukl.flow import pipeline  # noqa: PLC0415
+    from ukl.flow import kernel  # noqa: PLC0415
 
-    built = pipeline.build_kernel(
-        STATE.store,
-        STATE.progress,
-        kernel_source=kernel_source,
-        kernel_options=_options(options),
-        profile=profile or "",
-        patched=not unpatched,
-        jobs=jobs,
-    )
+    built = kernel.build(_wanted(said, patched=not unpatched), STATE.context(kernel_source, jobs))
     if as_json:
         print_json(built)
     else:
@@ -140,11 +113,9 @@ def compare(kernel_source: KernelSource = None, jobs: Jobs = None, as_json: Json
     The exit status is 1 when something differs that need not, or a justification
     fits nothing.
     """
-    from ukl.flow import pipeline  # noqa: PLC0415
+    from ukl.flow import kernel  # noqa: PLC0415
 
-    found = pipeline.kernel_compare(
-        STATE.store, STATE.progress, kernel_source=kernel_source, jobs=jobs
-    )
+    found = kernel.compared(STATE.context(kernel_source, jobs))
     if as_json:
         print_json(found)
     else:
@@ -166,7 +137,7 @@ def cost(kernel_source: KernelSource = None, jobs: Jobs = None, as_json: Json = 
     """
     from ukl.flow import measuring  # noqa: PLC0415
 
-    found = measuring.cost(STATE.store, STATE.progress, kernel_source=kernel_source, jobs=jobs)
+    found = measuring.cost(STATE.context(kernel_source, jobs))
     more = found["process"] - found["unpatched"]
     is_good = more <= measuring.COST_LIMIT
     if as_json:
@@ -212,18 +183,10 @@ def each(
     The exit status is 1 when a patch does not build, or prints a warning that was not there
     before it.
     """
-    from ukl.flow import pipeline  # noqa: PLC0415
+    from ukl.flow import kernel  # noqa: PLC0415
 
-    found = pipeline.kernel_each(
-        STATE.store,
-        STATE.progress,
-        kernel_source=kernel_source,
-        first=first,
-        last=last,
-        full=full,
-        quick=quick,
-        jobs=jobs,
-    )
+    context = STATE.context(kernel_source, jobs)
+    found = kernel.each_patch(context, first=first, last=last, full=full, quick=quick)
     if as_json:
         print_json({"good": found.is_good, **asdict(found)})
     else:
@@ -251,9 +214,9 @@ def attempt(
 
     Nothing is built. The exit status is 1 when a patch does not apply as it is.
     """
-    from ukl.flow import pipeline  # noqa: PLC0415
+    from ukl.flow import kernel  # noqa: PLC0415
 
-    found = pipeline.kernel_try(source, STATE.store, STATE.progress, series)
+    found = kernel.tried(source, STATE.context(), series)
     if as_json:
         print_json({"good": found.is_good, **asdict(found)})
     else:
@@ -270,9 +233,9 @@ def export(
     as_json: Json = False,
 ) -> None:
     """Write the patch series as one would mail it."""
-    from ukl.flow import pipeline  # noqa: PLC0415
+    from ukl.flow import kernel  # noqa: PLC0415
 
-    files = pipeline.kernel_export(output, series)
+    files = kernel.exported(output, series)
     if as_json:
         print_json({"files": files})
         return
@@ -282,9 +245,10 @@ def export(
 
 @app.command("trim")
 @verb
+@takes(Verb.TRIM)
 def trim(
     target: Target,
-    args: Arguments = None,
+    said: Said,
     workload: Annotated[
         str | None,
         typer.Option(
@@ -322,7 +286,6 @@ def trim(
         typer.Option("--output", "-o", metavar="FILE", help="Write the options into a file, too."),
     ] = None,
     kernel_source: KernelSource = None,
-    profile: Profile = None,
     jobs: Jobs = None,
     dry_run: DryRun = False,
     as_json: Json = False,
@@ -333,21 +296,21 @@ def trim(
     work is done in the smaller kernel. The exit status is 1 when none was found.
     """
     from ukl.base.errors import InputError  # noqa: PLC0415
-    from ukl.flow import dry, pipeline, trimming  # noqa: PLC0415
+    from ukl.flow import dry, trimming  # noqa: PLC0415
     from ukl.host.store import jsonable  # noqa: PLC0415
     from ukl.settings import manifest  # noqa: PLC0415
     from ukl.trim.decide import Wishes  # noqa: PLC0415
     from ukl.trim.rules import Kind  # noqa: PLC0415
     from ukl.trim.workload import Bench, chosen  # noqa: PLC0415
 
-    overrides = pipeline.Overrides(args=tuple(args) if args else None, profile=profile)
-    spec = pipeline.overridden(manifest.resolve(target), overrides)
-    bench = Bench(STATE.store, STATE.progress, kernel_source, jobs, timeout)
+    spec = manifest.specified(target, said)
+    context = STATE.context(kernel_source, jobs)
+    bench = Bench(context, timeout)
     work = chosen(spec, workload, bench)
     if output is not None and not output.absolute().parent.is_dir():
         raise InputError("there is no such directory", where=output.parent)
     if dry_run:
-        steps = dry.built(spec, STATE.store, kernel_source=kernel_source, jobs=jobs)
+        steps = dry.built(spec, context)
         return print_steps([*steps, *trimming.planned(work, builds)], as_json=as_json)
     wishes = Wishes(
         frozenset(Kind(each.value) for each in without or ()),

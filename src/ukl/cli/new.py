@@ -51,6 +51,8 @@ def schema(
 
     An editor finds it by a line in the manifest: #:schema ./.ukl/ukl.schema.json
     """
-    from ukl.settings import schema  # noqa: PLC0415 - not needed for --help
+    from ukl.settings import compose as compose_file  # noqa: PLC0415 - not needed for --help
+    from ukl.settings import manifest, models  # noqa: PLC0415
 
-    typer.echo(schema.text(schema.compose() if compose else schema.manifest()), nl=False)
+    found = compose_file.schema() if compose else manifest.schema()
+    typer.echo(models.text(found), nl=False)

@@ -8,27 +8,18 @@ from typing import Annotated
 
 import typer
 
-from ukl.cli.arguments import (
-    Arguments,
-    Counts,
-    Jobs,
-    Json,
-    KernelSource,
-    LevelOption,
-    Lto,
-    Profile,
-    Target,
-    With,
-    parsed,
-)
+from ukl.cli.arguments import Jobs, Json, KernelSource, Target
+from ukl.cli.settings import takes
 from ukl.cli.state import STATE, print_json, verb
 from ukl.package.formats import Format
+from ukl.settings.table import Said, Verb
 
 
 @verb
+@takes(Verb.PACKAGE)
 def package(
     target: Target,
-    args: Arguments = None,
+    said: Said,
     kind: Annotated[
         Format, typer.Option("--format", help="What the image is: see the reference.")
     ] = Format.OCI,
@@ -43,20 +34,7 @@ def package(
             help="What the image will be called in its registry (default: NAME:latest).",
         ),
     ] = None,
-    env: Annotated[
-        list[str] | None,
-        typer.Option("--env", "-e", metavar="KEY=VALUE", help="Set a variable (repeatable)."),
-    ] = None,
-    memory: Annotated[
-        str | None,
-        typer.Option("--memory", "-m", metavar="SIZE", help="Memory of the machine, like 256M."),
-    ] = None,
-    others: With = None,
     kernel_source: KernelSource = None,
-    profile: Profile = None,
-    level: LevelOption = None,
-    lto: Lto = None,
-    pgo: Counts = None,
     jobs: Jobs = None,
     as_json: Json = False,
 ) -> int:
@@ -67,30 +45,18 @@ def package(
     `cloud-hypervisor`: kernel, initrd and configuration for these. With a bill of materials
     (SPDX) and a licence report. The same inputs give the same bytes.
     """
-    from ukl.flow import pipeline  # noqa: PLC0415 - not needed for --help
-    from ukl.package import build as room  # noqa: PLC0415
-    from ukl.settings import manifest  # noqa: PLC0415 - not needed for --help
+    from ukl.package import build as room  # noqa: PLC0415 - not needed for --help
+    from ukl.settings import manifest  # noqa: PLC0415
 
     if reference is not None and kind is not Format.OCI:
         raise typer.BadParameter(
             f"only an OCI image has one, and --format is {kind}", param_hint="--reference"
         )
-    overrides = pipeline.Overrides(
-        args=tuple(args) if args else None,
-        env=dict(parsed(manifest.parse_env, text, "--env") for text in env or []),
-        memory=parsed(manifest.parse_memory, memory, "--memory") if memory else None,
-        profile=profile,
-        counts=pgo,
-        level=level,
-        lto=lto,
-    )
-    spec = pipeline.overridden(manifest.resolve_all(target, others or ()), overrides)
+    spec = manifest.specified(target, said)
     name = reference or f"{spec.name}:latest"
     tail = name.rpartition("/")[2]
     wanted = room.Wanted(target, spec, tail.partition(":")[2] or "latest", name, kind)
-    made = room.build(
-        wanted, output, STATE.store, STATE.progress, kernel_source=kernel_source, jobs=jobs
-    )
+    made = room.build(wanted, output, STATE.context(kernel_source, jobs), said.get("append", ()))
     if as_json:
         print_json(made)
     else:

@@ -8,70 +8,22 @@ from typing import Annotated, Literal
 
 import typer
 
-from ukl.base.model import LOG_FILES_MAX, LOG_LIMITS, LogLimits, Restart
-from ukl.cli.arguments import (
-    Arguments,
-    Counts,
-    DryRun,
-    Jobs,
-    Json,
-    KernelSource,
-    LevelOption,
-    Lto,
-    Profile,
-    ReturnsOption,
-    Target,
-    With,
-    parsed,
-)
+from ukl.base.model import LOG_LIMITS, Guest, LogLimits, Mode, Restart
+from ukl.cli.arguments import DryRun, Jobs, Json, KernelSource, Target
+from ukl.cli.settings import takes
 from ukl.cli.state import STATE, print_json, print_steps, verb
+from ukl.settings.table import Said, Verb
 
 
 @verb
+@takes(Verb.RUN)
 def run(
     target: Target,
-    args: Arguments = None,
-    publish: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--publish",
-            "-p",
-            metavar="[ADDR:]HOST:GUEST[/udp]",
-            help="Forward a port (repeatable; instead of the manifest's).",
-        ),
-    ] = None,
-    volume: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--volume",
-            "-v",
-            metavar="DIR:/PATH[:ro]",
-            help="Mount a directory of this machine in the guest (repeatable).",
-        ),
-    ] = None,
-    disk: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--disk",
-            metavar="FILE[:/PATH][,size=SIZE]",
-            help="Mount a disk with ext4, made if it is not there (repeatable; on /data).",
-        ),
-    ] = None,
-    memory: Annotated[
-        str | None,
-        typer.Option("--memory", "-m", metavar="SIZE", help="Memory of the guest, like 256M."),
-    ] = None,
-    smp: Annotated[
-        int | None,
-        typer.Option("--smp", min=1, max=64, metavar="N", help="Processors of the guest."),
-    ] = None,
-    user: Annotated[
-        bool,
-        typer.Option("--user", help="Run the same object as a normal process on the same kernel."),
-    ] = False,
+    said: Said,
+    user: Annotated[bool, typer.Option("--user", hidden=True)] = False,
     init: Annotated[
         Literal["ukl", "app"],
-        typer.Option("--init", help="Who is process 1: our small init, or the program itself."),
+        typer.Option("--init", help="Process 1: our small init, or the program itself."),
     ] = "ukl",
     network: Annotated[
         str | None,
@@ -109,28 +61,6 @@ def run(
             "--name", metavar="NAME", help="Name of the guest (default: the application's)."
         ),
     ] = None,
-    restart: Annotated[
-        Restart,
-        typer.Option("--restart", help="With -d: when it is started again after its end."),
-    ] = Restart.NO,
-    log_size: Annotated[
-        str | None,
-        typer.Option(
-            "--log-size",
-            metavar="SIZE",
-            help="Begin the console's file anew before it is larger (default: 16M).",
-        ),
-    ] = None,
-    log_files: Annotated[
-        int | None,
-        typer.Option(
-            "--log-files",
-            min=1,
-            max=LOG_FILES_MAX,
-            metavar="N",
-            help="Keep so many of these files, with the one that is written (default: 3).",
-        ),
-    ] = None,
     shell: Annotated[
         bool, typer.Option("--shell", help="Also give a shell on the console.")
     ] = False,
@@ -152,41 +82,7 @@ def run(
             help="Draw where the time of the boot went: .svg (default), .png, or .json.",
         ),
     ] = None,
-    others: With = None,
     kernel_source: KernelSource = None,
-    profile: Profile = None,
-    level: LevelOption = None,
-    lto: Lto = None,
-    pgo: Counts = None,
-    returns: ReturnsOption = None,
-    page_size: Annotated[
-        str | None,
-        typer.Option(
-            "--page-size",
-            metavar="SIZE",
-            help="Give anonymous memory in pages of this size where it fits, like 64K.",
-        ),
-    ] = None,
-    populate: Annotated[
-        bool | None,
-        typer.Option("--populate/--no-populate", help="Have memory there as soon as it is mapped."),
-    ] = None,
-    userspace: Annotated[
-        bool | None,
-        typer.Option(
-            "--userspace/--no-userspace", help="Have busybox beside it, or the program alone."
-        ),
-    ] = None,
-    env: Annotated[
-        list[str] | None,
-        typer.Option("--env", "-e", metavar="KEY=VALUE", help="Set a variable (repeatable)."),
-    ] = None,
-    append: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--append", metavar="ARG", help="Add to the kernel's command line (repeatable)."
-        ),
-    ] = None,
     jobs: Jobs = None,
     dry_run: DryRun = False,
     as_json: Json = False,
@@ -194,80 +90,62 @@ def run(
 ) -> int:
     """Build TARGET into a kernel, boot it and wait for its end.
 
+    A source file takes compiler and linker options as cc does: ukl run server.c -O2 -DX -lm
+
     The exit status is the program's own (128 + N when signal N killed it), 124
     after --timeout, 125 when the guest was lost, 130 after Ctrl-C.
 
     With -d it is 0 as soon as the program has started; then `ukl ps`, `logs`, `exec`,
     `shell`, `cp`, `stop` and `rm` take the name that is printed.
     """
-    from ukl.flow import pipeline, running  # noqa: PLC0415 - not needed for --help
-    from ukl.settings import manifest  # noqa: PLC0415 - not needed for --help
-    from ukl.settings.volumes import parse_disk, parse_volume  # noqa: PLC0415
+    from ukl.flow import running  # noqa: PLC0415 - not needed for --help
+    from ukl.settings import manifest  # noqa: PLC0415
     from ukl.vm import network as networks  # noqa: PLC0415
     from ukl.vm.outcome import exit_code  # noqa: PLC0415
     from ukl.vm.registry import shown  # noqa: PLC0415
     from ukl.vm.session import to_descriptor  # noqa: PLC0415
 
-    ports = [parsed(manifest.parse_port, text, "--publish") for text in publish or []]
-    overrides = pipeline.Overrides(
-        args=tuple(args) if args else None,
-        env=dict(parsed(manifest.parse_env, text, "--env") for text in env or []),
-        ports=tuple(ports) or None,
-        volumes=tuple(parsed(parse_volume, text, "--volume") for text in volume or []),
-        disks=tuple(parsed(parse_disk, text, "--disk") for text in disk or []),
-        memory=parsed(manifest.parse_memory, memory, "--memory") if memory else None,
-        cpus=smp,
-        profile=profile,
-        counts=pgo,
-        level=level,
-        lto=lto,
-        returns=returns,
-        page_size=parsed(manifest.parse_page_size, page_size, "--page-size") if page_size else None,
-        populate=populate,
-        userspace=userspace,
-    )
+    mode = said.get("mode", Mode.UNIKERNEL)
+    if user:
+        STATE.progress.line("--user is called --mode process now")
+        mode = Mode.PROCESS
     try:
         connection = networks.chosen(network, tap, bridge, ip)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--network") from None
-    options = running.RunOptions(
-        guest=name,
-        user=user,
+    guest = Guest(
+        mode=mode,
         init=init,
         shell=shell,
         timeout=timeout,
-        append=tuple(append or ()),
+        append=said.get("append", ()),
         icount=icount,
-        kernel_source=kernel_source,
         verbose=STATE.verbose,
-        jobs=jobs,
         network=connection,
-        dump=dump,
-        restart=restart,
-        bootchart=bootchart,
         log=LogLimits(
-            size=parsed(manifest.parse_log_size, log_size, "--log-size")
-            if log_size
-            else LOG_LIMITS.size,
-            files=log_files or LOG_LIMITS.files,
+            said.get("log_size", LOG_LIMITS.size), said.get("log_files", LOG_LIMITS.files)
         ),
     )
-    if restart is not Restart.NO and not detach:
+    options = running.RunOptions(
+        guest, name, dump=dump, restart=said.get("restart", Restart.NO), bootchart=bootchart
+    )
+    if options.restart is not Restart.NO and not detach:
         raise typer.BadParameter("only a guest in the background (-d)", param_hint="--restart")
-    spec = pipeline.overridden(manifest.resolve_all(target, others or ()), overrides)
+    context = STATE.context(kernel_source, jobs)
+    spec = manifest.specified(target, said)
     if dry_run:
         from ukl.flow import dry  # noqa: PLC0415
 
-        return print_steps(dry.run(spec, options, STATE.store), as_json=as_json)
+        return print_steps(dry.run(spec, options, context), as_json=as_json)
     if detach:
-        record = running.start_app(spec, options, STATE.store, STATE.progress)
+        record = running.start_app(spec, options, context)
         if as_json:
             print_json(shown(record))
         else:
             typer.echo(record.name)
         return 0
     output = to_descriptor(2) if as_json else None  # stdout is for the result then
-    result = running.run_app(spec, options, STATE.store, STATE.progress, output)
+    result = running.run_app(spec, options, context, output)
     if as_json:
         print_json(result)
     return exit_code(result)

@@ -16,6 +16,7 @@ from ukl.cli import failures
 
 if TYPE_CHECKING:
     from ukl.base.progress import Progress
+    from ukl.flow.context import Context
     from ukl.flow.dry import Step
     from ukl.host.store import Store
 
@@ -45,6 +46,12 @@ class State:
         from ukl.host.store import Store  # noqa: PLC0415
 
         return Store.default(self.cache_dir, notify=self.progress.line)
+
+    def context(self, kernel_source: str | None = None, jobs: int | None = None) -> Context:
+        """Return what a build needs: the cache, the progress lines, and these options."""
+        from ukl.flow.context import Context  # noqa: PLC0415
+
+        return Context(self.store, self.progress, kernel_source, jobs)
 
 
 STATE = State()

@@ -47,13 +47,18 @@ class Verbatim(TyperCommand):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Parse; of an unfinished line, which a shell wants to complete, nothing is guessed."""
         if not ctx.resilient_parsing:
-            options = [each for each in self.get_params(ctx) if each.param_type_name == "option"]
-            flags: set[str] = set()
-            valued: set[str] = set()
-            for each in options:
-                (flags if _is_flag(each) else valued).update([*each.opts, *each.secondary_opts])
-            args = separated(args, flags, valued)
+            args = separated(args, *options_of(self, ctx))
         return super().parse_args(ctx, args)
+
+
+def options_of(command: TyperCommand, ctx: Any) -> tuple[set[str], set[str]]:
+    """Return the options of a verb: those without a value, and those with one."""
+    flags: set[str] = set()
+    valued: set[str] = set()
+    for each in command.get_params(ctx):
+        if each.param_type_name == "option":
+            (flags if _is_flag(each) else valued).update([*each.opts, *each.secondary_opts])
+    return flags, valued
 
 
 def _is_flag(option: Any) -> bool:

@@ -8,13 +8,15 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from ukl.base.errors import InputError
+from ukl.base.model import Guest
 from ukl.base.progress import Progress
 from ukl.compose import ready
 from ukl.compose.model import Condition, Project, Service
-from ukl.flow import dry, pipeline, running
+from ukl.flow import dry, running
+from ukl.flow.bootable import bootable
+from ukl.flow.context import Context
 from ukl.flow.dry import Step
 from ukl.flow.running import Member, RunOptions
-from ukl.host.store import Store
 from ukl.vm import keeper, registry, storage
 from ukl.vm.log import Reader
 from ukl.vm.registry import ALIVE, Record, Registry, effective
@@ -24,10 +26,8 @@ POLL = 0.1
 
 @dataclass(frozen=True, slots=True)
 class UpOptions:
-    """How a project is started: compilers at a time, and the kernel's source."""
+    """How a project is started."""
 
-    jobs: int | None = None
-    kernel_source: str | None = None
     verbose: bool = False
     wait: bool = False
     """Whether all have to be ready in the end, not only those that others wait for."""
@@ -42,25 +42,21 @@ def up(
     project: Project,
     services: Sequence[Service],
     options: UpOptions,
-    store: Store,
-    progress: Progress,
+    context: Context,
 ) -> list[Record]:
     """Start what does not run yet, or runs otherwise than the file says now.
 
-    All are built before the first is started. Raises the errors of the rooms; what has been
-    started until then goes on.
+    All are built before the first is started. Raises the errors of building and booting; what
+    has been started until then goes on.
     """
-    guests = registry.of(store)
+    guests, progress = registry.of(context.store), context.progress
     for service in services:
         _check(guests, project, service)
     missing = [service for service in services if not _runs(guests, service)]
     if missing:
-        running.host_caps(store, progress)  # says how guests run, if that is news
+        running.host_caps(context.store, progress)  # says how guests run, if that is news
     for service in missing:
-        spec = pipeline.prepared(service.spec, store, progress, options.jobs)
-        pipeline.build_image(
-            spec, store, progress, kernel_source=options.kernel_source, jobs=options.jobs
-        )
+        bootable(service.spec, context, _guest(service, options))
     known = {service.name: service for service in project.services}
     for service in services:
         if _runs(guests, service):
@@ -70,8 +66,8 @@ def up(
             _wait(guests, known[name], condition, progress)
         _forget(guests, service.guest)
         # Quietly: all has been built, and said.
-        quiet = Progress.quiet()
-        running.start_app(service.spec, _run_options(project, service, options), store, quiet)
+        chosen = _run_options(project, service, options)
+        running.start_app(service.spec, chosen, context.quiet())
         progress.line(f"  {service.name}: started")
     if options.wait:
         for service in services:
@@ -80,10 +76,10 @@ def up(
 
 
 def planned(
-    project: Project, services: Sequence[Service], options: UpOptions, store: Store
+    project: Project, services: Sequence[Service], options: UpOptions, context: Context
 ) -> list[Step]:
     """Return the steps of `up`, for `--dry-run`."""
-    guests = registry.of(store)
+    guests = registry.of(context.store)
     steps = []
     for service in services:
         _check(guests, project, service)
@@ -92,7 +88,7 @@ def planned(
             continue
         waits = ", ".join(f"{name} is {each}" for name, each in service.depends_on.items())
         steps.append(Step(f"service {service.name}", note=f"when {waits}" if waits else "at once"))
-        steps += dry.run(service.spec, _run_options(project, service, options), store)
+        steps += dry.run(service.spec, _run_options(project, service, options), context)
     return steps
 
 
@@ -131,16 +127,20 @@ def _wait(guests: Registry, service: Service, condition: Condition, progress: Pr
 
 def _run_options(project: Project, service: Service, options: UpOptions) -> RunOptions:
     return RunOptions(
-        guest=service.guest,
-        user=service.user,
-        append=service.append,
-        kernel_source=options.kernel_source,
-        verbose=options.verbose,
-        jobs=options.jobs,
-        network=service.network,
+        guest=_guest(service, options),
+        name=service.guest,
         restart=service.restart,
-        log=service.log,
         member=Member(project.name, service.name, service.config),
+    )
+
+
+def _guest(service: Service, options: UpOptions) -> Guest:
+    return Guest(
+        mode=service.mode,
+        append=service.append,
+        verbose=options.verbose,
+        network=service.network,
+        log=service.log,
     )
 
 

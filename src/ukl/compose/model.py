@@ -10,7 +10,16 @@ from enum import StrEnum
 from pathlib import Path
 
 from ukl.base.errors import InputError
-from ukl.base.model import LOG_LIMITS, NO_NETWORK, AppSpec, LogLimits, Network, Protocol, Restart
+from ukl.base.model import (
+    LOG_LIMITS,
+    NO_NETWORK,
+    AppSpec,
+    LogLimits,
+    Mode,
+    Network,
+    Protocol,
+    Restart,
+)
 from ukl.host.store import digest, jsonable
 
 READY_TIMEOUT = 120.0
@@ -53,7 +62,7 @@ class Service:
     target: str
     spec: AppSpec
     words: tuple[str, ...]
-    user: bool = False
+    mode: Mode = Mode.UNIKERNEL
     network: Network = NO_NETWORK
     depends_on: Mapping[str, Condition] = field(default_factory=dict)
     ready: Ready = field(default_factory=Ready)

@@ -4,16 +4,15 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ukl.base.errors import InputError
-from ukl.base.model import Accelerator, AppSpec, Disk, Image, Protocol, RunResult, SuiteSpec, Volume
-from ukl.base.progress import Progress
-from ukl.flow import pipeline, running
-from ukl.host.store import Store
-from ukl.image import initrd as initrd_room
+from ukl.base.model import AppSpec, Disk, Guest, Mode, Protocol, RunResult, SuiteSpec, Volume
+from ukl.flow import running
+from ukl.flow.bootable import Bootable, bootable
+from ukl.flow.context import Context
 from ukl.recipe import build as recipe_build
 from ukl.recipe import suite
 from ukl.recipe.suite import SuiteResult
@@ -21,16 +20,13 @@ from ukl.settings.volumes import merged
 from ukl.trim.watch import Watch
 from ukl.vm import launch, ports, session
 
-MODES: Mapping[str, bool] = {"unikernel": False, "process": True}
-"""Name -> whether it is a normal process on the same kernel (`--user`)."""
-
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
     """What came of each mode."""
 
     name: str
-    results: Mapping[str, SuiteResult]
+    results: Mapping[Mode, SuiteResult]
 
     @property
     def is_good(self) -> bool:
@@ -42,19 +38,16 @@ class Comparison:
         """The tests that ended differently; none when there is but one mode."""
         if len(self.results) < 2:
             return []
-        one, other = (self.results[mode] for mode in MODES)
+        one, other = (self.results[mode] for mode in Mode)
         return suite.differences(one, other)
 
 
 def compare(
     spec: AppSpec,
-    store: Store,
-    progress: Progress,
+    context: Context,
     *,
-    modes: Mapping[str, bool] = MODES,
+    modes: Iterable[Mode] = tuple(Mode),
     quick: bool = False,
-    jobs: int | None = None,
-    kernel_source: str | None = None,
     watch: Watch | None = None,
 ) -> Comparison:
     """Run the suite of `spec` in each mode; `quick`: the part that takes minutes.
@@ -71,20 +64,14 @@ def compare(
             where=spec.origin,
             remedy="add a table [test]; see docs/howto/recipes.md",
         )
-    recipe_build.ensure(tests.packages, f"the test suite of {spec.name}", progress)
-    caps = running.host_caps(store, progress)
-    spec = pipeline.prepared(spec, store, progress, jobs)
-    app, _, image = pipeline.build_image(
-        spec, store, progress, kernel_source=kernel_source, jobs=jobs
-    )
+    recipe_build.ensure(tests.packages, f"the test suite of {spec.name}", context.progress)
     spec = replace(spec, files={**spec.files, **tests.files})
-    initrd = initrd_room.build(image, spec, app.user, store, progress)
-    tree = recipe_build.tree_of(spec, build)
-    lab = _Lab(spec, tests, image, initrd, caps.accelerator, store, progress, quick, watch)
-    results = {
-        mode: lab.runs(mode, user) if tests.runs else lab.commands(mode, user, tree)
-        for mode, user in modes.items()
-    }
+    modes = tuple(modes)
+    # One initrd for all modes: the process needs more in it.
+    made = bootable(spec, context, Guest(mode=modes[-1]))
+    tree = recipe_build.tree_of(made.spec, build)
+    lab = _Lab(made, tests, context, quick, watch)
+    results = {mode: lab.runs(mode) if tests.runs else lab.commands(mode, tree) for mode in modes}
     return Comparison(spec.name, results)
 
 
@@ -92,62 +79,52 @@ def compare(
 class _Lab:
     """What the tests of both modes have in common."""
 
-    spec: AppSpec
+    made: Bootable
     tests: SuiteSpec
-    image: Image
-    initrd: Path
-    accelerator: Accelerator
-    store: Store
-    progress: Progress
+    context: Context
     quick: bool
     watch: Watch | None
 
     def _directory(self) -> Path:
-        return running.run_directory(self.store, f"{self.spec.name}-tests")
+        return running.run_directory(self.context.store, f"{self.made.spec.name}-tests")
 
     def _plan(self, spec: AppSpec, options: launch.Options, directory: Path) -> launch.Plan:
         if self.tests.disk:
             own = Disk(directory / "disk.img", self.tests.disk)
             spec = replace(spec, disks=merged(spec.disks, (own,)))
-        return launch.prepare(
-            self.image,
-            spec,
-            self.initrd,
-            accelerator=self.accelerator,
-            options=replace(options, traced=self.watch.ranges if self.watch else ()),
-            directory=directory,
-        )
+        options = replace(options, traced=self.watch.ranges if self.watch else ())
+        return running.plan(self.made, options, self.context, directory, spec)
 
     @property
     def _attend(self) -> session.Attend | None:
         return self.watch.attend if self.watch else None
 
-    def runs(self, mode: str, user: bool) -> SuiteResult:
+    def runs(self, mode: Mode) -> SuiteResult:
         """Run the program once for each test, in a guest of its own."""
         names = self.tests.quick if self.quick and self.tests.quick else tuple(self.tests.runs)
         log = self._directory() / "tests.log"
 
         def start(name: str, output: session.Sink) -> RunResult:
             directory = self._directory()
-            options = launch.Options(output=output, user=user, timeout=self.tests.timeout)
-            spec = replace(self.spec, args=self.tests.runs[name], ports=())
+            guest = Guest(mode=mode, timeout=self.tests.timeout)
+            options = launch.Options(guest, output=output)
+            spec = replace(self.made.spec, args=self.tests.runs[name], ports=())
             plan = self._plan(spec, options, directory)
             try:
-                return session.run(plan.machine, plan.settings, self._attend)
+                return launch.carried_out(plan, self._attend)
             finally:
-                plan.machine.initrd.unlink(missing_ok=True)
                 for disk in plan.machine.disks:
                     if disk.file.parent == directory:
                         disk.file.unlink(missing_ok=True)
 
-        with self.progress.stage(f"tests of {self.spec.name}: {mode}") as stage:
+        with self.context.progress.stage(f"tests of {self.made.spec.name}: {mode}") as stage:
             result = suite.run_in_guests(self.tests, names, start, log=log, stage=stage)
             stage.outcome = "" if result.is_good else "FAILED"
         return result
 
-    def commands(self, mode: str, user: bool, tree: Path) -> SuiteResult:
+    def commands(self, mode: Mode, tree: Path) -> SuiteResult:
         """Run the commands against one guest; `tree` is the built source."""
-        spec, tests = self.spec, self.tests
+        spec, tests = self.made.spec, self.tests
         commands = tests.quick if self.quick and tests.quick else tests.commands
         served = replace(
             spec,
@@ -156,10 +133,12 @@ class _Lab:
         )
         env = {**ports.environment(served.ports), "RECIPE": str(spec.directory)}
         directory = self._directory()
-        options = launch.Options(output=lambda data: None, user=user)
+        options = launch.Options(Guest(mode=mode), output=lambda data: None)
         log = directory / "tests.log"
         with contextlib.ExitStack() as stack:
-            stage = stack.enter_context(self.progress.stage(f"tests of {spec.name}: {mode}"))
+            stage = stack.enter_context(
+                self.context.progress.stage(f"tests of {spec.name}: {mode}")
+            )
             copy = stack.enter_context(suite.copied(tree, directory))
             if tests.shared:
                 served = replace(served, volumes=(*spec.volumes, Volume(copy, str(copy))))
@@ -195,6 +174,6 @@ def table(comparison: Comparison) -> list[str]:
         lines += [f"  {mode}: failed: {name}" for name in failed]
     for name, one, other in comparison.differences:
         lines.append(f"  differs: {name}: {one} in the unikernel, {other} in the process")
-    if len(comparison.results) == len(MODES) and not comparison.differences:
+    if len(comparison.results) == len(Mode) and not comparison.differences:
         lines.append("no test differs")
     return lines

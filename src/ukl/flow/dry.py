@@ -16,12 +16,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ukl.base.errors import UklError
-from ukl.base.model import NO_NETWORK, Accelerator, AppSpec, Network
-from ukl.base.progress import Progress
-from ukl.flow import pipeline, running
+from ukl.base.model import NO_NETWORK, Accelerator, AppSpec, Guest, Network
+from ukl.flow import kernel as kernels
+from ukl.flow import running
+from ukl.flow.bootable import Bootable, bootable
+from ukl.flow.context import Context
 from ukl.guest import rundesc
 from ukl.host.store import Command, Plan, Store
-from ukl.image import initrd as initrd_room
 from ukl.vm import launch, network, qemu, registry, storage
 
 RUN = "NAME-DATE-XXXXXXXX"
@@ -125,72 +126,53 @@ def _until_not_there(store: DryStore, work: Callable[[], None]) -> bool:
 
 def built(
     spec: AppSpec,
-    store: Store,
-    *,
-    kernel_source: str | None = None,
-    jobs: int | None = None,
-    then: Callable[[DryStore, Progress, AppSpec], Step] | None = None,
+    context: Context,
+    guest: Guest | None = None,
+    then: Callable[[Context, Bootable], Step] | None = None,
 ) -> list[Step]:
-    """Return the steps to an image, and what `then` gives when all of it is known."""
-    dry, quiet = DryStore(store.root), Progress.quiet()
+    """Return the steps to what boots, and what `then` gives when all of it is known."""
+    dry = DryStore(context.store.root)
+    planned = replace(context, store=dry).quiet()
     last: list[Step] = []
 
     def everything() -> None:
-        ready = pipeline.prepared(spec, dry, quiet, jobs)
-        pipeline.build_image(ready, dry, quiet, kernel_source=kernel_source, jobs=jobs)
+        made = bootable(spec, planned, guest)
         if then is not None:
-            last.append(then(dry, quiet, ready))
+            last.append(then(planned, made))
 
     if not _until_not_there(dry, everything):
         # The kernel does not depend on the application: that much is known.
-        specs = (spec, *spec.others)
-        _until_not_there(
-            dry,
-            lambda: _discard(
-                pipeline.build_kernel(
-                    dry,
-                    quiet,
-                    kernel_source=kernel_source,
-                    kernel_options=pipeline.kernel_options(specs),
-                    profile=pipeline.kernel_profile(specs),
-                    counts=spec.counts,
-                    jobs=jobs,
-                )
-            ),
-        )
+        wanted = kernels.wanted_by((spec, *spec.with_))
+        _until_not_there(dry, lambda: _discard(kernels.build(wanted, planned)))
         last.append(Step("the rest", note="known when that is there"))
     return [*dry.steps, *last]
 
 
 def _discard(value: object) -> None:
-    """Take a value that nobody needs."""
+    """Take a value that is not needed."""
 
 
-def run(spec: AppSpec, options: running.RunOptions, store: Store) -> list[Step]:
+def run(spec: AppSpec, options: running.RunOptions, context: Context) -> list[Step]:
     """Return the steps of `ukl run`: those to the image, and the virtual machine."""
 
-    def machine(dry: DryStore, quiet: Progress, ready: AppSpec) -> Step:
-        app, _, image = pipeline.build_image(
-            ready, dry, quiet, kernel_source=options.kernel_source, jobs=options.jobs
-        )
-        userspace = running.needs_userspace(ready, options)
-        initrd_room.build(image, ready, app.user, dry, quiet, userspace=userspace)
-        caps = running.host_caps(dry, quiet)
+    def machine(planned: Context, made: Bootable) -> Step:
+        ready, image = made.spec, made.image
+        caps = running.host_caps(planned.store, planned.progress)
         launching = running.launching(options)
         launch.check(launching, ready)
-        where = dry.root / running.RUNS / RUN
-        accelerator = Accelerator.TCG if options.icount else caps.accelerator
-        planned = launch.machine(
+        where = planned.store.root / running.RUNS / RUN
+        accelerator = Accelerator.TCG if options.guest.icount else caps.accelerator
+        network_ = _connected(ready, options, context.store)
+        virtual = launch.machine(
             image,
             ready,
-            replace(launching, network=_connected(ready, options, store)),
+            replace(launching, guest=replace(launching.guest, network=network_)),
             where / "initrd",
             accelerator,
             clocks=launch.clock_words(accelerator, launching),
             firmware=qemu.firmware(accelerator),
         )
-        channels = _channels(options)
-        argv = qemu.argv(planned, channels, version=caps.qemu_version)
+        argv = qemu.argv(virtual, _channels(options.guest), version=caps.qemu_version)
         disks = [
             Command(argv)
             for disk in ready.disks
@@ -207,7 +189,7 @@ def run(spec: AppSpec, options: running.RunOptions, store: Store) -> list[Step]:
             note=f"the descriptors are sockets of ukl's; in the guest: {line}",
         )
 
-    return built(spec, store, kernel_source=options.kernel_source, jobs=options.jobs, then=machine)
+    return built(spec, context, options.guest, machine)
 
 
 def _application(run_: rundesc.GuestRun) -> str:
@@ -220,24 +202,25 @@ def _application(run_: rundesc.GuestRun) -> str:
 
 
 def _connected(spec: AppSpec, options: running.RunOptions, store: Store) -> Network:
-    if options.network == NO_NETWORK:
-        return options.network
+    found = options.guest.network
+    if found == NO_NETWORK:
+        return found
     guests = registry.of(store)
-    mac = network.hardware_address(options.guest or spec.name, guests.root.absolute())
-    return replace(options.network, mac=mac, cache=guests.root.absolute())
+    mac = network.hardware_address(options.name or spec.name, guests.root.absolute())
+    return replace(found, mac=mac, cache=guests.root.absolute())
 
 
-def _channels(options: running.RunOptions) -> qemu.Channels:
+def _channels(guest: Guest) -> qemu.Channels:
     """Return the descriptors as they would be, if ours were the first free ones."""
-    ours = options.init == "ukl"
+    ours = guest.init == "ukl"
     numbers = iter(range(_FIRST_DESCRIPTOR, 100))
     return qemu.Channels(
         console=next(numbers),
         qmp=next(numbers),
         status=next(numbers) if ours else None,
-        agent=next(numbers) if ours and not options.icount else None,
-        core=next(numbers) if ours and not options.icount else None,
-        tap=next(numbers) if options.network.kind in network.DEVICES else None,
+        agent=next(numbers) if ours and not guest.icount else None,
+        core=next(numbers) if ours and not guest.icount else None,
+        tap=next(numbers) if guest.network.kind in network.DEVICES else None,
     )
 
 

@@ -6,14 +6,13 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from ukl.app import build as app_build
 from ukl.base.errors import UklError
-from ukl.base.model import Accelerator, AppSpec, HostCaps, Image, Outcome
-from ukl.base.progress import Progress
+from ukl.base.model import AppSpec, Guest, Outcome
 from ukl.bench import environment, samples, stats
 from ukl.bench.samples import Key, Meter, Report
 from ukl.bench.suites import (
@@ -29,12 +28,14 @@ from ukl.bench.suites import (
     Suite,
 )
 from ukl.bench.variants import VARIANTS, Variant
-from ukl.flow import pipeline, running
+from ukl.flow import kernel as kernels
+from ukl.flow import running
+from ukl.flow.bootable import Bootable, bootable, prepared
+from ukl.flow.context import Context
 from ukl.guest import build as guest_build
-from ukl.host.store import Store
-from ukl.image import initrd as initrd_room
 from ukl.kernel import link as kernel_link
 from ukl.settings import manifest
+from ukl.settings.table import Said, overridden
 from ukl.vm import launch, outcome, session
 
 TIMEOUT = 900.0
@@ -57,17 +58,15 @@ COST_LIMIT = 3
 class Wanted:
     """What is asked for. `rounds` None: as many as each meter needs; `rows` empty: all.
 
-    `profile` is that of the kernels, empty for none; `counts` the file of a training run.
+    `said` are settings of all guests; counts of branches (`pgo`) are for the variant that
+    takes them.
     """
 
     variants: tuple[Variant, ...]
     meters: tuple[Meter, ...]
     rounds: int | None = None
     rows: tuple[str, ...] = ()
-    kernel_source: str | None = None
-    jobs: int | None = None
-    profile: str = ""
-    counts: Path | None = None
+    said: Said = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +75,7 @@ class _Prepared:
 
     variant: Variant
     spec: AppSpec
-    image: Image
-    initrd: Path
+    made: Bootable
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,21 +91,19 @@ class _Lab:
     """What all measurements of a run share."""
 
     wanted: Wanted
-    caps: HostCaps
-    store: Store
-    progress: Progress
+    context: Context
     kernels: dict[str, str]
     """Variant -> version and key of its kernel; grows while they are built."""
 
 
-def measure(suites: Sequence[Suite], wanted: Wanted, store: Store, progress: Progress) -> Report:
+def measure(suites: Sequence[Suite], wanted: Wanted, context: Context) -> Report:
     """Build what is not built, run `suites`, and return all samples.
 
-    Raises the errors of the rooms, UklError when a program did not measure, and
+    Raises the errors of building and booting, UklError when a program did not measure, and
     KeyboardInterrupt when Ctrl-C stopped a guest.
     """
-    caps = running.host_caps(store, progress)
-    lab = _Lab(wanted, caps, store, progress, {})
+    caps = running.host_caps(context.store, context.progress)
+    lab = _Lab(wanted, context, {})
     found = environment.gather(caps)
     series: dict[Key, list[tuple[float, ...]]] = {}
     for suite in suites:
@@ -119,37 +115,28 @@ def measure(suites: Sequence[Suite], wanted: Wanted, store: Store, progress: Pro
     return Report(found, {key: tuple(rounds) for key, rounds in series.items()})
 
 
-def cost(
-    store: Store, progress: Progress, *, kernel_source: str | None = None, jobs: int | None = None
-) -> Mapping[str, float]:
+def cost(context: Context) -> Mapping[str, float]:
     """Return the instructions of a normal process's getppid(), unpatched and patched."""
     names = ("unpatched", "process")
     variants = tuple(each for each in VARIANTS if each.name in names)
-    wanted = Wanted(
-        variants, (Meter.INSTRUCTIONS,), None, (samples.LOOP, "getppid"), kernel_source, jobs
-    )
+    wanted = Wanted(variants, (Meter.INSTRUCTIONS,), None, (samples.LOOP, "getppid"))
     suite = next(suite for suite in SUITES if suite.name == "syscalls")
-    figures = stats.figures(
-        measure([suite], wanted, store, progress), suite.name, Meter.INSTRUCTIONS
-    )
+    figures = stats.figures(measure([suite], wanted, context), suite.name, Meter.INSTRUCTIONS)
     return {name: figures["getppid", name].value for name in names}
 
 
 def _prepare(lab: _Lab, spec: AppSpec, variant: Variant) -> _Prepared:
-    spec = replace(spec, counts=lab.wanted.counts if variant.counted else spec.counts)
-    spec = variant.applied(replace(spec, kernel_profile=lab.wanted.profile or spec.kernel_profile))
-    app, kernel, image = pipeline.build_image(
-        spec,
-        lab.store,
-        lab.progress,
-        kernel_source=lab.wanted.kernel_source,
-        patched=variant.patched,
-        jobs=lab.wanted.jobs,
-    )
-    lab.kernels[variant.name] = f"{kernel.version} {kernel.key}"
-    userspace = variant.user or initrd_room.has_userspace(spec)
-    initrd = initrd_room.build(image, spec, app.user, lab.store, lab.progress, userspace=userspace)
-    return _Prepared(variant, spec, image, initrd)
+    spec = variant.applied(_asked(lab, spec, variant))
+    guest = Guest(mode=variant.mode)
+    made = bootable(spec, lab.context, guest, patched=variant.patched)
+    lab.kernels[variant.name] = f"{made.kernel.version} {made.kernel.key}"
+    return _Prepared(variant, made.spec, made)
+
+
+def _asked(lab: _Lab, spec: AppSpec, variant: Variant) -> AppSpec:
+    """Return `spec` with what the command line says. Pure."""
+    said = {name: value for name, value in lab.wanted.said.items() if name != "pgo" or variant.pgo}
+    return overridden(spec, said)
 
 
 # --- in guests ----------------------------------------------------------------------
@@ -160,34 +147,29 @@ def _spec(lab: _Lab, suite: Suite, variant: Variant) -> AppSpec:
     if isinstance(suite, ProgramSuite):
         return suite.spec()
     assert isinstance(suite, ServerSuite)
-    recipe = manifest.resolve(suite.name)
-    if variant.counted:
-        recipe = replace(recipe, counts=lab.wanted.counts)
-    recipe = pipeline.prepared(recipe, lab.store, lab.progress, lab.wanted.jobs)
-    load = guest_build.program("load", PROGRAMS, LOAD_SOURCES, HEADERS, lab.store)
+    recipe = prepared(_asked(lab, manifest.resolve(suite.name), variant), lab.context)
+    load = guest_build.program("load", PROGRAMS, LOAD_SOURCES, HEADERS, lab.context.store)
     return suite.spec(recipe, load)
 
 
 def _guests(lab: _Lab, suite: Suite, series: dict[Key, list[tuple[float, ...]]]) -> None:
-    prepared = [
-        _prepare(lab, _spec(lab, suite, variant), variant) for variant in lab.wanted.variants
-    ]
+    built = [_prepare(lab, _spec(lab, suite, variant), variant) for variant in lab.wanted.variants]
     for meter in suite.meters:
         if meter not in lab.wanted.meters:
             continue
         rounds = lab.wanted.rounds or ROUNDS[meter]
-        with lab.progress.stage(f"{suite.name}, {meter.value}") as stage:
-            for number, each in enumerate(_interleaved(prepared, rounds)):
-                stage.update(number, rounds * len(prepared), each.variant.name)
+        with lab.context.progress.stage(f"{suite.name}, {meter.value}") as stage:
+            for number, each in enumerate(_interleaved(built, rounds)):
+                stage.update(number, rounds * len(built), each.variant.name)
                 for row, taken in _rows(lab, suite, each, meter).items():
                     key = Key(suite.name, row, each.variant.name, meter)
                     series.setdefault(key, []).append(taken)
 
 
-def _interleaved(prepared: Sequence[_Prepared], rounds: int) -> list[_Prepared]:
-    """Return each of `prepared` in each round, and another one first each time. Pure."""
-    size = len(prepared)
-    return [prepared[(turn + place) % size] for turn in range(rounds) for place in range(size)]
+def _interleaved(built: Sequence[_Prepared], rounds: int) -> list[_Prepared]:
+    """Return each of `built` in each round, and another one first each time. Pure."""
+    size = len(built)
+    return [built[(turn + place) % size] for turn in range(rounds) for place in range(size)]
 
 
 def _rows(lab: _Lab, suite: Suite, each: _Prepared, meter: Meter) -> dict[str, tuple[float, ...]]:
@@ -195,8 +177,8 @@ def _rows(lab: _Lab, suite: Suite, each: _Prepared, meter: Meter) -> dict[str, t
     words = (meter.value,) if counted else (meter.value, str(SAMPLE_MS))
     words = (*words, *lab.wanted.rows)
     load = (suite.load or suite.name) if isinstance(suite, ServerSuite) else ""
-    options = launch.Options(
-        user=each.variant.user,
+    guest = Guest(
+        mode=each.variant.mode,
         timeout=TIMEOUT,
         append=COUNTED if counted else (),
         icount=counted,
@@ -204,22 +186,22 @@ def _rows(lab: _Lab, suite: Suite, each: _Prepared, meter: Meter) -> dict[str, t
         companion=(LOAD, load, *words) if load else (),
     )
     if load:
-        return samples.parse(_boot(lab, each, options).console, "user", meter)
-    path = launch.program_path(each.image, each.spec, options)
+        return samples.parse(_boot(lab, each, guest).console, "user", meter)
+    path = launch.program_path(each.made.image, each.spec, launch.Options(guest))
     spec = replace(
         each.spec,
         args=words,
         env={"BENCH_SELF": path, "BENCH_OTHER": "/bin/true"},
     )
-    boot = _boot(lab, replace(each, spec=spec), options)
-    rows = samples.parse(boot.console, each.variant.mode, meter)
+    boot = _boot(lab, replace(each, spec=spec), guest)
+    rows = samples.parse(boot.console, each.variant.ring, meter)
     if isinstance(suite, BootSuite) and not counted:
         # The guest's own clocks start at some moment; ours does when QEMU does.
         rows["QEMU's start to first output"] = (boot.first_output * 1e9,)
     return rows
 
 
-def _boot(lab: _Lab, each: _Prepared, options: launch.Options) -> _Boot:
+def _boot(lab: _Lab, each: _Prepared, guest: Guest) -> _Boot:
     """Run a guest to its end; UklError unless its program, or companion, exited with 0."""
     console = bytearray()
     moments: dict[str, float] = {}
@@ -229,19 +211,14 @@ def _boot(lab: _Lab, each: _Prepared, options: launch.Options) -> _Boot:
         console.extend(data)
 
     @contextlib.asynccontextmanager
-    async def attend(guest: session.Session) -> AsyncIterator[None]:
-        moments["begin"] = guest.begin
+    async def attend(running_: session.Session) -> AsyncIterator[None]:
+        moments["begin"] = running_.begin
         yield
 
-    result = launch.attempt(
-        each.image,
-        each.spec,
-        each.initrd,
-        accelerator=Accelerator.TCG if options.icount else lab.caps.accelerator,
-        options=replace(options, output=take),
-        directory=running.run_directory(lab.store, each.spec.name),
-        attend=attend,
-    )
+    directory = running.run_directory(lab.context.store, each.spec.name)
+    options = launch.Options(guest, output=take)
+    plan = running.plan(each.made, options, lab.context, directory, each.spec)
+    result = launch.carried_out(plan, attend)
     if result.outcome is Outcome.STOPPED:
         raise KeyboardInterrupt
     if (error := outcome.error_of(result)) is not None:
@@ -264,15 +241,15 @@ def _builds(lab: _Lab, suite: BuildSuite, series: dict[Key, list[tuple[float, ..
     if Meter.TIME not in lab.wanted.meters:
         return
     rounds = lab.wanted.rounds or ROUNDS[Meter.TIME]
-    variants = [variant for variant in lab.wanted.variants if not variant.user]
+    variants = [variant for variant in lab.wanted.variants if not variant.is_process]
     with TemporaryDirectory(prefix="ukl-bench-") as name:
         original = manifest.resolve(suite.example)
         [source] = original.sources
         copy = Path(name) / source.name
-        quiet = replace(lab, progress=Progress.quiet())
+        quiet = replace(lab, context=lab.context.quiet())
         for variant in variants:
             _prepare(lab, original, variant)  # the kernel; nobody waits for that again
-        with lab.progress.stage(f"{suite.name}, {Meter.TIME.value}") as stage:
+        with lab.context.progress.stage(f"{suite.name}, {Meter.TIME.value}") as stage:
             for number in range(rounds):
                 for variant in variants:
                     stage.update(number, rounds, variant.name)
@@ -286,16 +263,15 @@ def _builds(lab: _Lab, suite: BuildSuite, series: dict[Key, list[tuple[float, ..
 
 def _timed_build(lab: _Lab, spec: AppSpec) -> dict[str, float]:
     """Return the seconds of each step; what it made is deleted again."""
-    kernel = pipeline.build_kernel(
-        lab.store, lab.progress, kernel_source=lab.wanted.kernel_source, jobs=lab.wanted.jobs
-    )
+    store, progress = lab.context.store, lab.context.progress
+    kernel = kernels.build(kernels.wanted_by((spec,)), lab.context)
     begin = time.monotonic()
-    app = app_build.build(spec, lab.store, lab.progress)
+    app = app_build.build(spec, store, progress)
     middle = time.monotonic()
-    image = kernel_link.link(kernel, app, lab.store, lab.progress)
+    image = kernel_link.link(kernel, app, store, progress)
     end = time.monotonic()
-    lab.store.discard("image", image.key)
-    lab.store.discard("app", app.key)
+    store.discard("image", image.key)
+    store.discard("app", app.key)
     return {
         "compile, partial link": middle - begin,
         "final link, bzImage": end - middle,

@@ -1,34 +1,31 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Boots what pipeline.py has built: in the foreground, or detached."""
+"""Builds and boots: in the foreground, or detached."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import stat
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
 
 from ukl.base.errors import UsageError
 from ukl.base.model import (
     LOG_LIMITS,
-    NO_NETWORK,
     Accelerator,
     AppSpec,
+    Guest,
     HostCaps,
-    LogLimits,
-    Network,
     Restart,
     RunResult,
 )
 from ukl.base.progress import Progress
 from ukl.debug import bootchart, bootplot, crash
 from ukl.elf.reader import Elf
-from ukl.flow import pipeline
+from ukl.flow.bootable import Bootable, bootable
+from ukl.flow.context import Context
 from ukl.host import probe
 from ukl.host.store import Store
-from ukl.image import initrd as initrd_room
 from ukl.vm import (
     bootwatch,
     keeper,
@@ -58,31 +55,20 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class RunOptions:
-    """How an application is run. `timeout` is in seconds.
+    """How an application is run.
 
-    `guest` is the guest's name (None: the application's, with a number if need be). `dump`
-    keeps the memory of what crashes, not only its backtraces. `restart` says when a guest in
-    the background is started again, `member` to which service of a compose file it belongs.
-    `bootchart` is the file that gets a chart of the boot (debug/bootplot.py). `log` bounds
-    what is kept of its console.
+    `guest` is what the guest is given, `name` its name (None: the application's, with a number
+    if need be). `dump` keeps the memory of what crashes, not only its backtraces. `restart` says
+    when a guest in the background is started again, `member` to which service of a compose file
+    it belongs. `bootchart` is the file that gets a chart of the boot (debug/bootplot.py).
     """
 
-    guest: str | None = None
-    user: bool = False
-    init: Literal["ukl", "app"] = "ukl"
-    shell: bool = False
-    timeout: float | None = None
-    append: tuple[str, ...] = ()
-    icount: bool = False
-    kernel_source: str | None = None
-    verbose: bool = False
-    jobs: int | None = None
-    network: Network = NO_NETWORK
+    guest: Guest = field(default_factory=lambda: Guest(log=LOG_LIMITS))
+    name: str | None = None
     dump: bool = True
     restart: Restart = Restart.NO
     member: Member | None = None
     bootchart: Path | None = None
-    log: LogLimits = LOG_LIMITS
 
 
 def host_caps(store: Store, progress: Progress) -> HostCaps:
@@ -101,46 +87,63 @@ def run_directory(store: Store, name: str) -> Path:
     return launch.run_directory(store.root / RUNS, name, writing)
 
 
+def plan(
+    made: Bootable,
+    options: launch.Options,
+    context: Context,
+    directory: Path,
+    spec: AppSpec | None = None,
+) -> launch.Plan:
+    """Return how a guest of `made` runs; `spec` has its arguments, ports and disks, if others."""
+    caps = host_caps(context.store, context.progress)
+    return launch.prepare(
+        made.image,
+        spec or made.spec,
+        made.initrd,
+        accelerator=Accelerator.TCG if options.guest.icount else caps.accelerator,
+        options=options,
+        directory=directory,
+    )
+
+
 def run_app(
     spec: AppSpec,
     options: RunOptions,
-    store: Store,
-    progress: Progress,
+    context: Context,
     output: session.Sink | None = None,
 ) -> RunResult:
     """Build what is not built, boot it, and return how the application ended.
 
     `output` gets what the console says (None: our standard output). Raises the
-    errors of the rooms; a port in use is found before anything is built.
+    errors of building and booting; a port in use is found before anything is built.
     """
-    source = _standard_input(ours=options.init == "ukl", shell=options.shell)
-    launching_ = launching(options, output or session.to_descriptor(1), source)
-    _check_run(launching_, spec)
+    guest = options.guest
+    source = _standard_input(ours=guest.init == "ukl", shell=guest.shell)
+    launch_options = launching(options, output or session.to_descriptor(1), source)
+    _check_run(launch_options, spec)
     check_chart(options)
-    with _claimed(spec, options, store, detached=False) as entry:
-        running = _ready(spec, options, launching_, store, progress, entry=entry)
+    with _claimed(spec, options, context.store, detached=False) as entry:
+        running = _ready(spec, options, launch_options, context, entry)
         if spec.ports:
             forwards = ", ".join(map(ports.written, spec.ports))
-            progress.line(f"  {spec.name}: {forwards}; Ctrl-C ends it")
-        directory = run_directory(store, spec.name)
+            context.progress.line(f"  {spec.name}: {forwards}; Ctrl-C ends it")
+        directory = run_directory(context.store, spec.name)
         result = keeper.attended(entry, directory, running, dumping=options.dump)
     reports = postmortem.reports(directory)
     if (error := outcome.error_of(result, reports)) is not None:
         raise error
     if death := outcome.death(result):
-        progress.line(f"{spec.name}: {death}")
+        context.progress.line(f"{spec.name}: {death}")
     for report in reports:
         for line in crash.lines_about(report):
-            progress.line(line)
+            context.progress.line(line)
     return result
 
 
-def start_app(
-    spec: AppSpec, options: RunOptions, store: Store, progress: Progress
-) -> registry.Record:
+def start_app(spec: AppSpec, options: RunOptions, context: Context) -> registry.Record:
     """Build what is not built, boot it in the background, and return the guest's record.
 
-    That is when the program has been started. Raises the errors of the rooms, and that
+    That is when the program has been started. Raises the errors of building and booting, and that
     of a guest which ended before.
     """
     quiet = launching(options)
@@ -149,37 +152,35 @@ def start_app(
         raise UsageError(
             "a boot chart is made in the foreground", remedy="leave --detach or --bootchart out"
         )
-    if options.shell:
+    if options.guest.shell:
         raise UsageError(
             "a detached guest has no console for a shell",
             remedy="leave --shell out; `ukl shell NAME` gives one later",
         )
-    with _claimed(spec, options, store, detached=True) as entry:
-        return keeper.detached(
-            entry,
-            _ready(spec, options, quiet, store, progress, entry=entry),
-            dumping=options.dump,
-        )
+    with _claimed(spec, options, context.store, detached=True) as entry:
+        run = _ready(spec, options, quiet, context, entry)
+        return keeper.detached(entry, run, dumping=options.dump)
 
 
 def _claimed(
     spec: AppSpec, options: RunOptions, store: Store, *, detached: bool
 ) -> contextlib.AbstractContextManager[registry.Entry]:
+    network_ = options.guest.network
     record = registry.Record(
-        name=options.guest or spec.name,
+        name=options.name or spec.name,
         application=spec.name,
         keeper=registry.myself(),
         kept=detached,
         detached=detached,
-        user=options.user,
+        mode=options.guest.mode,
         sources=spec.directory,
         args=spec.args,
         env=spec.env,
         ports=tuple(f"{ports.written(port)}->{port.guest}" for port in spec.ports),
         volumes=tuple(f"{volume.source}:{volume.target}" for volume in spec.volumes),
         disks=tuple(f"{disk.file}:{disk.target}" for disk in spec.disks),
-        network=network.label(options.network),
-        address=options.network.address,
+        network=network.label(network_),
+        address=network_.address,
         memory=spec.memory,
         cpus=spec.cpus,
         restart=options.restart,
@@ -188,7 +189,7 @@ def _claimed(
         record = replace(
             record, project=member.project, service=member.service, config=member.config
         )
-    return keeper.claimed(registry.of(store), record, automatic=options.guest is None)
+    return keeper.claimed(registry.of(store), record, automatic=options.name is None)
 
 
 def _nowhere(data: bytes) -> None:
@@ -199,21 +200,16 @@ def launching(
     options: RunOptions, output: session.Sink = _nowhere, source: int | None = None
 ) -> launch.Options:
     """Return how the guest of these options is launched. Pure."""
+    guest = options.guest
+    if options.bootchart is not None:
+        guest = replace(guest, append=(*guest.append, *bootwatch.KERNEL_WORDS))
     return launch.Options(
+        guest,
         output=output,
         input=source,
-        user=options.user,
-        init=options.init,
-        shell=options.shell,
-        timeout=options.timeout,
-        append=(*options.append, *(bootwatch.KERNEL_WORDS if options.bootchart else ())),
-        icount=options.icount,
-        verbose=options.verbose,
-        agent=options.init == "ukl" and not options.icount,
-        network=options.network,
-        crashes=not options.icount,
+        agent=guest.init == "ukl" and not guest.icount,
+        crashes=not guest.icount,
         paused=options.bootchart is not None,
-        log=options.log,
     )
 
 
@@ -221,7 +217,7 @@ def check_chart(options: RunOptions) -> None:
     """Raise UsageError for what a boot chart does not go with, and its file's errors."""
     if options.bootchart is None:
         return
-    if options.init != "ukl" or options.icount:
+    if options.guest.init != "ukl" or options.guest.icount:
         raise UsageError(
             "a boot chart needs our init, which tells what time it is", remedy="use --init ukl"
         )
@@ -244,40 +240,36 @@ def _watch(file: Path, title: str, vmlinux: Path, progress: Progress) -> bootwat
 def _check_run(options: launch.Options, spec: AppSpec) -> None:
     launch.check(options, spec)
     ports.check(spec.ports)
-    network.check(options.network)
+    network.check(options.guest.network)
     storage.check(spec)
 
 
 def _ready(
     spec: AppSpec,
     options: RunOptions,
-    options_: launch.Options,
-    store: Store,
-    progress: Progress,
-    *,
+    launch_options: launch.Options,
+    context: Context,
     entry: registry.Entry,
 ) -> keeper.Run:
     """Build what is not built and return what runs it."""
-    caps = host_caps(store, progress)
-    spec = pipeline.prepared(spec, store, progress, options.jobs)
-    app, _, image = pipeline.build_image(
-        spec, store, progress, kernel_source=options.kernel_source, jobs=options.jobs
-    )
-    userspace = needs_userspace(spec, options)
-    initrd = initrd_room.build(image, spec, app.user, store, progress, userspace=userspace)
-    debug = app.path.with_name("app.debug.o")
-    connected = replace(options_, network=network.connected(options.network, entry))
+    caps = host_caps(context.store, context.progress)
+    made = bootable(spec, context, options.guest)
+    spec, image = made.spec, made.image
+    debug = made.app.path.with_name("app.debug.o")
+    guest = launch_options.guest
+    guest = replace(guest, network=network.connected(guest.network, entry))
+    connected = replace(launch_options, guest=guest)
     entry.change(
         vmlinux=image.vmlinux,
         image=image.key,
         debug=debug if debug.exists() else None,
-        program=app.user,
+        program=made.app.user,
     )
 
     watch: bootwatch.Watch | None = None
     if options.bootchart is not None:
         title = f"{spec.name}, {caps.accelerator.value.upper()}"
-        watch = _watch(bootplot.check(options.bootchart), title, image.vmlinux, progress)
+        watch = _watch(bootplot.check(options.bootchart), title, image.vmlinux, context.progress)
         connected = replace(connected, output=watch.listening(connected.output))
 
     def run(directory: Path, attend: session.Attend) -> RunResult:
@@ -286,20 +278,14 @@ def _ready(
         return launch.attempt(
             image,
             spec,
-            initrd,
-            accelerator=Accelerator.TCG if options.icount else caps.accelerator,
+            made.initrd,
+            accelerator=Accelerator.TCG if options.guest.icount else caps.accelerator,
             options=connected,
             directory=directory,
             attend=attend,
         )
 
     return run
-
-
-def needs_userspace(spec: AppSpec, options: RunOptions) -> bool:
-    """Tell whether a normal userspace has to be in the guest: asked for, or in use. Pure."""
-    asks = options.network.address == network.DHCP  # by a client of that userspace
-    return initrd_room.has_userspace(spec) or options.user or options.shell or asks
 
 
 def _standard_input(*, ours: bool, shell: bool) -> int | None:

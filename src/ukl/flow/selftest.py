@@ -19,7 +19,8 @@ from pathlib import Path
 from ukl.base import resources
 from ukl.base.errors import MissingError, TimeoutExpired
 from ukl.base.progress import Progress, Stage
-from ukl.flow import pipeline
+from ukl.flow import kernel as kernels
+from ukl.flow.context import Context
 from ukl.host import exec as host_exec
 from ukl.host.exec import Completed
 from ukl.host.store import Store
@@ -132,13 +133,14 @@ def run(
 
 def _build_kernels(store: Store, progress: Progress) -> None:
     """Build what the boot tests boot: minutes, which belong to no single test's time."""
+    context = Context(store, progress)
     for options in KERNELS:
         # The tests skip, or fail with --no-skip, for want of the same tool.
         with contextlib.suppress(MissingError):
-            pipeline.build_kernel(store, progress, kernel_options=options)
+            kernels.build(kernels.Wanted(options), context)
     # What normal processes are measured on beside ours.
     with contextlib.suppress(MissingError):
-        pipeline.build_kernel(store, progress, patched=False)
+        kernels.build(kernels.Wanted(patched=False), context)
 
 
 def _lint(name: str, argv: Sequence[str], top: Path, results: Path, progress: Progress) -> Tally:

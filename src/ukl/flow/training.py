@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ukl.base.errors import InputError, TimeoutExpired, UklError, UsageError, VmLost
-from ukl.base.model import AppSpec, RunResult, Volume
-from ukl.base.progress import Progress
-from ukl.flow import pipeline, running, working
+from ukl.base.model import AppSpec, Guest, RunResult, Volume
+from ukl.flow import running, working
+from ukl.flow.bootable import bootable
+from ukl.flow.context import Context
 from ukl.host import exec as host_exec
-from ukl.host.store import Store
 from ukl.image import initrd as initrd_room
 from ukl.pgo import counts, gcda
 from ukl.recipe import build as recipe_build
@@ -78,11 +78,7 @@ def train(
     spec: AppSpec,
     workload: str | None,
     file: Path,
-    store: Store,
-    progress: Progress,
-    *,
-    kernel_source: str | None = None,
-    jobs: int | None = None,
+    context: Context,
 ) -> Taken:
     """Run `spec` until it ends, or until `workload` has, and write its counts into `file`.
 
@@ -98,12 +94,12 @@ def train(
         )
     if not file.absolute().parent.is_dir():
         raise InputError("there is no such directory", where=file.absolute().parent)
-    build, spec = spec.build, pipeline.prepared(_counting(spec), store, progress, jobs)
-    app, kernel, image = pipeline.build_image(
-        spec, store, progress, kernel_source=kernel_source, jobs=jobs
-    )
-    initrd = initrd_room.build(image, spec, app.user, store, progress)
-    directory = running.run_directory(store, f"{spec.name}-training")
+    build = spec.build
+    # A script in normal userspace starts the application, and saves the counts.
+    guest = Guest(start=False)
+    made = bootable(_counting(spec), context, guest)
+    spec = made.spec
+    directory = running.run_directory(context.store, f"{spec.name}-training")
     shared = directory / "training"
     shared.mkdir()
     work = None
@@ -118,16 +114,10 @@ def train(
         volumes=merged(spec.volumes, (Volume(shared, TARGET),)),
         env={**spec.env, "GCOV_PREFIX": f"{TARGET}/app"},
     )
-    plan = launch.prepare(
-        image,
-        spec,
-        initrd,
-        accelerator=running.host_caps(store, progress).accelerator,
-        options=launch.Options(output=lambda data: None, start=False, companion=_companion(spec)),
-        directory=directory,
-    )
+    options = launch.Options(replace(guest, companion=_companion(spec)), output=lambda data: None)
+    plan = running.plan(made, options, context, directory, spec)
     try:
-        with progress.stage(f"train {spec.name}"):
+        with context.progress.stage(f"train {spec.name}"):
             result = _run(plan, spec, work, shared)
     finally:
         plan.machine.initrd.unlink(missing_ok=True)
@@ -141,7 +131,7 @@ def train(
     of_kernel = sum(1 for name in members if name.startswith(f"{counts.KERNEL}/"))
     if not of_kernel:
         raise UklError("the kernel gave no counts", log=result.console)
-    trained = counts.Trained(spec.name, kernel.version, host_exec.version("gcc"))
+    trained = counts.Trained(spec.name, made.kernel.version, host_exec.version("gcc"))
     counts.write(file, trained, members)
     return Taken(file, of_kernel, len(members) - of_kernel, status)
 
@@ -179,12 +169,12 @@ def _run(plan: launch.Plan, spec: AppSpec, work: working.Work | None, shared: Pa
 
 def _counting(spec: AppSpec) -> AppSpec:
     """Return `spec` with counters in it and in its kernel. Pure."""
-    others = tuple(replace(other, counting=True, counts=None) for other in spec.others)
+    beside = tuple(replace(each, counting=True, pgo=None) for each in spec.with_)
     return replace(
         spec,
         counting=True,
-        counts=None,
-        others=others,
+        pgo=None,
+        with_=beside,
         memory=max(spec.memory, MEMORY),
         kernel_options={**spec.kernel_options, **OPTIONS},
     )

@@ -16,9 +16,9 @@ from pathlib import Path
 
 from ukl.base.errors import UklError
 from ukl.base.model import AppSpec, Image, KernelBuild, KernelSpec
-from ukl.base.progress import Progress
 from ukl.elf.reader import Elf
-from ukl.flow import pipeline
+from ukl.flow import kernel as kernels
+from ukl.flow.bootable import link_map, linked, prepared
 from ukl.flow.dry import Step
 from ukl.kernel import build as kernel_build
 from ukl.kernel import kconfig, make_args, symbols
@@ -107,24 +107,15 @@ class Built:
 
 
 def _build(spec: AppSpec, bench: Bench) -> Built:
-    _, kernel, image = pipeline.build_image(
-        spec, bench.store, bench.progress, kernel_source=bench.kernel_source, jobs=bench.jobs
-    )
-    config = kconfig.read((kernel.directory / "objects/.config").read_text())
-    file = pipeline.link_map(spec, kernel, bench.store, bench.progress)
+    found = linked(spec, bench.context)
+    config = kconfig.read((found.kernel.directory / "objects/.config").read_text())
+    file = link_map(found.spec, found.kernel, bench.context)
     with file.open(encoding="utf-8", errors="replace") as stream:
-        return Built(kernel, image, config, linkmap.parse(stream))
+        return Built(found.kernel, found.image, config, linkmap.parse(stream))
 
 
 def _kernel_spec(spec: AppSpec, bench: Bench) -> KernelSpec:
-    specs = (spec, *spec.others)
-    return pipeline.kernel_spec(
-        bench.store,
-        Progress.quiet(),
-        bench.kernel_source,
-        pipeline.kernel_options(specs),
-        pipeline.kernel_profile(specs),
-    )
+    return kernels.specified(kernels.wanted_by((spec, *spec.with_)), bench.context.quiet())
 
 
 # --- what is used -------------------------------------------------------------------------------
@@ -210,7 +201,7 @@ class _Trials:
                 return each.good
         smaller = without(self.spec, proposal)
         count = len(names)
-        self.bench.progress.line(f"trial {len(self.tried) + 1}: without {count} options")
+        self.bench.context.progress.line(f"trial {len(self.tried) + 1}: without {count} options")
         built: Built | None = None
         try:
             built = _build(smaller, self.bench)
@@ -246,17 +237,16 @@ def trim(
 
     At most `builds` kernels are built besides that of the application as it is; with 0 of
     them it is only proposed. Raises UklError when the work fails as things are, and the
-    errors of the rooms.
+    errors of building and booting.
     """
-    store, progress = bench.store, bench.progress
-    spec = pipeline.prepared(spec, store, progress, bench.jobs)
+    spec = prepared(spec, bench.context)
     before = _build(spec, bench)
     watches = _observe(spec, before, work, bench)
     facts = _facts(spec, before, watches, bench, wishes)
     decide.check(facts)
     with tempfile.TemporaryDirectory(prefix="ukl-trim-") as scratch:
         resolve = _resolver(facts, before.kernel, bench, Path(scratch))
-        with progress.stage("what depends on what") as stage:
+        with bench.context.progress.stage("what depends on what") as stage:
             first = decide.propose(facts)
             whole = decide.consistent(first, facts, resolve)
             stage.outcome = f"{len(whole.gone)} of {len(decide.options(facts.asked))} can go"
@@ -272,7 +262,8 @@ def trim(
 
 def _resolver(facts: Facts, kernel: KernelBuild, bench: Bench, scratch: Path) -> decide.Resolve:
     compiler = _kernel_spec(facts.spec, bench).compiler
-    make = make_args.make_command(kernel.source, scratch / "objects", compiler, 1, bench.store.root)
+    root = bench.context.store.root
+    make = make_args.make_command(kernel.source, scratch / "objects", compiler, 1, root)
     known: dict[frozenset[str], Mapping[str, str]] = {}
 
     def resolve(names: frozenset[str]) -> Mapping[str, str]:
@@ -298,7 +289,7 @@ def _report(
     after = trials.built if trials is not None else None
     return Report(
         name=spec.name,
-        profile=spec.kernel_profile,
+        profile=spec.profile,
         workload=work.title,
         proposal=proposal,
         proved=after is not None,

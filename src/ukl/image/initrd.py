@@ -20,7 +20,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ukl.base.errors import InputError, MissingError
-from ukl.base.model import SMALL, AppSpec, Image
+from ukl.base.model import DHCP, SMALL, AppSpec, Guest, Image
 from ukl.base.progress import Progress
 from ukl.guest import build as guest_build
 from ukl.guest import rundesc
@@ -131,7 +131,13 @@ def has_userspace(spec: AppSpec) -> bool:
     """
     if spec.userspace is not None:
         return spec.userspace
-    return bool(spec.entrypoint) or spec.kernel_profile != SMALL
+    return bool(spec.entrypoint) or spec.profile != SMALL
+
+
+def needs_userspace(spec: AppSpec, guest: Guest) -> bool:
+    """Tell whether a normal userspace has to be in the guest: asked for, or in use. Pure."""
+    asks = guest.network.address == DHCP  # by a client of that userspace
+    return has_userspace(spec) or guest.is_process or guest.shell or asks or not guest.start
 
 
 def skeleton(name: str, init: bytes) -> dict[str, cpio.Entry]:
@@ -158,7 +164,7 @@ def companions(busybox: bytes, applets: list[str]) -> dict[str, cpio.Entry]:
     return entries
 
 
-def elsewhere(base: bytes, spec: AppSpec, image: Image, *, reset: bool = False) -> bytes:
+def portable(base: bytes, spec: AppSpec, image: Image, *, reset: bool = False) -> bytes:
     """Return an initrd for a machine that is not ours: its network gives the address. Pure.
 
     `reset`: such a machine ends by a reset, and cannot be switched off.
@@ -252,11 +258,11 @@ def build(
         entries = skeleton(spec.name, init.read_bytes())
         if userspace:
             entries.update(companions(_busybox(), _applets()))
-        for each in (*reversed(spec.others), spec):  # of the same file, the main one's counts
+        for each in (*reversed(spec.with_), spec):  # of the same file, the main one's counts
             entries.update(application_files(each.files))
         if image is not None and image.marker is not None:
             entries[marker_path(spec.name)] = _marker(image.marker, spec)
-        specs = {each.name: each for each in spec.others}
+        specs = {each.name: each for each in spec.with_}
         for other in image.others if image is not None else ():
             entries[marker_path(other.name)] = _marker(other.marker, specs[other.name])
             if userspace:

@@ -82,16 +82,16 @@ def build(
     make_args.check_path(store.root)  # before minutes are spent
     tree, name = _tree(spec, store, progress)
     asked = requests(spec)
-    key = key_of(name, asked, spec.compiler, spec.counts)
+    key = key_of(name, asked, spec.compiler, spec.pgo)
     which = "" if spec.patched else "unpatched "
-    counted = spec.counts is not None
+    counted = spec.pgo is not None
     workers = jobs or len(os.sched_getaffinity(0))
     estimate = _estimate(spec, store)
 
     def compile_into(directory: Path) -> None:
         objects = directory / "objects"
-        if spec.counts is not None:
-            shutil.copytree(spec.counts, objects)
+        if spec.pgo is not None:
+            shutil.copytree(spec.pgo, objects)
         make = make_args.make_command(
             tree, objects, spec.compiler, workers, store.root, counted=counted
         )

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ukl.base.errors import UklError
+from ukl.base.model import Mode
 from ukl.base.resources import path as resource
 from ukl.debug import lines, samples
 from ukl.debug.samples import Names, Profile
@@ -82,7 +83,7 @@ def _names(guests: Registry, record: Record, vmlinux: Path, profile: Profile) ->
     )
     processes, parents = parse_processes(said.decode("utf-8", "replace"))
     own = None
-    if record.user and record.program is not None and record.program.exists():
+    if record.mode is Mode.PROCESS and record.program is not None and record.program.exists():
         own = Program(Elf.open(record.program))
     return Names(processes, family(record.pid, parents), Program(kernel, offset), own)
 

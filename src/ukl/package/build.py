@@ -14,15 +14,17 @@ from typing import Any
 
 from ukl import __version__
 from ukl.base.errors import InputError, MissingError
-from ukl.base.model import AppSpec
+from ukl.base.model import DHCP, AppSpec, Guest, Network, NetworkKind
 from ukl.base.progress import Progress
 from ukl.check import target as check
-from ukl.flow import pipeline
+from ukl.flow.bootable import bootable
+from ukl.flow.build import beside
+from ukl.flow.context import Context
 from ukl.host import exec as host_exec
 from ukl.host import packages
 from ukl.host.requirements import install_command
 from ukl.host.store import Store
-from ukl.image import initrd as initrd_room
+from ukl.image import initrd as initrds
 from ukl.package import disk, efi, kube, oci, sbom, urunc, vmm
 from ukl.package.formats import NEEDS, SBIN, Format, Needs, asked
 from ukl.package.sbom import Part
@@ -49,7 +51,7 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True)
-class Bootable:
+class Parts:
     """What each format carries: kernel, initrd, and the kernel's arguments."""
 
     wanted: Wanted
@@ -72,33 +74,29 @@ class Written:
 def build(
     wanted: Wanted,
     directory: Path,
-    store: Store,
-    progress: Progress,
-    *,
-    kernel_source: str | None = None,
-    jobs: int | None = None,
+    context: Context,
+    append: tuple[str, ...] = (),
 ) -> dict[str, Any]:
     """Write the image into `directory`, which must be new or empty; return what it is."""
     _check(wanted.spec, directory)
     _require(NEEDS[wanted.kind])
-    spec = pipeline.prepared(asked(wanted.spec, wanted.kind), store, progress, jobs)
-    app, kernel, image = pipeline.build_image(
-        spec, store, progress, kernel_source=kernel_source, jobs=jobs
-    )
     # With busybox, whose DHCP client gets the address where others run the machine.
-    base = initrd_room.build(image, spec, app.user, store, progress)
-    parts = _parts(wanted, kernel.version, store, progress)
-    boot = Bootable(
+    guest = Guest(network=Network(NetworkKind.BRIDGE, address=DHCP))
+    made = bootable(asked(wanted.spec, wanted.kind), context, guest)
+    spec, image = made.spec, made.image
+    parts = _parts(wanted, made.kernel.version, context.store, context.progress)
+    words = [*qemu.kernel_words(verbose=False, page_size=spec.page_size), *append]
+    boot = Parts(
         replace(wanted, spec=spec),
         image.vmlinux,
         kernel=image.bzimage.read_bytes(),
-        initrd=initrd_room.elsewhere(
-            base.read_bytes(), spec, image, reset=NEEDS[wanted.kind].resets
+        initrd=initrds.portable(
+            made.initrd.read_bytes(), spec, image, reset=NEEDS[wanted.kind].resets
         ),
-        arguments=" ".join(qemu.kernel_words(verbose=False, page_size=spec.page_size)),
-        version=kernel.version,
+        arguments=" ".join(words),
+        version=made.kernel.version,
     )
-    with progress.stage(f"write {directory}"), pipeline.beside(directory) as temporary:
+    with context.progress.stage(f"write {directory}"), beside(directory) as temporary:
         written = _WRITERS[wanted.kind](boot, temporary)
         purpose = sbom.CONTAINER if wanted.kind is Format.OCI else sbom.SYSTEM
         document = sbom.document(spec.name, written.digest.partition(":")[2], parts, purpose)
@@ -117,7 +115,7 @@ def build(
 # --- the formats --------------------------------------------------------------
 
 
-def _oci(boot: Bootable, directory: Path) -> Written:
+def _oci(boot: Parts, directory: Path) -> Written:
     wanted = boot.wanted
     annotations = urunc.metadata(kube.KERNEL, kube.INITRD)
     layout = oci.layout(
@@ -146,14 +144,14 @@ def _oci(boot: Bootable, directory: Path) -> Written:
     return Written(IMAGE, layout.digest, (MACHINE,))
 
 
-def _raw(boot: Bootable, directory: Path) -> Written:
+def _raw(boot: Parts, directory: Path) -> Written:
     file = directory / f"{boot.wanted.spec.name}.raw"
     with tempfile.TemporaryDirectory(prefix="ukl-disk-") as scratch:
         disk.write(file, boot.kernel, boot.initrd, boot.arguments, Path(scratch))
     return _one(file)
 
 
-def _qcow2(boot: Bootable, directory: Path) -> Written:
+def _qcow2(boot: Parts, directory: Path) -> Written:
     file = directory / f"{boot.wanted.spec.name}.qcow2"
     with tempfile.TemporaryDirectory(prefix="ukl-disk-") as scratch:
         raw = Path(scratch, "disk.raw")
@@ -162,7 +160,7 @@ def _qcow2(boot: Bootable, directory: Path) -> Written:
     return _one(file)
 
 
-def _efi(boot: Bootable, directory: Path) -> Written:
+def _efi(boot: Parts, directory: Path) -> Written:
     name = boot.wanted.spec.name
     file = directory / f"{name}.efi"
     sections = efi.sections(boot.kernel, boot.initrd, boot.arguments, name, boot.version)
@@ -171,17 +169,17 @@ def _efi(boot: Bootable, directory: Path) -> Written:
     return _one(file)
 
 
-def _firecracker(boot: Bootable, directory: Path) -> Written:
+def _firecracker(boot: Parts, directory: Path) -> Written:
     config = vmm.firecracker(boot.wanted.spec, boot.arguments)
     return _monitor(boot, directory, vmm.FIRECRACKER, config)
 
 
-def _cloud_hypervisor(boot: Bootable, directory: Path) -> Written:
+def _cloud_hypervisor(boot: Parts, directory: Path) -> Written:
     config = vmm.cloud_hypervisor(boot.wanted.spec, boot.arguments)
     return _monitor(boot, directory, vmm.CLOUD_HYPERVISOR, config)
 
 
-def _monitor(boot: Bootable, directory: Path, name: str, config: dict[str, Any]) -> Written:
+def _monitor(boot: Parts, directory: Path, name: str, config: dict[str, Any]) -> Written:
     """Write kernel, initrd and configuration. The kernel's symbols are of no use there."""
     kernel = directory / vmm.KERNEL
     host_exec.run(["objcopy", "--strip-all", boot.vmlinux, kernel])
@@ -194,7 +192,7 @@ def _one(file: Path) -> Written:
         return Written(file.name, f"sha256:{hashlib.file_digest(stream, 'sha256').hexdigest()}")
 
 
-_WRITERS: Mapping[Format, Callable[[Bootable, Path], Written]] = {
+_WRITERS: Mapping[Format, Callable[[Parts, Path], Written]] = {
     Format.OCI: _oci,
     Format.RAW: _raw,
     Format.QCOW2: _qcow2,

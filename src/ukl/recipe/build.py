@@ -66,7 +66,7 @@ def prepared(spec: AppSpec, store: Store, progress: Progress, jobs: int | None =
     if not store.dry:
         ensure(needed, spec.name, progress)
     fetched = fetch.fetch(build.source, spec.origin, store, progress)
-    known = None if spec.counts is None else counts.unpacked(spec.counts, counts.TREE, store)
+    known = None if spec.pgo is None else counts.unpacked(spec.pgo, counts.TREE, store)
     flags = COUNTING if spec.counting else COUNTED if known is not None else ()
     key = _key(build, fetched, spec, flags, known)
     with progress.stage(f"build {spec.name}") as stage:

@@ -13,8 +13,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ukl.base.errors import InputError
-from ukl.settings import schema
-from ukl.settings.manifest import NAME_LIMIT
+from ukl.settings import manifest, models
+from ukl.settings.values import NAME_LIMIT
 
 LANGUAGES: Mapping[str, str] = {
     "c": "c",
@@ -49,7 +49,7 @@ def contents(name: str, language: str) -> dict[str, str]:
         for path in sorted(top.rglob("*"))
         if path.is_file() and path.parent.name != "__pycache__"
     }
-    return {**files, schema.PLACE: schema.text(schema.manifest())}
+    return {**files, models.PLACE: models.text(manifest.schema())}
 
 
 def _text(path: Path, name: str) -> str:

@@ -10,48 +10,41 @@ from __future__ import annotations
 
 import os
 import shlex
-import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, Field, ValidationError
 
 from ukl.base import resources
 from ukl.base.errors import InputError
 from ukl.base.model import (
-    LOG_FILES_MAX,
     LOG_LIMITS,
     NO_NETWORK,
-    AppSpec,
-    Level,
     LogLimits,
+    Mode,
     Network,
     PortForward,
-    Protocol,
     Restart,
 )
-from ukl.compose.model import (
-    READY_TIMEOUT,
-    Condition,
-    Project,
-    Ready,
-    Service,
-    ordered,
-)
-from ukl.flow import pipeline
+from ukl.compose.model import READY_TIMEOUT, Condition, Project, Ready, Service, ordered
 from ukl.guest.rundesc import NAME
-from ukl.settings import manifest
-from ukl.settings.volumes import parse_disk, parse_volume
+from ukl.settings import manifest, models, table
+from ukl.settings.explain import explained, find_line, read, renamed
+from ukl.settings.table import Form, Said, Setting
+from ukl.settings.values import parse_guest_port
 from ukl.vm import network as networks
-from ukl.vm import ports
 from ukl.vm.registry import MAX_NAME
 
 FILENAME = "compose.toml"
+DOCUMENT = "compose-toml.md"
+
+ROWS: tuple[Setting, ...] = tuple(row for row in (*table.APPLICATION, *table.GUEST) if row.compose)
+"""Settings that a service has."""
 
 
-# --- the schema; docs/reference/compose-toml.md describes it for people -----------------
+# --- the schema -------------------------------------------------------------------------
 
 
 def _name(text: str) -> str:
@@ -63,95 +56,101 @@ def _name(text: str) -> str:
     return text
 
 
-def _port(value: object) -> str:
-    manifest.parse_port(str(value))
-    return str(value)
+if TYPE_CHECKING:
+    from ukl.base.model import Protocol
 
+    _GuestPort = tuple[Protocol, int]
+    _Address = str
+else:
+    _GuestPort = models.item(lambda value, _: parse_guest_port(str(value)), (str, int))
+    _Address = models.item(lambda value, _: networks.parse_address(value))
 
-def _guest_port(value: object) -> str:
-    """Take `53/udp` and 53: a port of the guest."""
-    text = str(value)
-    number, slash, protocol = text.partition("/")
-    if not number.isdecimal() or not 0 < int(number) < 1 << 16:
-        raise ValueError(f"{text!r} is not a port of the guest; write it like 6379 or 53/udp")
-    if slash and protocol not in set(Protocol):
-        raise ValueError(f"{text!r}: {protocol!r} is neither tcp nor udp")
-    return text
-
-
-def _variable(text: str) -> str:
-    return manifest.parse_env(f"{text}=")[0]
-
-
-def _address(text: str) -> str:
-    return networks.parse_address(text)
-
-
-class _Table(BaseModel):
-    # Not strict: words become members of enumerations.
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-_Text = Annotated[str, Field(strict=True)]
 _Name = Annotated[str, AfterValidator(_name)]
+_Condition = Annotated[Condition, Field(strict=False)]
 
 
-class _Ready(_Table):
-    ports: list[Annotated[str, BeforeValidator(_guest_port)]] = []
-    command: list[_Text] = []
-    timeout: Annotated[float, Field(gt=0)] = READY_TIMEOUT
+class _Ready(models.Table):
+    ports: list[_GuestPort] = Field(
+        [], description="Ports of the guest on which it has to listen.", examples=["[6379]"]
+    )
+    command: list[str] = Field(
+        [],
+        description="A command in the guest that has to end with 0.",
+        examples=['["sh", "-c", "test -e /run/ready"]'],
+    )
+    timeout: Annotated[float, Field(gt=0, strict=False)] = Field(
+        READY_TIMEOUT, description="Seconds until it has to be ready.", examples=["30"]
+    )
 
 
-class _Service(_Table):
-    target: _Text
-    applications: list[_Text] = []
-    args: list[_Text] | None = None
-    env: dict[Annotated[str, AfterValidator(_variable)], _Text] = {}
-    ports: list[Annotated[str, BeforeValidator(_port)]] | None = None
-    volumes: list[manifest.VolumeText] = []
-    disks: list[manifest.DiskText] = []
-    memory: manifest.MemoryText | None = None
-    cpus: Annotated[int, Field(ge=1, le=manifest.CPUS_MAX)] | None = None
-    level: Level | None = None
-    profile: _Text | None = None
-    mode: Literal["unikernel", "process"] = "unikernel"
-    network: bool | _Name = True
-    address: Annotated[str, AfterValidator(_address)] | None = None
-    depends_on: list[_Text] | dict[_Text, Condition] = []
-    ready: _Ready = _Ready()
-    restart: Restart = Restart.NO
-    append: list[_Text] = []
-    log_size: manifest.LogSizeText | None = None
-    log_files: Annotated[int, Field(ge=1, le=LOG_FILES_MAX)] | None = None
-
-
-class _Compose(_Table):
-    name: _Name | None = None
-    services: Annotated[dict[_Name, _Service], Field(min_length=1)]
-
-
-MODEL: type[BaseModel] = _Compose
-"""What checks the file; schema.py makes a JSON schema of it."""
-
-_REMEDIES: Mapping[tuple[str, ...], str] = {
-    ("name",): 'write it like name = "shop"',
-    ("services",): 'write a table for each guest:\n[services.web]\ntarget = "tcp-echo"',
-    ("services", "target"): "name what ukl run takes: an example, a directory, a C file, …",
-    ("services", "args"): 'write a list of strings: args = ["-p", "5555"]',
-    ("services", "env"): 'write a table of strings: env = { KEY = "value" }',
-    ("services", "ports"): 'write a list like ports = ["5555:5555"] (host, then guest)',
-    ("services", "volumes"): 'write a list like volumes = ["data:/data", "conf:/etc/app:ro"]',
-    ("services", "disks"): 'write a list like disks = ["data.img:/data,size=1G"]',
-    ("services", "memory"): 'write it like memory = "256M"',
-    ("services", "mode"): 'write "unikernel", or "process" for a normal one on the same kernel',
-    ("services", "network"): "write false for none, or the name of a network",
-    ("services", "depends_on"): 'write a list like depends_on = ["db"], or a table like '
-    '{ db = "ready" }: started, ready or completed',
-    ("services", "ready"): "write one of ready = { ports = [6379] }, "
-    'ready = { command = ["sh", "-c", "test -e /run/ready"] }',
-    ("services", "log_size"): 'write it like log_size = "16M"',
-    ("services", "restart"): 'write "no", "on-failure" or "always"',
+_OWN: Mapping[str, Any] = {
+    "target": (
+        str,
+        Field(
+            description="What `ukl run` takes: an example, a directory, a C file, …",
+            examples=['"redis"'],
+        ),
+    ),
+    "network": (
+        bool | _Name,
+        Field(
+            True,
+            description="The project's network, on which each service is known by its name and "
+            "by its guest's; false: none; a name: that one, which guests of other projects may "
+            "be on, too.",
+            examples=["false"],
+        ),
+    ),
+    "address": (
+        _Address | None,
+        Field(
+            None,
+            description="Address in that network; default: a free one.",
+            examples=['"10.77.0.5/24"'],
+        ),
+    ),
+    "depends_on": (
+        list[str] | dict[str, _Condition],
+        Field(
+            [],
+            description="Services that are started before: a list (each has to be ready), or a "
+            "table that says `started`, `ready` or `completed` (ended with status 0) for each.",
+            examples=['["db"], or { db = "started" }'],
+        ),
+    ),
+    "ready": (
+        _Ready,
+        Field(
+            _Ready.model_validate({}),
+            description="When it is ready; default: when it listens on the guest's side of all "
+            "forwarded ports.",
+            examples=["{ ports = [6379] }"],
+        ),
+    ),
 }
+"""Keys of a service that are no settings of a single guest."""
+
+_Service: Any = models.model("_Service", ROWS, _OWN)
+
+
+class _Compose(models.Table):
+    name: _Name | None = Field(
+        None,
+        description="The project's name; default: the directory's. Guests are called NAME-SERVICE.",
+        examples=['"shop"'],
+    )
+    services: Annotated[dict[_Name, _Service], Field(min_length=1)] = Field(
+        description="A table for each guest: [services.NAME]."
+    )
+
+
+MODEL = _Compose
+"""What checks the file, and what its JSON schema is made of."""
+
+
+def schema() -> dict[str, Any]:
+    """Return the JSON schema of `compose.toml`."""
+    return models.schema(MODEL, FILENAME)
 
 
 # --- loading ------------------------------------------------------------------------------
@@ -168,7 +167,7 @@ def find(given: str | None) -> Path:
         raise InputError(
             "there is no such compose file",
             where=path,
-            remedy=f"write a {FILENAME}, or name one with -f; docs/reference/compose-toml.md "
+            remedy=f"write a {FILENAME}, or name one with -f; docs/reference/{DOCUMENT} "
             "describes it",
         )
     return path.absolute()
@@ -176,45 +175,33 @@ def find(given: str | None) -> Path:
 
 def load(path: Path) -> Project:
     """Return the project that the file describes. Raises InputError."""
+    text, data = read(path)
+    if isinstance(services := data.get("services"), dict):
+        for key in services:
+            for before, now in table.OLD_SERVICE_KEYS.items():
+                renamed(path, text, data, f"services.{key}.{before}", now)
     try:
-        text = path.read_text(encoding="utf-8")
-        data = tomllib.loads(text)
-    except UnicodeDecodeError as error:
-        raise InputError(
-            f"the file is not UTF-8 text (byte {error.start})",
-            where=path,
-            remedy="save it as UTF-8",
-        ) from error
-    except tomllib.TOMLDecodeError as error:
-        raise manifest.syntax_error(path, text, error) from error
-    try:
-        content = _Compose.model_validate(data)
+        content = _Compose.model_validate(data, context={"directory": path.parent})
     except ValidationError as error:
-        raise manifest.explained(
-            path,
-            text,
-            error,
-            model=MODEL,
-            remedies=_REMEDIES,
-            document="compose-toml.md",
-            named=("services",),
-        ) from error
+        raise explained(path, text, error, MODEL, DOCUMENT) from error
     name = content.name or _project_name(path)
     depends = {key: _conditions(service.depends_on) for key, service in content.services.items()}
     for key, others in depends.items():
         for other in others:
             if other not in content.services:
-                line = manifest.find_line(text, ["services", key, "depends_on"])
+                line = find_line(text, ["services", key, "depends_on"])
                 raise InputError(
                     f"`depends_on` in [services.{key}]: there is no service {other}",
                     where=f"{path}:{line}" if line else path,
                     remedy=f"there are: {', '.join(content.services)}",
                 )
-    services = tuple(
-        _service(path, text, key, content.services[key], project=name, depends=depends[key])
+    services = {
+        key: _service(path, text, key, content.services[key], project=name)
         for key in ordered(depends, path)
+    }
+    return Project(
+        name, path, tuple(replace(each, depends_on=depends[key]) for key, each in services.items())
     )
-    return Project(name, path, services)
 
 
 def _project_name(path: Path) -> str:
@@ -234,44 +221,35 @@ def _conditions(depends: list[str] | dict[str, Condition]) -> dict[str, Conditio
     return dict.fromkeys(depends, Condition.READY)
 
 
-def _service(
-    path: Path,
-    text: str,
-    key: str,
-    said: _Service,
-    *,
-    project: str,
-    depends: Mapping[str, Condition],
-) -> Service:
+def _service(path: Path, text: str, key: str, content: Any, *, project: str) -> Service:
+    said = models.said(ROWS, content)
+    if "with_" in said:
+        said["with_"] = tuple(_target(path, each) for each in said["with_"])
+    target = _target(path, content.target)
     try:
-        target = _target(path, said.target)
-        others = [_target(path, each) for each in said.applications]
-        spec = pipeline.overridden(manifest.resolve_all(target, others), _overrides(path, said))
+        spec = manifest.specified(target, said)
     except InputError as error:
         if error.where is None:
-            line = manifest.find_line(text, ["services", key, "target"])
+            line = find_line(text, ["services", key, "target"])
             error.where = f"{path}:{line}" if line else str(path)
         raise
+    network = _network(project, content.network, content.address)
     guest = f"{project}-{key}"
-    network = _network(project, said)
-    service = Service(
+    return Service(
         name=key,
         guest=guest,
         target=target,
         spec=spec,
-        words=(),
-        user=said.mode == "process",
+        words=tuple(_words(guest, target, said, network, content.address)),
+        mode=said.get("mode", Mode.UNIKERNEL),
         network=network,
-        depends_on=depends,
-        ready=_ready(said.ready, spec.ports),
-        restart=said.restart,
-        append=tuple(said.append),
+        ready=_ready(content.ready, spec.ports),
+        restart=said.get("restart", Restart.NO),
+        append=said.get("append", ()),
         log=LogLimits(
-            size=manifest.parse_log_size(said.log_size) if said.log_size else LOG_LIMITS.size,
-            files=said.log_files or LOG_LIMITS.files,
+            said.get("log_size", LOG_LIMITS.size), said.get("log_files", LOG_LIMITS.files)
         ),
     )
-    return replace(service, words=tuple(_words(service, others, said)))
 
 
 def _target(path: Path, text: str) -> str:
@@ -281,74 +259,52 @@ def _target(path: Path, text: str) -> str:
     return os.path.normpath(path.parent / Path(text).expanduser())
 
 
-def _overrides(path: Path, said: _Service) -> pipeline.Overrides:
-    return pipeline.Overrides(
-        args=None if said.args is None else tuple(said.args),
-        env=said.env,
-        ports=None if said.ports is None else tuple(map(manifest.parse_port, said.ports)),
-        volumes=tuple(parse_volume(each, path.parent) for each in said.volumes),
-        disks=tuple(parse_disk(each, path.parent) for each in said.disks),
-        memory=None if said.memory is None else manifest.parse_memory(said.memory),
-        cpus=said.cpus,
-        profile=said.profile,
-        level=said.level,
-    )
-
-
-def _network(project: str, said: _Service) -> Network:
-    if said.network is False:
+def _network(project: str, said: bool | str, address: str | None) -> Network:
+    if said is False:
         return NO_NETWORK
-    name = project if said.network is True else said.network
-    return networks.chosen(name, None, None, said.address)
+    return networks.chosen(project if said is True else said, None, None, address)
 
 
 def _ready(said: _Ready, forwards: tuple[PortForward, ...]) -> Ready:
-    asked = [text.partition("/") for text in said.ports]
-    wanted = [(Protocol(protocol or "tcp"), int(number)) for number, _, protocol in asked]
+    wanted = list(said.ports)
     if not wanted and not said.command:
         wanted = [(port.protocol, port.guest) for port in forwards]
-    return Ready(tuple(wanted), tuple(said.command), said.timeout)
+    return Ready(tuple(wanted), tuple(said.command), float(said.timeout))
 
 
-def _words(service: Service, others: list[str], said: _Service) -> Iterator[str]:
+# --- the same by `ukl run` ----------------------------------------------------------------
+
+
+def _words(
+    guest: str, target: str, said: Said, network: Network, address: str | None
+) -> Iterator[str]:
     """Yield the words of `ukl run` that make the same guest, for people to see."""
-    spec: AppSpec = service.spec
-    yield from ("-d", "--name", service.guest)
-    if service.network is not NO_NETWORK:
-        yield from ("--network", service.network.name)
-        if said.address is not None:
-            yield from ("--ip", said.address)
-    for port in spec.ports if said.ports is not None else ():
-        protocol = "" if port.protocol is Protocol.TCP else f"/{port.protocol}"
-        yield from ("-p", f"{ports.written(port).partition('/')[0]}:{port.guest}{protocol}")
-    for volume in spec.volumes if said.volumes else ():
-        yield from ("-v", f"{volume.source}:{volume.target}" + ":ro" * volume.read_only)
-    for disk in spec.disks if said.disks else ():
-        yield from ("--disk", f"{disk.file}:{disk.target},size={disk.size >> 20}M")
-    for key, value in said.env.items():
-        yield from ("-e", f"{key}={value}")
-    options: Mapping[str, Any] = {
-        "--memory": said.memory,
-        "--smp": said.cpus,
-        "--level": said.level,
-        "--profile": said.profile,
-        "--log-size": said.log_size,
-        "--log-files": said.log_files,
-    }
-    for option, value in options.items():
-        if value is not None:
-            yield from (option, str(value))
-    if service.user:
-        yield "--user"
-    if service.restart is not Restart.NO:
-        yield from ("--restart", str(service.restart))
-    for each in others:
-        yield from ("--with", each)
-    for each in service.append:
-        yield from ("--append", each)
-    yield service.target
-    if said.args is not None:
-        yield from ("--", *said.args)
+    yield from ("-d", "--name", guest)
+    if network is not NO_NETWORK:
+        yield from ("--network", network.name)
+        if address is not None:
+            yield from ("--ip", address)
+    for row in ROWS:
+        if row.name in said and row.option is not None and row.option.names:
+            yield from _option(row, said[row.name])
+    yield target
+    if "args" in said:
+        yield from ("--", *said["args"])
+
+
+def _option(row: Setting, value: Any) -> Iterator[str]:
+    assert row.option is not None
+    long = row.option.names[0]
+    if row.form is Form.FLAG:
+        yield long if value else long.replace("--", "--no-", 1)
+    elif row.form is Form.LIST:
+        for each in value:
+            yield from (long, row.write(each))
+    elif row.form is Form.TABLE:
+        for key, each in value.items():
+            yield from (long, f"{key}={each}")
+    else:
+        yield from (long, row.write(value))
 
 
 def command(service: Service) -> str:

@@ -6,12 +6,14 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, TypeAlias
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
-from ukl.base.model import BuildSpec, Source, SuiteSpec
+from ukl.base.model import BuildSpec, PythonSpec, Source, SuiteSpec
+from ukl.settings import values
+from ukl.settings.models import Table, item
 
 
 def _url(text: str) -> str:
@@ -50,25 +52,42 @@ def _pattern(text: str) -> str:
     return text
 
 
+if TYPE_CHECKING:
+    Script: TypeAlias = Path
+    Directory: TypeAlias = Path
+else:
+    Script, Directory = item(values.python_script), item(values.host_directory)
 Package = Annotated[str, AfterValidator(_package)]
 Below = Annotated[str, AfterValidator(_below)]
 Pattern = Annotated[str, AfterValidator(_pattern)]
 Command = Annotated[str, Field(min_length=1)]
 
 
-class _Table(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
-
-class SourceTable(_Table):
+class SourceTable(Table):
     """One of: a directory, a tarball with its sum, a Debian source package."""
 
-    directory: str | None = None
-    inputs: list[str] = []
-    url: Annotated[str, AfterValidator(_url)] | None = None
-    sha256: Annotated[str, AfterValidator(_sha256)] | None = None
-    debian: Package | None = None
-    version: str | None = None
+    directory: str | None = Field(
+        None, description="A directory, relative to this file; it is copied.", examples=['"."']
+    )
+    inputs: list[str] = Field(
+        [], description="Only these files of the directory.", examples=['["src/**"]']
+    )
+    url: Annotated[str, AfterValidator(_url)] | None = Field(
+        None, description="Address of a tarball.", examples=['"https://host/x.tar.xz"']
+    )
+    sha256: Annotated[str, AfterValidator(_sha256)] | None = Field(
+        None, description="SHA-256 sum of the tarball."
+    )
+    debian: Package | None = Field(
+        None,
+        description="Name of a source package of the running distribution.",
+        examples=['"redis"'],
+    )
+    version: str | None = Field(
+        None,
+        description="What the version of the Debian package must begin with.",
+        examples=['"7."'],
+    )
 
     @model_validator(mode="after")
     def _one(self) -> SourceTable:
@@ -84,35 +103,109 @@ class SourceTable(_Table):
         return self
 
 
-class BuildTable(_Table):
+class BuildTable(Table):
     """How a program is built by its own build system."""
 
-    source: SourceTable
-    commands: Annotated[list[Command], Field(min_length=1)]
-    program: Below
-    packages: list[Package] = []
-    patches: list[str] = []
-    overlay: list[str] = []
-    files: dict[str, Below] = {}
-    env: dict[str, str] = {}
+    source: SourceTable = Field(
+        description="Where the source is: a directory, a tarball or a Debian source package.",
+        examples=[
+            '{ directory = "." }, { url = "https://...", sha256 = "..." } or { debian = "redis" }'
+        ],
+    )
+    commands: Annotated[list[Command], Field(min_length=1)] = Field(
+        description="Commands, each run by `sh -e -c` in the source's top.",
+        examples=['["make -j$JOBS"]'],
+    )
+    program: Below = Field(
+        description="The executable that the commands make, relative to the source's top.",
+        examples=['"src/server"'],
+    )
+    packages: list[Package] = Field(
+        [],
+        description="Debian packages that the build needs; missing ones are installed.",
+        examples=['["libevent-dev"]'],
+    )
+    patches: list[str] = Field(
+        [], description="Files here, applied by `patch -p1`.", examples=['["fix.patch"]']
+    )
+    overlay: list[str] = Field(
+        [],
+        description="Files here, copied into the source's top before the commands.",
+        examples=['["extra.c"]'],
+    )
+    files: dict[str, Below] = Field(
+        {},
+        description="Path in the guest = file of the built source.",
+        examples=['{ "/etc/app.conf" = "app.conf" }'],
+    )
+    env: dict[str, str] = Field(
+        {}, description="Environment variables of the commands.", examples=['{ KEY = "value" }']
+    )
 
 
-class TestTable(_Table):
+class TestTable(Table):
     """The program's own tests: what talks to it over the network, or runs of itself."""
 
-    commands: list[Command] = []
-    runs: dict[str, list[str]] = {}
-    quick: list[Command] = []
-    packages: list[Package] = []
-    args: list[str] | None = None
-    files: dict[str, str] = {}
-    disk: str | None = None
-    shared: bool = False
-    ready: Command | None = None
-    passed: Pattern | None = None
-    failed: Pattern | None = None
-    skipped: Pattern | None = None
-    timeout: Annotated[int, Field(ge=1)] = 3600
+    commands: list[Command] = Field(
+        [],
+        description="Commands on this machine, run by `sh -c` in a copy of the built source; "
+        "HOST, PORT (the first TCP port), PORT_N (that of the guest's port N) and"
+        " RECIPE say where the guest and this file are.",
+        examples=['["make test"]'],
+    )
+    runs: dict[str, list[str]] = Field(
+        {},
+        description="Name of a test = arguments of the program; each is a guest of its own, "
+        "and passes with status 0.",
+        examples=['{ quick = ["--test"] }'],
+    )
+    quick: list[Command] = Field(
+        [],
+        description="A part of them that takes minutes: commands, or names of `runs`.",
+        examples=['["make test-quick"]'],
+    )
+    packages: list[Package] = Field(
+        [], description="Debian packages that the tests need.", examples=['["tcl"]']
+    )
+    args: list[str] | None = Field(
+        None,
+        description="Arguments of the program while it is tested; default: those of `[app]`.",
+        examples=['["--port", "0"]'],
+    )
+    files: dict[str, str] = Field(
+        {},
+        description="Path in the guest = file or directory here, for the tests only.",
+        examples=['{ "/etc/app.conf" = "test.conf" }'],
+    )
+    disk: str | None = Field(
+        None, description="Path in the guest where a new disk is mounted.", examples=['"/data"']
+    )
+    shared: bool = Field(
+        False,
+        description="Mount the copy of the built source that the commands run in, under the "
+        "same path in the guest.",
+        examples=["true"],
+    )
+    ready: Command | None = Field(
+        None,
+        description="A command, repeated until it ends with 0: only then is the program "
+        "ready. Default: it is ready when its first TCP port takes connections.",
+        examples=['"redis-cli -p $PORT ping"'],
+    )
+    passed: Pattern | None = Field(
+        None,
+        description="Regular expression for a line of output; its group is the test's name.",
+        examples=['"^ok (.*)$"'],
+    )
+    failed: Pattern | None = Field(
+        None, description="The same for a test that failed.", examples=['"^not ok (.*)$"']
+    )
+    skipped: Pattern | None = Field(
+        None, description="The same for a test that was skipped.", examples=['"^skip (.*)$"']
+    )
+    timeout: Annotated[int, Field(ge=1)] = Field(
+        3600, description="Seconds for each command.", examples=["600"]
+    )
 
     @model_validator(mode="after")
     def _either(self) -> TestTable:
@@ -129,6 +222,28 @@ class TestTable(_Table):
         if self.runs and self.ready:
             raise ValueError("only commands wait until the program is ready")
         return self
+
+
+class PythonTable(Table):
+    """A Python program, which the interpreter of the example `python` runs."""
+
+    script: Script = Field(
+        description="The program, in place of `sources`: a file, or a directory with a "
+        "`__main__.py`.",
+        examples=['"app.py"'],
+    )
+    path: list[Directory] = Field(
+        [],
+        description="Directories here with modules and packages, such as the `site-packages` "
+        "of "
+        "a virtual environment.",
+        examples=['["lib"]'],
+    )
+
+
+def python_spec(table: PythonTable) -> PythonSpec:
+    """Return what [python] says. Pure."""
+    return PythonSpec(table.script, tuple(table.path))
 
 
 def build_spec(table: BuildTable, directory: Path) -> BuildSpec:

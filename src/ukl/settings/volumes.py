@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from ukl.base.model import DISK_SIZE, Disk, Volume
+from ukl.settings.values import write_size
 
 DISK_TARGET = "/data"
 """Where a disk is mounted unless its text says it."""
@@ -63,6 +64,16 @@ def parse_disk(text: str, directory: Path | None = None) -> Disk:
     if not source:
         raise ValueError(f"{text!r} is not a disk; write it like data.img:/data,size=1G")
     return Disk(_host(source, directory), _target(target, text), size)
+
+
+def write_volume(volume: Volume) -> str:
+    """Return a volume as parse_volume() reads it."""
+    return f"{volume.source}:{volume.target}" + ":ro" * volume.read_only
+
+
+def write_disk(disk: Disk) -> str:
+    """Return a disk as parse_disk() reads it."""
+    return f"{disk.file}:{disk.target},size={write_size(disk.size)}"
 
 
 def merged(before: Sequence[Place], added: Sequence[Place]) -> tuple[Place, ...]:

@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Protocol
 
 from ukl.base.errors import InputError, TimeoutExpired, UklError
-from ukl.base.model import AppSpec, Outcome, PortForward, RunResult
-from ukl.base.progress import Progress
-from ukl.flow import compare, pipeline, running, working
-from ukl.host.store import Store
-from ukl.image import initrd as initrd_room
+from ukl.base.model import AppSpec, Guest, Mode, Outcome, PortForward, RunResult
+from ukl.flow import compare, running, working
+from ukl.flow.bootable import bootable
+from ukl.flow.context import Context
 from ukl.recipe import suite
 from ukl.trim.watch import Watch
 from ukl.vm import launch, outcome, session
@@ -50,31 +49,18 @@ class Workload(Protocol):
 class Bench:
     """What all workloads have in common. `timeout` is in seconds."""
 
-    store: Store
-    progress: Progress
-    kernel_source: str | None = None
-    jobs: int | None = None
+    context: Context
     timeout: float = 600.0
 
     def plan(
         self, spec: AppSpec, watch: Watch | None, options: launch.Options
     ) -> tuple[launch.Plan, session.Attend | None]:
         """Return how a guest with `spec` is run, which was built, as its stages have said."""
-        caps = running.host_caps(self.store, self.progress)
-        quiet = Progress.quiet()
-        app, _, image = pipeline.build_image(
-            spec, self.store, quiet, kernel_source=self.kernel_source, jobs=self.jobs
-        )
-        initrd = initrd_room.build(image, spec, app.user, self.store, quiet)
-        directory = running.run_directory(self.store, f"{spec.name}-trim")
-        plan = launch.prepare(
-            image,
-            spec,
-            initrd,
-            accelerator=caps.accelerator,
-            options=replace(options, traced=watch.ranges if watch else ()),
-            directory=directory,
-        )
+        quiet = self.context.quiet()
+        made = bootable(spec, quiet, options.guest)
+        directory = running.run_directory(quiet.store, f"{spec.name}-trim")
+        options = replace(options, traced=watch.ranges if watch else ())
+        plan = running.plan(made, options, quiet, directory)
         return plan, watch.attend if watch else None
 
 
@@ -87,7 +73,7 @@ def _stage(bench: Bench, title: str, watch: Watch | None) -> Iterator[list[Done]
     """Show a run as a stage; the block puts how it ended into the list."""
     done: list[Done] = []
     watched = ", watched" if watch else ""
-    with bench.progress.stage(f"{title}{watched}") as stage:
+    with bench.context.progress.stage(f"{title}{watched}") as stage:
         yield done
         if done and not done[-1].good:
             stage.outcome = f"FAILED: {done[-1].text}"
@@ -102,14 +88,10 @@ class Own:
 
     def run(self, spec: AppSpec, watch: Watch | None = None) -> Done:
         """Run it to its end."""
-        options = launch.Options(output=_nowhere, timeout=self.bench.timeout)
+        options = launch.Options(Guest(timeout=self.bench.timeout), output=_nowhere)
         plan, attend = self.bench.plan(spec, watch, options)
         with _stage(self.bench, self.title, watch) as done:
-            try:
-                result = session.run(plan.machine, plan.settings, attend)
-            finally:
-                plan.machine.initrd.unlink(missing_ok=True)
-            done.append(_judged(result))
+            done.append(_judged(launch.carried_out(plan, attend)))
         return done[0]
 
 
@@ -177,12 +159,9 @@ class Suite:
         bench = self.bench
         found = compare.compare(
             spec,
-            bench.store,
-            bench.progress,
-            modes={"unikernel": False},
+            bench.context,
+            modes=[Mode.UNIKERNEL],
             quick=True,
-            jobs=bench.jobs,
-            kernel_source=bench.kernel_source,
             watch=watch,
         )
         [result] = found.results.values()
@@ -215,13 +194,10 @@ def idle(spec: AppSpec, watch: Watch, bench: Bench) -> None:
 
     UklError if it ends by itself.
     """
-    options = launch.Options(output=_nowhere, start=False, companion=IDLE)
+    options = launch.Options(Guest(start=False, companion=IDLE), output=_nowhere)
     plan, attend = bench.plan(replace(spec, ports=()), watch, options)
-    try:
-        with bench.progress.stage("a guest that does nothing, watched"):
-            result = session.run(plan.machine, plan.settings, attend)
-    finally:
-        plan.machine.initrd.unlink(missing_ok=True)
+    with bench.context.progress.stage("a guest that does nothing, watched"):
+        result = launch.carried_out(plan, attend)
     if result.outcome is not Outcome.STOPPED:
         raise outcome.error_of(result) or UklError(
             "the guest that should do nothing ended", log=result.console

@@ -15,14 +15,12 @@ from pathlib import Path
 
 from ukl.base.errors import InputError, UsageError
 from ukl.base.model import (
-    NO_NETWORK,
     SMALL,
     Accelerator,
     AppSpec,
+    Guest,
     Image,
-    LogLimits,
     Machine,
-    Network,
     NetworkKind,
     RunResult,
     Trace,
@@ -57,47 +55,35 @@ _ENV_KEY = re.compile(r"[A-Z_][A-Z0-9_]*")
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How an application is run.
+    """How a guest is launched: what it is given, and what its session does.
 
-    `user` starts the normal executable instead of the unikernel's marker file, `init`
-    says who is PID 1 (`ukl`: our init, `app`: the application itself), `shell` gives a
-    shell on the console beside it, `companion` any other program instead of the shell,
-    `start` False leaves the application out. `timeout` is in seconds. `append` goes to
-    the kernel's command line. `input` is the descriptor that becomes the console's
-    input, `output` gets the console's bytes. `agent` lets programs be executed in the
-    guest while it runs (`ukl exec`). `network` is its second interface. `crashes` has a
-    guest whose kernel panics wait for `attend`, and core files sent to it (vm/postmortem.py).
-    `paused` leaves the begin to `attend`, too. `log` bounds the console's file.
-    `traced` are ranges of the kernel's addresses, as linked: the guest is emulated, and what
-    it executes there is written into TRACE (see trim/watch.py).
+    `input` is the descriptor that becomes the console's input, `output` gets the console's
+    bytes. `agent` lets programs be executed in the guest while it runs (`ukl exec`). `crashes`
+    has a guest whose kernel panics wait for `attend`, and core files sent to it
+    (vm/postmortem.py). `paused` leaves the begin to `attend`, too. `traced` are ranges of the
+    kernel's addresses, as linked: the guest is emulated, and what it executes there is written
+    into TRACE (trim/watch.py).
     """
 
+    guest: Guest = field(default_factory=Guest)
     output: session.Sink = field(default_factory=lambda: session.to_descriptor(1))
     input: int | None = None
-    user: bool = False
-    init: str = "ukl"
-    shell: bool = False
-    companion: tuple[str, ...] = ()
-    start: bool = True
-    uid: int = 0
-    gid: int = 0
-    timeout: float | None = None
-    append: tuple[str, ...] = ()
-    icount: bool = False
-    verbose: bool = False
     qemu: str = qemu.QEMU
     agent: bool = False
-    network: Network = NO_NETWORK
     crashes: bool = False
     paused: bool = False
-    log: LogLimits | None = None
     traced: tuple[tuple[int, int], ...] = ()
+
+    @property
+    def has_companion(self) -> bool:
+        """Whether another program runs beside the application."""
+        return self.guest.shell or bool(self.guest.companion)
 
 
 def guest_run(image: Image, spec: AppSpec, options: Options, nonce: str) -> GuestRun:
     """Return what the guest's init shall do. Pure, but for the size of the terminal."""
     rows, columns = (0, 0)
-    if options.shell and options.input is not None:
+    if options.guest.shell and options.input is not None:
         rows, columns = terminal.size(options.input)
     program = program_path(image, spec, options)
     return GuestRun(
@@ -106,17 +92,17 @@ def guest_run(image: Image, spec: AppSpec, options: Options, nonce: str) -> Gues
         argv=initrd_room.started(spec, program),
         env={**rundesc.DEFAULT_ENV, **spec.env},
         nonce=nonce,
-        uid=options.uid,
-        gid=options.gid,
-        start=options.start,
-        console_input=options.input is not None and not options.shell,
-        companion=SHELL if options.shell else options.companion,
-        interactive=options.shell,
+        uid=options.guest.uid,
+        gid=options.guest.gid,
+        start=options.guest.start,
+        console_input=options.input is not None and not options.guest.shell,
+        companion=SHELL if options.guest.shell else options.guest.companion,
+        interactive=options.guest.shell,
         rows=rows,
         columns=columns,
         grace_ms=round(1000 * storage.GRACE) if has_storage(spec) else rundesc.GRACE_MS,
         mounts=storage.mounts(spec),
-        address=options.network.address,
+        address=options.guest.network.address,
         cores=options.crashes,
     )
 
@@ -128,9 +114,9 @@ def has_storage(spec: AppSpec) -> bool:
 
 def program_path(image: Image, spec: AppSpec, options: Options) -> str:
     """Return the path in the guest of what is executed. Pure."""
-    if options.user:
+    if options.guest.is_process:
         return initrd_room.user_path(spec.name)
-    if image.marker is None and options.start:
+    if image.marker is None and options.guest.start:
         raise InputError(f"the kernel has no application {spec.name} in it")
     return initrd_room.marker_path(spec.name)
 
@@ -144,7 +130,7 @@ def clock_words(accelerator: Accelerator, options: Options) -> tuple[str, ...]:
     if accelerator is not Accelerator.TCG:
         return ()
     timer = f"ukl.lapic_khz={qemu.LAPIC_KHZ}"
-    khz = None if options.icount else tsc.khz()
+    khz = None if options.guest.icount else tsc.khz()
     return (timer,) if khz is None else (timer, f"tsc_early_khz={khz}")
 
 
@@ -152,11 +138,11 @@ def command_line(
     image: Image, spec: AppSpec, options: Options, clocks: tuple[str, ...] = ()
 ) -> str:
     """Return the kernel's command line. Pure; InputError for what it cannot carry."""
-    words = qemu.kernel_words(verbose=options.verbose, page_size=spec.page_size)
+    words = qemu.kernel_words(verbose=options.guest.verbose, page_size=spec.page_size)
     words += clocks
     words += ["nokaslr"] if options.traced else []  # else the ranges lie elsewhere
-    words += options.append
-    if options.init == "app":
+    words += options.guest.append
+    if options.guest.init == "app":
         path = program_path(image, spec, options)
         # Both: should the first fail, the kernel must not fall back to a shell.
         words += [NETWORK, f"rdinit={path}", f"init={path}"]
@@ -210,35 +196,33 @@ MEMORY = 64 << 20
 
 def check(options: Options, spec: AppSpec) -> None:
     """Raise UsageError for options that do not go together, or not with `spec`."""
-    companion = options.shell or bool(options.companion)
-    if spec.memory < MEMORY and spec.kernel_profile != SMALL:
+    guest = options.guest
+    if spec.memory < MEMORY and spec.profile != SMALL:
         raise UsageError(
             f"{spec.memory >> 20}M is too little memory for this kernel; it needs {MEMORY >> 20}M",
             remedy=f"give it more with --memory, or use --profile {SMALL}",
         )
-    if options.init not in {"ukl", "app"}:
-        raise UsageError(f"no such init: {options.init!r}", remedy="use `ukl` or `app`")
-    if options.init == "app" and (companion or not options.start or options.uid or options.gid):
+    if guest.init == "app" and (options.has_companion or not guest.start or guest.uid or guest.gid):
         raise UsageError(
             "with --init app nothing but the application runs, as root",
             remedy="leave --shell out, or use --init ukl",
         )
-    if options.init == "app" and spec.entrypoint:
+    if guest.init == "app" and spec.entrypoint:
         raise UsageError(
             f"with --init app nobody runs {spec.entrypoint}, which starts {spec.name}",
             remedy="use --init ukl",
         )
-    if options.init == "app" and has_storage(spec):
+    if guest.init == "app" and has_storage(spec):
         raise UsageError(
             "with --init app nobody mounts the volumes and disks",
             remedy="leave them out, or use --init ukl",
         )
-    if options.init == "app" and options.network.kind is not NetworkKind.NONE:
+    if guest.init == "app" and guest.network.kind is not NetworkKind.NONE:
         raise UsageError(
             "with --init app nobody sets up a second interface",
             remedy="leave the network out, or use --init ukl",
         )
-    if options.shell and options.companion:
+    if guest.shell and guest.companion:
         raise UsageError("a run has one companion: the shell, or another program")
 
 
@@ -265,9 +249,9 @@ def machine(
         ports=spec.ports,
         volumes=spec.volumes,
         disks=spec.disks,
-        network=options.network,
-        icount=options.icount,
-        interactive=options.shell,
+        network=options.guest.network,
+        icount=options.guest.icount,
+        interactive=options.guest.shell,
         held=options.crashes,
         paused=options.paused,
     )
@@ -313,7 +297,7 @@ def prepare(
     )
     if options.traced:
         planned = replace(planned, trace=Trace(directory / TRACE, options.traced))
-    nonce = None if options.init == "app" else status.make_nonce()
+    nonce = None if options.guest.init == "app" else status.make_nonce()
     ports.check(spec.ports)
     storage.prepare(spec)
     if nonce is None:
@@ -325,16 +309,16 @@ def prepare(
         directory=directory,
         nonce=nonce,
         output=options.output,
-        companion=options.shell or bool(options.companion),
+        companion=options.has_companion,
         input=options.input,
-        interactive=options.shell,
-        timeout=options.timeout,
+        interactive=options.guest.shell,
+        timeout=options.guest.timeout,
         stop_grace=session.STOP_GRACE + (storage.GRACE if has_storage(spec) else 0),
         qemu=options.qemu,
         qemu_version=_qemu_version(options.qemu) if planned.cpus > 1 else None,
         agent=options.agent and nonce is not None,
         cores=options.crashes and nonce is not None,
-        log=options.log,
+        log=options.guest.log,
     )
     return Plan(planned, settings)
 
@@ -361,8 +345,13 @@ def attempt(
     plan = prepare(
         image, spec, initrd, accelerator=accelerator, options=options, directory=directory
     )
-    if options.shell and options.input is not None:
+    if options.guest.shell and options.input is not None:
         sys.stderr.write(f"{terminal.HINT}\n")
+    return carried_out(plan, attend)
+
+
+def carried_out(plan: Plan, attend: session.Attend | None = None) -> RunResult:
+    """Run a planned guest to its end, and return how that came."""
     try:
         return session.run(plan.machine, plan.settings, attend)
     finally:

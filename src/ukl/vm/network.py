@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ukl.base.errors import InputError, MissingError, UklError
-from ukl.base.model import NO_NETWORK, Network, NetworkKind
+from ukl.base.model import DHCP, NO_NETWORK, Network, NetworkKind
 from ukl.vm import status
 
 if TYPE_CHECKING:
@@ -37,7 +37,6 @@ DEVICE = "eth1"
 SUBNET = ipaddress.IPv4Network("10.77.0.0/24")
 """Addresses of a network of guests, where nobody says others; networks share no frames."""
 
-DHCP = "dhcp"
 AUTOMATIC = ""
 """The address of a guest that gets one when it is registered."""
 

@@ -23,7 +23,7 @@ SIGNAL_BASE = 128
 """A program killed by signal N makes the exit code SIGNAL_BASE + N, as in a shell."""
 
 LOST_REMEDY = (
-    "run it with --user: as a normal process it cannot take the machine down, "
+    "run it with --mode process: as a normal process it cannot take the machine down, "
     "and what it does wrong is a signal; `ukl -v run` shows what the kernel says"
 )
 """In the kernel, an error of the program is the most likely reason for the machine's end."""

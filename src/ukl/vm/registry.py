@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from ukl.base.errors import InputError, UklError
-from ukl.base.model import Restart
+from ukl.base.model import DHCP, Mode, Restart
 from ukl.guest.rundesc import NAME
 from ukl.host.store import Store, jsonable
 from ukl.vm import network
@@ -107,9 +107,10 @@ class Record:
     entry stays after the guest's end, until `ukl rm`. `exit_code` is what `ukl run` ended
     with, or would have; `outcome`, `status` and `detail` are the verdict's. `program` is the
     normal executable, `crash` the directory of the newest report of a crash (debug/crash.py).
-    `project`, `service` and `config` are those of a compose file: its name, the name in it,
-    and what stands for all that it says of the service. `restarts` counts how often the guest
-    was started again. `pid` is the application's process id in the guest.
+    `mode` is what its program runs as. `project`, `service` and `config` are those of a compose
+    file: its name, the name in it, and what stands for all that it says of the service.
+    `restarts` counts how often the guest was started again. `pid` is the application's process
+    id in the guest.
     """
 
     name: str
@@ -118,7 +119,7 @@ class Record:
     state: State = State.BUILDING
     kept: bool = False
     detached: bool = False
-    user: bool = False
+    mode: Mode = Mode.UNIKERNEL
     args: tuple[str, ...] = ()
     env: Mapping[str, str] = field(default_factory=dict)
     ports: tuple[str, ...] = ()
@@ -186,6 +187,7 @@ def decode(data: bytes) -> Record:
     try:
         value["keeper"] = Identity(**value["keeper"])
         value["state"] = State(value["state"])
+        value["mode"] = Mode(value.get("mode", Mode.UNIKERNEL))
         value["restart"] = Restart(value.get("restart", Restart.NO))
         if value.get("qemu") is not None:
             value["qemu"] = Identity(**value["qemu"])
@@ -265,7 +267,7 @@ class Registry:
         taken = {each.address: each.name for each in self.members(record.network)}
         if record.address == network.AUTOMATIC:
             return network.next_address(taken)
-        if record.address != network.DHCP and (owner := taken.get(record.address)):
+        if record.address != DHCP and (owner := taken.get(record.address)):
             raise InputError(
                 f"the guest {owner} has the address {record.address} in {record.network}",
                 remedy="give another one with --ip, or none",

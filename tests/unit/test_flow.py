@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""pipeline.py: what the command line changes, and outputs that are whole or not there."""
+"""flow/: what the command line changes, and outputs that are whole or not there."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ import pytest
 from ukl.base.errors import InputError
 from ukl.base.model import AppSpec, PortForward
 from ukl.base.progress import Progress
-from ukl.flow import pipeline, running
-from ukl.flow.pipeline import Overrides, overridden
+from ukl.flow import build, kernel, running
+from ukl.flow.context import Context
 from ukl.host.store import Store
+from ukl.settings.table import overridden
 
 SPEC = AppSpec(
     name="x",
@@ -32,41 +33,41 @@ SPEC = AppSpec(
 
 
 def test_nothing_said_changes_nothing() -> None:
-    assert overridden(SPEC, Overrides()) == SPEC
+    assert overridden(SPEC, {}) == SPEC
 
 
-def test_the_command_line_goes_before_the_manifest() -> None:
+def test_the_command_line_overrides_the_manifest() -> None:
     spec = overridden(
         SPEC,
-        Overrides(
-            args=(),
-            env={"B": "3"},
-            ports=(PortForward(2, 2),),
-            memory=1 << 30,
-            cpus=4,
-            profile="debug",
-        ),
+        {
+            "args": (),
+            "env": {"B": "3"},
+            "ports": (PortForward(2, 2),),
+            "memory": 1 << 30,
+            "cpus": 4,
+            "profile": "debug",
+        },
     )
     assert spec.args == ()
     assert spec.env == {"A": "1", "B": "3"}
     assert spec.ports == (PortForward(2, 2),)
     assert (spec.memory, spec.cpus) == (1 << 30, 4)
-    assert spec.kernel_profile == "debug"
+    assert spec.profile == "debug"
 
 
 def test_applications_in_one_kernel_agree_on_its_profile() -> None:
-    specs = [replace(SPEC, kernel_profile=name) for name in ("", "debug", "other")]
-    assert pipeline.kernel_profile(specs[:1]) == ""
-    assert pipeline.kernel_profile(specs[:2]) == "debug"
+    specs = [replace(SPEC, profile=name) for name in ("", "debug", "other")]
+    assert kernel.wanted_by(specs[:1]).profile == ""
+    assert kernel.wanted_by(specs[:2]).profile == "debug"
     with pytest.raises(InputError, match="debug and other"):
-        pipeline.kernel_profile(specs)
+        kernel.wanted_by(specs)
 
 
 class TestOutput:
     def test_is_exchanged_as_a_whole(self, tmp_path: Path) -> None:
         out = tmp_path / "a" / "out"
         for content in ("one", "two"):
-            with pipeline.beside(out) as directory:
+            with build.beside(out) as directory:
                 (directory / "vmlinux").write_text(content)
             assert (out / "vmlinux").read_text() == content
         assert [path.name for path in out.parent.iterdir()] == ["out"]
@@ -78,7 +79,7 @@ class TestOutput:
         (out / "vmlinux").write_text("old")
 
         def interrupted() -> None:
-            with pipeline.beside(out) as directory:
+            with build.beside(out) as directory:
                 (directory / "vmlinux").write_text("half")
                 raise error
 
@@ -88,15 +89,15 @@ class TestOutput:
         assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
     def test_what_is_not_ours_is_refused(self, tmp_path: Path) -> None:
-        pipeline._check_output(tmp_path / "new")
-        pipeline._check_output(tmp_path)
+        build._check(tmp_path / "new")
+        build._check(tmp_path)
         (tmp_path / "vmlinux").touch()
-        pipeline._check_output(tmp_path)
+        build._check(tmp_path)
         (tmp_path / "thesis.tex").touch()
         with pytest.raises(InputError, match=r"thesis\.tex"):
-            pipeline._check_output(tmp_path)
+            build._check(tmp_path)
         with pytest.raises(InputError, match="not a directory"):
-            pipeline._check_output(tmp_path / "thesis.tex")
+            build._check(tmp_path / "thesis.tex")
 
 
 class TestStandardInput:
@@ -140,7 +141,7 @@ class TestStandardInput:
 
 def test_a_build_does_not_load_what_runs_guests() -> None:
     """It doubled the time until a build that is cached had begun."""
-    code = "import sys, ukl.flow.pipeline; print(*sorted(sys.modules))"
+    code = "import sys, ukl.flow.build; print(*sorted(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = set(done.stdout.split())
     assert "ukl.kernel.link" in loaded
@@ -150,5 +151,5 @@ def test_a_build_does_not_load_what_runs_guests() -> None:
 def test_a_cache_in_which_kbuild_cannot_work_gets_no_source(tmp_path: Path) -> None:
     store = Store(tmp_path / "white space")
     with pytest.raises(InputError, match="white space"):
-        pipeline.kernel_spec(store, Progress.quiet(), "6.12.999", {})
+        kernel.specified(kernel.PLAIN, Context(store, Progress.quiet(), "6.12.999"))
     assert not store.root.exists()

@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Gives a verb the options of the settings that it takes: settings/table.py.
+
+A verb declares one parameter, `said`; typer sees one for each row.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import click
+import typer
+
+from ukl.cli import compiling, complete
+from ukl.cli.state import STATE
+from ukl.settings import table
+from ukl.settings.table import Form, Setting, Verb
+
+ARGUMENT = "said"
+"""The parameter of a verb that gets what its settings' options say."""
+
+
+def takes(verb: Verb) -> Callable[[Callable[..., int | None]], Callable[..., int | None]]:
+    """Give the verb an option for each row of the table that names it."""
+    rows = [row for row in table.ROWS.values() if row.option and verb in row.option.verbs]
+
+    def decorated(function: Callable[..., int | None]) -> Callable[..., int | None]:
+        @functools.wraps(function)
+        def wrapped(**given: Any) -> int | None:
+            said: dict[str, Any] = dict(compiling.said(click.get_current_context(silent=True)))
+            for row in rows:
+                value = given.pop(row.name)
+                for name, old in _old(row):
+                    if (older := given.pop(name)) is not None:
+                        STATE.progress.line(f"{old} is called {_long(row)} now")
+                        value = older if value is None else value
+                if value is not None and value != []:
+                    said[row.name] = _read(row, value)
+            return function(**given, **{ARGUMENT: said})
+
+        own = inspect.signature(function, eval_str=True).parameters.values()
+        parameters = [each for each in own if _is_argument(each)]
+        for row in rows:
+            parameters.append(_parameter(row, row.name, _option(row)))
+            for name, old in _old(row):
+                parameters.append(_parameter(row, name, _option(row, old)))
+        parameters += [each for each in own if each.name != ARGUMENT and each not in parameters]
+        keywords = [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in parameters]
+        setattr(wrapped, "__signature__", inspect.Signature(keywords))  # noqa: B010 - mypy
+        wrapped.__annotations__ = {each.name: each.annotation for each in parameters}
+        del wrapped.__wrapped__
+        return wrapped
+
+    return decorated
+
+
+def _is_argument(parameter: inspect.Parameter) -> bool:
+    found = getattr(parameter.annotation, "__metadata__", ())
+    return any(isinstance(each, typer.models.ArgumentInfo) for each in found)
+
+
+def _long(row: Setting) -> str:
+    assert row.option is not None
+    return row.option.names[0]
+
+
+def _old(row: Setting) -> Iterator[tuple[str, str]]:
+    """Yield the parameters' names and the options of a row that had other names once."""
+    assert row.option is not None
+    for old in row.option.old:
+        yield f"old_{old.strip('-').replace('-', '_')}", old
+
+
+_TYPES: Mapping[Form, Any] = {
+    Form.TEXT: str,
+    Form.NUMBER: int,
+    Form.FLAG: bool,
+    Form.LIST: list[str],
+    Form.TABLE: list[str],
+}
+
+
+def _parameter(row: Setting, name: str, info: object) -> inspect.Parameter:
+    kind = row.choices if row.form is Form.CHOICE else _TYPES[row.form]
+    return inspect.Parameter(
+        name,
+        inspect.Parameter.KEYWORD_ONLY,
+        default=None,
+        annotation=Annotated[kind | None, info],  # type: ignore[operator]
+    )
+
+
+def _option(row: Setting, old: str = "") -> object:
+    """Return what typer has to know of a row's option, or of the words behind the target.
+
+    `old` is a name that it once had.
+    """
+    option = row.option
+    assert option is not None
+    text = option.help or row.help
+    completion = getattr(complete, option.complete) if option.complete else None
+    if not option.names:
+        return typer.Argument(metavar=option.metavar, help=text, show_default=False)
+    names = [old] if old else list(option.names)
+    if row.form is Form.FLAG:
+        names[0] = f"{names[0]}/{names[0].replace('--', '--no-', 1)}"
+    return typer.Option(
+        *names,
+        metavar=option.metavar or None,
+        help=text,
+        min=row.minimum,
+        max=row.maximum,
+        autocompletion=completion,
+        hidden=bool(old),
+    )
+
+
+def _read(row: Setting, value: Any) -> Any:
+    """Return the setting's value for what typer has found; BadParameter if it is none."""
+    assert row.option is not None
+    if row.form in {Form.FLAG, Form.NUMBER, Form.CHOICE}:
+        return value
+    try:
+        if row.form is Form.TEXT:
+            return _one(row, value)
+        found = [_one(row, each) for each in value]
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint=_long(row)) from None
+    return dict(found) if row.form is Form.TABLE else tuple(found)
+
+
+def _one(row: Setting, text: str) -> Any:
+    assert row.option is not None
+    if row.option.parse is not None:
+        return row.option.parse(text)
+    return text if row.parse is None else row.parse(text, Path.cwd())

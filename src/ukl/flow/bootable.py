@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The one way from a specification to something that boots."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ukl.app import build as app_build
+from ukl.app import captured
+from ukl.base.errors import InputError
+from ukl.base.model import AppObject, AppSpec, Guest, Image, KernelBuild
+from ukl.flow import kernel as kernels
+from ukl.flow.context import Context
+from ukl.host import packages
+from ukl.image import initrd as initrds
+from ukl.kernel import link as kernel_link
+from ukl.recipe import build as recipe_build
+from ukl.recipe import python
+
+
+@dataclass(frozen=True, slots=True)
+class Linked:
+    """An application, the kernel that it goes into, and both linked."""
+
+    spec: AppSpec
+    """The specification with the programs of its recipes built."""
+    app: AppObject
+    kernel: KernelBuild
+    image: Image
+
+
+@dataclass(frozen=True, slots=True)
+class Bootable(Linked):
+    """The same with the initrd that it boots from."""
+
+    initrd: Path
+
+
+def prepared(spec: AppSpec, context: Context) -> AppSpec:
+    """Return `spec` with the programs of its recipes built; the same where there is none."""
+    spec = python.placed(spec, context.progress)
+    if spec.build is None and not any(each.build for each in spec.with_):
+        return spec
+    packages.require(*kernels.BUILD_TOOLS)
+    beside = tuple(prepared(each, context) for each in spec.with_)
+    return recipe_build.prepared(
+        replace(spec, with_=beside), context.store, context.progress, context.jobs
+    )
+
+
+def linked(spec: AppSpec, context: Context, *, patched: bool = True) -> Linked:
+    """Return the application and its kernel, linked.
+
+    `patched` False: a kernel of the same configuration that knows nothing of applications,
+    for the normal executable.
+    """
+    packages.require(*kernels.BUILD_TOOLS)
+    spec = prepared(spec, context)
+    specs = (spec, *spec.with_)
+    ahead = not any(each.lto for each in specs)  # what is wrong with a program, in seconds
+    apps = _objects(spec, context) if ahead else []
+    kernel = kernels.build(replace(kernels.wanted_by(specs), patched=patched), context)
+    app, *beside = apps or _objects(spec, context, kernel)
+    image = (
+        kernel_link.link(kernel, app, context.store, context.progress, beside)
+        if patched
+        else kernel_link.link(kernel, None, context.store, context.progress)
+    )
+    return Linked(spec, app, kernel, image)
+
+
+def bootable(
+    spec: AppSpec, context: Context, guest: Guest | None = None, *, patched: bool = True
+) -> Bootable:
+    """Return what boots `spec`; `guest` says what has to be in the initrd besides."""
+    found = linked(spec, context, patched=patched)
+    return with_initrd(found, context, guest or Guest())
+
+
+def with_initrd(found: Linked, context: Context, guest: Guest) -> Bootable:
+    """Return the same with the initrd for a guest."""
+    initrd = initrds.build(
+        found.image,
+        found.spec,
+        found.app.user,
+        context.store,
+        context.progress,
+        userspace=initrds.needs_userspace(found.spec, guest),
+    )
+    return Bootable(found.spec, found.app, found.kernel, found.image, initrd)
+
+
+def link_map(spec: AppSpec, kernel: KernelBuild, context: Context) -> Path:
+    """Return ld's map of the image that `linked` made."""
+    apps = _objects(spec, context.quiet(), kernel)
+    with context.progress.stage("which object is where in vmlinux"):
+        return kernel_link.link_map(kernel, apps, context.store)
+
+
+def _objects(spec: AppSpec, context: Context, kernel: KernelBuild | None = None) -> list[AppObject]:
+    """Return the objects of all applications; `kernel` is for those with `lto`."""
+    return [_object(each, context, kernel) for each in (spec, *spec.with_)]
+
+
+def _object(spec: AppSpec, context: Context, kernel: KernelBuild | None) -> AppObject:
+    if not spec.program:
+        return app_build.build(spec, context.store, context.progress, kernel if spec.lto else None)
+    if spec.lto:
+        raise InputError(
+            "--lto is for programs of [app] sources; this one's build system compiles it",
+            where=spec.origin,
+            remedy="leave --lto out",
+        )
+    return captured.build(spec, context.store, context.progress)
