@@ -8,6 +8,7 @@ read-only) shows here without booting anything.
 
 from __future__ import annotations
 
+import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -187,7 +188,8 @@ def test_only_the_entry_point_is_global(program: Builder) -> None:
 
 def test_what_stays_undefined_is_declared(program: Builder) -> None:
     facts = program("order.c").facts
-    assert set(facts.imports) <= {"ukl_syscall", "ukl_ehdr_start", "_GLOBAL_OFFSET_TABLE_"}
+    others = {name for name in facts.imports if not re.fullmatch(r"ukl_fast_(\d+|ret)|ukl_syscall_fast", name)}
+    assert others <= {"ukl_syscall", "ukl_ehdr_start", "_GLOBAL_OFFSET_TABLE_"}
     undeclared = {
         name
         for name in facts.weak_undefined
