@@ -140,14 +140,9 @@ static void send_failure(uint32_t id, int error)
 /* In the child. @theirs are its streams; of a terminal, the first is the terminal. */
 static int prepare_child(struct run *run, char *text, size_t size, bool terminal, int theirs[3])
 {
-	static const int usual[] = { SIGCHLD, SIGPIPE, SIGTERM, SIGUSR1, SIGUSR2 };
 	struct winsize window = { 0 };
-	sigset_t none;
 
-	for (size_t i = 0; i < sizeof(usual) / sizeof(usual[0]); i++)
-		signal(usual[i], SIG_DFL);
-	sigemptyset(&none);
-	sigprocmask(SIG_SETMASK, &none, NULL);
+	child_signals();
 	if (run_parse(run, text, size) || !run->companion)
 		return EINVAL;
 	setsid();
@@ -164,7 +159,7 @@ static int prepare_child(struct run *run, char *text, size_t size, bool terminal
 			return errno;
 	if (run->cwd && chdir(run->cwd))
 		return errno;
-	return become(run);
+	return child_becomes(run);
 }
 
 __attribute__((noreturn))
@@ -178,9 +173,7 @@ static void child(char *text, size_t size, bool terminal, int theirs[3], int rep
 		execvp(run.companion[0], run.companion);
 		error = errno;
 	}
-	if (write(report, &error, sizeof(error)) < 0)
-		_exit(126);
-	_exit(127);
+	child_failed(report, error);
 }
 
 static void close_all(int *fds, size_t count)
@@ -240,14 +233,8 @@ static int start(struct channel *channel, char *text, size_t size)
 	close_all(theirs, 3);
 	close_all(report + 1, 1);
 	if (!error) {
-		ssize_t got;
-
-		do {
-			got = read(report[0], &error, sizeof(error));
-		} while (got < 0 && errno == EINTR);
-		if (got != sizeof(error))
-			error = 0;
-		else
+		error = child_error(report[0]);
+		if (error)
 			waitpid(pid, NULL, 0);
 	}
 	close_all(report, 1);

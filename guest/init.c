@@ -10,7 +10,6 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <grp.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -159,31 +158,17 @@ static int child_streams(bool console_input, bool interactive)
 	return 0;
 }
 
-/* Take the user and group that the run says. Returns 0 or an errno. */
-int become(const struct run *run)
-{
-	if (!run->uid && !run->gid)
-		return 0;
-	if (setgroups(1, &run->gid) || setgid(run->gid) || setuid(run->uid))
-		return errno;
-	return 0;
-}
-
 __attribute__((noreturn))
 static void child(const struct run *run, bool companion, int report)
 {
 	bool console_input = companion ? false : run->console_input && !run->interactive;
-	sigset_t none;
 	int error;
 
-	sigemptyset(&none);
-	for (size_t i = 0; i < sizeof(handled) / sizeof(handled[0]); i++)
-		signal(handled[i], SIG_DFL);
-	sigprocmask(SIG_SETMASK, &none, NULL);
+	child_signals();
 	setsid();
 	error = child_streams(console_input, companion && run->interactive);
 	if (!error && !companion)
-		error = become(run);
+		error = child_becomes(run);
 	if (!error && run->cwd && chdir(run->cwd))
 		error = errno;
 	if (!error) {
@@ -193,20 +178,14 @@ static void child(const struct run *run, bool companion, int report)
 			execve(run->path, run->argv, run->envp);
 		error = errno;
 	}
-	if (write(report, &error, sizeof(error)) < 0)
-		_exit(126);
-	_exit(127);
+	child_failed(report, error);
 }
 
-/*
- * Start the application or the companion. The pipe closes by itself when execve() has
- * succeeded, and brings the error number when not. Returns 0 when it did not start.
- */
+/* Start the application or the companion. Returns 0 when it did not start. */
 static pid_t start(const struct run *run, bool companion)
 {
 	const char *who = companion ? COMPANION : APPLICATION;
 	int report[2], error;
-	ssize_t got;
 	pid_t pid;
 
 	if (pipe2(report, O_CLOEXEC))
@@ -217,11 +196,9 @@ static pid_t start(const struct run *run, bool companion)
 	if (!pid)
 		child(run, companion, report[1]);
 	close(report[1]);
-	do {
-		got = read(report[0], &error, sizeof(error));
-	} while (got < 0 && errno == EINTR);
+	error = child_error(report[0]);
 	close(report[0]);
-	if (got == sizeof(error)) {
+	if (error) {
 		waitpid(pid, NULL, 0);
 		status_error(companion ? "execve of the companion" : "execve", error);
 		return 0;
@@ -276,8 +253,6 @@ static void stop(struct guest *guest, unsigned int grace_ms)
 /* What it executes are its children; what they leave behind becomes ours. */
 static void start_agent(struct guest *guest)
 {
-	sigset_t none;
-
 	if (guest->agent)
 		return;
 	guest->agent = fork();
@@ -288,10 +263,7 @@ static void start_agent(struct guest *guest)
 	if (guest->agent)
 		return;
 	close(status_fd());
-	for (size_t i = 0; i < sizeof(handled) / sizeof(handled[0]); i++)
-		signal(handled[i], SIG_DFL);
-	sigemptyset(&none);
-	sigprocmask(SIG_SETMASK, &none, NULL);
+	child_signals();
 	setsid();
 	agent_main(guest->run.nonce);
 }

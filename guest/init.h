@@ -63,6 +63,7 @@ enum host_request {
 	HOST_GONE,		/* nobody listens any more */
 };
 
+long now_ms(void);
 int port_open(const char *name, int timeout_ms);
 int status_open(const char *nonce, int timeout_ms);
 int status_fd(void);
@@ -76,8 +77,11 @@ void status_done(int timeout_ms);
 enum host_request status_request(void);
 unsigned int status_grace(unsigned int usual);
 
-/* init.c */
-int become(const struct run *run);
+/* child.c */
+void child_signals(void);
+int child_becomes(const struct run *run);
+void child_failed(int report, int error) __attribute__((noreturn));
+int child_error(int report);
 
 /* agent.c */
 void agent_main(const char *nonce) __attribute__((noreturn));
@@ -94,7 +98,6 @@ bool net_hosts(const char *line);
 int setup_mounts(const char **what);
 void setup_limits(void);
 void setup_console(const struct run *run);
-long now_ms(void);
 
 /* volumes.c */
 int volumes_up(const struct run *run, const char **what);

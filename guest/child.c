@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * What a child of init's or the agent's is between fork() and execve(), and how its parent
+ * hears that execve() failed: over a pipe that closes by itself when it has succeeded.
+ */
+#include <errno.h>
+#include <grp.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include "init.h"
+
+/* Take back what init and the agent have done with signals. */
+void child_signals(void)
+{
+	static const int usual[] = { SIGCHLD, SIGPIPE, SIGTERM, SIGUSR1, SIGUSR2 };
+	sigset_t none;
+
+	for (size_t i = 0; i < sizeof(usual) / sizeof(usual[0]); i++)
+		signal(usual[i], SIG_DFL);
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+/* Take the user and group that the run says. Returns 0 or an errno. */
+int child_becomes(const struct run *run)
+{
+	if (!run->uid && !run->gid)
+		return 0;
+	if (setgroups(1, &run->gid) || setgid(run->gid) || setuid(run->uid))
+		return errno;
+	return 0;
+}
+
+/* In the child: tell the parent, and end. */
+void child_failed(int report, int error)
+{
+	if (write(report, &error, sizeof(error)) < 0)
+		_exit(126);
+	_exit(127);
+}
+
+/* In the parent: returns 0 when execve() has succeeded, or what the child told. */
+int child_error(int report)
+{
+	ssize_t got;
+	int error;
+
+	do {
+		got = read(report, &error, sizeof(error));
+	} while (got < 0 && errno == EINTR);
+	return got == sizeof(error) ? error : 0;
+}
