@@ -11,10 +11,9 @@ from typing import cast
 import pytest
 
 from ukl.base.errors import UklError
-from ukl.debug import orc
+from ukl.debug import gdb_script, orc, placement
 from ukl.debug.orc import Base, Kind, Rule
 from ukl.elf.reader import Elf
-from ukl.observe import gdb
 
 REGISTERS = """
 CS =0010 0000000000000000 ffffffff 00af9b00 DPL=0 CS64 [-RA]
@@ -25,22 +24,22 @@ CR0=80050033
 
 
 def test_the_descriptor_table_is_found() -> None:
-    assert gdb.idt_base(REGISTERS) == 0xFFFFFE0000000000
+    assert placement.idt_base(REGISTERS) == 0xFFFFFE0000000000
     with pytest.raises(UklError, match="descriptor table"):
-        gdb.idt_base("nothing")
+        placement.idt_base("nothing")
 
 
 def test_the_gate_is_one_that_all_tables_have() -> None:
-    assert gdb.gate_dump(0xFFFFFE0000000000) == "x /2gx 0xfffffe0000000020"
+    assert placement.gate_dump(0xFFFFFE0000000000) == "x /2gx 0xfffffe0000000020"
 
 
 def test_a_gate_is_taken_apart() -> None:
     # A handler at 0xffffffffbbc00a40, selector 0x10, an interrupt gate.
     low = 0x0A40 | 0x10 << 16 | 0x8E00 << 32 | 0xBBC0 << 48
     dump = f"fffffe0000000000: 0x{low:016x} 0x00000000ffffffff\n"
-    assert gdb.handler(dump) == 0xFFFFFFFFBBC00A40
+    assert placement.handler(dump) == 0xFFFFFFFFBBC00A40
     with pytest.raises(UklError, match="cannot be read"):
-        gdb.handler("Cannot access memory")
+        placement.handler("Cannot access memory")
 
 
 def test_sources_of_recipes_are_where_the_cache_has_them() -> None:
@@ -50,14 +49,18 @@ def test_sources_of_recipes_are_where_the_cache_has_them() -> None:
         section=lambda name: name if name == ".debug_line_str" else None,
         content=lambda _: strings,
     )
-    moves = gdb.built(cast(Elf, elf))
+    moves = placement.built(cast(Elf, elf))
     assert moves == {f"/c/recipe/.{key}.ab_12xyz.tmp": f"/c/recipe/{key}"}
-    [line] = [each for each in gdb.script({}, "", moves=moves).splitlines() if "substitute" in each]
+    [line] = [
+        each for each in gdb_script.script({}, "", moves=moves).splitlines() if "substitute" in each
+    ]
     assert f"/c/recipe/.{key}.ab_12xyz.tmp" in line
 
 
 def test_the_script_quotes_what_it_must() -> None:
-    text = gdb.script({Path('/a b/"c"'): {".text": 0x10}}, "target remote /tmp/stub", Path("/src"))
+    text = gdb_script.script(
+        {Path('/a b/"c"'): {".text": 0x10}}, "target remote /tmp/stub", Path("/src")
+    )
     *commands, attach = text.splitlines()
     assert attach == "target remote /tmp/stub"
     assert commands[-1] == (

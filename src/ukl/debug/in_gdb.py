@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """Runs inside gdb: unwinds the kernel's frames by its ORC tables.
 
-`install` is called by the script of observe/gdb.py. Frames of the application are left to
+`install` is called by the script of debug/gdb_script.py. Frames of the application are left to
 gdb, which has DWARF tables for them.
 """
 

@@ -2,7 +2,7 @@
 """Source lines of addresses, by addr2line, which knows the application's object as it is.
 
 The object is relocatable, so addresses are asked for by section; where each section went in
-the running kernel is told by symbols (observe/gdb.py).
+the running kernel is told by symbols (debug/placement.py).
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ukl.base.errors import UklError
+from ukl.debug.placement import placed
 from ukl.elf.reader import SHF_EXECINSTR, Elf
 from ukl.host import exec as host_exec
-from ukl.observe.gdb import placed
 
 ADDR2LINE = "addr2line"
 CXXFILT = "c++filt"

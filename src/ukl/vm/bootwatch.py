@@ -22,9 +22,9 @@ from pathlib import Path
 from ukl.base.errors import UklError
 from ukl.debug import printk
 from ukl.debug.bootchart import Marks, Said
+from ukl.debug.placement import offset_of
 from ukl.debug.unwind import Unreadable
 from ukl.elf.reader import Elf
-from ukl.observe.gdb import offset_of
 from ukl.vm import postmortem, status
 from ukl.vm.session import Session, Sink
 

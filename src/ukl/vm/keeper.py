@@ -20,8 +20,8 @@ from typing import Any
 
 from ukl.base.errors import ExitCode, UklError
 from ukl.base.model import Outcome, Restart, RunResult
+from ukl.debug.placement import gate_dump, idt_base
 from ukl.host import detach
-from ukl.observe.gdb import gate_dump, idt_base
 from ukl.vm import control, network, outcome, postmortem, registry, status
 from ukl.vm.monitor import Monitor
 from ukl.vm.postmortem import PostMortem, Subject
@@ -205,7 +205,7 @@ async def _debug(
 ) -> None:
     """Open QEMU's gdb stub on the socket `stub` as long as the client is there.
 
-    Tells what a gate of the interrupt descriptor table holds: see observe/gdb.py.
+    Tells what a gate of the interrupt descriptor table holds: see debug/placement.py.
     """
     table = idt_base(await monitor.human("info registers"))
     gate = await monitor.human(gate_dump(table))

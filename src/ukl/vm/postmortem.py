@@ -28,9 +28,9 @@ from ukl.base.errors import UklError
 from ukl.debug import crash, unwind
 from ukl.debug.core import Core, described
 from ukl.debug.crash import Crash, Images, Kind
+from ukl.debug.placement import gate_dump, handler, idt_base, offset_of
 from ukl.debug.unwind import Frame, Program, Unreadable
 from ukl.elf.reader import Elf
-from ukl.observe.gdb import gate_dump, handler, idt_base, offset_of
 from ukl.vm import console, cores, status
 from ukl.vm.monitor import Monitor
 from ukl.vm.session import Session, Stand

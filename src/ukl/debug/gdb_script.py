@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: GPL-2.0
+"""gdb's commands that load the symbols of a guest, and unwind its kernel's frames. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from ukl.elf.reader import Elf
+
+ORC = (".text", ".orc_unwind_ip", ".orc_unwind")
+
+
+def script(
+    files: Mapping[Path, Mapping[str, int]],
+    target: str,
+    sources: Path | None = None,
+    moves: Mapping[str, str] | None = None,
+) -> str:
+    """Return the commands that load the symbols of `files`, and then do `target`.
+
+    `sources` is the directory that names of source files are relative to, `moves` tells
+    where directories are that are not any more where sources were compiled.
+    """
+    commands = ["set confirm off", "set architecture i386:x86-64"]
+    for before, after in (moves or {}).items():
+        commands.append(f"set substitute-path {_quoted(Path(before))} {_quoted(Path(after))}")
+    if sources is not None:
+        commands.append(f"directory {_quoted(sources)}")
+    for file, sections in files.items():
+        places = " ".join(f"-s {name} {address:#x}" for name, address in sections.items())
+        commands.append(f"add-symbol-file {_quoted(file)} {places}")
+    # By way of gdb's Python: nobody wants to see what each of them says.
+    lines = [f"python gdb.execute({json.dumps(command)}, to_string=True)" for command in commands]
+    return "\n".join([*lines, target, ""])
+
+
+def unwinder(vmlinux: Path, kernel: Elf, offset: int) -> str:
+    """Return the commands that let gdb unwind the kernel's frames; none if it has no tables."""
+    found = {name: kernel.section(name) for name in ORC}
+    places = {
+        name: (each.address, each.offset, each.size)
+        for name, each in found.items()
+        if each is not None
+    }
+    if len(places) < len(ORC):
+        return ""
+    ours = str(Path(__file__).parents[2])
+    call = f"in_gdb.install({str(vmlinux)!r}, {places!r}, {offset})"
+    words = [f"sys.path.insert(0, {ours!r})", "from ukl.debug import in_gdb", call]
+    return f"python import sys; {'; '.join(words)}\n"
+
+
+def _quoted(path: Path) -> str:
+    escaped = str(path).replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
