@@ -28,7 +28,7 @@ from ukl.base.model import (
 from ukl.compose import life, ready
 from ukl.compose.model import Condition, Project, ordered
 from ukl.settings import compose
-from ukl.vm import keeper, network, registry
+from ukl.vm import keeper, registry, status
 from ukl.vm.registry import Record, Registry, State
 
 TWO = """
@@ -217,7 +217,7 @@ def test_members_have_the_names_of_their_services_too(guests: Registry) -> None:
         automatic=False,
     )
     guests.claim(record("lone", network="n"), automatic=False)
-    said = network.names(guests, "n").decode().splitlines()
+    said = status.hosts(guests.hosts("n")).decode().splitlines()
     assert said[1:-1] == ["host 10.77.0.2 shop-db", "host 10.77.0.2 db", "host 10.77.0.3 lone"]
 
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +11,9 @@ import pytest
 
 from tests.conftest import Cli
 from ukl.base.errors import InputError
-from ukl.base.model import NO_NETWORK, Network, NetworkKind
+from ukl.base.model import AUTOMATIC, NO_NETWORK, SUBNET, Network, NetworkKind
+from ukl.guest.rundesc import MAX_NAME
+from ukl.settings import networks
 from ukl.vm import network, registry, status
 from ukl.vm.registry import Record, State
 
@@ -20,7 +23,7 @@ from ukl.vm.registry import Record, State
     [("10.0.0.5", "10.0.0.5/24"), ("10.0.0.5/8", "10.0.0.5/8"), ("dhcp", "dhcp")],
 )
 def test_addresses(text: str, address: str) -> None:
-    assert network.parse_address(text) == address
+    assert networks.parse_address(text) == address
 
 
 @pytest.mark.parametrize(
@@ -28,14 +31,14 @@ def test_addresses(text: str, address: str) -> None:
 )
 def test_what_is_no_address(text: str) -> None:
     with pytest.raises(ValueError, match="not an address"):
-        network.parse_address(text)
+        networks.parse_address(text)
 
 
 def test_options() -> None:
-    assert network.chosen(None, None, None, None) == NO_NETWORK
-    assert network.chosen("lan", None, None, None).address == network.AUTOMATIC
-    assert network.chosen(None, "tap0", None, None) == Network(NetworkKind.TAP, "tap0", "dhcp")
-    assert network.chosen(None, None, "br0", "1.2.3.4").address == "1.2.3.4/24"
+    assert networks.chosen(None, None, None, None) == NO_NETWORK
+    assert networks.chosen("lan", None, None, None).address == AUTOMATIC
+    assert networks.chosen(None, "tap0", None, None) == Network(NetworkKind.TAP, "tap0", "dhcp")
+    assert networks.chosen(None, None, "br0", "1.2.3.4").address == "1.2.3.4/24"
     for wrong in (
         ("lan", "tap0", None, None),
         (None, None, None, "dhcp"),
@@ -44,7 +47,7 @@ def test_options() -> None:
         (None, "x" * 16, None, None),
     ):
         with pytest.raises(ValueError, match=r"network|name"):
-            network.chosen(*wrong)
+            networks.chosen(*wrong)
 
 
 def test_groups_are_apart(tmp_path: Path) -> None:
@@ -87,18 +90,18 @@ def test_each_gets_an_address_of_its_own(tmp_path: Path) -> None:
         claim(member("g", "10.77.0.3/24"))
     guests.forget("a")
     assert claim(member("h")) == "10.77.0.2/24"
-    words = network.names(guests, "lan").decode().splitlines()
+    words = status.hosts(guests.hosts("lan")).decode().splitlines()
     assert words == ["hosts", "host 10.77.0.3 b", "host 10.77.0.2 h", "hosts-end"]
 
 
 def test_a_full_network() -> None:
     with pytest.raises(InputError, match="no free address"):
-        network.next_address(str(host) for host in network.SUBNET.hosts())
+        network.next_address(str(host) for host in ipaddress.IPv4Network(SUBNET).hosts())
 
 
 def test_no_name_is_too_long_for_the_guest() -> None:
     """guest/status.c takes lines of 128 bytes."""
-    words = status.hosts([("255.255.255.255", "x" * registry.MAX_NAME)])
+    words = status.hosts([("255.255.255.255", "x" * MAX_NAME)])
     assert max(map(len, words.splitlines(keepends=True))) <= 128
 
 

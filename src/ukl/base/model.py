@@ -402,6 +402,12 @@ NO_NETWORK = Network(NetworkKind.NONE)
 DHCP = "dhcp"
 """The address of a guest that asks for one in its network."""
 
+AUTOMATIC = ""
+"""The address of a guest that gets one when it is registered."""
+
+SUBNET = "10.77.0.0/24"
+"""Addresses of a network of guests, where nobody says others; networks share no frames."""
+
 
 @dataclass(frozen=True, slots=True)
 class Trace:

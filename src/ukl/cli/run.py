@@ -99,8 +99,7 @@ def run(
     `shell`, `cp`, `stop` and `rm` take the name that is printed.
     """
     from ukl.flow import running  # noqa: PLC0415 - not needed for --help
-    from ukl.settings import manifest  # noqa: PLC0415
-    from ukl.vm import network as networks  # noqa: PLC0415
+    from ukl.settings import manifest, networks  # noqa: PLC0415
     from ukl.vm.outcome import exit_code  # noqa: PLC0415
     from ukl.vm.registry import shown  # noqa: PLC0415
     from ukl.vm.session import to_descriptor  # noqa: PLC0415

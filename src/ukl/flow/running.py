@@ -257,7 +257,7 @@ def _ready(
     spec, image = made.spec, made.image
     debug = made.app.path.with_name("app.debug.o")
     guest = launch_options.guest
-    guest = replace(guest, network=network.connected(guest.network, entry))
+    guest = replace(guest, network=entry.connected(guest.network))
     connected = replace(launch_options, guest=guest)
     entry.change(
         vmlinux=image.vmlinux,

@@ -29,13 +29,11 @@ from ukl.base.model import (
     Restart,
 )
 from ukl.compose.model import READY_TIMEOUT, Condition, Project, Ready, Service, ordered
-from ukl.guest.rundesc import NAME
-from ukl.settings import manifest, models, table
+from ukl.guest.rundesc import MAX_NAME, NAME
+from ukl.settings import manifest, models, networks, table
 from ukl.settings.explain import explained, find_line, read, renamed
 from ukl.settings.table import Form, Said, Setting
 from ukl.settings.values import parse_guest_port
-from ukl.vm import network as networks
-from ukl.vm.registry import MAX_NAME
 
 FILENAME = "compose.toml"
 DOCUMENT = "compose-toml.md"

@@ -22,7 +22,7 @@ from ukl.base.errors import ExitCode, UklError
 from ukl.base.model import Outcome, Restart, RunResult
 from ukl.debug.placement import gate_dump, idt_base
 from ukl.host import detach
-from ukl.vm import control, network, outcome, postmortem, registry, status
+from ukl.vm import control, outcome, postmortem, registry, status
 from ukl.vm.monitor import Monitor
 from ukl.vm.postmortem import PostMortem, Subject
 from ukl.vm.registry import Entry, Record, Registry, State
@@ -78,7 +78,7 @@ class Keeper:
         )
         self._relay = Relay(session)
         if self._entry.record.network:
-            session.greeting = network.names(self._entry.registry, self._entry.record.network)
+            session.greeting = _others(self._entry)
         listening = control.listen(self._entry.directory)
         server = await asyncio.start_unix_server(
             lambda reader, writer: self._client(session, reader, writer), sock=listening
@@ -137,7 +137,7 @@ class Keeper:
         if record.network and session.settings.nonce is not None:
             await session.until(status.Type.HELLO)
             while True:
-                words = network.names(self._entry.registry, record.network)
+                words = _others(self._entry)
                 if words != known:
                     session.say(words)
                     known = words
@@ -198,6 +198,11 @@ class Keeper:
             case other:
                 writer.write(control.refused(f"no such request: {other!r}"))
         await writer.drain()
+
+
+def _others(entry: Entry) -> bytes:
+    """Return what a guest is told of those in its network (vm/status.py)."""
+    return status.hosts(entry.registry.hosts(entry.record.network))
 
 
 async def _debug(

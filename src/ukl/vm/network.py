@@ -16,29 +16,13 @@ import fcntl
 import hashlib
 import ipaddress
 import os
-import re
 import socket
 import struct
 from collections.abc import Iterable
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ukl.base.errors import InputError, MissingError, UklError
-from ukl.base.model import DHCP, NO_NETWORK, Network, NetworkKind
-from ukl.vm import status
-
-if TYPE_CHECKING:
-    from ukl.vm.registry import Entry, Registry
-
-DEVICE = "eth1"
-"""What the guest calls the interface."""
-
-SUBNET = ipaddress.IPv4Network("10.77.0.0/24")
-"""Addresses of a network of guests, where nobody says others; networks share no frames."""
-
-AUTOMATIC = ""
-"""The address of a guest that gets one when it is registered."""
+from ukl.base.model import SUBNET, Network, NetworkKind
 
 TUN = Path("/dev/net/tun")
 
@@ -48,49 +32,6 @@ _IFF_TAP, _IFF_NO_PI, _IFF_VNET_HDR = 0x2, 0x1000, 0x4000
 _SIOCBRADDIF = 0x89A2
 _SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 0x1
 
-_INTERFACE = re.compile(r"[^\s/:%]{1,15}")
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-
-
-def parse_address(text: str) -> str:
-    """Return `10.77.0.5/24` for that or for `10.77.0.5`, and `dhcp`; else ValueError. Pure."""
-    if text == DHCP:
-        return DHCP
-    try:
-        found = ipaddress.IPv4Interface(text if "/" in text else f"{text}/{SUBNET.prefixlen}")
-    except ValueError:
-        found = None
-    if found is None or found.ip in {found.network.network_address, found.network[-1]}:
-        raise ValueError(
-            f"{text!r} is not an address for a guest; write it like 10.77.0.5, 10.77.0.5/24 or dhcp"
-        )
-    return str(found)
-
-
-def chosen(network: str | None, tap: str | None, bridge: str | None, ip: str | None) -> Network:
-    """Return what the options of the command line say; NetworkKind.NONE for none of them.
-
-    ValueError for what does not go together. Pure.
-    """
-    asked = {
-        NetworkKind.SHARED: network,
-        NetworkKind.TAP: tap,
-        NetworkKind.BRIDGE: bridge,
-    }
-    given = [(kind, name) for kind, name in asked.items() if name is not None]
-    if len(given) > 1:
-        raise ValueError("a guest has one network besides the first")
-    if not given:
-        if ip is not None:
-            raise ValueError("an address needs a network, a tap device or a bridge")
-        return NO_NETWORK
-    [(kind, name)] = given
-    pattern = _NAME if kind is NetworkKind.SHARED else _INTERFACE
-    if not pattern.fullmatch(name):
-        raise ValueError(f"{name!r} cannot be the name of a network or an interface")
-    usual = AUTOMATIC if kind is NetworkKind.SHARED else DHCP
-    return Network(kind, name, usual if ip is None else parse_address(ip))
-
 
 def label(network: Network) -> str:
     """Return the network as a guest's record has it; empty for none. Pure."""
@@ -99,20 +40,14 @@ def label(network: Network) -> str:
     return f"{network.kind.value}:{network.name}"
 
 
-def connected(network: Network, entry: Entry) -> Network:
-    """Return the network with what a registered guest has in it: addresses, and the cache."""
-    cache = entry.registry.root.absolute()
-    mac = hardware_address(entry.record.name, cache)
-    return replace(network, address=entry.record.address, mac=mac, cache=cache)
-
-
 def next_address(taken: Iterable[str]) -> str:
     """Return the first address of a network of guests that nobody has; InputError. Pure."""
     used = {each.partition("/")[0] for each in taken}
-    for host in SUBNET.hosts():
+    subnet = ipaddress.IPv4Network(SUBNET)
+    for host in subnet.hosts():
         # The first is left to whoever wants to be a router.
-        if host != SUBNET[1] and str(host) not in used:
-            return f"{host}/{SUBNET.prefixlen}"
+        if host != subnet[1] and str(host) not in used:
+            return f"{host}/{subnet.prefixlen}"
     raise InputError("the network has no free address", remedy="give one with --ip")
 
 
@@ -141,17 +76,6 @@ def qemu_words(network: Network, descriptor: int | None) -> list[str]:
         backend = f"tap,id=net1,fd={descriptor}"
     device = f"virtio-net-pci,netdev=net1,romfile=,mac={network.mac}"
     return ["-netdev", backend, "-device", device]
-
-
-def names(guests: Registry, network: str) -> bytes:
-    """Return what the guests of a network are told of each other (vm/status.py)."""
-    members = [
-        (each.address.partition("/")[0], name)
-        for each in guests.members(network)
-        for name in (each.name, each.service)
-        if name
-    ]
-    return status.hosts(member for member in members if member[0] != DHCP)
 
 
 # --- tap devices ------------------------------------------------------------------

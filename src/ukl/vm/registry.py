@@ -28,10 +28,10 @@ from pathlib import Path
 from typing import Any
 
 from ukl.base.errors import InputError, UklError
-from ukl.base.model import DHCP, Mode, Restart
-from ukl.guest.rundesc import NAME
+from ukl.base.model import AUTOMATIC, DHCP, Mode, Network, Restart
+from ukl.guest.rundesc import MAX_NAME, NAME
 from ukl.host.store import Store, jsonable
-from ukl.vm import network
+from ukl.vm.network import hardware_address, next_address
 
 PROC = Path("/proc")
 GUESTS = "guests"
@@ -40,9 +40,6 @@ GUESTS = "guests"
 RECORD = "guest.json"
 CONTROL = "control"
 VERSION = 1
-
-MAX_NAME = 64
-"""Characters of a guest's name."""
 
 
 class State(StrEnum):
@@ -262,11 +259,20 @@ class Registry:
         """Return the guests of a network that are there, the oldest first."""
         return [each for each in self.all() if each.network == name and effective(each) in ALIVE]
 
+    def hosts(self, network: str) -> list[tuple[str, str]]:
+        """Return address and name of what is in a network, by guest and by service."""
+        return [
+            (each.address.partition("/")[0], name)
+            for each in self.members(network)
+            for name in (each.name, each.service)
+            if name and each.address != DHCP
+        ]
+
     def _address(self, record: Record) -> str:
         """Return the address a guest gets: its own, unless it leaves that to us."""
         taken = {each.address: each.name for each in self.members(record.network)}
-        if record.address == network.AUTOMATIC:
-            return network.next_address(taken)
+        if record.address == AUTOMATIC:
+            return next_address(taken)
         if record.address != DHCP and (owner := taken.get(record.address)):
             raise InputError(
                 f"the guest {owner} has the address {record.address} in {record.network}",
@@ -352,6 +358,12 @@ class Entry:
     def directory(self) -> Path:
         """Where it is."""
         return self.registry.place(self.record.name)
+
+    def connected(self, network: Network) -> Network:
+        """Return a network with what this guest has in it: addresses, and the cache."""
+        cache = self.registry.root.absolute()
+        mac = hardware_address(self.record.name, cache)
+        return replace(network, address=self.record.address, mac=mac, cache=cache)
 
     def change(self, **values: Any) -> None:
         """Replace members of the record, and write it."""

@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: GPL-2.0
+"""A guest's second interface as people write it: its kind, its name and its address. Pure."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+
+from ukl.base.model import AUTOMATIC, DHCP, NO_NETWORK, SUBNET, Network, NetworkKind
+from ukl.guest.rundesc import NAME
+
+_INTERFACE = re.compile(r"[^\s/:%]{1,15}")
+"""A name that Linux takes for an interface (dev_valid_name())."""
+
+
+def parse_address(text: str) -> str:
+    """Return `10.77.0.5/24` for that or for `10.77.0.5`, and `dhcp`; else ValueError. Pure."""
+    if text == DHCP:
+        return DHCP
+    prefix = SUBNET.partition("/")[2]
+    try:
+        found = ipaddress.IPv4Interface(text if "/" in text else f"{text}/{prefix}")
+    except ValueError:
+        found = None
+    if found is None or found.ip in {found.network.network_address, found.network[-1]}:
+        raise ValueError(
+            f"{text!r} is not an address for a guest; write it like 10.77.0.5, 10.77.0.5/24 or dhcp"
+        )
+    return str(found)
+
+
+def chosen(network: str | None, tap: str | None, bridge: str | None, ip: str | None) -> Network:
+    """Return what the options of the command line say; NetworkKind.NONE for none of them.
+
+    ValueError for what does not go together. Pure.
+    """
+    asked = {
+        NetworkKind.SHARED: network,
+        NetworkKind.TAP: tap,
+        NetworkKind.BRIDGE: bridge,
+    }
+    given = [(kind, name) for kind, name in asked.items() if name is not None]
+    if len(given) > 1:
+        raise ValueError("a guest has one network besides the first")
+    if not given:
+        if ip is not None:
+            raise ValueError("an address needs a network, a tap device or a bridge")
+        return NO_NETWORK
+    [(kind, name)] = given
+    pattern = NAME if kind is NetworkKind.SHARED else _INTERFACE
+    if not pattern.fullmatch(name):
+        raise ValueError(f"{name!r} cannot be the name of a network or an interface")
+    usual = AUTOMATIC if kind is NetworkKind.SHARED else DHCP
+    return Network(kind, name, usual if ip is None else parse_address(ip))
