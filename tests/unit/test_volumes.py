@@ -12,6 +12,7 @@ import pytest
 
 from ukl.base.errors import ExitCode, InputError, MissingError, UklError
 from ukl.base.model import DISK_SIZE, AppSpec, Disk, Volume
+from ukl.guest.mounts import mounts
 from ukl.guest.rundesc import Mount
 from ukl.settings import volumes
 from ukl.vm import storage
@@ -78,13 +79,13 @@ def test_outer_mounts_come_first_and_names_fit() -> None:
         volumes=(Volume(HERE, "/data/in/ner"), Volume(HERE, "/conf", read_only=True)),
         disks=(Disk(HERE / "d", "/data"),),
     )
-    assert storage.mounts(spec) == (
+    assert mounts(spec) == (
         Mount("9p", "ukl-volume1", "/conf", read_only=True),
         Mount("ext4", "ukl-disk0", "/data"),
         Mount("9p", "ukl-volume0", "/data/in/ner"),
     )
     words = " ".join(storage.qemu_words(spec.volumes, spec.disks))
-    for mount in storage.mounts(spec):
+    for mount in mounts(spec):
         assert f"={mount.source}" in words
 
 

@@ -24,13 +24,13 @@ from ukl.base.model import DHCP, SMALL, AppSpec, Guest, Image
 from ukl.base.progress import Progress
 from ukl.guest import build as guest_build
 from ukl.guest import rundesc
+from ukl.guest.mounts import mounts
 from ukl.guest.rundesc import GuestRun
 from ukl.host import exec as host_exec
 from ukl.host.requirements import install_command
 from ukl.host.store import Store, digest
 from ukl.image import cpio
 from ukl.kernel import symbols
-from ukl.vm import storage
 
 BUSYBOX = Path("/bin/busybox")
 NO_APPLETS = frozenset({"busybox", "init", "linuxrc"})
@@ -181,7 +181,7 @@ def default_run(spec: AppSpec, image: Image | None) -> GuestRun:
         path=spec.entrypoint or path,
         argv=argv,
         env={**rundesc.DEFAULT_ENV, **spec.env},
-        mounts=storage.mounts(spec),
+        mounts=mounts(spec),
     )
 
 

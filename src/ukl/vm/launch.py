@@ -26,6 +26,7 @@ from ukl.base.model import (
     Trace,
 )
 from ukl.guest import rundesc
+from ukl.guest.mounts import mounts
 from ukl.guest.rundesc import GuestRun
 from ukl.host import exec as host_exec
 from ukl.host import probe, tsc
@@ -101,7 +102,7 @@ def guest_run(image: Image, spec: AppSpec, options: Options, nonce: str) -> Gues
         rows=rows,
         columns=columns,
         grace_ms=round(1000 * storage.GRACE) if has_storage(spec) else rundesc.GRACE_MS,
-        mounts=storage.mounts(spec),
+        mounts=mounts(spec),
         address=options.guest.network.address,
         cores=options.crashes,
     )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Volumes and disks of a guest: what QEMU gives it, what its init mounts, what may be wrong.
+"""Volumes and disks of a guest: what QEMU gives it, and what may be wrong.
 
 A volume is a directory of this machine by 9p, which every QEMU serves by itself. The
 files belong to who runs `ukl`: QEMU does what the guest asks with its own rights
@@ -28,7 +28,7 @@ from pathlib import Path
 
 from ukl.base.errors import InputError, MissingError, UklError
 from ukl.base.model import AppSpec, Disk, Volume
-from ukl.guest.rundesc import Mount
+from ukl.guest.mounts import disk_serial, mounts, volume_tag
 from ukl.host import exec as host_exec
 from ukl.host.requirements import install_command
 from ukl.host.store import is_no_space
@@ -55,19 +55,7 @@ GRACE = 10.0
 databases save what they have. As long as containers have."""
 
 
-# --- what QEMU and init are told; pure ----------------------------------------
-
-
-def mounts(spec: AppSpec) -> tuple[Mount, ...]:
-    """Return what init mounts, outer directories before inner ones. Pure."""
-    found = [
-        *(
-            Mount("9p", _tag(number), volume.target, volume.read_only)
-            for number, volume in enumerate(spec.volumes)
-        ),
-        *(Mount("ext4", _serial(number), disk.target) for number, disk in enumerate(spec.disks)),
-    ]
-    return tuple(sorted(found, key=lambda mount: mount.target.count("/")))
+# --- what QEMU is told; pure ---------------------------------------------------
 
 
 def qemu_words(volumes: Sequence[Volume], disks: Sequence[Disk]) -> list[str]:
@@ -81,7 +69,7 @@ def qemu_words(volumes: Sequence[Volume], disks: Sequence[Disk]) -> list[str]:
             f"local,id=volume{number},path={_escaped(volume.source)},security_model=none,"
             f"multidevs=remap{access}",
             "-device",
-            f"virtio-9p-pci,fsdev=volume{number},mount_tag={_tag(number)}",
+            f"virtio-9p-pci,fsdev=volume{number},mount_tag={volume_tag(number)}",
         ]
     for number, disk in enumerate(disks):
         file = {"driver": "file", "filename": str(disk.file), "locking": "on", "discard": "unmap"}
@@ -91,18 +79,10 @@ def qemu_words(volumes: Sequence[Volume], disks: Sequence[Disk]) -> list[str]:
             "-blockdev",
             json.dumps(drive),
             "-device",
-            f"virtio-blk-pci,drive=disk{number},serial={_serial(number)},"
+            f"virtio-blk-pci,drive=disk{number},serial={disk_serial(number)},"
             "write-cache=on,werror=report,rerror=report",
         ]
     return words
-
-
-def _tag(number: int) -> str:
-    return f"ukl-volume{number}"
-
-
-def _serial(number: int) -> str:
-    return f"ukl-disk{number}"
 
 
 def _escaped(path: Path) -> str:
