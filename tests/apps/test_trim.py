@@ -10,12 +10,11 @@ import pytest
 from tests.boot.harness import Lab
 from tests.boot.test_trim import misread
 from ukl.base.model import Outcome
-from ukl.flow import running, trimming
+from ukl.flow import running, trimming, workload
 from ukl.flow.bootable import linked
+from ukl.flow.workload import Bench
 from ukl.settings import manifest
-from ukl.trim import workload
 from ukl.trim.decide import Why, Wishes
-from ukl.trim.workload import Bench
 
 
 @pytest.mark.timeout(3 * 3600)

@@ -12,14 +12,14 @@ import pytest
 from tests.boot.harness import Built, Lab
 from tests.conftest import TOP
 from ukl.base.model import AppSpec
-from ukl.flow import trimming
+from ukl.flow import trimming, workload
 from ukl.flow.bootable import link_map, linked
+from ukl.flow.workload import Bench
 from ukl.kernel import kconfig
 from ukl.settings import manifest
-from ukl.trim import linkmap, workload
+from ukl.trim import linkmap
 from ukl.trim.decide import Seen, Why
 from ukl.trim.reach import is_open
-from ukl.trim.workload import Bench
 
 PYTHON = shlex.quote(sys.executable)
 ECHO = f"cd {shlex.quote(str(TOP))} && {PYTHON} -m tests.boot.echo_client $PORT"

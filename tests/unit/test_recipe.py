@@ -12,9 +12,9 @@ import pytest
 from ukl.base.errors import InputError, TimeoutExpired, VmLost
 from ukl.base.model import AppSpec, Mode, Outcome, RunResult, Source, SuiteSpec
 from ukl.base.progress import Progress
-from ukl.flow import compare
-from ukl.recipe import debian, python, suite
-from ukl.recipe.suite import Reader, SuiteResult
+from ukl.flow import compare, suite
+from ukl.flow.suite import Reader, SuiteResult
+from ukl.recipe import debian, python
 from ukl.settings import manifest
 
 BUILD = """

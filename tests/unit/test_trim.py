@@ -15,12 +15,12 @@ from ukl.base import resources
 from ukl.base.errors import InputError
 from ukl.base.model import AppSpec, Disk, PortForward
 from ukl.base.progress import Progress
-from ukl.flow import trimming
+from ukl.flow import trimming, watch, workload
 from ukl.flow.context import Context
 from ukl.host.store import Store, jsonable
 from ukl.kernel.kconfig import Request
 from ukl.kernel.kconfig_why import Definitions
-from ukl.trim import decide, linkmap, reach, rules, watch, workload
+from ukl.trim import decide, linkmap, reach, rules
 from ukl.trim.decide import Facts, Gone, Kept, Proposal, Seen, Why, Wishes
 from ukl.trim.kbuild import Kbuild
 from ukl.trim.reach import Code, Functions, Ran

@@ -297,11 +297,11 @@ def trim(
     """
     from ukl.base.errors import InputError  # noqa: PLC0415
     from ukl.flow import dry, trimming  # noqa: PLC0415
+    from ukl.flow.workload import Bench, chosen  # noqa: PLC0415
     from ukl.host.store import jsonable  # noqa: PLC0415
     from ukl.settings import manifest  # noqa: PLC0415
     from ukl.trim.decide import Wishes  # noqa: PLC0415
     from ukl.trim.rules import Kind  # noqa: PLC0415
-    from ukl.trim.workload import Bench, chosen  # noqa: PLC0415
 
     spec = manifest.specified(target, said)
     context = STATE.context(kernel_source, jobs)

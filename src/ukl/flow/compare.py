@@ -10,14 +10,13 @@ from pathlib import Path
 
 from ukl.base.errors import InputError
 from ukl.base.model import AppSpec, Disk, Guest, Mode, Protocol, RunResult, SuiteSpec, Volume
-from ukl.flow import running
+from ukl.flow import running, suite
 from ukl.flow.bootable import Bootable, bootable
 from ukl.flow.context import Context
+from ukl.flow.suite import SuiteResult
+from ukl.flow.watch import Watch
 from ukl.recipe import build as recipe_build
-from ukl.recipe import suite
-from ukl.recipe.suite import SuiteResult
 from ukl.settings.volumes import merged
-from ukl.trim.watch import Watch
 from ukl.vm import launch, ports, session
 
 

@@ -9,14 +9,13 @@ from pathlib import Path
 
 from ukl.base.errors import InputError, TimeoutExpired, UklError, UsageError, VmLost
 from ukl.base.model import AppSpec, Guest, RunResult, Volume
-from ukl.flow import running, working
+from ukl.flow import running, suite, working
 from ukl.flow.bootable import bootable
 from ukl.flow.context import Context
 from ukl.host import exec as host_exec
 from ukl.image import initrd as initrd_room
 from ukl.pgo import counts, gcda
 from ukl.recipe import build as recipe_build
-from ukl.recipe import suite
 from ukl.settings.volumes import merged
 from ukl.vm import launch, outcome
 

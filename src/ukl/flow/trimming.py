@@ -18,18 +18,19 @@ from ukl.base.errors import UklError
 from ukl.base.model import AppSpec, Image, KernelBuild, KernelSpec
 from ukl.elf.reader import Elf
 from ukl.flow import kernel as kernels
+from ukl.flow import workload
 from ukl.flow.bootable import link_map, linked, prepared
 from ukl.flow.dry import Step
+from ukl.flow.watch import Watch
+from ukl.flow.workload import Bench, Done, Workload
 from ukl.kernel import build as kernel_build
 from ukl.kernel import kconfig, make_args, symbols
 from ukl.kernel.kconfig_why import Definitions
-from ukl.trim import decide, linkmap, reach, workload
+from ukl.trim import decide, linkmap, reach
 from ukl.trim.decide import Facts, Proposal, Wishes
 from ukl.trim.kbuild import Kbuild
 from ukl.trim.linkmap import LinkMap
 from ukl.trim.search import Search
-from ukl.trim.watch import Watch
-from ukl.trim.workload import Bench, Done, Workload
 
 IDLE_SECONDS = 12.0
 """How long the guest that does nothing is watched: IPv6 asks for routers three times, 4 s

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ukl.base.model import AppSpec, PortForward, Protocol
+from ukl.flow import suite
 from ukl.host import exec as host_exec
-from ukl.recipe import suite
 from ukl.vm import ports as ports_room
 
 

@@ -63,7 +63,7 @@ class Options:
     has a guest whose kernel panics wait for `attend`, and core files sent to it
     (vm/postmortem.py). `paused` leaves the begin to `attend`, too. `traced` are ranges of the
     kernel's addresses, as linked: the guest is emulated, and what it executes there is written
-    into TRACE (trim/watch.py).
+    into TRACE (flow/watch.py).
     """
 
     guest: Guest = field(default_factory=Guest)

@@ -11,11 +11,10 @@ from typing import Protocol
 
 from ukl.base.errors import InputError, TimeoutExpired, UklError
 from ukl.base.model import AppSpec, Guest, Mode, Outcome, PortForward, RunResult
-from ukl.flow import compare, running, working
+from ukl.flow import compare, running, suite, working
 from ukl.flow.bootable import bootable
 from ukl.flow.context import Context
-from ukl.recipe import suite
-from ukl.trim.watch import Watch
+from ukl.flow.watch import Watch
 from ukl.vm import launch, outcome, session
 
 IDLE = ("/bin/sh", "-c", "kill -STOP $$")
