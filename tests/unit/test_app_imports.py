@@ -6,11 +6,12 @@ from __future__ import annotations
 import pytest
 
 from ukl.app import imports
+from ukl.settings import prototypes
 
 
 def test_a_prototype() -> None:
-    found = imports.parse("ssize_t f(struct sock *sk, const char data[], size_t size);")
-    assert found == imports.Import(
+    found = prototypes.parse("ssize_t f(struct sock *sk, const char data[], size_t size);")
+    assert found == prototypes.Import(
         "f", "ssize_t", ("struct sock *a0", "const char a1[]", "size_t a2"), ("struct sock",)
     )
 
@@ -28,7 +29,7 @@ def test_a_prototype() -> None:
     ],
 )
 def test_types(prototype: str, result: str, parameters: tuple[str, ...] | int) -> None:
-    found = imports.parse(prototype)
+    found = prototypes.parse(prototype)
     assert found.result.replace(" ", "") == result.replace(" ", "")
     if isinstance(parameters, int):
         assert len(found.parameters) == parameters
@@ -58,7 +59,7 @@ def test_types(prototype: str, result: str, parameters: tuple[str, ...] | int) -
 )
 def test_refused(prototype: str, said: str) -> None:
     with pytest.raises(ValueError, match=said):
-        imports.parse(prototype)
+        prototypes.parse(prototype)
 
 
 def test_header() -> None:

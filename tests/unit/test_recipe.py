@@ -14,8 +14,8 @@ from ukl.base.model import AppSpec, Mode, Outcome, RunResult, Source, SuiteSpec
 from ukl.base.progress import Progress
 from ukl.flow import compare, suite
 from ukl.flow.suite import Reader, SuiteResult
-from ukl.recipe import debian, python
-from ukl.settings import manifest
+from ukl.recipe import debian
+from ukl.settings import manifest, python
 
 BUILD = """
 [build]

@@ -114,7 +114,7 @@ def build(
 
 def _inlined(spec: AppSpec, kernel: KernelBuild, store: Store, progress: Progress) -> lto.Inlined:
     """Return the bodies of the functions that `spec` imports; says which have none, and why."""
-    from ukl.app import imports  # noqa: PLC0415 - as in _imports()
+    from ukl.settings import prototypes  # noqa: PLC0415 - as in _imports()
 
     lto.check()
     others = [source for source in spec.sources if source.suffix not in plan.C_SUFFIXES]
@@ -130,7 +130,7 @@ def _inlined(spec: AppSpec, kernel: KernelBuild, store: Store, progress: Progres
             where=spec.origin,
             remedy="leave one of them out",
         )
-    names = [imports.parse(prototype).name for prototype in spec.imports]
+    names = [prototypes.parse(prototype).name for prototype in spec.imports]
     if not names:
         raise InputError(
             "--lto compiles functions of the kernel into the application, and it names none",

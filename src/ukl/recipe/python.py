@@ -1,9 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Python programs: a script and its packages, run by the example `python`.
-
-The example is the interpreter (examples/python); here it gets the files and the
-arguments that make it the application that a person named.
-"""
+"""Python programs: their files in the guest, and what of them cannot be there."""
 
 from __future__ import annotations
 
@@ -15,10 +11,7 @@ from pathlib import Path
 from ukl.base.errors import InputError
 from ukl.base.model import AppSpec, PythonSpec
 from ukl.base.progress import Progress
-
-EXAMPLE = "python"
-DIRECTORY = "/app"
-"""Where the script is in the guest."""
+from ukl.settings.python import guest_path, guest_script
 
 EXTENSION = ".so"
 """How the name of an extension module ends that is not built in."""
@@ -47,36 +40,6 @@ MISSING: Mapping[str, str] = {
 
 SHOWN = 5
 """How many left-out files a message names."""
-
-
-def guest_script(script: Path) -> str:
-    """Return where a script is in the guest. Pure."""
-    return f"{DIRECTORY}/{script.name}"
-
-
-def guest_path(number: int) -> str:
-    """Return where the `number`th directory of packages is in the guest. Pure."""
-    return f"{DIRECTORY}/path/{number}"
-
-
-def applied(interpreter: AppSpec, python: PythonSpec, spec: AppSpec) -> AppSpec:
-    """Return `spec` as the interpreter that runs its script. Pure.
-
-    What the interpreter needs comes from its own specification; what is said in
-    `spec` goes before that.
-    """
-    directories = ":".join(guest_path(number) for number in range(len(python.path)))
-    path = {"PYTHONPATH": directories} if directories else {}
-    return replace(
-        spec,
-        build=interpreter.build,
-        sources=(),
-        python=python,
-        command=(guest_script(python.script),),
-        env={**interpreter.env, **path, **spec.env},
-        files={**interpreter.files, **spec.files},
-        kernel_options={**interpreter.kernel_options, **spec.kernel_options},
-    )
 
 
 def placed(spec: AppSpec, progress: Progress) -> AppSpec:

@@ -14,8 +14,7 @@ from pydantic import BaseModel, Field, ValidationError, create_model
 from ukl.base import resources
 from ukl.base.errors import InputError
 from ukl.base.model import AppSpec, PythonSpec
-from ukl.recipe import python
-from ukl.settings import models, recipe, table
+from ukl.settings import models, python, recipe, table
 from ukl.settings.explain import explained, read, renamed
 from ukl.settings.table import Said, overridden
 from ukl.settings.values import COMPILED, name_of, parse_name

@@ -171,9 +171,9 @@ def parse_library(text: str) -> str:
 
 def parse_prototype(text: str) -> str:
     """Return the C prototype of a function of the kernel."""
-    from ukl.app import imports  # noqa: PLC0415 - pycparser takes 0.1 s that others do not need
+    from ukl.settings import prototypes  # noqa: PLC0415 - pycparser takes 0.1 s, not for all
 
-    imports.parse(text)
+    prototypes.parse(text)
     return text
 
 
