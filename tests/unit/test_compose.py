@@ -26,8 +26,8 @@ from ukl.base.model import (
     RunResult,
 )
 from ukl.compose import life, ready
-from ukl.compose.model import Condition, Project, ordered
 from ukl.settings import compose
+from ukl.settings.project import Condition, Project, ordered
 from ukl.vm import keeper, registry, status
 from ukl.vm.registry import Record, Registry, State
 

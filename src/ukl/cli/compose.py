@@ -15,8 +15,8 @@ from ukl.cli.state import STATE, print_json, print_steps, verb
 
 if TYPE_CHECKING:
     from ukl.compose.life import Follower, UpOptions
-    from ukl.compose.model import Project
     from ukl.flow.context import Context
+    from ukl.settings.project import Project
 
 app = typer.Typer(
     help="Several guests that one file describes: compose.toml.",

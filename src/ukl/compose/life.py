@@ -11,12 +11,12 @@ from ukl.base.errors import InputError
 from ukl.base.model import Guest
 from ukl.base.progress import Progress
 from ukl.compose import ready
-from ukl.compose.model import Condition, Project, Service
 from ukl.flow import dry, running
 from ukl.flow.bootable import bootable
 from ukl.flow.context import Context
 from ukl.flow.dry import Step
 from ukl.flow.running import Member, RunOptions
+from ukl.settings.project import Condition, Project, Service
 from ukl.vm import keeper, registry, storage
 from ukl.vm.log import Reader
 from ukl.vm.registry import ALIVE, Record, Registry, effective

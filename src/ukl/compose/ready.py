@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 from ukl.base.errors import TimeoutExpired, UklError
 from ukl.base.model import Protocol
-from ukl.compose.model import Condition, Ready
+from ukl.settings.project import Condition, Ready
 from ukl.vm import execute
 from ukl.vm.registry import ALIVE, Record, Registry, State, effective
 

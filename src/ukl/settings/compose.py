@@ -28,10 +28,10 @@ from ukl.base.model import (
     PortForward,
     Restart,
 )
-from ukl.compose.model import READY_TIMEOUT, Condition, Project, Ready, Service, ordered
 from ukl.guest.rundesc import MAX_NAME, NAME
 from ukl.settings import manifest, models, networks, table
 from ukl.settings.explain import explained, find_line, read, renamed
+from ukl.settings.project import READY_TIMEOUT, Condition, Project, Ready, Service, ordered
 from ukl.settings.table import Form, Said, Setting
 from ukl.settings.values import parse_guest_port
 
