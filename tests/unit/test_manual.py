@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import typer
 
 from tests.conftest import OPTIONAL, Cli
 from tests.unit.test_docs import options
@@ -15,7 +16,7 @@ from ukl.base.errors import ExitCode
 from ukl.cli import manual
 from ukl.cli.app import app
 
-PAGES = manual.pages(app)
+PAGES = manual.pages(typer.main.get_command(app))
 
 
 def test_every_option_is_somewhere() -> None:

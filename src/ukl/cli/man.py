@@ -13,6 +13,7 @@ from ukl.cli.state import verb
 
 @verb
 def man(
+    ctx: typer.Context,
     words: Annotated[
         list[str] | None,
         typer.Argument(
@@ -35,16 +36,16 @@ def man(
     """
     from ukl.base.errors import InputError, UsageError  # noqa: PLC0415
     from ukl.cli import manual  # noqa: PLC0415 - not needed for --help
-    from ukl.cli.app import app  # noqa: PLC0415 - that one imports this one
 
+    root = ctx.find_root().command
     if output is not None:
         if words:
             raise UsageError("--output writes all pages", remedy="leave the verb out")
-        for file in manual.write(app, output):
+        for file in manual.write(root, output):
             typer.echo(str(file))
         return 0
     name = "-".join(["ukl", *(words or [])])
-    pages = manual.pages(app)
+    pages = manual.pages(root)
     if name not in pages:
         raise InputError(
             f"there is no verb `{' '.join(words or [])}`", remedy="ukl --help lists the verbs"

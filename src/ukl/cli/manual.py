@@ -46,9 +46,8 @@ _VIEWERS = ("LESS", "MANPAGER", "MANWIDTH", "PAGER", "TERM")
 """What man(1) reads of the caller's environment."""
 
 
-def pages(app: typer.Typer) -> dict[str, str]:
-    """Return name -> source of every page: `ukl`, and `ukl-VERB` for each verb."""
-    root: Any = typer.main.get_command(app)
+def pages(root: Any) -> dict[str, str]:
+    """Return name -> source of every page: `ukl`, of command `root`, and `ukl-VERB`. Pure."""
     return dict(_pages(root, "ukl", None))
 
 
@@ -125,12 +124,12 @@ def _plain(text: str) -> str:
     return "".join(special.get(char, char) for char in text)
 
 
-def write(app: typer.Typer, directory: Path) -> list[Path]:
-    """Write all pages below `directory`/man1 and return the files."""
+def write(root: Any, directory: Path) -> list[Path]:
+    """Write all pages of command `root` below `directory`/man1 and return the files."""
     place = directory / f"man{SECTION}"
     place.mkdir(parents=True, exist_ok=True)
     made = []
-    for name, source in pages(app).items():
+    for name, source in pages(root).items():
         file = place / f"{name}.{SECTION}"
         file.write_text(source, encoding="utf-8")
         made.append(file)
