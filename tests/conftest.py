@@ -88,12 +88,11 @@ def cli(tmp_path: Path) -> Cli:
 
     def run(*argv: str, cwd: Path | None = None, **env: str) -> Completed:
         environment = {"UKL_CACHE_DIR": str(tmp_path / "cache"), "PYTHONPATH": str(TOP / "src")}
-        return host_exec.run(
+        return host_exec.run_apart(
             [sys.executable, "-m", "ukl", *argv],
             cwd=cwd or tmp_path,
             env={**environment, **env},
             check=False,
-            merge_stderr=False,
             timeout=120,
         )
 

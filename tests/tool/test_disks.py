@@ -14,6 +14,7 @@ import pytest
 from ukl.base.errors import UklError
 from ukl.base.model import AppSpec, Disk
 from ukl.host import exec as host_exec
+from ukl.host.process import PIPE, spawn
 from ukl.vm import storage
 
 
@@ -87,14 +88,14 @@ def test_a_disk_in_use_names_who_has_it(tmp_path: Path) -> None:
     wanted = spec(tmp_path / "disk.img")
     storage.prepare(wanted)
     drive = f"file,filename={wanted.disks[0].file},node-name=d,locking=on"
-    qemu = host_exec.spawn(
+    qemu = spawn(
         [
             *("qemu-system-x86_64", "-S", "-nodefaults", "-display", "none"),
             *("-blockdev", drive, "-device", "virtio-blk-pci,drive=d"),
             *("-chardev", "stdio,id=m", "-mon", "chardev=m,mode=control"),
         ],
-        stdin=host_exec.PIPE,
-        stdout=host_exec.PIPE,
+        stdin=PIPE,
+        stdout=PIPE,
     )
     with qemu:
         assert qemu.stdout is not None

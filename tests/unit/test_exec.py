@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""host/exec.py: children are started cleanly and never stay behind."""
+"""host/process.py, host/exec.py: children are started cleanly and never stay behind."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ import pytest
 from tests.processes import alive, eventually
 from ukl.base.errors import MissingError, TimeoutExpired, UklError
 from ukl.host import exec as host_exec
-from ukl.host.exec import PIPE, CommandFailed, run, spawn
+from ukl.host.exec import CommandFailed, run, run_apart
+from ukl.host.process import GRACE, PIPE, spawn
 
 SRC = Path(host_exec.__file__).parents[2]
 
@@ -53,7 +54,7 @@ class TestRun:
         assert done.argv[0] == "sh"
 
     def test_streams_can_be_kept_apart(self) -> None:
-        done = run(["sh", "-c", "echo out; echo err >&2"], merge_stderr=False)
+        done = run_apart(["sh", "-c", "echo out; echo err >&2"])
         assert (done.stdout, done.stderr) == ("out\n", "err\n")
 
     def test_stdin_is_given_and_empty_otherwise(self) -> None:
@@ -144,7 +145,7 @@ class TestEnd:
         begin = time.monotonic()
         with pytest.raises(TimeoutExpired) as caught:
             run(family(tmp_path), timeout=0.5)
-        assert time.monotonic() - begin < 0.5 + host_exec.GRACE + 5
+        assert time.monotonic() - begin < 0.5 + GRACE + 5
         assert caught.value.code == 124
         for pid in pids(tmp_path, 2):
             assert eventually(lambda pid=pid: not alive(pid))  # type: ignore[misc]
@@ -195,7 +196,8 @@ class TestEnd:
 PARENT = """
 import sys
 from pathlib import Path
-from ukl.host.exec import run, spawn
+from ukl.host.exec import run
+from ukl.host.process import spawn
 argv = {argv!r}
 if sys.argv[1] == "run":
     run(argv)

@@ -16,7 +16,7 @@ import pytest
 
 from ukl.base.errors import InputError
 from ukl.base.model import PortForward, Protocol
-from ukl.host import exec as host_exec
+from ukl.host.process import PIPE, spawn
 from ukl.vm import ports
 from ukl.vm.ports import PortBusy
 
@@ -120,9 +120,7 @@ def waiting(port: int, count: int) -> int:
 
 
 def test_connections_may_wait() -> None:
-    with host_exec.spawn(
-        [sys.executable, "-c", LISTENER], stdin=host_exec.PIPE, stdout=host_exec.PIPE
-    ) as child:
+    with spawn([sys.executable, "-c", LISTENER], stdin=PIPE, stdout=PIPE) as child:
         assert child.stdout is not None
         port = int(child.stdout.readline())
         assert waiting(port, 20) < 20

@@ -12,6 +12,7 @@ from ukl.app.link import Toolchain
 from ukl.base.errors import MissingError
 from ukl.elf import archive
 from ukl.host import exec as host_exec
+from ukl.host.programs import find as find_program
 from ukl.host.requirements import install_command
 
 CRT_BEFORE = ("crt1.o", "crti.o", "crtbeginS.o")
@@ -49,8 +50,8 @@ def find(*, cxx: bool = False) -> Toolchain:
     Raises MissingError with the command that installs what is not there. The
     C++ compiler is looked for only with `cxx`.
     """
-    programs = {name: host_exec.find(name) for name in ("gcc", "ld", "objcopy")}
-    programs["g++"] = host_exec.find("g++") if cxx else "g++"
+    programs = {name: find_program(name) for name in ("gcc", "ld", "objcopy")}
+    programs["g++"] = find_program("g++") if cxx else "g++"
     cc = programs["gcc"]
 
     def files(names: Iterable[str]) -> tuple[Path, ...]:

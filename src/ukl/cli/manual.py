@@ -19,7 +19,7 @@ import typer
 
 from ukl import __version__
 from ukl.base.errors import ExitCode, MissingError
-from ukl.host import exec as host_exec
+from ukl.host import process, programs
 
 SECTION = "1"
 
@@ -139,7 +139,7 @@ def write(root: Any, directory: Path) -> list[Path]:
 def show(source: str) -> int:
     """Show a page by man(1), or print its source; return man's status."""
     try:
-        viewer = host_exec.find("man") if sys.stdout.isatty() else None
+        viewer = programs.find("man") if sys.stdout.isatty() else None
     except MissingError:
         viewer = None
     if viewer is None:
@@ -149,5 +149,4 @@ def show(source: str) -> int:
         file.write(source)
         file.flush()
         known = {key: os.environ[key] for key in _VIEWERS if key in os.environ}
-        with host_exec.spawn([viewer, "-l", file.name], env=known, foreground=True) as process:
-            return process.wait()
+        return process.in_foreground([viewer, "-l", file.name], env=known)

@@ -12,6 +12,8 @@ from pathlib import Path
 
 from ukl.base.errors import MissingError
 from ukl.host import exec as host_exec
+from ukl.host import process
+from ukl.host.programs import clean_environment
 from ukl.host.requirements import REQUIREMENTS, Requirement, install_command
 
 LISTS = Path("/var/lib/apt/lists")
@@ -22,7 +24,7 @@ LISTS_FRESH = 7 * 86400.0
 def is_there(row: Requirement) -> bool:
     """Tell whether the tool (or file) of `row` is on this machine and usable."""
     if row.file is None:
-        return shutil.which(row.tool, path=host_exec.clean_environment()["PATH"]) is not None
+        return shutil.which(row.tool, path=clean_environment()["PATH"]) is not None
     file = Path(row.file)
     if not file.is_file():
         return False
@@ -57,7 +59,7 @@ def owners(files: Iterable[str]) -> dict[str, str | None]:
         return found
     # dpkg knows a file by the name its package has: /lib and /usr/lib are one directory.
     names = {name: other for other in found for name in _merged(other)}
-    result = host_exec.run(["dpkg-query", "-S", *names], check=False, merge_stderr=False)
+    result = host_exec.run_apart(["dpkg-query", "-S", *names], check=False)
     for line in result.stdout.splitlines():
         package, _, name = line.partition(": ")
         if name in names:
@@ -69,12 +71,12 @@ def files(package: str) -> tuple[str, ...]:
     """Return the files of an installed Debian package; none if there is no such."""
     if not _has_dpkg():
         return ()
-    result = host_exec.run(["dpkg-query", "-L", package], check=False, merge_stderr=False)
+    result = host_exec.run_apart(["dpkg-query", "-L", package], check=False)
     return tuple(result.stdout.splitlines()) if result.returncode == 0 else ()
 
 
 def _has_dpkg() -> bool:
-    return shutil.which("dpkg-query", path=host_exec.clean_environment()["PATH"]) is not None
+    return shutil.which("dpkg-query", path=clean_environment()["PATH"]) is not None
 
 
 def _merged(name: str) -> tuple[str, ...]:
@@ -138,7 +140,6 @@ def _lists_fresh() -> bool:
 
 
 def _foreground(argv: list[str], manual: str) -> None:
-    with host_exec.spawn(argv, foreground=True, stdout=sys.stderr.fileno()) as process:
-        status = process.wait()
+    status = process.in_foreground(argv, stdout=sys.stderr.fileno())
     if status != 0:
         raise host_exec.CommandFailed(argv, status, "", remedy=f"try it by hand: {manual}")

@@ -20,6 +20,7 @@ from pathlib import Path
 from ukl.base.errors import TimeoutExpired, UklError
 from ukl.base.model import Accelerator, HostCaps
 from ukl.host import exec as host_exec
+from ukl.host.programs import clean_environment
 from ukl.host.requirements import PACKAGE_OF, install_command
 from ukl.host.store import Store, digest
 
@@ -139,7 +140,7 @@ def probe(store: Store) -> HostCaps:
 
 def probe_noted(store: Store) -> tuple[HostCaps, bool]:
     """As `probe`, and whether the trial was made just now (not taken from the cache)."""
-    qemu = shutil.which(QEMU, path=host_exec.clean_environment()["PATH"])
+    qemu = shutil.which(QEMU, path=clean_environment()["PATH"])
     cpus = len(os.sched_getaffinity(0))
     if qemu is None:
         return HostCaps(Accelerator.TCG, None, None, cpus, (f"{QEMU} is not installed",)), True

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from ukl.base import resources
 from ukl.base.errors import InputError, UklError
-from ukl.host.exec import CommandFailed, run
+from ukl.host.exec import CommandFailed, run_apart
 from ukl.kernel import mail, series
 from ukl.kernel.mail import ABBREVIATION, FileDiff, Mail
 from ukl.kernel.series import Entry
@@ -43,7 +43,7 @@ class Imported:
 def _git(tree: Path, *words: str) -> str:
     argv = ["git", "-C", str(tree), "-c", "core.quotePath=false", *words]
     try:
-        return run(argv, merge_stderr=False).stdout
+        return run_apart(argv).stdout
     except CommandFailed as error:
         raise InputError(
             f"git {words[0]} failed: {error.tail}",

@@ -17,6 +17,7 @@ from ukl.debug.gdb_script import script, unwinder
 from ukl.debug.placement import built, handler, moved, offset_of, placed
 from ukl.elf.reader import Elf
 from ukl.host import exec as host_exec
+from ukl.host import process, programs
 from ukl.vm import control
 from ukl.vm.registry import Record, Registry
 
@@ -30,7 +31,7 @@ def debug(guests: Registry, name: str, args: Sequence[str]) -> int:
     `args` are further arguments of gdb, which come when the symbols are loaded and the
     guest is attached to. The guest stands still as long as gdb does not let it run.
     """
-    host_exec.find(GDB)
+    programs.find(GDB)
     record = guests.get(name)
     if record.vmlinux is None or not record.vmlinux.exists():
         raise UklError(f"the kernel of {name} is not in the cache any more")
@@ -71,7 +72,7 @@ def open_dump(
 
     `program` is vmlinux, which was moved by `offset`, or a normal executable.
     """
-    host_exec.find(GDB)
+    programs.find(GDB)
     with tempfile.TemporaryDirectory(prefix="ukl-gdb-") as temporary:
         elf = Elf.open(program)
         files = symbols(debug, program, elf, offset, Path(temporary))
@@ -119,7 +120,6 @@ def _gdb(commands: Path, args: Sequence[str]) -> int:
     # Ctrl-C is gdb's: it stops the guest. A handler, unlike SIG_IGN, is not inherited.
     before = signal.signal(signal.SIGINT, lambda number, frame: None)
     try:
-        with host_exec.spawn(argv, env=env, foreground=True) as process:
-            return process.wait()
+        return process.in_foreground(argv, env=env)
     finally:
         signal.signal(signal.SIGINT, before)

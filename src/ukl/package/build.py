@@ -22,6 +22,7 @@ from ukl.flow.build import beside
 from ukl.flow.context import Context
 from ukl.host import exec as host_exec
 from ukl.host import packages
+from ukl.host.programs import clean_environment
 from ukl.host.requirements import install_command
 from ukl.host.store import Store
 from ukl.image import initrd as initrds
@@ -215,7 +216,7 @@ def _write(directory: Path, files: Mapping[str, bytes]) -> None:
 def _require(needs: Needs) -> None:
     """Raise MissingError unless the format's tools are there, with what installs all of them."""
     absent = {file: package for file, package in needs.files.items() if not Path(file).is_file()}
-    path = f"{host_exec.clean_environment()['PATH']}:{SBIN}"
+    path = f"{clean_environment()['PATH']}:{SBIN}"
     for program, package in needs.programs.items():
         if shutil.which(program, path=path) is None:
             absent[program] = package

@@ -22,6 +22,7 @@ from pathlib import Path
 
 from ukl.base.errors import UklError
 from ukl.host import exec as host_exec
+from ukl.host.programs import Arg, clean_environment
 from ukl.host.store import digest
 from ukl.package.formats import GRUB_BIOS, GRUB_EFI, SBIN
 
@@ -147,7 +148,7 @@ def write(file: Path, kernel: bytes, initrd: bytes, arguments: str, scratch: Pat
 
 
 def _mkimage(target: str, where: str, config: Path, out: Path, modules: tuple[str, ...]) -> None:
-    argv: list[host_exec.Arg] = [
+    argv: list[Arg] = [
         "grub-mkimage",
         "-O",
         target,
@@ -184,8 +185,8 @@ def _fill(file: Path, layout: Plan, contents: Mapping[str, bytes], scratch: Path
         _run(["mcopy", "-i", image, source, f"::{name}"])
 
 
-def _run(argv: Sequence[host_exec.Arg], stdin: str | None = None) -> None:
-    path = host_exec.clean_environment()["PATH"]
+def _run(argv: Sequence[Arg], stdin: str | None = None) -> None:
+    path = clean_environment()["PATH"]
     host_exec.run(
         argv,
         stdin=stdin.encode() if stdin is not None else None,

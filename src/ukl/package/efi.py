@@ -13,6 +13,7 @@ from pathlib import Path
 
 from ukl.base.errors import UklError
 from ukl.host import exec as host_exec
+from ukl.host.programs import Arg
 from ukl.package.formats import STUB
 
 PAGE = 4096
@@ -49,7 +50,7 @@ def write(file: Path, sections: Mapping[str, bytes], scratch: Path) -> None:
     headers = host_exec.run(["objdump", "-h", STUB]).stdout
     sizes = {name: len(data) for name, data in sections.items()}
     # The stub's own time in the header, which is 1970, and not that of today.
-    argv: list[host_exec.Arg] = ["objcopy", "--preserve-dates"]
+    argv: list[Arg] = ["objcopy", "--preserve-dates"]
     for name, address in places(sizes, end(headers)).items():
         source = scratch / name.lstrip(".")
         source.write_bytes(sections[name])

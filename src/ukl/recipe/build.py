@@ -23,6 +23,7 @@ from ukl.base.progress import Progress
 from ukl.base.resources import path as resource
 from ukl.host import exec as host_exec
 from ukl.host import packages as host_packages
+from ukl.host.programs import clean_environment
 from ukl.host.requirements import install_command
 from ukl.host.store import Command, Store, digest
 from ukl.pgo import counts
@@ -166,7 +167,7 @@ def _environment(
     """Return the variables of the commands: the wrapper's, and nothing of the caller's."""
     home = directory / ".home"
     home.mkdir()
-    base = {**host_exec.clean_environment(), "HOME": str(home)}
+    base = {**clean_environment(), "HOME": str(home)}
     return {
         **base,
         **wrap.environment(base),

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from ukl.base.errors import UklError
 from ukl.host import exec as host_exec
+from ukl.host.programs import find
 from ukl.host.store import digest
 from ukl.vm.copy import as_root, guest_command
 from ukl.vm.execute import descriptor
@@ -38,7 +39,7 @@ def bring(guests: Registry, guest: str, program: str) -> tuple[str, ...]:
 
     MissingError names the package if it is not here; UklError if the guest has no room.
     """
-    path = Path(host_exec.find(program))
+    path = Path(find(program))
     listed = host_exec.run([LOADER, "--list", path], check=False)
     needed = libraries(listed.stdout) if listed.returncode == 0 else []
     files = {path.name: path, **({"ld.so": LOADER} if needed else {})}

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ukl.base.errors import InputError, UklError
 from ukl.base.model import PortForward, Protocol
-from ukl.host import exec as host_exec
+from ukl.host.process import Process
 
 PROC = Path("/proc")
 
@@ -143,7 +143,7 @@ def find_owner(
     return None
 
 
-def widen(process: host_exec.Process, ports: Sequence[PortForward], proc: Path = PROC) -> int:
+def widen(process: Process, ports: Sequence[PortForward], proc: Path = PROC) -> int:
     """Let more connections wait on the TCP ports of QEMU; return on how many ports it was done.
 
     libslirp listens with a backlog of 1. Of connections that come at the same time Linux

@@ -4,7 +4,7 @@
 Everything between QEMU and us goes over socket pairs whose other ends QEMU inherits:
 no socket files, nobody else can connect, and their end is QEMU's end. The console is
 shown and written to a file while it comes. QEMU does not outlive us, even if we are
-killed (see host/exec.py).
+killed (see host/process.py).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from typing import Self
 from ukl.base.errors import UklError
 from ukl.base.model import LogLimits, Machine, Outcome, RunResult
 from ukl.guest import rundesc
-from ukl.host import exec as host_exec
+from ukl.host.process import Process, spawn
 from ukl.vm import console, log, network, outcome, ports, qemu, status, storage, terminal
 from ukl.vm.feed import Feed
 from ukl.vm.log import Log
@@ -130,7 +130,7 @@ class Session:
         self.farewell: Callable[[], Awaitable[None]] | None = None
         """What is done with a machine of `held` that was switched off, before QEMU ends."""
         self._seen = _Seen()
-        self._process: host_exec.Process | None = None
+        self._process: Process | None = None
         self._monitor = Monitor()
         self._sockets: dict[str, socket.socket] = {}
         self._tasks: list[asyncio.Task[None]] = []
@@ -189,7 +189,7 @@ class Session:
                 core=theirs["core"].fileno() if "core" in theirs else None,
                 tap=tap,
             )
-            self._process = host_exec.spawn(
+            self._process = spawn(
                 qemu.argv(
                     self.machine,
                     channels,

@@ -30,6 +30,7 @@ from ukl.base.errors import InputError, MissingError, UklError
 from ukl.base.model import AppSpec, Disk, Volume
 from ukl.guest.mounts import disk_serial, mounts, volume_tag
 from ukl.host import exec as host_exec
+from ukl.host.programs import clean_environment, find
 from ukl.host.requirements import install_command
 from ukl.host.store import is_no_space
 
@@ -249,9 +250,9 @@ def prepare(spec: AppSpec) -> None:
 
 def find_mke2fs() -> str:
     """Return the path of mke2fs; MissingError names its package."""
-    path = f"{host_exec.clean_environment()['PATH']}:{_SBIN}"
+    path = f"{clean_environment()['PATH']}:{_SBIN}"
     try:
-        return host_exec.find(MKE2FS, {"PATH": path})
+        return find(MKE2FS, {"PATH": path})
     except MissingError:
         raise MissingError(
             "mke2fs, which makes disks, is not on this machine",

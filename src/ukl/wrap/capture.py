@@ -26,6 +26,7 @@ from ukl.base.errors import UklError
 from ukl.elf.reader import facts
 from ukl.host import exec as host_exec
 from ukl.host import packages
+from ukl.host.programs import find
 from ukl.host.store import Store, jsonable
 from ukl.wrap import ldwords
 
@@ -91,12 +92,12 @@ def _write(path: Path, data: bytes) -> None:
 
 def _capture(link: ldwords.Link, program: Path) -> Mapping[str, object]:
     """Make PROG.ukl.o and return what PROG.ukl.json says about it."""
-    ld, objcopy = host_exec.find("ld"), host_exec.find("objcopy")
+    ld, objcopy = find("ld"), find("objcopy")
     scripts = resources.path(SCRIPTS)
     with TemporaryDirectory(prefix="ukl-") as temporary:
         directory = Path(temporary)
         crt = directory / "ukl-crt.o"
-        gcc = host_exec.find("gcc")
+        gcc = find("gcc")
         host_exec.run([gcc, "-c", scripts / "crt.S", "-o", crt], cwd=directory)
         words, left = ldwords.partial_words(link, str(crt), os.path.exists)
         linking = Linking(ld, objcopy, tuple(words), scripts, {}, program, extra=("--trace",))
