@@ -13,7 +13,7 @@ from ukl.base.errors import MissingError
 from ukl.base.resources import path as resource
 from ukl.guest import build as guest_build
 from ukl.guest import rundesc
-from ukl.guest.rundesc import GuestRun, Mount
+from ukl.guest.rundesc import Console, GuestRun, Mount, Owner
 from ukl.host.store import Store
 
 DRIVER = r"""
@@ -81,13 +81,9 @@ def test_what_is_written_is_read(parser: Path, tmp_path: Path) -> None:
         env={"A": "1", "B": "x=y", "EMPTY": ""},
         nonce="abc",
         cwd="/tmp",
-        uid=1000,
-        gid=4294967295,
-        console_input=True,
+        owner=Owner(1000, 4294967295),
         companion=("/bin/sh", "-c", "echo a\necho b"),
-        interactive=True,
-        rows=24,
-        columns=80,
+        console=Console(input=True, interactive=True, rows=24, columns=80),
         grace_ms=250,
         mounts=(Mount("9p", "tag0", "/a b", read_only=True), Mount("ext4", "disk0", "/c")),
         address="10.77.0.5/24",

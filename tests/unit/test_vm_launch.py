@@ -87,8 +87,8 @@ def test_kernel_without_application_can_only_run_the_executable() -> None:
 def test_shell_is_an_interactive_companion() -> None:
     run = launch.guest_run(IMAGE, SPEC, Options(Guest(shell=True), input=0), "n")
     assert run.companion
-    assert run.interactive
-    assert not run.console_input
+    assert run.console.interactive
+    assert not run.console.input
 
 
 def test_command_line_with_our_init_names_no_program() -> None:

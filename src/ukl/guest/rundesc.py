@@ -49,14 +49,38 @@ class Mount:
 
 
 @dataclass(frozen=True, slots=True)
+class Owner:
+    """The user and the group that the application runs as."""
+
+    uid: int = 0
+    gid: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Console:
+    """What the console is to the programs.
+
+    `input` makes it the application's standard input instead of /dev/null. `interactive`
+    gives it to the companion as controlling terminal of `rows` and `columns`.
+    """
+
+    input: bool = False
+    interactive: bool = False
+    rows: int = 0
+    columns: int = 0
+
+
+ROOT = Owner()
+OUTPUT_ONLY = Console()
+
+
+@dataclass(frozen=True, slots=True)
 class GuestRun:
     """What init does in one run.
 
     `path` is the marker file or executable; with `start` False only the `companion`
     runs: an argument vector of a normal program beside the application, with whose
-    end the run ends. `interactive` gives it the console as controlling terminal of
-    `rows` and `columns`. `console_input` makes the console the application's standard
-    input instead of /dev/null. `grace_ms` lie between SIGTERM and SIGKILL when the
+    end the run ends. `grace_ms` lie between SIGTERM and SIGKILL when the
     host asks for the end. `nonce` is what init proves itself with. `mounts` are made in
     their order, and taken down before the machine is switched off. `address` is that of the
     second interface, like `10.77.0.5/24`, or `dhcp`; empty: there is none. `cores` has core
@@ -70,14 +94,10 @@ class GuestRun:
     env: Mapping[str, str] = field(default_factory=lambda: dict(DEFAULT_ENV))
     nonce: str = ""
     cwd: str = "/"
-    uid: int = 0
-    gid: int = 0
+    owner: Owner = ROOT
     start: bool = True
-    console_input: bool = False
     companion: tuple[str, ...] = ()
-    interactive: bool = False
-    rows: int = 0
-    columns: int = 0
+    console: Console = OUTPUT_ONLY
     grace_ms: int = GRACE_MS
     mounts: tuple[Mount, ...] = ()
     address: str = ""
@@ -119,19 +139,19 @@ def _lines(run: GuestRun) -> Iterator[str]:
         yield _line("mount", f"{mount.kind} {access} {mount.source} {mount.target}")
     if run.address:
         yield _line("address", run.address)
-    for key, number in (("uid", run.uid), ("gid", run.gid), ("grace-ms", run.grace_ms)):
+    for key, number in (("uid", run.owner.uid), ("gid", run.owner.gid), ("grace-ms", run.grace_ms)):
         yield _line(key, str(number))
     for key, flag in (
         ("start", run.start),
-        ("console-input", run.console_input),
+        ("console-input", run.console.input),
         ("cores", run.cores),
         ("dhcp", run.dhcp),
         ("reset", run.reset),
-        ("interactive", run.interactive),
+        ("interactive", run.console.interactive),
     ):
         yield _line(key, "1" if flag else "0")
-    yield _line("rows", str(run.rows))
-    yield _line("columns", str(run.columns))
+    yield _line("rows", str(run.console.rows))
+    yield _line("columns", str(run.console.columns))
 
 
 def _line(key: str, value: str) -> str:

@@ -101,7 +101,7 @@ def exec_frame(channel: int, run: GuestRun) -> Frame:
             f"arguments and environment are too long: {len(data)} bytes",
             remedy=f"at most {MAX_PAYLOAD} go to a guest; put them into a file (ukl cp)",
         )
-    return Frame(Type.EXEC, channel, data, TERMINAL if run.interactive else 0)
+    return Frame(Type.EXEC, channel, data, TERMINAL if run.console.interactive else 0)
 
 
 class Malformed(ValueError):

@@ -72,14 +72,14 @@ class _State:
 def execute(connection: socket.socket, run: GuestRun, streams: Streams) -> int:
     """Run the companion of `run` over a keeper's connection, and return its exit code.
 
-    Takes the connection over. Of a terminal (`run.interactive`) its keys go to the guest,
+    Takes the connection over. Of a terminal (`run.console.interactive`) its keys go to the guest,
     Ctrl-] leaves; else signals are passed on, and a second Ctrl-C leaves. NotStarted if the
     guest could not execute it, VmLost if the guest ended before the program.
     """
     state = _State(streams.input)
     with connection, contextlib.ExitStack() as stack:
-        wake = stack.enter_context(_signals(state, terminal_=run.interactive))
-        if run.interactive and streams.input is not None:
+        wake = stack.enter_context(_signals(state, terminal_=run.console.interactive))
+        if run.console.interactive and streams.input is not None:
             stack.enter_context(terminal.raw(streams.input))
         connection.sendall(agent.encode(agent.exec_frame(0, run)))
         connection.sendall(agent.encode(agent.number(Type.GRANT, 0, agent.GRANT)))
@@ -127,7 +127,7 @@ def _send_input(connection: socket.socket, run: GuestRun, state: _State) -> bool
         return True
     except OSError:  # the terminal went away
         data = b""
-    if run.interactive and terminal.QUIT in data:
+    if run.console.interactive and terminal.QUIT in data:
         return False
     _send(connection, Frame(Type.INPUT, 0, data))
     state.window -= len(data)
@@ -226,11 +226,9 @@ def in_guest(
         name="exec",
         start=False,
         companion=command,
-        interactive=tty,
         env={**rundesc.DEFAULT_ENV, **record.env, **own, **(env or {})},
         cwd=directory,
-        rows=rows,
-        columns=columns,
+        console=rundesc.Console(interactive=tty, rows=rows, columns=columns),
     )
     agent.exec_frame(0, run)  # what is too long is found before anything happens
     patience = HELLO_TIMEOUT + control.TIMEOUT

@@ -27,7 +27,7 @@ from ukl.base.model import (
 )
 from ukl.guest import rundesc
 from ukl.guest.mounts import mounts
-from ukl.guest.rundesc import GuestRun
+from ukl.guest.rundesc import Console, GuestRun, Owner
 from ukl.host import exec as host_exec
 from ukl.host import probe, tsc
 from ukl.image import initrd as initrd_room
@@ -93,14 +93,15 @@ def guest_run(image: Image, spec: AppSpec, options: Options, nonce: str) -> Gues
         argv=initrd_room.started(spec, program),
         env={**rundesc.DEFAULT_ENV, **spec.env},
         nonce=nonce,
-        uid=options.guest.uid,
-        gid=options.guest.gid,
+        owner=Owner(options.guest.uid, options.guest.gid),
         start=options.guest.start,
-        console_input=options.input is not None and not options.guest.shell,
         companion=SHELL if options.guest.shell else options.guest.companion,
-        interactive=options.guest.shell,
-        rows=rows,
-        columns=columns,
+        console=Console(
+            input=options.input is not None and not options.guest.shell,
+            interactive=options.guest.shell,
+            rows=rows,
+            columns=columns,
+        ),
         grace_ms=round(1000 * storage.GRACE) if has_storage(spec) else rundesc.GRACE_MS,
         mounts=mounts(spec),
         address=options.guest.network.address,
