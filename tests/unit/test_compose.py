@@ -29,7 +29,7 @@ from ukl.compose import life, ready
 from ukl.settings import compose
 from ukl.settings.project import Condition, Project, ordered
 from ukl.vm import keeper, registry, status
-from ukl.vm.registry import Record, Registry, State
+from ukl.vm.registry import Given, Life, Member, Record, Registry, State
 
 TWO = """
 name = "shop"
@@ -213,17 +213,19 @@ def record(name: str, **values: object) -> Record:
 
 def test_members_have_the_names_of_their_services_too(guests: Registry) -> None:
     guests.claim(
-        record("shop-db", service="db", project="shop", network="n", state=State.RUNNING),
+        record(
+            "shop-db", member=Member("shop", "db"), given=Given(network="n"), state=State.RUNNING
+        ),
         automatic=False,
     )
-    guests.claim(record("lone", network="n"), automatic=False)
+    guests.claim(record("lone", given=Given(network="n")), automatic=False)
     said = status.hosts(guests.hosts("n")).decode().splitlines()
     assert said[1:-1] == ["host 10.77.0.2 shop-db", "host 10.77.0.2 db", "host 10.77.0.3 lone"]
 
 
 def test_members_are_told_from_others(guests: Registry, here: Path) -> None:
     project = loaded(here, TWO)
-    guests.claim(record("shop-db", service="db", project="shop"), automatic=False)
+    guests.claim(record("shop-db", member=Member("shop", "db")), automatic=False)
     guests.claim(record("shop-x"), automatic=False)
     assert [each.name for each in life.members(guests, project)] == ["shop-db"]
     assert [each.name for each in life.only(project, guests, ["web"])] == []
@@ -234,7 +236,7 @@ def test_members_are_told_from_others(guests: Registry, here: Path) -> None:
 def test_lines_of_several_consoles(guests: Registry, tmp_path: Path) -> None:
     console = tmp_path / "console.log"
     console.write_bytes(b"one\ntw")
-    each = record("shop-db", service="db", console=console)
+    each = record("shop-db", member=Member("", "db"), life=Life(console=console))
     seen: list[tuple[str, bytes]] = []
     follower = life.Follower(guests, lambda service, line: seen.append((service, line)))
     follower.look([each])

@@ -15,7 +15,7 @@ from ukl.base.model import AUTOMATIC, NO_NETWORK, SUBNET, Network, NetworkKind
 from ukl.guest.rundesc import MAX_NAME
 from ukl.settings import networks
 from ukl.vm import network, registry, status
-from ukl.vm.registry import Record, State
+from ukl.vm.registry import Given, Record, State
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,11 @@ def test_qemu_words(tmp_path: Path) -> None:
 
 def member(name: str, address: str = "", where: str = "lan") -> Record:
     return Record(
-        name, "app", registry.myself(), state=State.RUNNING, network=where, address=address
+        name,
+        "app",
+        registry.myself(),
+        state=State.RUNNING,
+        given=Given(network=where, address=address),
     )
 
 
@@ -79,7 +83,7 @@ def test_each_gets_an_address_of_its_own(tmp_path: Path) -> None:
     guests = registry.Registry(tmp_path)
 
     def claim(record: Record) -> str:
-        return guests.claim(record, automatic=False).record.address
+        return guests.claim(record, automatic=False).record.given.address
 
     assert claim(member("a")) == "10.77.0.2/24"
     assert claim(member("b")) == "10.77.0.3/24"

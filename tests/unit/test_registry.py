@@ -8,14 +8,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
 
 from ukl.base.errors import InputError, UklError
 from ukl.vm import keeper, registry
-from ukl.vm.registry import Identity, Record, Registry, State
+from ukl.vm.registry import Given, Identity, Images, Life, Member, Record, Registry, State
 
 
 @pytest.fixture
@@ -44,16 +44,21 @@ def identity(pid: int) -> Identity:
 
 def test_a_record_survives_its_file(guests: Registry) -> None:
     written = record(
-        args=("a b", "ü"),
-        env={"A": "1"},
-        ports=("127.0.0.1:1->2",),
-        qemu=registry.myself(),
-        console=Path("/x/console.log"),
+        given=Given(args=("a b", "ü"), env={"A": "1"}, ports=("127.0.0.1:1->2",)),
+        images=Images(vmlinux=Path("/x/vmlinux")),
+        member=Member("shop", "db"),
+        life=Life(12.5, qemu=registry.myself(), console=Path("/x/console.log")),
         state=State.RUNNING,
-        started=12.5,
     )
     guests.claim(written, automatic=False)
     assert replace(guests.get("hello"), created=0.0) == written
+
+
+def test_all_names_are_side_by_side_in_a_file() -> None:
+    kinds = [Record, *registry.GROUPS.values()]
+    names = [each.name for kind in kinds for each in fields(kind)]
+    assert len(set(names)) == len(names)
+    assert set(registry.shown(record())) == set(names) - set(registry.GROUPS)
 
 
 @pytest.mark.parametrize("data", [b"", b"[]", b"{}", b'{"version": 1}', b'{"version": 1, "a"'])

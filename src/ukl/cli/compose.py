@@ -131,7 +131,7 @@ def _foreground(
         life.up(project, chosen, options, context)
         until = next((each.guest for each in chosen if each.name == exit_code_from), None)
         _follower(project).follow([each.guest for each in chosen], until)
-        code = guests.get(until).exit_code if until else 0
+        code = guests.get(until).end.exit_code if until else 0
         return 1 if code is None else code
     finally:
         life.down(guests, project)

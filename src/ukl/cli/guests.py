@@ -104,13 +104,13 @@ def _row(record: Record) -> tuple[str, ...]:
     from ukl.vm.registry import State, effective  # noqa: PLC0415
 
     state = effective(record)
-    since = record.ended if state is State.ENDED else record.started or record.created
+    since = record.end.ended if state is State.ENDED else record.life.started or record.created
     text = state.value
     if state is State.ENDED:
-        text = f"ended ({record.outcome or 'failed'}"
-        text += f" {record.status})" if record.status is not None else ")"
+        text = f"ended ({record.end.outcome or 'failed'}"
+        text += f" {record.end.status})" if record.end.status is not None else ")"
     age = duration(max(0.0, time.time() - (since or 0.0)))
-    return (record.name, record.application, text, age, ", ".join(record.ports) or "-")
+    return (record.name, record.application, text, age, ", ".join(record.given.ports) or "-")
 
 
 @verb
@@ -147,19 +147,21 @@ def logs(
 
     guests = registry()
     record = guests.get(name)
-    while record.console is None:
+    while record.life.console is None:
         if not follow or effective(record) not in ALIVE:
             raise UklError(
                 f"the guest {name} has not been booted"
-                + (": " if record.detail else "")
-                + record.detail,
+                + (": " if record.end.detail else "")
+                + record.end.detail,
             )
         time.sleep(POLL)
         record = guests.get(name)
     try:
-        reader = Reader(record.console)
+        reader = Reader(record.life.console)
     except FileNotFoundError:
-        raise UklError("the guest's console is not there any more", where=record.console) from None
+        raise UklError(
+            "the guest's console is not there any more", where=record.life.console
+        ) from None
     with reader:
         if tail is not None:
             reader.to_last_lines(tail)

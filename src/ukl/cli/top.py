@@ -42,7 +42,7 @@ def top(
             if as_json:
                 print_json(shown)
             else:
-                lines = list(room.text(shown, guests.get(name).pid))
+                lines = list(room.text(shown, guests.get(name).life.pid))
                 if on_terminal and left is None:
                     lines = [
                         "\x1b[H\x1b[J" + lines[0],

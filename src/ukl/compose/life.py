@@ -15,11 +15,11 @@ from ukl.flow import dry, running
 from ukl.flow.bootable import bootable
 from ukl.flow.context import Context
 from ukl.flow.dry import Step
-from ukl.flow.running import Member, RunOptions
+from ukl.flow.running import RunOptions
 from ukl.settings.project import Condition, Project, Service
 from ukl.vm import keeper, registry, storage
 from ukl.vm.log import Reader
-from ukl.vm.registry import ALIVE, Record, Registry, effective
+from ukl.vm.registry import ALIVE, Member, Record, Registry, effective
 
 POLL = 0.1
 
@@ -35,7 +35,7 @@ class UpOptions:
 
 def members(guests: Registry, project: Project) -> list[Record]:
     """Return the guests of a project, also of services that its file has no more."""
-    return [each for each in guests.all() if each.project == project.name]
+    return [each for each in guests.all() if each.member.project == project.name]
 
 
 def up(
@@ -95,7 +95,7 @@ def planned(
 def _check(guests: Registry, project: Project, service: Service) -> None:
     """Raise InputError where a guest of that name is somebody else's."""
     for each in guests.all():
-        if each.name == service.guest and each.project != project.name:
+        if each.name == service.guest and each.member.project != project.name:
             raise InputError(
                 f"there is a guest {service.guest} that is not of this project",
                 where=project.origin,
@@ -106,7 +106,9 @@ def _check(guests: Registry, project: Project, service: Service) -> None:
 
 def _runs(guests: Registry, service: Service) -> bool:
     return any(
-        each.name == service.guest and each.config == service.config and effective(each) in ALIVE
+        each.name == service.guest
+        and each.member.config == service.config
+        and effective(each) in ALIVE
         for each in guests.all()
     )
 
@@ -178,14 +180,14 @@ class Follower:
                 lines, rest = [*lines, rest], b""
             self._rest[record.name] = rest
             for line in lines:
-                self.write(record.service, line)
+                self.write(record.member.service, line)
 
     def _new(self, record: Record) -> bytes:
-        if record.console is None:
+        if record.life.console is None:
             return b""
         if record.name not in self._readers:
             try:
-                self._readers[record.name] = Reader(record.console)
+                self._readers[record.name] = Reader(record.life.console)
             except FileNotFoundError:
                 return b""
         return b"".join(iter(self._readers[record.name].read, b""))
@@ -210,4 +212,6 @@ def only(project: Project, guests: Registry, names: Iterable[str]) -> list[Recor
     for name in wanted:
         if name not in known:
             project.chosen([name])  # says which there are
-    return [each for each in members(guests, project) if not wanted or each.service in wanted]
+    return [
+        each for each in members(guests, project) if not wanted or each.member.service in wanted
+    ]

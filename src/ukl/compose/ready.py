@@ -97,9 +97,9 @@ def _listed(ports: Iterable[tuple[Protocol, int]]) -> str:
 def _is_so(guests: Registry, record: Record, condition: Condition, ready: Ready) -> bool:
     state = effective(record)
     if state not in ALIVE:
-        if condition is Condition.COMPLETED and state is State.ENDED and record.exit_code == 0:
+        if condition is Condition.COMPLETED and state is State.ENDED and record.end.exit_code == 0:
             return True
-        how = f" with status {record.exit_code}" if record.exit_code is not None else ""
+        how = f" with status {record.end.exit_code}" if record.end.exit_code is not None else ""
         raise UklError(
             f"{record.name} has ended{how}, and is not {condition}",
             remedy=f"ukl logs {record.name} shows what it said",

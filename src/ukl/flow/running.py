@@ -45,15 +45,6 @@ RUNS = "runs"
 
 
 @dataclass(frozen=True, slots=True)
-class Member:
-    """A service of a compose file; `config` stands for all that the file says of it."""
-
-    project: str
-    service: str
-    config: str
-
-
-@dataclass(frozen=True, slots=True)
 class RunOptions:
     """How an application is run.
 
@@ -67,7 +58,7 @@ class RunOptions:
     name: str | None = None
     dump: bool = True
     restart: Restart = Restart.NO
-    member: Member | None = None
+    member: registry.Member = registry.NO_MEMBER
     bootchart: Path | None = None
 
 
@@ -82,7 +73,7 @@ def host_caps(store: Store, progress: Progress) -> HostCaps:
 
 def run_directory(store: Store, name: str) -> Path:
     """Make the directory of a new run; those that living guests write to stay."""
-    consoles = (guest.console for guest in registry.of(store).all())
+    consoles = (guest.life.console for guest in registry.of(store).all())
     writing = [console.parent for console in consoles if console is not None]
     return launch.run_directory(store.root / RUNS, name, writing)
 
@@ -172,23 +163,22 @@ def _claimed(
         keeper=registry.myself(),
         kept=detached,
         detached=detached,
-        mode=options.guest.mode,
-        sources=spec.directory,
-        args=spec.args,
-        env=spec.env,
-        ports=tuple(f"{ports.written(port)}->{port.guest}" for port in spec.ports),
-        volumes=tuple(f"{volume.source}:{volume.target}" for volume in spec.volumes),
-        disks=tuple(f"{disk.file}:{disk.target}" for disk in spec.disks),
-        network=network.label(network_),
-        address=network_.address,
-        memory=spec.memory,
-        cpus=spec.cpus,
-        restart=options.restart,
+        given=registry.Given(
+            mode=options.guest.mode,
+            args=spec.args,
+            env=spec.env,
+            ports=tuple(f"{ports.written(port)}->{port.guest}" for port in spec.ports),
+            volumes=tuple(f"{volume.source}:{volume.target}" for volume in spec.volumes),
+            disks=tuple(f"{disk.file}:{disk.target}" for disk in spec.disks),
+            network=network.label(network_),
+            address=network_.address,
+            memory=spec.memory,
+            cpus=spec.cpus,
+            restart=options.restart,
+        ),
+        images=registry.Images(sources=spec.directory),
+        member=options.member,
     )
-    if (member := options.member) is not None:
-        record = replace(
-            record, project=member.project, service=member.service, config=member.config
-        )
     return keeper.claimed(registry.of(store), record, automatic=options.name is None)
 
 
@@ -260,10 +250,13 @@ def _ready(
     guest = replace(guest, network=entry.connected(guest.network))
     connected = replace(launch_options, guest=guest)
     entry.change(
-        vmlinux=image.vmlinux,
-        image=image.key,
-        debug=debug if debug.exists() else None,
-        program=made.app.user,
+        images=registry.Images(
+            image=image.key,
+            vmlinux=image.vmlinux,
+            program=made.app.user,
+            debug=debug if debug.exists() else None,
+            sources=spec.directory,
+        )
     )
 
     watch: bootwatch.Watch | None = None

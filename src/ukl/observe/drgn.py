@@ -84,10 +84,10 @@ def check(kernel: Elf, vmlinux: Path) -> None:
 def running(guests: Registry, name: str) -> Iterator[Target]:
     """Give a guest that runs; it stands still for the block."""
     record = guests.get(name)
-    if record.vmlinux is None or not record.vmlinux.exists():
+    if record.images.vmlinux is None or not record.images.vmlinux.exists():
         raise UklError(f"the kernel of {name} is not in the cache any more")
-    kernel = Elf.open(record.vmlinux)
-    check(kernel, record.vmlinux)
+    kernel = Elf.open(record.images.vmlinux)
+    check(kernel, record.images.vmlinux)
     with tempfile.TemporaryDirectory(prefix="ukl-drgn-") as temporary:
         path = Path(temporary) / "stub"
         with gdb.opened(guests, record, path, kernel) as offset, Stub.connect(path) as stub:
@@ -98,9 +98,15 @@ def running(guests: Registry, name: str) -> Iterator[Target]:
             def physical(address: int, size: int) -> bytes:
                 return stub.read(address, size, physical=True)
 
-            files = gdb.symbols(record.debug, record.vmlinux, kernel, offset, Path(temporary))
+            files = gdb.symbols(
+                record.images.debug, record.images.vmlinux, kernel, offset, Path(temporary)
+            )
             yield Target(
-                record.vmlinux, offset, virtual, physical, *_application(files, record.vmlinux)
+                record.images.vmlinux,
+                offset,
+                virtual,
+                physical,
+                *_application(files, record.images.vmlinux),
             )
 
 

@@ -33,17 +33,24 @@ def debug(guests: Registry, name: str, args: Sequence[str]) -> int:
     """
     programs.find(GDB)
     record = guests.get(name)
-    if record.vmlinux is None or not record.vmlinux.exists():
+    if record.images.vmlinux is None or not record.images.vmlinux.exists():
         raise UklError(f"the kernel of {name} is not in the cache any more")
     with tempfile.TemporaryDirectory(prefix="ukl-gdb-") as temporary:
         stub = Path(temporary) / "stub"
-        kernel = Elf.open(record.vmlinux)
+        kernel = Elf.open(record.images.vmlinux)
         with opened(guests, record, stub, kernel) as offset:
-            files = symbols(record.debug, record.vmlinux, kernel, offset, Path(temporary))
+            files = symbols(
+                record.images.debug, record.images.vmlinux, kernel, offset, Path(temporary)
+            )
             commands = Path(temporary) / "commands"
             commands.write_text(
-                unwinder(record.vmlinux, kernel, offset)
-                + script(files, f"target remote {stub}", record.sources, _moves(record.debug))
+                unwinder(record.images.vmlinux, kernel, offset)
+                + script(
+                    files,
+                    f"target remote {stub}",
+                    record.images.sources,
+                    _moves(record.images.debug),
+                )
             )
             return _gdb(commands, args)
 
@@ -56,7 +63,7 @@ def opened(guests: Registry, record: Record, stub: Path, kernel: Elf) -> Iterato
     """
     place = guests.place(record.name)
     with control.request(record, place, request="gdb", stub=str(stub)) as connection:
-        yield offset_of(kernel, _told(connection), record.vmlinux)
+        yield offset_of(kernel, _told(connection), record.images.vmlinux)
 
 
 def open_dump(

@@ -48,7 +48,7 @@ def take(
     record = guests.get(name)
     if (state := effective(record)) is not State.RUNNING:
         raise control.not_running(record, state)
-    if record.vmlinux is None or not record.vmlinux.exists():
+    if record.images.vmlinux is None or not record.images.vmlinux.exists():
         raise UklError(f"the kernel of {name} is not in the cache any more")
     program = guest_build.program(SAMPLER, resource("guest/tools"), [f"{SAMPLER}.c"], [], store)
     there = f"{DIRECTORY}/{SAMPLER}-{digest(program)[:12]}"
@@ -61,7 +61,7 @@ def take(
             raise UklError(f"{name}: the samples cannot be taken: status {code}")
         out.seek(0, os.SEEK_SET)
         profile = samples.parse(out.read())
-    names = _names(guests, record, record.vmlinux, profile)
+    names = _names(guests, record, record.images.vmlinux, profile)
     stacks = _plain(samples.folded(profile.samples, names))
     return Taken(name, stacks, len(profile.samples), profile.lost)
 
@@ -83,9 +83,10 @@ def _names(guests: Registry, record: Record, vmlinux: Path, profile: Profile) ->
     )
     processes, parents = parse_processes(said.decode("utf-8", "replace"))
     own = None
-    if record.mode is Mode.PROCESS and record.program is not None and record.program.exists():
-        own = Program(Elf.open(record.program))
-    return Names(processes, family(record.pid, parents), Program(kernel, offset), own)
+    program = record.images.program
+    if record.given.mode is Mode.PROCESS and program is not None and program.exists():
+        own = Program(Elf.open(program))
+    return Names(processes, family(record.life.pid, parents), Program(kernel, offset), own)
 
 
 def parse_processes(text: str) -> tuple[dict[int, str], dict[int, int]]:

@@ -213,7 +213,7 @@ def looks(guests: Registry, name: str, delay: float) -> Iterator[View]:
     here = os.sysconf("SC_CLK_TCK")
     before: tuple[Sample, tuple[float, int, int] | None] | None = None
     while True:
-        process = guests.get(name).qemu
+        process = guests.get(name).life.qemu
         usage = _host(process)
         code, said = execute.captured(guests, name, COMMAND)
         if code == ExitCode.INTERRUPTED:  # Ctrl-C was passed on to it

@@ -38,12 +38,12 @@ def application(record: Record) -> int:
     """Return the application's process id in the guest; UklError if it has none."""
     if (state := effective(record)) is not State.RUNNING:
         raise control.not_running(record, state)
-    if record.pid is None:
+    if record.life.pid is None:
         raise UklError(
             f"nobody has said which process of {record.name} is the application",
             remedy=f"name one with -p: ukl exec {record.name} -- ps",
         )
-    return record.pid
+    return record.life.pid
 
 
 def trace(guests: Registry, name: str, options: Options) -> int:

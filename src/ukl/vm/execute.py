@@ -226,7 +226,7 @@ def in_guest(
         name="exec",
         start=False,
         companion=command,
-        env={**rundesc.DEFAULT_ENV, **record.env, **own, **(env or {})},
+        env={**rundesc.DEFAULT_ENV, **record.given.env, **own, **(env or {})},
         cwd=directory,
         console=rundesc.Console(interactive=tty, rows=rows, columns=columns),
     )

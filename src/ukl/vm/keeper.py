@@ -14,7 +14,7 @@ import signal
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from ukl.host import detach
 from ukl.vm import control, outcome, postmortem, registry, status
 from ukl.vm.monitor import Monitor
 from ukl.vm.postmortem import PostMortem, Subject
-from ukl.vm.registry import Entry, Record, Registry, State
+from ukl.vm.registry import End, Entry, Record, Registry, State
 from ukl.vm.relay import Relay
 from ukl.vm.session import Attend, Session
 
@@ -72,12 +72,15 @@ class Keeper:
         """Serve clients and keep the record, until the block is left."""
         self._entry.change(
             state=State.STARTING,
-            qemu=registry.identify(session.pid),
-            console=session.settings.console_log,
-            agent=session.agent is not None,
+            life=replace(
+                self._entry.record.life,
+                qemu=registry.identify(session.pid),
+                console=session.settings.console_log,
+                agent=session.agent is not None,
+            ),
         )
         self._relay = Relay(session)
-        if self._entry.record.network:
+        if self._entry.record.given.network:
             session.greeting = _others(self._entry)
         listening = control.listen(self._entry.directory)
         server = await asyncio.start_unix_server(
@@ -100,16 +103,17 @@ class Keeper:
 
     def _crashes(self, session: Session) -> PostMortem | None:
         record = self._entry.record
-        if not session.machine.held or record.vmlinux is None:
+        images = record.images
+        if not session.machine.held or images.vmlinux is None:
             return None
         subject = Subject(
             guest=record.name,
             application=record.application,
-            vmlinux=record.vmlinux,
-            user=record.program,
-            debug=record.debug,
-            sources=record.sources,
-            cpus=record.cpus,
+            vmlinux=images.vmlinux,
+            user=images.program,
+            debug=images.debug,
+            sources=images.sources,
+            cpus=record.given.cpus,
         )
         crashes = PostMortem(
             session,
@@ -134,7 +138,7 @@ class Keeper:
     async def _name_others(self, session: Session) -> None:
         """Tell the guest who is in its network, whenever that has changed."""
         record, known = self._entry.record, session.greeting
-        if record.network and session.settings.nonce is not None:
+        if record.given.network and session.settings.nonce is not None:
             await session.until(status.Type.HELLO)
             while True:
                 words = _others(self._entry)
@@ -144,7 +148,8 @@ class Keeper:
                 await asyncio.sleep(NAMES_INTERVAL)
 
     def _started(self, pid: int | None) -> None:
-        self._entry.change(state=State.RUNNING, started=time.time(), pid=pid)
+        life = replace(self._entry.record.life, started=time.time(), pid=pid)
+        self._entry.change(state=State.RUNNING, life=life)
         if self._announce is not None:
             self._announce()
 
@@ -202,7 +207,7 @@ class Keeper:
 
 def _others(entry: Entry) -> bytes:
     """Return what a guest is told of those in its network (vm/status.py)."""
-    return status.hosts(entry.registry.hosts(entry.record.network))
+    return status.hosts(entry.registry.hosts(entry.record.given.network))
 
 
 async def _debug(
@@ -231,11 +236,13 @@ async def _debug(
 def _ended(entry: Entry, result: RunResult) -> None:
     entry.change(
         state=State.ENDED,
-        ended=time.time(),
-        outcome=result.outcome.value,
-        status=result.status,
-        exit_code=outcome.exit_code(result),
-        detail=result.detail,
+        end=End(
+            ended=time.time(),
+            outcome=result.outcome.value,
+            status=result.status,
+            exit_code=outcome.exit_code(result),
+            detail=result.detail,
+        ),
     )
 
 
@@ -324,10 +331,14 @@ def _background(entry: Entry, run: Run, report: detach.Report, dumping: bool) ->
         while True:
             began = time.monotonic()
             result = run(entry.directory, Keeper(entry, lambda: tell({}), dumping=dumping).attend)
-            if not told or not again(entry.record.restart, result):
+            if not told or not again(entry.record.given.restart, result):
                 break
             pause.wait(time.monotonic() - began)
-            entry.change(state=State.STARTING, restarts=entry.record.restarts + 1, agent=False)
+            life = entry.record.life
+            entry.change(
+                state=State.STARTING,
+                life=replace(life, restarts=life.restarts + 1, agent=False),
+            )
         _ended(entry, result)
         error = outcome.error_of(result, postmortem.reports(entry.directory))
     except (UklError, KeyboardInterrupt) as failure:
@@ -335,10 +346,10 @@ def _background(entry: Entry, run: Run, report: detach.Report, dumping: bool) ->
             error = failure
         else:
             error = UklError("it was asked to end before it had started")
-        if entry.record.qemu is None:  # nothing has run: nothing to keep
+        if entry.record.life.qemu is None:  # nothing has run: nothing to keep
             entry.release()
         else:
-            entry.change(state=State.ENDED, ended=time.time(), detail=error.message)
+            entry.change(state=State.ENDED, end=End(time.time(), detail=error.message))
     if error is not None:
         sys.stderr.write(f"{error.message}\n")
         tell(_written(error))

@@ -25,13 +25,16 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ukl.base.errors import InputError, UklError
 from ukl.base.model import AUTOMATIC, DHCP, Mode, Network, Restart
 from ukl.guest.rundesc import MAX_NAME, NAME
 from ukl.host.store import Store, jsonable
 from ukl.vm.network import hardware_address, next_address
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 PROC = Path("/proc")
 GUESTS = "guests"
@@ -94,28 +97,14 @@ def myself() -> Identity:
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
-    """What is known of a guest. Times are seconds since the epoch.
+class Given:
+    """How a guest was started: what its application got, and its machine.
 
-    `keeper` is the process that attends to it, `qemu` the virtual machine's. `debug` is the
-    application's object with its debug information, whose files are relative to `sources`.
-    `network` is that of the second interface: the name of a network of guests, or
-    `tap:NAME`, `bridge:NAME`; `address` is the guest's address there. `kept` says that the
-    entry stays after the guest's end, until `ukl rm`. `exit_code` is what `ukl run` ended
-    with, or would have; `outcome`, `status` and `detail` are the verdict's. `program` is the
-    normal executable, `crash` the directory of the newest report of a crash (debug/crash.py).
-    `mode` is what its program runs as. `project`, `service` and `config` are those of a compose
-    file: its name, the name in it, and what stands for all that it says of the service.
-    `restarts` counts how often the guest was started again. `pid` is the application's process
-    id in the guest.
+    `mode` is what its program runs as. `network` is that of the second
+    interface: the name of a network of guests, or `tap:NAME`, `bridge:NAME`; `address` is
+    the guest's address there.
     """
 
-    name: str
-    application: str
-    keeper: Identity
-    state: State = State.BUILDING
-    kept: bool = False
-    detached: bool = False
     mode: Mode = Mode.UNIKERNEL
     args: tuple[str, ...] = ()
     env: Mapping[str, str] = field(default_factory=dict)
@@ -126,28 +115,98 @@ class Record:
     address: str = ""
     memory: int = 0
     cpus: int = 1
-    created: float = 0.0
+    restart: Restart = Restart.NO
+
+
+@dataclass(frozen=True, slots=True)
+class Images:
+    """What a guest was made of.
+
+    `image` is the key of its kernel in the cache. `program` is the normal executable, `debug`
+    the application's object with its debug information, whose files are relative to `sources`.
+    """
+
+    image: str = ""
+    vmlinux: Path | None = None
+    program: Path | None = None
+    debug: Path | None = None
+    sources: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """The service of a compose file that a guest is; all empty for what is none.
+
+    `config` stands for all that the file says of it.
+    """
+
+    project: str = ""
+    service: str = ""
+    config: str = ""
+
+
+NO_MEMBER = Member()
+
+
+@dataclass(frozen=True, slots=True)
+class Life:
+    """How a guest lives, since it was started the last time.
+
+    `qemu` is the virtual machine's process, `pid` the application's process id in the guest.
+    `restarts` counts how often the guest was started again.
+    """
+
     started: float | None = None
-    ended: float | None = None
+    restarts: int = 0
     qemu: Identity | None = None
     agent: bool = False
     console: Path | None = None
-    vmlinux: Path | None = None
-    debug: Path | None = None
-    program: Path | None = None
-    crash: Path | None = None
-    sources: Path | None = None
-    image: str = ""
+    pid: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """How a guest ended: when, and the verdict. `exit_code` is what `ukl run` ended with."""
+
+    ended: float | None = None
     outcome: str | None = None
     status: int | None = None
     exit_code: int | None = None
     detail: str = ""
-    project: str = ""
-    service: str = ""
-    config: str = ""
-    restart: Restart = Restart.NO
-    restarts: int = 0
-    pid: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What is known of a guest. Times are seconds since the epoch.
+
+    `keeper` is the process that attends to it. `kept` says that the entry stays after the
+    guest's end, until `ukl rm`. `crash` is the directory of the newest report of a crash
+    (debug/crash.py).
+    """
+
+    name: str
+    application: str
+    keeper: Identity
+    state: State = State.BUILDING
+    kept: bool = False
+    detached: bool = False
+    created: float = 0.0
+    given: Given = Given()
+    images: Images = Images()
+    member: Member = NO_MEMBER
+    life: Life = Life()
+    end: End = End()
+    crash: Path | None = None
+
+
+GROUPS: Mapping[str, type[Given | Images | Member | Life | End]] = {
+    "given": Given,
+    "images": Images,
+    "member": Member,
+    "life": Life,
+    "end": End,
+}
+"""Members of a record that are records themselves. In a file all names are side by side."""
 
 
 def effective(record: Record) -> State:
@@ -159,19 +218,23 @@ def effective(record: Record) -> State:
 
 def shown(record: Record) -> dict[str, Any]:
     """Return a record for people's programs: as written, with the state that is so."""
-    value = jsonable(record)
-    assert isinstance(value, dict)
-    return {**value, "state": effective(record).value}
+    return {**_flat(record), "state": effective(record).value}
 
 
 # --- to and from JSON ---------------------------------------------------------
 
 
-def encode(record: Record) -> bytes:
-    """Return the file's content. Pure."""
+def _flat(record: Record) -> dict[str, Any]:
     value = jsonable(record)
     assert isinstance(value, dict)
-    return json.dumps({"version": VERSION, **value}, indent=1).encode() + b"\n"
+    for name in GROUPS:
+        value |= value.pop(name)
+    return value
+
+
+def encode(record: Record) -> bytes:
+    """Return the file's content. Pure."""
+    return json.dumps({"version": VERSION, **_flat(record)}, indent=1).encode() + b"\n"
 
 
 def decode(data: bytes) -> Record:
@@ -179,8 +242,6 @@ def decode(data: bytes) -> Record:
     value = json.loads(data)
     if not isinstance(value, dict) or value.pop("version", None) != VERSION:
         raise ValueError("not a record of this version")
-    known = {each.name for each in fields(Record)}
-    value = {name: item for name, item in value.items() if name in known}
     try:
         value["keeper"] = Identity(**value["keeper"])
         value["state"] = State(value["state"])
@@ -193,9 +254,15 @@ def decode(data: bytes) -> Record:
         for name in ("console", "vmlinux", "debug", "program", "crash", "sources"):
             if value.get(name) is not None:
                 value[name] = Path(value[name])
-        return Record(**value)
+        groups = {name: kind(**_of(kind, value)) for name, kind in GROUPS.items()}
+        return Record(**{**_of(Record, value), **groups})
     except (KeyError, TypeError) as error:
         raise ValueError(f"not a record: {error}") from error
+
+
+def _of(kind: type[DataclassInstance], value: Mapping[str, Any]) -> dict[str, Any]:
+    """Return of the members in a file those that `kind` has."""
+    return {each.name: value[each.name] for each in fields(kind) if each.name in value}
 
 
 # --- the directory ------------------------------------------------------------
@@ -227,8 +294,10 @@ class Registry:
                 number += 1
                 suffix = f"-{number}"
                 name = record.name[: MAX_NAME - len(suffix)] + suffix
-            address = self._address(record) if record.network else ""
-            claimed = replace(record, name=name, address=address, created=time.time())
+            given = record.given
+            if given.network:
+                given = replace(given, address=self._address(given))
+            claimed = replace(record, name=name, given=given, created=time.time())
             entry = Entry(self, claimed)
             self.place(name).mkdir(mode=0o700)
             entry.write()
@@ -257,28 +326,29 @@ class Registry:
 
     def members(self, name: str) -> list[Record]:
         """Return the guests of a network that are there, the oldest first."""
-        return [each for each in self.all() if each.network == name and effective(each) in ALIVE]
+        there = [each for each in self.all() if effective(each) in ALIVE]
+        return [each for each in there if each.given.network == name]
 
     def hosts(self, network: str) -> list[tuple[str, str]]:
         """Return address and name of what is in a network, by guest and by service."""
         return [
-            (each.address.partition("/")[0], name)
+            (each.given.address.partition("/")[0], name)
             for each in self.members(network)
-            for name in (each.name, each.service)
-            if name and each.address != DHCP
+            for name in (each.name, each.member.service)
+            if name and each.given.address != DHCP
         ]
 
-    def _address(self, record: Record) -> str:
+    def _address(self, given: Given) -> str:
         """Return the address a guest gets: its own, unless it leaves that to us."""
-        taken = {each.address: each.name for each in self.members(record.network)}
-        if record.address == AUTOMATIC:
+        taken = {each.given.address: each.name for each in self.members(given.network)}
+        if given.address == AUTOMATIC:
             return next_address(taken)
-        if record.address != DHCP and (owner := taken.get(record.address)):
+        if given.address != DHCP and (owner := taken.get(given.address)):
             raise InputError(
-                f"the guest {owner} has the address {record.address} in {record.network}",
+                f"the guest {owner} has the address {given.address} in {given.network}",
                 remedy="give another one with --ip, or none",
             )
-        return record.address
+        return given.address
 
     def _taken(self, name: str) -> InputError:
         record = self._read(name)
@@ -363,7 +433,7 @@ class Entry:
         """Return a network with what this guest has in it: addresses, and the cache."""
         cache = self.registry.root.absolute()
         mac = hardware_address(self.record.name, cache)
-        return replace(network, address=self.record.address, mac=mac, cache=cache)
+        return replace(network, address=self.record.given.address, mac=mac, cache=cache)
 
     def change(self, **values: Any) -> None:
         """Replace members of the record, and write it."""
@@ -397,7 +467,7 @@ def check_name(name: str) -> None:
 
 def kill(record: Record) -> None:
     """End what is left of a guest at once: its QEMU, then the `ukl` that attends to it."""
-    for process in (record.qemu, record.keeper):
+    for process in (record.life.qemu, record.keeper):
         if process is not None:
             send(process, signal.SIGKILL)
 
