@@ -18,6 +18,9 @@ from ukl.settings.table import Said, Verb
 if TYPE_CHECKING:
     from ukl.flow.kernel import Wanted
 
+if TYPE_CHECKING:
+    from ukl.flow.trimming import Report
+
 app = typer.Typer(
     help="Fetch, configure, build, trim, try or export the kernel.",
     no_args_is_help=True,
@@ -298,7 +301,6 @@ def trim(
     from ukl.base.errors import InputError  # noqa: PLC0415
     from ukl.flow import dry, trimming  # noqa: PLC0415
     from ukl.flow.workload import Bench, chosen  # noqa: PLC0415
-    from ukl.host.store import jsonable  # noqa: PLC0415
     from ukl.settings import manifest  # noqa: PLC0415
     from ukl.trim.decide import Wishes  # noqa: PLC0415
     from ukl.trim.rules import Kind  # noqa: PLC0415
@@ -318,12 +320,17 @@ def trim(
         frozenset(name.removeprefix("CONFIG_") for name in drop or ()),
     )
     found = trimming.trim(spec, work, bench, builds=builds, wishes=wishes)
-    block = trimming.manifest_block(found)
     if output is not None:
-        output.write_text("".join(f"{line}\n" for line in block))
-    if as_json:
-        print_json(jsonable(found))
-    else:
-        for line in [*trimming.table(found), "", *block]:
-            typer.echo(line)
+        output.write_text("".join(f"{line}\n" for line in trimming.manifest_block(found)))
+    _print_trimmed(found, as_json=as_json)
     return 0 if found.proposal.gone and (found.proved or builds == 0) else 1
+
+
+def _print_trimmed(found: Report, *, as_json: bool) -> None:
+    from ukl.flow import trimming  # noqa: PLC0415 - not needed for --help
+
+    if as_json:
+        print_json(found)
+        return
+    for line in [*trimming.table(found), "", *trimming.manifest_block(found)]:
+        typer.echo(line)
