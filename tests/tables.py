@@ -11,7 +11,8 @@ from typing import Any
 from pydantic import BaseModel
 
 from ukl.settings import compose, manifest, models, recipe
-from ukl.settings.table import TABLES, Form, Setting
+from ukl.settings.setting import Form, Setting
+from ukl.settings.table import TABLES
 
 REFERENCE = Path(__file__).resolve().parents[1] / "docs" / "reference"
 
@@ -83,7 +84,8 @@ def _kind(row: Setting) -> str:
     if row.choices is not None:
         return ", ".join(f'`"{each}"`' for each in row.choices)
     if row.form is Form.NUMBER:
-        return f"{row.minimum} to {row.maximum}"
+        least, most = row.bounds
+        return f"{least} to {most}"
     return row.form.value if row.form is Form.FLAG else f"{row.form.value}, `{row.example}`"
 
 

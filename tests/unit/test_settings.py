@@ -15,7 +15,7 @@ from ukl.base.model import AppSpec, Disk, Level, PortForward, Protocol, Volume
 from ukl.cli import compiling
 from ukl.cli.app import app
 from ukl.settings import compose, manifest, table
-from ukl.settings.table import MAKES, Form, Setting, Verb
+from ukl.settings.setting import MAKES, Form, Setting, Verb
 
 DERIVED = {"origin", "directory", "build", "suite", "python", "command", "counting"}
 """Fields of AppSpec that nobody sets by one key: where it was read, tables of recipe.py, and what

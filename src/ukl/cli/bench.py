@@ -15,7 +15,8 @@ from ukl.bench.suites import SUITES, Suite
 from ukl.cli.arguments import Jobs, Json, KernelSource, OutputDirectory
 from ukl.cli.settings import takes
 from ukl.cli.state import STATE, print_json, verb
-from ukl.settings.table import Said, Verb
+from ukl.settings.setting import Verb
+from ukl.settings.table import Said
 
 app = typer.Typer(help="Measure.", no_args_is_help=True, rich_markup_mode=None)
 

@@ -11,7 +11,8 @@ import typer
 from ukl.cli.arguments import DryRun, Jobs, Json, KernelSource, OutputDirectory, Target
 from ukl.cli.settings import takes
 from ukl.cli.state import STATE, print_json, print_steps, verb
-from ukl.settings.table import Said, Verb
+from ukl.settings.setting import Verb
+from ukl.settings.table import Said
 
 
 @verb

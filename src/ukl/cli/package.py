@@ -12,7 +12,8 @@ from ukl.cli.arguments import Jobs, Json, KernelSource, Target
 from ukl.cli.settings import takes
 from ukl.cli.state import STATE, print_json, verb
 from ukl.package.formats import Format
-from ukl.settings.table import Said, Verb
+from ukl.settings.setting import Verb
+from ukl.settings.table import Said
 
 
 @verb

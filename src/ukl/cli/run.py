@@ -12,7 +12,8 @@ from ukl.base.model import LOG_LIMITS, Guest, LogLimits, Mode, Restart
 from ukl.cli.arguments import DryRun, Jobs, Json, KernelSource, Target
 from ukl.cli.settings import takes
 from ukl.cli.state import STATE, print_json, print_steps, verb
-from ukl.settings.table import Said, Verb
+from ukl.settings.setting import Verb
+from ukl.settings.table import Said
 
 
 @verb

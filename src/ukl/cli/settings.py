@@ -18,7 +18,7 @@ import typer
 from ukl.cli import compiling, complete
 from ukl.cli.state import STATE
 from ukl.settings import table
-from ukl.settings.table import Form, Setting, Verb
+from ukl.settings.setting import Form, Setting, Verb
 
 ARGUMENT = "said"
 """The parameter of a verb that gets what its settings' options say."""
@@ -105,6 +105,7 @@ def _option(row: Setting, old: str = "") -> object:
     completion = getattr(complete, option.complete) if option.complete else None
     if not option.names:
         return typer.Argument(metavar=option.metavar, help=text, show_default=False)
+    least, most = row.bounds
     names = [old] if old else list(option.names)
     if row.form is Form.FLAG:
         names[0] = f"{names[0]}/{names[0].replace('--', '--no-', 1)}"
@@ -112,8 +113,8 @@ def _option(row: Setting, old: str = "") -> object:
         *names,
         metavar=option.metavar or None,
         help=text,
-        min=row.minimum,
-        max=row.maximum,
+        min=least,
+        max=most,
         autocompletion=completion,
         hidden=bool(old),
     )

@@ -32,7 +32,8 @@ from ukl.guest.rundesc import MAX_NAME, NAME
 from ukl.settings import manifest, models, networks, table
 from ukl.settings.explain import explained, find_line, read, renamed
 from ukl.settings.project import READY_TIMEOUT, Condition, Project, Ready, Service, ordered
-from ukl.settings.table import Form, Said, Setting
+from ukl.settings.setting import Form, Setting
+from ukl.settings.table import Said
 from ukl.settings.values import parse_guest_port
 
 FILENAME = "compose.toml"

@@ -16,6 +16,7 @@ from ukl.base.errors import InputError
 from ukl.base.model import AppSpec, PythonSpec
 from ukl.settings import models, python, recipe, table
 from ukl.settings.explain import explained, read, renamed
+from ukl.settings.setting import Setting
 from ukl.settings.table import Said, overridden
 from ukl.settings.values import COMPILED, name_of, parse_name
 
@@ -30,7 +31,7 @@ _COMPILER = frozenset({"cflags", "libraries", "sources", "objects"})
 # --- the schema ------------------------------------------------------------------
 
 
-def rows_of(name: str) -> tuple[table.Setting, ...]:
+def rows_of(name: str) -> tuple[Setting, ...]:
     """Return the rows that are keys of a table of the file."""
     return tuple(row for row in table.APPLICATION if row.key.startswith(f"{name}."))
 

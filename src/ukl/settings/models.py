@@ -27,7 +27,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from ukl.base.model import AppSpec
-from ukl.settings.table import Form, Parse, Setting
+from ukl.settings.setting import Form, Parse, Setting
 
 DRAFT = "http://json-schema.org/draft-07/schema#"
 """The version that TOML language servers read."""
@@ -70,7 +70,8 @@ def annotation(row: Setting) -> Any:
     if row.form is Form.FLAG:
         return bool
     if row.form is Form.NUMBER:
-        return Annotated[int, Field(ge=row.minimum, le=row.maximum)]
+        least, most = row.bounds
+        return Annotated[int, Field(ge=least, le=most)]
     if row.form is Form.CHOICE:
         return Annotated[row.choices or str, Field(strict=False)]
     inner = item(row.parse, row.accepts)

@@ -11,9 +11,8 @@ Nothing here is slow to import: a shell that completes a word loads it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from enum import Enum, StrEnum
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,122 +26,19 @@ from ukl.base.model import (
     Returns,
 )
 from ukl.settings import values
+from ukl.settings.setting import (
+    EVERY,
+    KERNELS,
+    MAKES,
+    Form,
+    Option,
+    Setting,
+    Verb,
+    longer,
+    text,
+    united,
+)
 from ukl.settings.volumes import merged, parse_disk, parse_volume, write_disk, write_volume
-
-
-class Form(Enum):
-    """What a value looks like in TOML."""
-
-    TEXT = "string"
-    NUMBER = "number"
-    FLAG = "true or false"
-    CHOICE = "one of"
-    LIST = "list"
-    TABLE = "table"
-
-
-class Verb(StrEnum):
-    """The verbs that make or boot a guest."""
-
-    RUN = "run"
-    BUILD = "build"
-    PACKAGE = "package"
-    COMPARE = "compare"
-    TRIM = "trim"
-    BENCH = "bench"
-    KERNEL = "kernel"
-
-
-MAKES = frozenset({Verb.RUN, Verb.BUILD, Verb.PACKAGE, Verb.COMPARE, Verb.TRIM})
-"""Verbs that make a guest of one application. `bench` makes several, which differ in some rows."""
-
-EVERY = MAKES | {Verb.BENCH}
-
-KERNELS = EVERY | {Verb.KERNEL}
-
-Parse = Callable[[Any, Path], Any]
-"""Reads a value; paths in it are relative to the directory. ValueError says what is wrong."""
-
-
-@dataclass(frozen=True, slots=True)
-class Option:
-    """The option that a row is on the command line; no names: the words behind the target.
-
-    `parse` reads it where that differs from the file: a file that is to be made need not be
-    there. `old` are names it once had: they work, with a notice. `complete` is a function of
-    cli/complete.py.
-    """
-
-    names: tuple[str, ...]
-    verbs: frozenset[Verb] = EVERY
-    metavar: str = ""
-    help: str = ""
-    parse: Callable[[str], Any] | None = None
-    old: tuple[str, ...] = ()
-    complete: str = ""
-
-
-def _take(before: object, said: object) -> object:
-    """Return what was said last."""
-    return said
-
-
-def _longer(before: tuple[Any, ...], said: tuple[Any, ...]) -> tuple[Any, ...]:
-    return (*before, *said)
-
-
-def _united(before: Mapping[str, Any], said: Mapping[str, Any]) -> Mapping[str, Any]:
-    return {**before, **said}
-
-
-@dataclass(frozen=True, slots=True)
-class Setting:
-    """One row. `name` is the field's, `key` the one of `ukl.toml` with its table before it.
-
-    `help` is one sentence; `more` is what the documentation says besides. `example` is a value
-    in TOML, for the remedy of an error. `parse` reads a text (of a list or table: each), `names`
-    the keys of a table. `merge` gives the value from the file's and the command line's. In
-    `compose.toml` the key has the same last word.
-    """
-
-    name: str
-    key: str
-    form: Form
-    help: str
-    example: str
-    more: str = ""
-    parse: Parse | None = None
-    names: Parse | None = None
-    accepts: tuple[type, ...] = (str,)
-    choices: type[StrEnum] | None = None
-    minimum: int | None = None
-    maximum: int | None = None
-    write: Callable[[Any], str] = str
-    merge: Callable[[Any, Any], Any] = _take
-    option: Option | None = None
-    compose: bool = False
-    default: str = ""
-    """What the documentation says where nothing is written, if it is not the field's default."""
-
-    @property
-    def word(self) -> str:
-        """The key without its table."""
-        return self.key.rpartition(".")[2]
-
-    @property
-    def remedy(self) -> str:
-        """What to write instead of a wrong value."""
-        return f"write it like {self.word} = {self.example}"
-
-
-def _text(parse: Callable[[str], Any]) -> Parse:
-    """Return a reader that looks at no directory; a number is taken for its digits."""
-
-    def read(value: Any, directory: Path) -> Any:
-        return parse(str(value))
-
-    return read
-
 
 _TEXT_OR_NUMBER = (str, int)
 
@@ -154,7 +50,7 @@ APPLICATION: tuple[Setting, ...] = (
         "Name of the application.",
         '"tcp-echo"',
         more="letters, digits, `.`, `_`, `-`; at most 31",
-        parse=_text(values.parse_name),
+        parse=text(values.parse_name),
         default="the directory's name",
     ),
     Setting(
@@ -164,7 +60,7 @@ APPLICATION: tuple[Setting, ...] = (
         "C, C++ or assembly files.",
         '["main.c"]',
         parse=values.host_file,
-        merge=_longer,
+        merge=longer,
         default="none; then `objects` names something",
     ),
     Setting(
@@ -195,8 +91,8 @@ APPLICATION: tuple[Setting, ...] = (
         Form.TABLE,
         "Environment variables of the program.",
         '{ KEY = "value" }',
-        names=_text(values.parse_variable),
-        merge=_united,
+        names=text(values.parse_variable),
+        merge=united,
         option=Option(
             ("--env", "-e"),
             MAKES,
@@ -215,7 +111,7 @@ APPLICATION: tuple[Setting, ...] = (
         more="an absolute path. It runs as root in normal userspace in place of the application, "
         "gets the application's path as its first argument and `args` behind that, and executes "
         "the application",
-        parse=_text(values.parse_guest_path),
+        parse=text(values.parse_guest_path),
     ),
     Setting(
         "cflags",
@@ -223,7 +119,7 @@ APPLICATION: tuple[Setting, ...] = (
         Form.LIST,
         "Compiler options, after those of `ukl`.",
         '["-O2", "-DNDEBUG"]',
-        merge=_longer,
+        merge=longer,
     ),
     Setting(
         "libraries",
@@ -232,8 +128,8 @@ APPLICATION: tuple[Setting, ...] = (
         "Libraries to link with.",
         '["m", "event"]',
         more='`"m"` stands for `-lm`; static archives are used',
-        parse=_text(values.parse_library),
-        merge=_longer,
+        parse=text(values.parse_library),
+        merge=longer,
     ),
     Setting(
         "objects",
@@ -242,7 +138,7 @@ APPLICATION: tuple[Setting, ...] = (
         "Object files and archives to link with.",
         '["util.o", "libextra.a"]',
         parse=values.host_file,
-        merge=_longer,
+        merge=longer,
     ),
     Setting(
         "rewrite_syscalls",
@@ -283,7 +179,7 @@ APPLICATION: tuple[Setting, ...] = (
         '["5555:5555"]',
         more='`"HOST:GUEST"` or `"ADDRESS:HOST:GUEST"`; TCP unless `/udp` ends it; the address is '
         "127.0.0.1 unless given",
-        parse=_text(values.parse_port),
+        parse=text(values.parse_port),
         accepts=_TEXT_OR_NUMBER,
         write=values.write_port,
         option=Option(
@@ -338,7 +234,7 @@ APPLICATION: tuple[Setting, ...] = (
         "Memory of the guest.",
         '"256M"',
         more="at least 64M, with the profile `tiny` 11M",
-        parse=_text(values.parse_memory),
+        parse=text(values.parse_memory),
         accepts=_TEXT_OR_NUMBER,
         write=values.write_size,
         option=Option(("--memory", "-m"), EVERY, "SIZE", "Memory of the guest, like 256M."),
@@ -350,8 +246,7 @@ APPLICATION: tuple[Setting, ...] = (
         Form.NUMBER,
         "Processors of the guest.",
         "2",
-        minimum=1,
-        maximum=values.CPUS_MAX,
+        bounds=(1, values.CPUS_MAX),
         option=Option(("--cpus",), EVERY, "N", old=("--smp",)),
         compose=True,
     ),
@@ -375,7 +270,7 @@ APPLICATION: tuple[Setting, ...] = (
         '"64K"',
         more='`"16K"` to `"512K"`, `"1M"`, `"2M"`; for all programs in the guest. Fewer faults at '
         "first touches, more memory in use",
-        parse=_text(values.parse_page_size),
+        parse=text(values.parse_page_size),
         write=values.write_size,
         option=Option(
             ("--page-size",),
@@ -421,9 +316,9 @@ APPLICATION: tuple[Setting, ...] = (
         "Files and directories of this machine that are copied into the guest.",
         '{ "/etc/app.conf" = "app.conf" }',
         more="absolute path in the guest = file or directory here",
-        names=_text(values.parse_guest_path),
+        names=text(values.parse_guest_path),
         parse=values.host_path,
-        merge=_united,
+        merge=united,
     ),
     Setting(
         "with_",
@@ -432,7 +327,7 @@ APPLICATION: tuple[Setting, ...] = (
         "Further applications in the same kernel.",
         '["../other", "hello"]',
         more="examples, directories, files, as TARGET; each is started by executing `/ukl/NAME`",
-        merge=_longer,
+        merge=longer,
         option=Option(
             ("--with",),
             MAKES,
@@ -478,7 +373,7 @@ APPLICATION: tuple[Setting, ...] = (
         '["unsigned long ktime_get_ns(void)"]',
         more="they are `kernel_NAME` for what includes `ukl-imports.h` "
         "([more](../howto/kernel-functions.md))",
-        parse=_text(values.parse_prototype),
+        parse=text(values.parse_prototype),
     ),
     Setting(
         "kernel_options",
@@ -488,10 +383,10 @@ APPLICATION: tuple[Setting, ...] = (
         '{ TMPFS = "y" }',
         more='`"y"`, `"m"`, `"n"`, a number or a string; `true` is `"y"`, `false` is `"n"`; '
         "`CONFIG_` may be left out",
-        names=_text(values.parse_option_name),
+        names=text(values.parse_option_name),
         parse=lambda value, directory: values.parse_option_value(value),
         accepts=(str, int, bool),
-        merge=_united,
+        merge=united,
         option=Option(
             ("--set",),
             KERNELS,
@@ -547,7 +442,7 @@ GUEST: tuple[Setting, ...] = (
         Form.TEXT,
         "Size at which the console's log file is rotated.",
         '"16M"',
-        parse=_text(values.parse_log_size),
+        parse=text(values.parse_log_size),
         accepts=_TEXT_OR_NUMBER,
         write=values.write_size,
         option=Option(("--log-size",), frozenset({Verb.RUN}), "SIZE"),
@@ -560,8 +455,7 @@ GUEST: tuple[Setting, ...] = (
         Form.NUMBER,
         "Keep N log files, including the current one.",
         "5",
-        minimum=1,
-        maximum=LOG_FILES_MAX,
+        bounds=(1, LOG_FILES_MAX),
         option=Option(("--log-files",), frozenset({Verb.RUN}), "N"),
         compose=True,
         default=str(LOG_LIMITS.files),
