@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Values handed from room to room.
+"""Values handed from package to package.
 
-Each class is frozen: a room makes one, the next reads it. None of them does
-anything; whatever touches the machine lives in the room that makes the value.
+Each class is frozen: a package makes one, the next reads it. None of them does
+anything; whatever touches the machine lives in the package that makes the value.
 Sizes are bytes, durations seconds, addresses plain integers.
 """
 
