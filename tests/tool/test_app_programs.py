@@ -188,7 +188,11 @@ def test_only_the_entry_point_is_global(program: Builder) -> None:
 
 def test_what_stays_undefined_is_declared(program: Builder) -> None:
     facts = program("order.c").facts
-    others = {name for name in facts.imports if not re.fullmatch(r"ukl_fast_(\d+|ret)|ukl_syscall_fast", name)}
+    others = {
+        name
+        for name in facts.imports
+        if not re.fullmatch(r"ukl_fast_(\d+|ret)|ukl_syscall_fast", name)
+    }
     assert others <= {"ukl_syscall", "ukl_ehdr_start", "_GLOBAL_OFFSET_TABLE_"}
     undeclared = {
         name
