@@ -19,7 +19,7 @@ from tests.processes import without_locking
 from ukl.app.build import build
 from ukl.base.model import AppObject, AppSpec
 from ukl.base.progress import Progress
-from ukl.elf.names import PLAIN, RESTART
+from ukl.elf.names import FAST_RETURN, PLAIN, RESTART
 from ukl.elf.reader import STB_LOCAL, Elf, Segment
 from ukl.host.store import Store
 
@@ -200,7 +200,7 @@ def test_what_stays_undefined_is_declared(program: Builder) -> None:
         # Thread-local: nothing in a kernel can bind to them.
         if not name.startswith("_nl_current_LC_")
     }
-    assert undeclared <= {"__rela_iplt_start", "__rela_iplt_end", PLAIN, RESTART}
+    assert undeclared <= {"__rela_iplt_start", "__rela_iplt_end", PLAIN, RESTART, FAST_RETURN}
 
 
 @pytest.mark.parametrize("populate", [False, True])

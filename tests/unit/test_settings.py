@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import typer
+from typer.testing import CliRunner
 
 from ukl.base.errors import InputError
 from ukl.base.model import AppSpec, Disk, Level, PortForward, Protocol, Volume
@@ -145,3 +146,18 @@ def test_old_names_work_and_say_the_new_one(
     )
     assert [each.name for each in manifest.load(tmp_path).with_] == ["hello"]
     assert f"{tmp_path}/ukl.toml:4: `applications` is called `with` now" in capsys.readouterr().err
+
+
+def test_words_of_cc_reach_the_verb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[table.Said] = []
+
+    def specified(target: str, said: table.Said) -> AppSpec:
+        seen.append(said)
+        raise InputError("enough")
+
+    monkeypatch.setattr(manifest, "specified", specified)
+    done = CliRunner().invoke(
+        app, ["build", str(tmp_path / "a.c"), "-O2", "-DX", "-lm", "--cpus=2"]
+    )
+    assert done.exit_code == 4, done.output
+    assert seen == [{"cflags": ("-O2", "-DX"), "libraries": ("m",), "cpus": 2}]

@@ -12,13 +12,15 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-import click
 import typer
 
 from ukl.cli import compiling, complete
 from ukl.cli.state import STATE
 from ukl.settings import table
 from ukl.settings.setting import Form, Setting, Verb
+
+CONTEXT = "ctx"
+"""The parameter that typer's context comes in."""
 
 ARGUMENT = "said"
 """The parameter of a verb that gets what its settings' options say."""
@@ -31,7 +33,7 @@ def takes(verb: Verb) -> Callable[[Callable[..., int | None]], Callable[..., int
     def decorated(function: Callable[..., int | None]) -> Callable[..., int | None]:
         @functools.wraps(function)
         def wrapped(**given: Any) -> int | None:
-            said: dict[str, Any] = dict(compiling.said(click.get_current_context(silent=True)))
+            said: dict[str, Any] = dict(compiling.said(given.pop(CONTEXT)))
             for row in rows:
                 value = given.pop(row.name)
                 for name, old in _old(row):
@@ -44,6 +46,9 @@ def takes(verb: Verb) -> Callable[[Callable[..., int | None]], Callable[..., int
 
         own = inspect.signature(function, eval_str=True).parameters.values()
         parameters = [each for each in own if _is_argument(each)]
+        parameters.append(
+            inspect.Parameter(CONTEXT, inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
+        )
         for row in rows:
             parameters.append(_parameter(row, row.name, _option(row)))
             for name, old in _old(row):
