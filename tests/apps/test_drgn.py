@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 
 from tests.boot.conftest import echo
-from tests.boot.harness import PROGRAMS
+from tests.boot.harness import PROGRAMS, Lab
 from tests.boot.test_lifecycle import Cli, cli
+from ukl.flow import kernel as kernels
 
 __all__ = ["cli", "echo"]  # the fixtures
 
@@ -23,8 +24,12 @@ pytest.importorskip("drgn", reason="no drgn in this Python environment")
 
 
 @pytest.fixture(scope="module")
-def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a program, to be run in a kernel that has debug information."""
+def program(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a program, to be run in a kernel that has debug information.
+
+    The kernel is built here: that takes longer than a command of `cli` may.
+    """
+    kernels.build(kernels.Wanted(profile="dwarf"), lab.context)
     place = tmp_path_factory.mktemp("drgn")
     (place / "ukl.toml").write_text(f"""
 [app]
