@@ -195,7 +195,7 @@ def test_build_writes_what_boots_and_the_second_time_is_fast(
     out = tmp_path / "out"
     code, _, _ = ukl(environment, "build", "tcp-echo", "-o", str(out))
     assert code == 0
-    names = {"vmlinux", "bzImage", "initrd", "System.map", "manifest.json"}
+    names = {"vmlinux", "bzImage", "initrd", "System.map", "cmdline", "manifest.json"}
     assert {path.name for path in out.iterdir()} == names
     manifest = json.loads((out / "manifest.json").read_text())
     assert manifest["files"]["bzImage"] == (out / "bzImage").stat().st_size <= 8 << 20
