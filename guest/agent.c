@@ -2,13 +2,13 @@
 /*
  * The agent: executes programs in the guest for `ukl exec`, several at a time.
  *
- * A process of its own, started by init when the host first wants one. The host speaks to
- * it over a virtio-serial port, in frames that each belong to a channel; a channel is one
- * program. Frames, and who may send what when: docs/design/guest.md, src/ukl/vm/agent.py.
+ * A separate process, which init starts when the host first needs it. The host talks to it
+ * over a virtio-serial port, in frames that each belong to a channel; a channel is one
+ * program. docs/design/guest.md and src/ukl/vm/agent.py describe the frames and their order.
  *
- * Nobody waits for anybody: a program whose output is not taken is not read from (the
- * host grants each channel bytes), and what a program does not read is kept, up to the
- * window that the host has to respect.
+ * No program waits for another. The agent does not read a program's output before the host
+ * has granted bytes to its channel, and buffers what a program does not read, up to the window
+ * that the host has to respect.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -27,13 +27,13 @@
 #include "init.h"
 
 #define PORT_NAME	"org.unikernel-linux.agent"
-#define PORT_TIMEOUT	5000	/* ms that the port may take to appear */
+#define PORT_TIMEOUT	5000	/* ms to wait for the port */
 
 #define MAX_CHANNELS	32
 #define HEADER		8
 #define MAX_PAYLOAD	65535
-#define CHUNK		16384	/* bytes of output in a frame at most */
-#define WINDOW		65536	/* bytes of input that are kept for a program */
+#define CHUNK		16384	/* most bytes of output in a frame */
+#define WINDOW		65536	/* bytes of input buffered for a program */
 
 enum type {
 	/* from the host */
@@ -48,19 +48,19 @@ struct channel {
 	bool used;
 	uint32_t id;
 	bool terminal;
-	bool exited;		/* its status is known, what it wrote may not be sent yet */
+	bool exited;		/* its status is known, its output may not be sent yet */
 	int status;
 	pid_t pid;
-	int in, out, err;	/* ours; -1 when closed; of a terminal, in and out are the same */
-	uint32_t granted;	/* bytes of output that the host takes */
-	bool in_end;		/* nothing more will come behind what is pending */
+	int in, out, err;	/* our ends; -1 when closed; a terminal has in == out */
+	uint32_t granted;	/* bytes of output that the host accepts */
+	bool in_end;		/* no more input comes after what is pending */
 	size_t pending;
 	char *input;
 };
 
 static int port;
 static struct channel channels[MAX_CHANNELS];
-static unsigned char incoming[HEADER + MAX_PAYLOAD + 1];	/* room for a NUL behind it */
+static unsigned char incoming[HEADER + MAX_PAYLOAD + 1];	/* and a NUL after it */
 static size_t incoming_size;
 static unsigned char outgoing[2 * (HEADER + MAX_PAYLOAD)];
 static size_t outgoing_size;
@@ -137,7 +137,7 @@ static void send_failure(uint32_t id, int error)
 
 /* --- a program's start -------------------------------------------------------- */
 
-/* In the child. @theirs are its streams; of a terminal, the first is the terminal. */
+/* In the child. @theirs are its streams; with a terminal, the first is the terminal. */
 static int prepare_child(struct run *run, char *text, size_t size, bool terminal, int theirs[3])
 {
 	struct winsize window = { 0 };
@@ -169,7 +169,7 @@ static void child(char *text, size_t size, bool terminal, int theirs[3], int rep
 	int error = prepare_child(&run, text, size, terminal, theirs);
 
 	if (!error) {
-		environ = run.envp;	/* its PATH is where execvp() looks */
+		environ = run.envp;	/* execvp() searches its PATH */
 		execvp(run.companion[0], run.companion);
 		error = errno;
 	}
@@ -185,7 +185,7 @@ static void close_all(int *fds, size_t count)
 	}
 }
 
-/* Make the three streams. All are above 2, so that the child's dup2() overwrites none. */
+/* Create the three streams, with descriptors above 2: the child's dup2() must not overwrite one. */
 static int open_streams(bool terminal, int ours[3], int theirs[3])
 {
 	int ends[2], master;
@@ -305,7 +305,7 @@ static void write_input(struct channel *channel)
 		if (wrote > 0)
 			taken = wrote;
 		else if (wrote < 0 && errno != EAGAIN && errno != EINTR)
-			close_all(&channel->in, 1);	/* nobody reads it any more */
+			close_all(&channel->in, 1);	/* no process reads it any more */
 	}
 	if (channel->in < 0)
 		taken = channel->pending;
@@ -319,7 +319,7 @@ static void write_input(struct channel *channel)
 
 static void take_input(struct channel *channel, const unsigned char *data, size_t size)
 {
-	static const unsigned char end_of_file = 4;	/* what VEOF is on a new terminal */
+	static const unsigned char end_of_file = 4;	/* VEOF of a new terminal */
 
 	if (!size) {
 		channel->in_end = true;
@@ -329,7 +329,7 @@ static void take_input(struct channel *channel, const unsigned char *data, size_
 		}
 	}
 	if (size > WINDOW - channel->pending)
-		size = WINDOW - channel->pending;	/* the host does not keep to the window */
+		size = WINDOW - channel->pending;	/* the host ignores the window */
 	memcpy(channel->input + channel->pending, data, size);
 	channel->pending += size;
 	write_input(channel);
@@ -354,7 +354,7 @@ static void handle_frame(unsigned char type, unsigned char flags, uint32_t id,
 		begin(id, flags, (char *)data, size);
 		return;
 	}
-	if (!channel)		/* it has ended, and the host does not know yet */
+	if (!channel)		/* ended, and the host does not know yet */
 		return;
 	switch (type) {
 	case INPUT:
@@ -399,7 +399,7 @@ static void read_port(void)
 
 		if (incoming_size - at < HEADER + size)
 			break;
-		/* A run description is text that ends; what lies behind it is the next frame. */
+		/* A run description needs a NUL at its end, where the next frame begins. */
 		behind = data[size];
 		data[size] = '\0';
 		handle_frame(frame[0], frame[1], get32(frame + 4), data, size);
@@ -410,7 +410,7 @@ static void read_port(void)
 	memmove(incoming, incoming + at, incoming_size);
 }
 
-/* Send what @fd has. @granted bytes at most; at its end, an empty frame. */
+/* Send what @fd has, at most @granted bytes; at its end, an empty frame. */
 static void read_output(struct channel *channel, int *fd, enum type type)
 {
 	static char data[CHUNK];
@@ -419,7 +419,7 @@ static void read_output(struct channel *channel, int *fd, enum type type)
 
 	if (got < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
-	if (got <= 0) {		/* a terminal that nobody has open gives EIO */
+	if (got <= 0) {		/* EIO: no process has the terminal open */
 		got = 0;
 		close_all(fd, 1);
 	}
@@ -446,13 +446,13 @@ static void reap(void)
 
 static void on_child(int number)
 {
-	(void)number;	/* it only has to interrupt ppoll() */
+	(void)number;	/* only interrupts ppoll() */
 }
 
 /*
- * One round: wait, and move what can be moved. Output is read only when the port takes
- * it. A program that has ended is reported when nothing that it wrote is left; those it
- * started and that have its streams are not waited for.
+ * One round: wait, and move what can be moved. Read output only when the port accepts it.
+ * Report that a program has ended when all its output is sent; do not wait for processes
+ * that it started and that have its streams open.
  */
 static void round_of(const sigset_t *none)
 {
@@ -493,7 +493,7 @@ static void round_of(const sigset_t *none)
 			release(channel);
 		}
 	}
-	/* Last: it makes channels that the round has not asked about. */
+	/* Last: it creates channels that this round has not polled. */
 	if (fds[0].revents & ~POLLOUT)
 		read_port();
 	flush();
@@ -516,7 +516,7 @@ void agent_main(const char *nonce)
 	port = port_open(PORT_NAME, PORT_TIMEOUT);
 	if (port < 0)
 		_exit(1);
-	/* What another agent, which died, had not read. The host waits for our first word. */
+	/* Discard what an agent that died had not read. The host waits for our first line. */
 	while (read(port, incoming, sizeof(incoming) - 1) > 0)
 		;
 	snprintf(hello, sizeof(hello), "ukl-agent 1 %s\n", nonce ? nonce : "");

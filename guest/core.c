@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Core files go to the host: the kernel pipes each into `init core …`, see core(5).
+ * Sends core files to the host: the kernel pipes each into `init core …`, see core(5).
  *
- * They have a virtio-serial port of their own, for one at a time. The host gets a line
+ * They have a separate virtio-serial port, for one at a time. The host gets a line
  *
  *	ukl-core 1 PID SIGNAL STEXT EXECUTABLE
  *
- * (STEXT: where the kernel's text is this time, hexadecimal; EXECUTABLE with '!' for each
- * '/'), then pieces, each behind its length of four bytes, little endian; none: the end.
- * It answers with one byte when it has the whole. The one that dumps waits for all that, so
- * nothing is lost even if its end is the machine's.
+ * (STEXT: address of the kernel's text in this boot, hexadecimal; EXECUTABLE with '!' for each
+ * '/'), then pieces, each after its length in four bytes, little endian; length 0: the end.
+ * It answers with one byte when it has the whole core. The dumping process waits for that, so
+ * nothing is lost even if its end is the end of the machine.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -23,13 +23,13 @@
 #include "init.h"
 
 #define PORT_NAME	"org.unikernel-linux.core"
-#define PORT_TIMEOUT	5000	/* ms that the port may take to appear */
-#define BUSY_TIMEOUT	60000	/* ms that another core may take */
-#define HOST_TIMEOUT	30000	/* ms that the host may take for a piece, and for its answer */
+#define PORT_TIMEOUT	5000	/* ms to wait for the port */
+#define BUSY_TIMEOUT	60000	/* ms to wait for another core */
+#define HOST_TIMEOUT	30000	/* ms to wait for the host to read a piece, and for its answer */
 
 #define CHUNK		65536
 
-/* As many may dump at a time; without a number the kernel would not wait for us. */
+/* Number of processes that may dump at a time; with 0 the kernel would not wait for us. */
 #define AT_A_TIME	"16"
 
 static bool put(const char *file, const char *text)
@@ -45,8 +45,8 @@ static bool put(const char *file, const char *text)
 }
 
 /*
- * Have the kernel give us the cores of all that crashes. The application is not dumpable,
- * as it has the kernel's rights; 2 lets root have its core, and nobody trace it.
+ * Have the kernel pipe all cores to us. The application is not dumpable, as it has the
+ * kernel's rights; with 2, root gets its core, and no process may trace it.
  */
 void core_up(void)
 {
@@ -55,10 +55,10 @@ void core_up(void)
 	put("/proc/sys/kernel/core_pipe_limit", AT_A_TIME);
 	put("/proc/sys/fs/suid_dumpable", "2");
 	put("/proc/sys/kernel/core_pattern", "|/init core %p %s %c %E");
-	setrlimit(RLIMIT_CORE, &limit);	/* whoever wants none says 0, and has none */
+	setrlimit(RLIMIT_CORE, &limit);	/* a program may set 0, and then has no core */
 }
 
-/* The address of _stext, 0 if it is not to be found. */
+/* The address of _stext, 0 if it cannot be found. */
 static unsigned long kernel_text(void)
 {
 	FILE *file = fopen("/proc/kallsyms", "re");

@@ -2,11 +2,11 @@
 /*
  * init - the guest's first process, an ordinary one.
  *
- * Prepares what a Linux program expects, starts the application (execve() of the
- * marker file, or of a normal executable) and perhaps a companion beside it (a shell,
- * a script), reaps whatever dies, tells the host over the status channel how it ended,
- * and powers the machine off. The run ends with the companion if there is one, else
- * with the application.
+ * Prepares what a Linux program expects, and starts the application (execve() of the
+ * marker file, or of a normal executable), with a companion beside it if there is one (a
+ * shell, a script). Reaps children, reports over the status channel how the application
+ * ended, and powers the machine off. The run ends with the companion if there is one,
+ * else with the application.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -25,10 +25,10 @@
 
 #include "init.h"
 
-#define PORT_TIMEOUT	5000	/* ms that the status port may take to appear */
-#define ACK_TIMEOUT	3000	/* ms that the host may take to read the last message */
-#define CLOCK_TIMEOUT	1000	/* ms that asking the host what time it is may take */
-#define KILL_TIMEOUT	1000	/* ms that the killed may take to die */
+#define PORT_TIMEOUT	5000	/* ms to wait for the status port */
+#define ACK_TIMEOUT	3000	/* ms to wait for the host to read the last message */
+#define CLOCK_TIMEOUT	1000	/* ms to wait for the host's time */
+#define KILL_TIMEOUT	1000	/* ms to wait for killed processes to die */
 
 #define APPLICATION	"application"
 #define COMPANION	"companion"
@@ -39,23 +39,23 @@ struct guest {
 	pid_t application;	/* 0 when it is not running */
 	pid_t companion;
 	pid_t agent;
-	long kill_at;		/* when those that were asked to end are killed; 0: never */
+	long kill_at;		/* when to kill the processes that got SIGTERM; 0: never */
 };
 
-/* Death of a child, and what busybox' halt, poweroff and reboot send. */
+/* Death of a child, and the signals that busybox's halt, poweroff and reboot send. */
 static const int handled[] = { SIGCHLD, SIGUSR1, SIGUSR2, SIGTERM };
 
 static volatile sig_atomic_t asked;	/* to end */
 
 static void on_signal(int number)
 {
-	if (number != SIGCHLD)	/* that one only has to interrupt ppoll() */
+	if (number != SIGCHLD)	/* that one only interrupts ppoll() */
 		asked = 1;
 }
 
 /*
- * The kernel says "Power down" at the highest level; the console belongs to the
- * application. Level 0 can be had only through /proc.
+ * The kernel prints "Power down" at the highest level, but the console belongs to the
+ * application. Only /proc can set level 0.
  */
 static void silence_kernel(void)
 {
@@ -67,7 +67,7 @@ static void silence_kernel(void)
 	close(fd);
 }
 
-/* End all that is left and wait for it: whoever has a file open keeps its volume busy. */
+/* Kill all remaining processes and wait for them: an open file keeps its volume busy. */
 static void kill_all(void)
 {
 	pid_t pid;
@@ -77,18 +77,18 @@ static void kill_all(void)
 		do {
 			pid = waitpid(-1, NULL, WNOHANG);
 		} while (pid > 0);
-		if (pid < 0)	/* there is none left */
+		if (pid < 0)	/* no child left */
 			return;
 	}
 }
 
-/* Without ACPI it would be halted in place of that (kernel_can_power_off(), kernel/reboot.c). */
+/* Without ACPI a power-off would only halt (kernel_can_power_off(), kernel/reboot.c). */
 static bool can_switch_off(void)
 {
 	return access("/sys/firmware/acpi", F_OK) == 0;
 }
 
-/* The host gives the machine some seconds after the last message: the volumes come before. */
+/* Unmount before the last message: after it, the host waits only some seconds. */
 __attribute__((noreturn))
 static void power_off(const struct run *run)
 {
@@ -100,7 +100,7 @@ static void power_off(const struct run *run)
 	status_done(ACK_TIMEOUT);
 	if (!run->reset && can_switch_off())
 		reboot(RB_POWER_OFF);
-	reboot(RB_AUTOBOOT);	/* a machine that cannot be switched off */
+	reboot(RB_AUTOBOOT);	/* the machine cannot be switched off */
 	for (;;)
 		pause();
 }
@@ -112,7 +112,7 @@ static void give_up(const struct run *run, const char *what, int error)
 	power_off(run);
 }
 
-/* The device behind /dev/console: only that one can be a controlling terminal. */
+/* Open the device behind /dev/console: only that can be a controlling terminal. */
 static int open_terminal(void)
 {
 	char name[80] = "/dev/";
@@ -129,13 +129,13 @@ static int open_terminal(void)
 		return -1;
 	name[5 + got] = '\0';
 	name[5 + strcspn(name + 5, "\n")] = '\0';
-	last = strrchr(name, ' ');	/* of several, the last one is /dev/console */
+	last = strrchr(name, ' ');	/* the last of several is /dev/console */
 	if (last)
 		memmove(name + 5, last + 1, strlen(last));
 	return open(name, O_RDWR | O_NOCTTY);
 }
 
-/* In the child: standard streams, and for the interactive companion the terminal. */
+/* In the child: set up standard streams, and the terminal of an interactive companion. */
 static int child_streams(bool console_input, bool interactive)
 {
 	int fd;
@@ -207,7 +207,7 @@ static pid_t start(const struct run *run, bool companion)
 	return pid;
 }
 
-/* Reap all that has ended, and report those two that matter. */
+/* Reap all children that have ended, and report the ones we started. */
 static void reap(struct guest *guest)
 {
 	struct rusage usage;
@@ -222,14 +222,14 @@ static void reap(struct guest *guest)
 		} else if (pid == guest->companion) {
 			guest->companion = 0;
 			status_ended(COMPANION, status, &usage);
-		} else if (pid == guest->agent) {	/* that ends only by an accident */
+		} else if (pid == guest->agent) {	/* it ends only by accident */
 			guest->agent = 0;
 			status_ended(AGENT, status, &usage);
 		}
 	}
 }
 
-/* Each is the leader of its session and group. */
+/* Each leads its session and process group. */
 static void signal_all(const struct guest *guest, int number)
 {
 	if (guest->application)
@@ -238,7 +238,7 @@ static void signal_all(const struct guest *guest, int number)
 		kill(-guest->companion, number);
 }
 
-/* A second request can only shorten the time that the first one gave. */
+/* A second request can only shorten the time that the first one set. */
 static void stop(struct guest *guest, unsigned int grace_ms)
 {
 	long kill_at = now_ms() + grace_ms;
@@ -250,7 +250,7 @@ static void stop(struct guest *guest, unsigned int grace_ms)
 	signal_all(guest, SIGCONT);
 }
 
-/* What it executes are its children; what they leave behind becomes ours. */
+/* The agent's programs are its children; init adopts their orphans. */
 static void start_agent(struct guest *guest)
 {
 	if (guest->agent)
@@ -317,7 +317,7 @@ static void serve(struct guest *guest)
 	}
 }
 
-/* All are blocked but inside ppoll(). */
+/* Block all of them except inside ppoll(). */
 static void prepare_signals(void)
 {
 	struct sigaction action = { .sa_handler = on_signal };
@@ -338,10 +338,10 @@ static void prepare(struct guest *guest)
 
 	prepare_signals();
 
-	/* First the channel, so that what fails can be told. It needs /sys and /dev. */
+	/* First the channel, so that errors can be reported. It needs /sys and /dev. */
 	mounted = setup_mounts(&what);
 	wrong = run_load(&guest->run, RUN_FILE);
-	/* Without a nonce there is nobody who would know us: an image that others boot. */
+	/* Without a nonce no host reads the channel: the image was packaged for other machines. */
 	error = guest->run.nonce && *guest->run.nonce ?
 		status_open(guest->run.nonce, PORT_TIMEOUT) : -ENODEV;
 	if (error && error != -ENODEV)
@@ -374,7 +374,7 @@ int main(int argc, char **argv)
 {
 	static struct guest guest;
 
-	if (argc > 1 && !strcmp(argv[1], "core"))	/* the kernel's helper */
+	if (argc > 1 && !strcmp(argv[1], "core"))	/* as the kernel's helper */
 		return core_main(argv + 2);
 	if (getpid() != 1) {
 		fprintf(stderr, "init: this is the first process of a guest\n");

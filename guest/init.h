@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * The guest's init: what its files share.
+ * The guest's init: declarations that its files share.
  */
 #ifndef UKL_GUEST_INIT_H
 #define UKL_GUEST_INIT_H
@@ -16,7 +16,7 @@
 struct volume {
 	char *type;		/* 9p, virtiofs, ext4 */
 	char *source;		/* mount tag, or serial number of the disk */
-	char *target;		/* made if it is not there */
+	char *target;		/* created if missing */
 	bool read_only;
 };
 
@@ -25,9 +25,9 @@ struct volume {
  * one "key value" per line; src/ukl/guest/rundesc.py is the other side.
  */
 struct run {
-	char *nonce;		/* comes back in each status message */
+	char *nonce;		/* sent in each status message */
 	char *name;		/* of the application; becomes the host name */
-	char *path;		/* what execve() gets: marker file or executable */
+	char *path;		/* for execve(): marker file or executable */
 	char **argv;
 	char **envp;
 	char *cwd;
@@ -37,15 +37,15 @@ struct run {
 	gid_t gid;
 	bool start;		/* false: only the companion runs */
 	bool console_input;	/* standard input is the console, not /dev/null */
-	char **companion;	/* a normal program beside it, whose end is the end */
+	char **companion;	/* a normal program beside it, with which the run ends */
 	bool interactive;	/* the companion has the console as its terminal */
 	unsigned int rows;
 	unsigned int columns;
 	unsigned int grace_ms;	/* between SIGTERM and SIGKILL */
 	char *address;		/* of the second interface, with its prefix; "dhcp"; or NULL */
-	bool cores;		/* the host takes core files */
+	bool cores;		/* the host accepts core files */
 	bool dhcp;		/* the first interface asks for its address */
-	bool reset;		/* a reset is the machine's end: its monitor knows no other */
+	bool reset;		/* end the machine by a reset: its monitor has no power-off */
 };
 
 /* run.c */
@@ -58,9 +58,9 @@ enum host_request {
 	HOST_STOP,		/* end the application */
 	HOST_ACK,		/* the last message has arrived */
 	HOST_AGENT,		/* start the agent */
-	HOST_HOSTS,		/* who is in the network: it was written down */
+	HOST_HOSTS,		/* the guests of the network, already written to /etc/hosts */
 	HOST_TIME,		/* what time it is */
-	HOST_GONE,		/* nobody listens any more */
+	HOST_GONE,		/* the host has closed the channel */
 };
 
 long now_ms(void);

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Brings the network up: loopback, the first Ethernet device with the addresses that
- * QEMU's user-mode network always has, and the second one, if there is one, with the
- * address that the run says or that a server of that network gives. Elsewhere than under
- * ukl, a server gives the first one its address, too, unless the kernel has it already.
+ * Brings the network up: loopback, the first Ethernet device with the fixed addresses of
+ * QEMU's user-mode network, and the second one, if there is one, with the address from the
+ * run description or from a DHCP server. In an image that is not run by ukl, the first one
+ * gets its address by DHCP too, unless the kernel has set it.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -72,7 +72,7 @@ static int default_route(int fd, const char *gateway)
 	return ioctl(fd, SIOCADDRT, &route) ? -errno : 0;
 }
 
-/* busybox' client goes to the background with its first lease, and renews it from there. */
+/* busybox's client goes to the background with its first lease, and renews it from there. */
 static int interface_dhcp(int fd, char *name)
 {
 	char *argv[] = { "udhcpc", "-n", "-t", "10", "-T", "2", "-i", name, "-s", DHCP_SCRIPT,
@@ -102,7 +102,7 @@ static int interface_dhcp(int fd, char *name)
 	return WIFEXITED(status) && !WEXITSTATUS(status) ? 0 : -ETIMEDOUT;
 }
 
-/* Whether "ip=" on the kernel's command line gave it one. */
+/* Whether "ip=" on the kernel's command line set an address. */
 static bool has_address(int fd, const char *name)
 {
 	struct ifreq request = { 0 };
@@ -117,7 +117,7 @@ static int ethernet_up(int fd, bool dhcp, const char **what)
 
 	if (dhcp && has_address(fd, ETHERNET))
 		return 0;
-	if (dhcp) {	/* of a network that others have made */
+	if (dhcp) {	/* a packaged image, in an unknown network */
 		*what = "DHCP on " ETHERNET;
 		error = interface_dhcp(fd, ETHERNET);
 		return error == -ENODEV ? 0 : error;
@@ -192,7 +192,7 @@ int net_up(const struct run *run, const char **what)
 	return error;
 }
 
-/* Copy @from's first @size bytes, put @more behind them, and let that take its place. */
+/* Replace /etc/hosts by its first @size bytes and @more after them. */
 static void write_hosts(off_t size, const char *more, size_t length)
 {
 	int from = open(HOSTS, O_RDONLY | O_CLOEXEC);
@@ -210,8 +210,8 @@ static void write_hosts(off_t size, const char *more, size_t length)
 }
 
 /*
- * The host tells who is in the network: "hosts", "host ADDRESS NAME" for each, "hosts-end".
- * They stand in /etc/hosts behind what was there at first. Returns whether @line is of that.
+ * The host sends the guests of the network: "hosts", "host ADDRESS NAME" for each, "hosts-end".
+ * Append them to the original content of /etc/hosts. Returns whether @line is one of these.
  */
 bool net_hosts(const char *line)
 {

@@ -2,10 +2,10 @@
 /*
  * Parser of the run description.
  *
- * The first line is "ukl-run 1" and the last one "end", so that a file cut short
- * is noticed. A backslash in a value begins an escape: "\n" is a newline, "\\" a
- * backslash. Whatever is not known is an error: the file comes from the host of the
- * same version, and anything else in it means that something is wrong.
+ * The first line is "ukl-run 1" and the last one "end", which detects a truncated
+ * file. A backslash in a value begins an escape: "\n" is a newline, "\\" a backslash.
+ * An unknown key is an error: the file comes from a host of the same version, so
+ * something is wrong.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -196,7 +196,7 @@ static const char *complete(struct parser *parser)
 		return "neither application nor companion";
 	if (run->interactive && !parser->companion.count)
 		return "interactive without companion";
-	/* execve() and the loops over these want arrays, empty or not. */
+	/* execve() and the loops over these need arrays, even empty ones. */
 	if (!parser->argv.items)
 		wrong = append(&parser->argv, NULL);
 	if (!wrong && !parser->envp.items)

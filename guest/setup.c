@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Makes of the bare initramfs what a Linux program expects to find.
+ * Sets up the bare initramfs as a Linux program expects it.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -15,7 +15,7 @@
 
 #include "init.h"
 
-#define OPEN_FILES	65536	/* what servers ask for; the kernel's default is 1024 */
+#define OPEN_FILES	65536	/* servers ask for it; the kernel's default is 1024 */
 
 static const struct {
 	const char *type, *where, *options;
@@ -44,7 +44,7 @@ int setup_mounts(const char **what)
 {
 	for (size_t i = 0; i < sizeof(mounts) / sizeof(mounts[0]); i++) {
 		*what = mounts[i].where;
-		mkdir(mounts[i].where, 0755);	/* mount() says it if that failed */
+		mkdir(mounts[i].where, 0755);	/* if that fails, mount() reports it */
 		if (mount(mounts[i].type, mounts[i].where, mounts[i].type, mounts[i].flags,
 			  mounts[i].options))
 			return -errno;
@@ -61,12 +61,12 @@ void setup_limits(void)
 {
 	struct rlimit files = { OPEN_FILES, OPEN_FILES };
 
-	setrlimit(RLIMIT_NOFILE, &files);	/* a lower limit is no reason to stop */
+	setrlimit(RLIMIT_NOFILE, &files);	/* ignore an error: a lower limit works too */
 }
 
 /*
- * The application's output passes the console as it is, and what arrives is not
- * echoed: the host's terminal did that. A shell wants an ordinary terminal.
+ * Pass the application's output through the console unchanged, and do not echo input:
+ * the host's terminal has done that. A shell needs an ordinary terminal.
  */
 void setup_console(const struct run *run)
 {

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The status channel: a virtio-serial port on which the host learns how the run
- * went. Nothing is ever concluded from the console, where the application writes.
+ * The status channel: a virtio-serial port over which init reports how the run went.
+ * The host concludes nothing from the console, where the application writes.
  *
- * Each message is one line of JSON that carries the nonce of this run; the host
- * answers with words: "stop", "ack". Without a port (the image was booted by
- * hand) the end is told on the console.
+ * Each message is one line of JSON with the nonce of this run; the host answers with
+ * words: "stop", "ack". Without a port (the image was booted by hand) init reports the
+ * end on the console.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -23,7 +23,7 @@
 #define PORT_NAME	"org.unikernel-linux.status"
 #define PORT_CLASS	"/sys/class/virtio-ports"
 #define WRITE_TIMEOUT	2000	/* ms */
-#define CLOCK_ROUNDS	5	/* times that the host is asked what time it is, at most */
+#define CLOCK_ROUNDS	5	/* how often to ask for the host's time, at most */
 #define CLOCK_GOOD	500000LL	/* ns: an answer within this is good enough */
 #define NSEC_PER_SEC	1000000000LL
 
@@ -76,9 +76,8 @@ static int find_port(const char *name, char *device, size_t size)
 }
 
 /*
- * Open a port; returns its descriptor or a negative errno. Its name arrives by a message
- * of the device, some time after the driver's probe: it is waited for, as long as the
- * driver is there at all.
+ * Open a port; returns its descriptor or a negative errno. The device sends the port's name
+ * some time after the driver's probe. Wait for it, unless there is no driver at all.
  */
 int port_open(const char *name, int timeout_ms)
 {
@@ -140,9 +139,8 @@ static void send_all(const char *line, size_t size)
 }
 
 /*
- * Send one message; @format gives the members behind nonce and type. The strings in
- * it are words of ours, names checked by the host, or from strerror(): none needs
- * escaping.
+ * Send one message; @format gives the members after nonce and type. Its strings are our
+ * own words, names checked by the host, or from strerror(): none needs escaping.
  */
 __attribute__((format(printf, 2, 3)))
 static void message(const char *type, const char *format, ...)
@@ -212,9 +210,9 @@ void status_error(const char *what, int error)
 		dprintf(STDERR_FILENO, "init: %s: %s\n", what, error ? strerror(error) : "failed");
 }
 
-static enum host_request pending = HOST_NOTHING;	/* came while something else was waited for */
+static enum host_request pending = HOST_NOTHING;	/* came while waiting for another */
 
-static long long host_time;	/* what the last HOST_TIME said: ns since the epoch */
+static long long host_time;	/* from the last HOST_TIME: ns since the epoch */
 
 /* "time SECONDS NANOSECONDS" of the host's clock. */
 static bool is_time(const char *line)
@@ -230,7 +228,7 @@ static bool is_time(const char *line)
 static unsigned int grace_ms;
 static bool grace_given;
 
-/* "stop", or "stop MILLISECONDS": how long the application may take to comply. */
+/* "stop", or "stop MILLISECONDS": how long the application may take to end. */
 static bool is_stop(const char *line)
 {
 	if (sscanf(line, "stop %u", &grace_ms) == 1)
@@ -241,13 +239,13 @@ static bool is_stop(const char *line)
 	return true;
 }
 
-/* How long the host's last HOST_STOP gives the application; @usual where it does not say. */
+/* The time that the host's last HOST_STOP gives the application; @usual without a number. */
 unsigned int status_grace(unsigned int usual)
 {
 	return grace_given ? grace_ms : usual;
 }
 
-/* Return the next word of the host; does not wait. */
+/* Return the host's next request; does not wait. */
 enum host_request status_request(void)
 {
 	static char line[128];
@@ -264,7 +262,7 @@ enum host_request status_request(void)
 	end = memchr(line, '\n', size);
 	if (!end) {
 		if (size == sizeof(line))
-			size = 0;	/* nobody we know talks like that */
+			size = 0;	/* not a line of our host's: discard it */
 		got = port < 0 ? 0 : read(port, line + size, sizeof(line) - size);
 		if (got <= 0)
 			return got < 0 && (errno == EAGAIN || errno == EINTR) ?
@@ -294,8 +292,8 @@ static long long now_ns(void)
 }
 
 /*
- * Ask the host what time it is, and wait for the answer. A request to end that comes
- * instead is kept for later.
+ * Ask for the host's time, and wait for the answer. If a request to end comes instead, keep
+ * it for later.
  */
 static bool ask_time(long deadline_ms)
 {
@@ -323,9 +321,8 @@ static bool ask_time(long deadline_ms)
 }
 
 /*
- * Set the clock from the host's: the machine's own has whole seconds. When the host looked
- * at its clock is known within the time from question to answer, and is taken to be the
- * middle of that; the quickest answer of a few counts.
+ * Set the clock from the host's: the machine's own counts whole seconds. Assume that the
+ * host read its clock halfway between question and answer; use the quickest of a few answers.
  */
 void status_clock(int timeout_ms)
 {
@@ -355,8 +352,8 @@ void status_clock(int timeout_ms)
 }
 
 /*
- * Say that the machine is going to be powered off, and wait until the host has read
- * that and all before it: QEMU would throw away what it still holds.
+ * Report that the machine is about to be powered off, and wait until the host has read
+ * all messages: QEMU would discard what it still buffers.
  */
 void status_done(int timeout_ms)
 {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Mounts the host's volumes and disks, and takes them down at the end.
+ * Mounts the host's volumes and disks, and unmounts them at the end.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -15,22 +15,22 @@
 #include "init.h"
 
 /*
- * directio: read() and write() go to the host at once, past the guest's page cache, so
- * that the two never disagree and nothing that was written is lost when the machine is
- * killed. cache=mmap: a shared mapping, which databases use, is possible nevertheless;
- * msync() writes it back. See "cache" and "directio" in
- * Documentation/filesystems/9p.rst. msize is the kernel's own default, said here because
- * it is a buffer's size: more would be physically contiguous memory by the MiB.
+ * directio: read() and write() bypass the guest's page cache and go to the host at once.
+ * Guest and host never disagree, and no written data is lost when the machine is killed.
+ * cache=mmap: shared mappings, which databases use, still work; msync() writes them back.
+ * See "cache" and "directio" in Documentation/filesystems/9p.rst. msize is the kernel's own
+ * default, stated because it is the size of a buffer: more would take MiBs of physically
+ * contiguous memory.
  */
 #define OPTIONS_9P	"trans=virtio,version=9p2000.L,msize=131072,cache=mmap,directio"
 
-/* After an error of the disk nothing is written to a journal that may be broken. */
+/* After an error of the disk, do not write to a journal that may be broken. */
 #define OPTIONS_EXT4	"errors=remount-ro"
 
 #define DISKS		"/sys/block"
-#define DISK_WAIT	2000	/* ms until a disk's node is there */
+#define DISK_WAIT	2000	/* ms to wait for a disk's node */
 
-/* "mounting TARGET", and what stands in its way. */
+/* "mounting TARGET", and the reason why it failed. */
 static char complaint[PATH_MAX + 64];
 
 static int make_directories(const char *path)
@@ -71,7 +71,7 @@ static bool has_serial(const char *disk, const char *serial)
 	return !strcmp(text, serial);
 }
 
-/* Names of disks depend on the order in which they are found; serial numbers do not. */
+/* Disks' names depend on the order of detection; serial numbers do not. */
 static bool find_disk(const char *serial, char *node, size_t size)
 {
 	struct dirent *entry;
@@ -136,8 +136,8 @@ int volumes_up(const struct run *run, const char **what)
 }
 
 /*
- * In the order of their mounting backwards. What cannot be unmounted is at least made
- * read-only, which writes everything; the journal takes care of the rest.
+ * Unmount in reverse order. Make what cannot be unmounted at least read-only, which writes
+ * all data; the journal takes care of the rest.
  */
 void volumes_down(const struct run *run)
 {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-// What C++ asks of its runtime: each line says whether one part of it works. The exit status is
+// Tests the C++ runtime: each line of output says whether one part of it works. The exit status is
 // the first argument, or 0; 1 if something does not work.
 
 #include <atomic>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-// What a client sees of the server at $HOST and $PORT.
+// Tests the server at $HOST and $PORT as a client.
 package main
 
 import (

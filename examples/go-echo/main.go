@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-// A TCP echo server with a goroutine for each client. A line `panic` ends its connection by a
-// nil pointer that is recovered from, a line `sleep MILLISECONDS` is answered by `slept` after
-// that time, a line `collect` by `collected` after a garbage collection.
+// A TCP echo server with a goroutine for each client. A line `panic` ends its connection by a nil
+// pointer, from which the server recovers. It answers a line `sleep MILLISECONDS` with `slept`
+// after that time, and a line `collect` with `collected` after a garbage collection.
 package main
 
 import (

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Says hello, who it is, how it was started, and what runs it. */
+/* Says hello, and prints what it is, how it was started, and which kernel runs it. */
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,6 +25,6 @@ int main(int argc, char **argv)
 		printf("argv[%d]: %s\n", i, argv[i]);
 	for (char **variable = environ; *variable; variable++)
 		printf("env: %s\n", *variable);
-	/* A number as argument is the exit status. */
+	/* The first argument is the exit status. */
 	return argc > 1 ? atoi(argv[1]) : 0;
 }

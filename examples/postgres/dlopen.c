@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * "Dynamic loader for platforms without dlopen()": takes the place of src/port/dlopen.c.
+ * "Dynamic loader for platforms without dlopen()": replaces src/port/dlopen.c.
  *
- * Ring 0 executes no code of user pages, and those of a shared object are user pages. So the
- * modules that PostgreSQL loads at run time are linked in, each under names of its own
- * (modules.sh), and "loading" one means to find its table. The server still looks for the
- * file first, which keeps its rules on who may load what; nobody reads what is in it.
+ * Ring 0 executes no code in user pages, and a shared object is in user pages. The modules
+ * that PostgreSQL loads at run time are therefore linked in, each with its own prefix for
+ * names (modules.sh), and "loading" one finds its table. The server still looks for the file
+ * first, which keeps its rules on which user may load what; the file's content is not read.
  */
 #include "c.h"
 

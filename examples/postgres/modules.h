@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* The tables that modules.sh writes, and dlopen.c searches. */
+/* The tables that modules.sh writes and dlopen.c searches. */
 struct linked_symbol
 {
-	const char *name;			/* as the module's source has it; NULL ends the table */
+	const char *name;			/* as in the module's source; NULL ends the table */
 	void	   *address;
 };
 

@@ -1,17 +1,17 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# Makes one object of each of PostgreSQL's modules, and the table linked_modules of them:
-# modules.sh MODULES, with the directory for files that stand for the modules.
+# modules.sh MODULES: links each of PostgreSQL's modules into one object, and makes the table
+# linked_modules of them. The directory MODULES gets an empty file for each module.
 #
-# Modules define symbols of the same names (_PG_init, Pg_magic_func). So all that a module defines
-# is called MODULE__NAME here; what it only refers to is the server's.
+# Modules define symbols of the same names (_PG_init, Pg_magic_func). Each symbol that a module
+# defines is therefore renamed to MODULE__NAME; undefined ones are the server's.
 set -e
 modules=$1
 linked=$PWD/linked
 mkdir -p "$linked" "$modules"
 printf '#include "c.h"\n#include "modules.h"\n\n' > "$linked/modules.c"
 
-# module NAME DIRECTORY [OBJECT]...: with what it brings of other libraries
+# module NAME DIRECTORY [OBJECT]...: with objects of other libraries
 module() {
 	name=$1
 	directory=$2
@@ -41,8 +41,8 @@ rm -f "$linked/index"
 module plpgsql src/pl/plpgsql/src
 module dict_snowball src/backend/snowball
 module pgoutput src/backend/replication/pgoutput
-# libpq has copies of what the server has, made for other programs: its pfree() is free(). As of
-# its shared object, modules see what it exports, and nothing else.
+# libpq has copies of the server's functions, made for other programs: its pfree() is free(). Modules
+# see only what it exports, as they do with its shared object.
 libpq=src/interfaces/libpq/whole.o
 ld -r -o $libpq --whole-archive src/interfaces/libpq/libpq.a --no-whole-archive \
 	src/common/libpgcommon_shlib.a src/port/libpgport_shlib.a
@@ -62,7 +62,7 @@ done
 for name in autoinc insert_username moddatetime refint; do
 	module "$name" contrib/spi
 done
-# For the tests: without its file, which is theirs, nobody can load it.
+# For the tests: they create its file; without that the server does not load it.
 module regress src/test/regress
 rm "$modules/regress.so"
 

@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# Puts what the server reads at run time below the directory $1, as `make install` does; that
-# would build the modules as shared objects, too.
+# Installs the files that the server reads at run time below the directory $1. `make install` would
+# also build the modules as shared objects.
 set -e
 top=$PWD/$1
 share=$top/usr/share/postgresql

@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# PostgreSQL's own tests against the server at $HOST and $PORT: tests.sh SUITE, in the built
-# source. What differs from the expected output is shown behind a suite's results.
+# tests.sh SUITE: runs PostgreSQL's own tests against the server at $HOST and $PORT, in the built
+# source. After a suite's results it shows the differences from the expected output.
 top=$PWD
 export PGHOST="$HOST" PGPORT="$PORT" PGUSER=postgres PGDATABASE=postgres
 PATH=$top/src/bin/psql:$top/src/bin/pgbench:$PATH
@@ -26,7 +26,7 @@ named() {
 	make -s -C "$1" --eval 'named: ; @echo $(REGRESS)' named
 }
 
-# What the server has linked in, but loads by these names only.
+# The server has these linked in, but loads them only if the files exist.
 for name in autoinc refint regress; do
 	: > "src/test/regress/$name.so"
 done
@@ -48,7 +48,7 @@ isolation)
 	regress src/test/isolation --schedule=isolation_schedule
 	;;
 contrib)
-	# The others' tests want options of the server, or have none.
+	# The other extensions have no tests, or tests that need options of the server.
 	for each in amcheck btree_gin btree_gist citext cube dict_int fuzzystrmatch hstore \
 		intarray isn lo ltree pageinspect pg_freespacemap pg_trgm pg_visibility \
 		pgstattuple postgres_fdw seg tablefunc tsm_system_rows unaccent; do

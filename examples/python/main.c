@@ -2,8 +2,8 @@
 /*
  * Python as one program: the interpreter of libpython3.11-pic.a and built-in modules.
  *
- * The standard library is /usr/lib/python311.zip. Nothing is searched for: the guest
- * has one Python.
+ * The standard library is /usr/lib/python311.zip. There is no search for it: the guest has
+ * one Python.
  */
 #include <Python.h>
 
@@ -26,9 +26,9 @@ static struct _inittab modules[] = {
 };
 
 /*
- * These two take the place of the interpreter's own, which call dlopen(): the code of a
- * shared object lies in user pages, and ring 0 may not execute those. So `import` says
- * why, as an ImportError, and packages that have a slower module in Python take that.
+ * These two replace the interpreter's own, which call dlopen(): the code of a shared object
+ * is in user pages, which ring 0 may not execute. `import` therefore raises an ImportError
+ * with the reason, and packages with a slower module in Python fall back to that.
  */
 const char *_PyImport_DynLoadFiletab[] = {
 	".cpython-311-x86_64-linux-gnu.so",
@@ -70,7 +70,7 @@ static PyStatus configure(PyConfig *config, int argc, char **argv)
 		if (PyStatus_Exception(status))
 			return status;
 	}
-	/* sys.executable, for programs that start themselves anew. */
+	/* sys.executable, for programs that start themselves again. */
 	if (self && *self == '/')
 		status = PyConfig_SetBytesString(config, &config->executable, self);
 	return status;

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 #
-# Builds `python`: main.c, the distribution's libpython3.11-pic.a with the modules that are
-# in it, and those that the distribution has as shared objects, from its own sources; and
+# Builds `python` from main.c, the distribution's libpython3.11-pic.a with the modules in it, and
+# the sources of the modules that the distribution has as shared objects. Also builds
 # python311.zip, the standard library. Run in the top directory of the source package.
 #
 # Left out: what cannot work in ring 0 (_ctypes), what needs a terminal's libraries
@@ -60,16 +60,16 @@ python311.zip: python stdlib.py
 python: ukl-main.o $(OBJECTS)
 	$(CC) -o $@ $^ $(CONFIG)/libpython3.11-pic.a $(LIBRARIES)
 
-# Its name is not that of a file of the source.
+# Named so that it does not collide with a file of the source.
 ukl-main.o: main.c ukl-modules.h
 	$(CC) $(CFLAGS) $(CPPFLAGS) -c -o $@ $<
 
 ukl-modules.h: modules.mk
 	printf 'MODULE(%s)\n' $(MODULES) >$@
 
-# The processor has 64 bits, and gcc's inline assembly for it.
+# A 64-bit processor, with gcc's inline assembly.
 Modules/_decimal/%.o: CPPFLAGS += -DCONFIG_64=1 -DASM=1
 Modules/_sqlite/%.o: CPPFLAGS += -DPY_SQLITE_HAVE_SERIALIZE=1
-# This one wants to be told that it is built in; the others are happy with either.
+# Py_BUILD_CORE_BUILTIN is for the modules that need it; the others work with it, too.
 Modules/%.o: Modules/%.c
 	$(CC) $(CFLAGS) $(CPPFLAGS) -c -o $@ $<

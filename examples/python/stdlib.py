@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Writes the standard library, compiled, into the zip file that is named.
+"""Writes the compiled standard library into the zip file that the argument names.
 
-Run by the Python it is for. The times in it are fixed: equal input, equal bytes.
+Run it with the Python it is for. The times in it are fixed: equal input gives equal bytes.
 """
 
 import importlib.util
@@ -16,7 +16,7 @@ LEFT_OUT = {
     "__pycache__", "config-3.11-x86_64-linux-gnu", "ensurepip", "idlelib", "lib-dynload",
     "lib2to3", "pydoc_data", "test", "tkinter", "turtledemo",
 }  # fmt: skip
-"""Names of directories: tests, tools for people, and what needs a module that is not there."""
+"""Names of directories: tests, tools for people, and what needs a missing module."""
 
 EPOCH = (2020, 1, 1, 0, 0, 0)
 
@@ -32,7 +32,7 @@ def sources():
 def compiled(file, name):
     """Return the content of the .pyc file for the source; tracebacks say `name`."""
     code = compile(file.read_bytes(), name, "exec", dont_inherit=True, optimize=0)
-    # A .pyc that is never compared with its source: flags 1, and no hash.
+    # A .pyc that Python never compares with its source: flags 1, and no hash.
     return importlib.util.MAGIC_NUMBER + (1).to_bytes(4, "little") + bytes(8) + marshal.dumps(code)
 
 

@@ -2,7 +2,7 @@
 /*
  * Shows where it runs: the privilege level in CS, and in supervisor mode the
  * control registers and model-specific registers that no process may read.
- * Then its memory map. In user mode it says so and reads nothing.
+ * Then its memory map. In user mode it prints a note and reads no registers.
  */
 
 #include <inttypes.h>

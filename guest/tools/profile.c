@@ -2,11 +2,11 @@
 /*
  * profile FREQUENCY SECONDS - samples what the guest's processors execute.
  *
- * The kernel's own sampling, by a timer (a machine without a PMU has no other): for each
- * sample the kernel's call chain, and the registers and the top of the stack with which
- * the application called the kernel or was interrupted; the host unwinds these. Standard
- * output gets a line, "ukl-profile 1 STEXT PROCESSORS", and then the records as they are in
- * the kernel's ring buffers: perf_event_open(2). SIGINT and SIGTERM end it early.
+ * The kernel samples by a timer, since the machine may have no PMU. Each sample has the
+ * kernel's call chain, and the registers and the top of the stack with which the application
+ * called the kernel or was interrupted; the host unwinds these. Standard output gets a line,
+ * "ukl-profile 1 STEXT PROCESSORS", and then the records as they are in the kernel's ring
+ * buffers: perf_event_open(2). SIGINT and SIGTERM end it early.
  */
 #include <errno.h>
 #include <linux/perf_event.h>
@@ -24,7 +24,7 @@
 
 #define PAGES		512		/* of each ring buffer; a power of two */
 #define STACK		8192		/* bytes of the application's stack in a sample */
-#define INTERVAL	50		/* ms between two looks at the buffers */
+#define INTERVAL	50		/* ms between two reads of the buffers */
 #define MAX_CPUS	64
 
 /* asm/perf_regs.h: ax bx cx dx si di bp sp ip, and r8 to r15 */
@@ -49,7 +49,7 @@ static void put(const char *data, size_t size)
 		ssize_t wrote = write(STDOUT_FILENO, data, size);
 
 		if (wrote < 0 && errno != EINTR)
-			exit(1);	/* nobody reads any more */
+			exit(1);	/* the reader is gone */
 		if (wrote > 0) {
 			data += wrote;
 			size -= wrote;
@@ -88,7 +88,7 @@ static int open_ring(struct ring *ring, int cpu, unsigned int frequency)
 		.sample_stack_user = STACK,
 		.disabled = 1,
 		.exclude_idle = 1,
-		.exclude_callchain_user = 1,	/* by frame pointers, which nobody keeps */
+		.exclude_callchain_user = 1,	/* by frame pointers, which programs lack */
 	};
 	size_t page = sysconf(_SC_PAGESIZE);
 

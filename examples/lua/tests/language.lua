@@ -1,5 +1,5 @@
 -- SPDX-License-Identifier: GPL-2.0
--- What the language does: calls, closures, errors, coroutines, numbers, garbage collection.
+-- Tests the language: calls, closures, errors, coroutines, numbers, garbage collection.
 
 local ok = true
 local function check(name, good)
@@ -24,7 +24,7 @@ local one, two = counter(), counter()
 one() one()
 check("closures", one() == 3 and two() == 1)
 
--- An error travels by longjmp().
+-- Errors use longjmp().
 local good, what = pcall(function() error({code = 7}) end)
 check("errors", not good and what.code == 7)
 local function deep() return 1 + deep() end

@@ -1,5 +1,5 @@
 -- SPDX-License-Identifier: GPL-2.0
--- The libraries: strings, tables, mathematics, UTF-8.
+-- Tests the libraries: strings, tables, mathematics, UTF-8.
 
 local ok = true
 local function check(name, good)

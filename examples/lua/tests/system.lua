@@ -1,5 +1,5 @@
 -- SPDX-License-Identifier: GPL-2.0
--- What reaches the kernel: files, time, the environment, other processes.
+-- Tests functions that use the kernel: files, time, the environment, other processes.
 
 local ok = true
 local function check(name, good)

@@ -1,5 +1,5 @@
 -- SPDX-License-Identifier: GPL-2.0
--- What SQL does: each line of output is a test.
+-- Tests SQL: each line of output is a test.
 CREATE TABLE t(id INTEGER PRIMARY KEY, word TEXT UNIQUE, number REAL, data BLOB);
 WITH RECURSIVE n(i) AS (VALUES(1) UNION ALL SELECT i + 1 FROM n WHERE i < 5000)
   INSERT INTO t SELECT i, 'word' || i, i / 4.0, zeroblob(i % 50) FROM n;

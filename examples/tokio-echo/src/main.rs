@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
-//! A TCP echo server with tokio. A line `panic` of its own ends its connection by a panic, a
-//! line `sleep MILLISECONDS` is answered by `slept` after that time.
+//! A TCP echo server with tokio. A line that is just `panic` ends its connection by a panic. The
+//! server answers a line `sleep MILLISECONDS` with `slept` after that time.
 
 use std::error::Error;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::sleep;
 
 const PORT: u16 = 5555;
-const LINE: u64 = 4096; // a longer one is taken in pieces
+const LINE: u64 = 4096; // a longer one is read in pieces
 
 async fn serve(mut stream: TcpStream) -> std::io::Result<()> {
     stream.set_nodelay(true)?;

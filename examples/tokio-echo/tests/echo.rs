@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-//! What a client sees of the server at $HOST and $PORT.
+//! Tests the server at $HOST and $PORT as a client.
 
 use std::env;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -116,7 +116,7 @@ fn who_sleeps_holds_nobody_up() {
         BufReader::new(stream).read_line(&mut line).unwrap();
         assert_eq!(line, "slept\n");
     }
-    // One behind the other they would take 150 s.
+    // One after the other they would take 150 s.
     assert!(begin.elapsed() >= Duration::from_secs(3));
     assert!(begin.elapsed() < Duration::from_secs(60));
 }

@@ -43,7 +43,7 @@ uint64_t bench_ns(void)
 	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
 }
 
-/* The counter is read innermost: what reading the other clock takes is not counted. */
+/* Read the counter innermost: it must not count the reading of the other clock. */
 void bench_begin(void)
 {
 	began_ns = bench_ns();
@@ -80,7 +80,7 @@ static struct span sample(const struct bench_row *row, unsigned long count)
 	return total;
 }
 
-/* The shorter of two: who else uses the machine must not decide how long a loop is. */
+/* The shorter of two: other load on the machine must not decide the length of a loop. */
 static uint64_t took(const struct bench_row *row, unsigned long count)
 {
 	uint64_t one = sample(row, count).ns, other = sample(row, count).ns;
@@ -88,7 +88,7 @@ static uint64_t took(const struct bench_row *row, unsigned long count)
 	return one < other ? one : other;
 }
 
-/* The number that takes at least `ns`; grows from 1. */
+/* Returns the count that takes at least `ns`; grows from 1. */
 static unsigned long calibrate(const struct bench_row *row, uint64_t ns)
 {
 	for (unsigned long count = 1; count < MAX_COUNT;) {
@@ -148,7 +148,7 @@ int bench_main(int argc, char **argv, const struct bench_row *rows, size_t numbe
 		if (!wanted(row->name, argc - used, argv + used))
 			continue;
 		result->row = row;
-		sample(row, row->count);	/* page tables, caches of the kernel */
+		sample(row, row->count);	/* warms up page tables and the kernel's caches */
 		result->count = ns ? calibrate(row, ns) : row->count;
 		for (int j = 0; j < SAMPLES; j++)
 			result->samples[j] = sample(row, result->count);

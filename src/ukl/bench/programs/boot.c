@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * boot - how late it is when a program has been started
+ * boot - the time from the machine's reset to the start of a program
  *
- * Rows as bench.c prints them, with one sample: since the reset of the machine (that is
- * where the time-stamp counter began; in nanoseconds under -icount only, so with the argument
- * `instructions`), since the kernel took the time (CLOCK_BOOTTIME), and how long the processor
- * idled meanwhile (/proc/uptime, to 10 ms).
+ * Prints rows in the format of bench.c, with one sample each: the time since the reset of the
+ * machine, where the time-stamp counter began (in nanoseconds under -icount only, so with the
+ * argument `instructions`); the time since the kernel set its clock (CLOCK_BOOTTIME); and how
+ * long the processor has idled (/proc/uptime, to 10 ms).
  */
 #include <stdint.h>
 #include <stdio.h>

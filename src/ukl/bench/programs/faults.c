@@ -2,8 +2,8 @@
 /*
  * faults - page faults, by what the kernel has to do for them
  *
- * A region is touched in places that are far enough from each other for a fault each, then
- * its pages are taken away; only the touching is measured, a region at a time.
+ * Touches a region in places that are far enough apart for a fault each, then discards its
+ * pages. Measures only the touching, a region at a time.
  */
 #include <fcntl.h>
 #include <setjmp.h>
@@ -50,7 +50,7 @@ static void prepare(void)
 		if (pwrite(file, "x", 1, page) != 1)
 			bench_fail("/tmp/bench");
 	anonymous = map(PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1);
-	/* As malloc() gets it: what size of pages it has is the system's affair. */
+	/* As malloc() does it: the system decides the size of the pages. */
 	plain = mmap(NULL, SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (plain == MAP_FAILED)
 		bench_fail("mmap");
@@ -80,7 +80,7 @@ static void read_pages(volatile char *region, unsigned long count, int forgotten
 	}
 }
 
-/* `before`: whether each page is read before, so that the write finds it. */
+/* `before`: whether to read each page first, so that the write finds it mapped. */
 static void write_pages(volatile char *region, unsigned long count, int before)
 {
 	for (unsigned long part; count; count -= part) {
@@ -95,7 +95,7 @@ static void write_pages(volatile char *region, unsigned long count, int before)
 	}
 }
 
-/* The same loop on pages that are there. */
+/* The same loop on pages that are present. */
 static void loop(unsigned long count)
 {
 	for (int i = 0; i < TOUCHED; i++)
@@ -118,7 +118,7 @@ static void read_file(unsigned long count)
 	read_pages(shared, count, 1);
 }
 
-/* Each page of it, one behind the other. */
+/* Every page of the region in order. */
 static void write_in_order(unsigned long count)
 {
 	for (unsigned long part; count; count -= part) {

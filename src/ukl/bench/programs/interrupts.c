@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * interrupts - what a timer's interrupt costs, by what it interrupts
+ * interrupts - the cost of a timer interrupt, by what it interrupts
  *
- * The same work is done without the timer and with it; what it takes longer, by the number of
- * interrupts (/proc/interrupts), is the figure: entry, the timer's handler, the way back. The
- * timer is that of a perf event: timers of processes stop until they are asked.
+ * Does the same work without the timer and with it. The figure is the difference, divided by
+ * the number of interrupts (/proc/interrupts): entry, the timer's handler, return. The timer
+ * is that of a perf event, since a process's own timers stop until the process handles them.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -20,14 +20,14 @@
 #include "bench.h"
 
 #define SIZE	(8UL << 20)
-#define PERIOD	20000	/* ns; with -icount as many instructions */
+#define PERIOD	20000	/* ns; instructions with -icount */
 
 static char *buffer;
 static int zero, timer;
 
 /*
- * Until the kernel trusts its clock, a second or so after the boot, it has no timers but the
- * tick (kernel/time/hrtimer.c, hrtimer_switch_to_hres()).
+ * For about a second after the boot, until the kernel trusts its clock, it has no timer except
+ * the tick (kernel/time/hrtimer.c, hrtimer_switch_to_hres()).
  */
 static void wait_for_timers(void)
 {
@@ -60,7 +60,7 @@ static void prepare(void)
 
 	cpu_set_t first;
 
-	/* The one that /proc/interrupts begins with. */
+	/* The first processor in /proc/interrupts. */
 	CPU_ZERO(&first);
 	CPU_SET(0, &first);
 	if (sched_setaffinity(0, sizeof(first), &first))
@@ -74,7 +74,7 @@ static void prepare(void)
 	wait_for_timers();
 }
 
-/* How many interrupts of the processor's timer there were. */
+/* Returns the number of interrupts of the processor's timer. */
 static unsigned long long interrupts(void)
 {
 	FILE *file = fopen("/proc/interrupts", "r");
@@ -90,7 +90,7 @@ static unsigned long long interrupts(void)
 	return number;
 }
 
-/* Within one system call, which clears memory. */
+/* Work in one system call, which clears memory. */
 static void in_kernel(void)
 {
 	if (read(zero, buffer, SIZE) != (ssize_t)SIZE)

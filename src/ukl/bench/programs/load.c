@@ -2,13 +2,13 @@
 /*
  * load PROTOCOL - requests to a server on this machine, from CLIENTS connections at a time
  *
- * Each connection has one request on its way (no pipelining): when its answer is whole, the
- * next one is sent. Answers to the same request are of the same length, which is learned
- * from the first one; so nothing is parsed, and little of what is counted is ours.
+ * Each connection has one outstanding request (no pipelining): when its answer is complete,
+ * the next one is sent. All answers to the same request have the same length, which the first
+ * one shows. load therefore parses nothing, and adds little to what is counted.
  *
- * Where time is measured, each row is followed by one of the latencies: from the sending of a
- * request to the end of its answer, for each of LATENCIES requests. In between, the server
- * answers the other connections, too.
+ * With `time`, a row of latencies follows each row: from the sending of a request to the end
+ * of its answer, for each of LATENCIES requests. Meanwhile the server answers the other
+ * connections, too.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -24,8 +24,8 @@
 #include "bench.h"
 
 #define CLIENTS		10
-#define SILENCE		200	/* ms after which an answer is taken for whole, once */
-#define PATIENCE	60000	/* ms until the server must listen, or answer */
+#define SILENCE		200	/* ms without data after which the first answer is complete */
+#define PATIENCE	60000	/* ms to wait for the server to listen, or to answer */
 #define MAX_ANSWER	65536
 #define LATENCIES	2000
 
@@ -37,13 +37,13 @@ _Static_assert(sizeof(VALUE) == 100 + 1, "what the requests say");
 struct request {
 	const char *row;
 	const char *text;
-	const char *begin;	/* of each answer */
+	const char *begin;	/* first bytes of each answer */
 };
 
 struct protocol {
 	const char *name;
 	uint16_t port;
-	struct request requests[3];	/* what writes comes before what reads it */
+	struct request requests[3];	/* a request that writes before one that reads it */
 };
 
 static const struct protocol protocols[] = {
@@ -64,14 +64,14 @@ static const struct protocol protocols[] = {
 
 static const struct protocol *protocol;
 static int connections[CLIENTS];
-static size_t missing[CLIENTS];	/* bytes of the answer that is on its way */
+static size_t missing[CLIENTS];	/* bytes of the answer that are still to come */
 static uint64_t began[CLIENTS];	/* ns, while latencies are measured */
 static uint64_t latencies[LATENCIES];
 static int measure_latencies;
 static int poller;
 static char answer[MAX_ANSWER];
 
-/* What was sent is little enough for the socket's buffer. */
+/* The request fits into the socket's buffer. */
 static void ask(int connection, const struct request *request)
 {
 	size_t size = strlen(request->text);
@@ -92,7 +92,7 @@ static size_t take(int connection)
 	return (size_t)got;
 }
 
-/* The length of the answer; ends the program if it is not the one that is expected. */
+/* Returns the length of the answer; ends the program if it is not the expected one. */
 static size_t learn(const struct request *request)
 {
 	struct pollfd wanted = { .fd = connections[0], .events = POLLIN };

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * processes - what it takes to make a process or thread, and to switch to another
+ * processes - the cost of creating a process or thread, and of switching to another
  *
- * BENCH_SELF names the file that executes this program once more, BENCH_OTHER another
- * program that ends at once.
+ * BENCH_SELF names the file to execute for this program again, BENCH_OTHER another program
+ * that ends at once.
  */
 #include <pthread.h>
 #include <stdlib.h>
@@ -13,7 +13,7 @@
 
 #include "bench.h"
 
-#define LEAVE	"leave"		/* the argument with which this program ends at once */
+#define LEAVE	"leave"		/* with this argument the program ends at once */
 
 static void loop(unsigned long count)
 {
@@ -107,7 +107,7 @@ static void *answer(void *count)
 	return NULL;
 }
 
-/* One byte to the other and back, half as often as there are switches. */
+/* One byte to the other and back: half as many rounds as switches. */
 static void ask(unsigned long count)
 {
 	char byte = 'x';

@@ -2,9 +2,10 @@
 /*
  * syscalls - system calls by the C library's functions, on one processor
  *
- * A file is in the root file system (memory); sockets are a pair of AF_UNIX streams, and
- * one of TCP over the loopback device, where a send does all that the receiver's side of
- * the network stack has to do, too. By ukl.h means functions of the kernel where they are.
+ * The file is in the root file system (memory). The sockets are a pair of AF_UNIX streams, and
+ * a pair of TCP sockets over the loopback device, where a send also does all the work of the
+ * receiver's side of the network stack. Rows "ukl.h" call functions of the kernel, where
+ * there are any.
  */
 #include <arpa/inet.h>
 #include <fcntl.h>
@@ -23,7 +24,7 @@
 #include "bench.h"
 
 #define LARGE	8192
-#define BATCH	100	/* messages on their way at a time */
+#define BATCH	100	/* outstanding messages */
 #define ROOM	(8 << 20)
 
 static char buffer[LARGE];
@@ -36,7 +37,7 @@ static int pipes[2];
 static int event;
 static int poller;
 
-/* Anew for each sample: what a connection has behind it decides how it acknowledges. */
+/* For each sample again: a connection's history decides how it acknowledges. */
 static void connect_tcp(void)
 {
 	struct sockaddr_in address = {
@@ -104,7 +105,7 @@ static void call_getppid(unsigned long count)
 	bench_end();
 }
 
-/* The library would ask the vDSO, which is no system call. */
+/* The library would call the vDSO, which is not a system call. */
 static void call_clock(unsigned long count)
 {
 	struct timespec now;
@@ -159,7 +160,7 @@ static void drain(unsigned long count, size_t size)
 		check(recv(sockets[1], buffer, size, MSG_WAITALL), size, "recv");
 }
 
-/* What is sent must be received: in batches, of which one half is measured. */
+/* What is sent must be received: in batches, measuring only one of the two. */
 static void send_batches(unsigned long count, size_t size)
 {
 	for (unsigned long part; count; count -= part) {
