@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Crashes in the way that its argument names, some calls deep, in a thread if there is a second. */
+/* Crashes as its argument says, some calls deep; in a thread if there is a second argument. */
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>

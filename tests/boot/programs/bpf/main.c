@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * bpf TARGET: attach a BPF program to watched() in the kernel (perf_event_open(2),
- * the PMU `kprobe`), run TARGET, which calls it, and print what the program saw.
+ * bpf TARGET: attach a BPF program to bpf_watched() (perf_event_open(2), the PMU
+ * `kprobe`), run TARGET, which calls it, and print what the program saw.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -20,12 +20,12 @@
 #define CALLS 1000
 #define FRAMES 4
 
-/* What the program writes; one element of an array map. */
+/* The program's output; one element of an array map. */
 struct seen {
 	__u64 calls;
 	__u64 sum;		/* of the first arguments */
 	__u64 pid_tgid;
-	char text[16];		/* the second argument, as the application has it */
+	char text[16];		/* the second argument, from the application */
 	__u64 stack[FRAMES];
 	__s64 depth;		/* bytes of that stack, or an error */
 };
@@ -38,7 +38,7 @@ static void must(int holds, const char *what)
 	exit(1);
 }
 
-/* By a name that the kernel does not have, so that kallsyms knows one only. */
+/* A name that the kernel does not have, so that kallsyms has only one. */
 __attribute__((noinline)) long bpf_watched(long number, const char *text)
 {
 	asm volatile("" : : "r"(text) : "memory");
@@ -46,8 +46,8 @@ __attribute__((noinline)) long bpf_watched(long number, const char *text)
 }
 
 /*
- * The unwinder for callers in user mode goes by frame pointers, and at a function's first
- * instruction there is none yet: it leaves out the caller, and begins with the caller's.
+ * The unwinder for user mode follows frame pointers, and a function's first instruction has
+ * not set one yet: the unwinder skips the caller, and begins with the caller's caller.
  */
 __attribute__((noinline)) static int work(void)
 {
@@ -76,7 +76,7 @@ static long bpf(int command, union bpf_attr *attr)
 #define RETURN			INSN(BPF_JMP | BPF_EXIT, 0, 0, 0, 0)
 #define FIELD(NAME)		((short)offsetof(struct seen, NAME))
 
-/* Of the context, struct pt_regs (arch/x86/include/uapi/asm/ptrace.h). */
+/* Offsets in the context, struct pt_regs (arch/x86/include/uapi/asm/ptrace.h). */
 #define PT_SI 104
 #define PT_DI 112
 
@@ -154,7 +154,7 @@ static int attach(int program)
 	return fd;
 }
 
-/* Is there a function of ours at that address: what does the kernel call it? */
+/* Returns the kernel's name for our function at that address. */
 static void name(__u64 address)
 {
 	char line[256], symbol[128], best[128] = "nothing";

@@ -23,11 +23,11 @@
 extern int argc;
 extern char **argv;
 
-/* Points where nothing is; the compiler must not see it. */
+/* Points to unmapped memory; the compiler must not see that. */
 extern volatile char *volatile low;
 extern const struct itimerval off;
 
-/* The two ways into the kernel: by the syscall instruction, and by call. */
+/* The two kinds of system call: by the syscall instruction, and by a call. */
 extern const struct way {
 	const char *name;
 	long (*enter)(long number, long a, long b, long c);

@@ -2,9 +2,9 @@
 /*
  * checks NAME [ARG...] - one promise of Linux to a process at a time.
  *
- * Run as a normal process and as an application in the kernel; what it prints must
- * be the same. Nothing that differs from run to run is printed. The status is 0 when
- * the check itself found nothing wrong.
+ * Runs as a normal process and as an application in the kernel; both must print the
+ * same. It prints nothing that differs from run to run. The status is 0 when the check
+ * itself found no error.
  */
 #define _GNU_SOURCE
 #include <stdlib.h>
@@ -16,7 +16,7 @@
 int argc;
 char **argv;
 
-/* ---- The two ways into the kernel ---- */
+/* ---- The two kinds of system call ---- */
 
 static long by_instruction(long number, long a, long b, long c)
 {
@@ -83,7 +83,7 @@ int check_start(void)
 
 int check_exit(void)
 {
-	printf("exiting\n");	/* exit() has to flush it */
+	printf("exiting\n");	/* exit() has to flush this */
 	return argc > 2 ? atoi(argv[2]) : 0;
 }
 
@@ -111,7 +111,7 @@ int check_hang(void)
 	return 0;
 }
 
-/* Nothing runs any more: only in supervisor mode, else it is killed. */
+/* Stops the machine in supervisor mode; a normal process is killed. */
 int check_stuck(void)
 {
 	puts("stuck");

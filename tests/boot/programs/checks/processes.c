@@ -264,7 +264,7 @@ static void *meet(void *data)
 	CHECK(!sched_setaffinity(0, sizeof(one), &one));
 	CHECK(sched_getcpu() == cpu);
 	__atomic_add_fetch(&arrived, 1, __ATOMIC_SEQ_CST);
-	/* Only if all run at the same time, or are preempted, does it end. */
+	/* Ends only if all threads run at the same time, or are preempted. */
 	while (__atomic_load_n(&arrived, __ATOMIC_SEQ_CST) < sysconf(_SC_NPROCESSORS_ONLN))
 		;
 	return NULL;

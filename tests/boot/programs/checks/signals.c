@@ -130,7 +130,7 @@ static int run_at(const void *address)
 	return function();
 }
 
-/* Text cannot be written, nothing that can be written is executed. */
+/* Text cannot be written, and writable memory cannot be executed. */
 int check_protections(void)
 {
 	static unsigned char data[sizeof(seven)] = { 1 };
@@ -231,7 +231,7 @@ int check_restart(void)
 		       byte, (int)seen[SIGALRM]);
 		pthread_join(writer, NULL);
 
-		/* Stopped and continued: the rest of the time is slept. */
+		/* Stopped and continued: it sleeps for the remaining time. */
 		pid_t child = fork();
 		if (!child) {
 			struct timespec wanted = { .tv_nsec = 300 * 1000000 };
@@ -308,7 +308,7 @@ int check_timers(void)
 	set_handler(SIGALRM, count_signal, 0);
 	CHECK(!setitimer(ITIMER_REAL, &timer, NULL));
 	while (seen[SIGALRM] < 100) {
-		/* A round always gives the same, however often it is interrupted. */
+		/* A round always has the same result, however often it is interrupted. */
 		x = 1;
 		sum = 0;
 		for (int i = 0; i < 200000; i++) {
@@ -334,7 +334,7 @@ static void *float_work(void *data)
 {
 	double *result = malloc(2 * sizeof(*result));
 
-	/* Each round gives the same; there are enough of them to be interrupted. */
+	/* Each round has the same result; enough of them to be interrupted. */
 	do {
 		double x = (double)(intptr_t)data;
 		long double y = x;
@@ -363,7 +363,7 @@ int check_fpu(void)
 		CHECK(!pthread_create(&threads[i], NULL, float_work, (void *)(i + 1)));
 	sigemptyset(&alarm);
 	sigaddset(&alarm, SIGALRM);
-	CHECK(!pthread_sigmask(SIG_BLOCK, &alarm, NULL));	/* the others shall get them */
+	CHECK(!pthread_sigmask(SIG_BLOCK, &alarm, NULL));	/* the other threads get them */
 	CHECK(!setitimer(ITIMER_REAL, &timer, NULL));
 	for (int i = 0; i < 4; i++) {
 		pthread_join(threads[i], &result);

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * durable write DIR...: appends a numbered record to DIR/log and renames a new file to
- * DIR/last, makes both durable in each DIR, and only then says the number; without end.
- * durable read DIR...: says how many whole records there are, and what DIR/last has.
- * durable kinds DIR: what a file system must be able to do for a database.
+ * DIR/last, makes both durable in each DIR, and only then prints the number; never ends.
+ * durable read DIR...: prints the number of complete records, and the content of DIR/last.
+ * durable kinds DIR: tests what a database needs of a file system.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -90,7 +90,7 @@ static void kinds(const char *directory)
 	check(pread(fd, text, 9, 0) == 9 && !strcmp(text, "by memory"), "pread", "mapped");
 	check(pwrite(fd, "by writing", 10, PAGE) == 10, "pwrite", "mapped");
 	check(!strcmp(map + PAGE, "by writing"), "the map", "mapped");
-	strcpy(map, "not synced");	/* the end of the process, or of the machine, does */
+	strcpy(map, "not synced");	/* the end of the process, or of the machine, syncs it */
 	check(!stat("mapped", &found) && (found.st_mode & 0777) == 0640, "mode", "mapped");
 	check(!lockf(fd, F_TLOCK, 0), "lockf", "mapped");
 	check(!symlink("mapped", "link") && !stat("link", &found), "symlink", "link");

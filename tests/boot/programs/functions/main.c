@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Each check prints its name and "ok", or what was wrong. As a normal process the
- * same checks hold for what system calls can do; the others print "not here".
+ * Each check prints its name and "ok", or the error. In a normal process, the checks that
+ * system calls can do too run the same; the others print "not here".
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -84,7 +84,7 @@ static void sockets(void)
 	}
 	TRY(!memcmp(large, copy, LARGE));
 
-	/* An address that is none, as for the system calls. */
+	/* An invalid address, as for the system calls. */
 	TRY(ukl_socket_send(one, (void *)8, 1, 0) == -1 && errno == EFAULT);
 	TRY(ukl_socket_send(one, (void *)-4096L, 1, 0) == -1 && errno == EFAULT);
 	TRY(ukl_socket_send(one, &small, 1, 0) == 1);
@@ -104,7 +104,7 @@ static void sockets(void)
 	close(fds[1]);
 }
 
-/* The handle holds the socket when its descriptor is gone. */
+/* The handle keeps the socket when its descriptor is closed. */
 static void handles(void)
 {
 	struct ukl_socket *one;
@@ -139,7 +139,7 @@ static void nothing(int signal)
 	(void)signal;
 }
 
-/* A signal ends the wait, and nothing begins it anew. */
+/* A signal ends the wait, and nothing restarts it. */
 static void signals(void)
 {
 	struct sigaction action = { .sa_handler = nothing, .sa_flags = 0 };
@@ -166,7 +166,7 @@ static void pages(void)
 	TRY(ukl_page_entry(memory, &entry) == 4096);
 	/* Present, writable, user, dirty, not executable: SDM volume 3, 4.5. */
 	TRY((entry & 0x47) == 0x47 && entry >> 63);
-	/* Text is the kernel's: not writable, not for user mode. */
+	/* Text belongs to the kernel: not writable, not for user mode. */
 	TRY(ukl_page_entry((void *)pages, &entry) >= 4096);
 	TRY((entry & 7) == 1 && !(entry >> 63));
 	TRY(ukl_page_entry(memory, (void *)8) == -1 && errno == EFAULT);
@@ -204,7 +204,7 @@ static void imported(void)
 	clock_gettime(CLOCK_MONOTONIC, &after);
 	TRY(now >= before.tv_sec * 1000000000UL + before.tv_nsec);
 	TRY(now <= after.tv_sec * 1000000000UL + after.tv_nsec);
-	/* CAP_SYS_ADMIN; no capability has that number. */
+	/* CAP_SYS_ADMIN */
 	TRY(kernel_capable(21));
 }
 
@@ -240,7 +240,7 @@ int main(void)
 		run("imported", imported, 0);
 		return 0;
 	}
-	/* Without a kernel around it that call is an illegal instruction. */
+	/* In a normal process that call is an illegal instruction. */
 	if (!fork()) {
 		kernel_ktime_get_mono_fast_ns();
 		_exit(0);

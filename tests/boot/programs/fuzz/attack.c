@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * A worker: one attack after the other, each in a process of its own, whose remains it
- * removes. It trusts nothing of what that process says but what comes by a pipe with a
- * number that only the code knows.
+ * A worker: runs one attack after the other, each in a separate process, and cleans up
+ * after it. It trusts only messages of that process that come through a pipe with a
+ * number that only our code knows.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -124,7 +124,7 @@ void say_end(int status)
 	send_message(SAY_END, status, "");
 }
 
-/* What an action's process, or an application that it has started, has said */
+/* Read the messages of an action's process, and of applications that it started */
 static void hear(void)
 {
 	struct message message;
@@ -167,7 +167,7 @@ static bool field_is(const char *text, const char *key, const char *value)
 	return at && !strncmp(at + strlen(key), value, strlen(value));
 }
 
-/* Who a process is, be it a zombie; what is in another user namespace has its own rights. */
+/* Check a process's credentials, even a zombie's; in another user namespace only its ids. */
 static void check_status(pid_t pid)
 {
 	static const char *const empty[] = { "\nCapInh:", "\nCapPrm:", "\nCapEff:", "\nCapAmb:" };
@@ -245,7 +245,7 @@ bool executed(pid_t pid)
 	return get(path, text, sizeof(text)) > 0 && strcmp(text, ATTACKER_NAME "\n");
 }
 
-/* All children are gone; those of children, when they have become ours. */
+/* Kill all children, and their children when we have adopted them. */
 static void sweep(void)
 {
 	char path[64], text[2048], *rest, *word;
@@ -272,7 +272,7 @@ static void sweep(void)
 	}
 }
 
-/* In the process of its own */
+/* In the action's process */
 static _Noreturn void perform(struct random *random)
 {
 	setpgid(0, 0);
@@ -301,7 +301,7 @@ static void run(const struct action *action, unsigned int index)
 	*worker.steps = 0;
 	for (size_t i = 0; i < VICTIMS; i++)
 		victims[i] = shared->victims[i];
-	/* New ones for each: nobody of before holds them. */
+	/* New pipes for each action: no earlier process has them. */
 	if (pipe2(report, O_CLOEXEC | O_NONBLOCK))
 		return;
 	if (pipe2(words, O_CLOEXEC | O_NONBLOCK)) {
@@ -364,7 +364,7 @@ static bool eligible(unsigned int index, const bool *wanted, bool quiet)
 	return wanted[index] && (!quiet || action_at(index)->quiet);
 }
 
-/* A random one of those that are wanted, as often as its weight says */
+/* Choose a random one of the wanted actions, by weight */
 static const struct action *choose(struct random *random, const bool *wanted, bool quiet,
 				   unsigned int *index)
 {
@@ -395,7 +395,7 @@ _Noreturn void attack(int number, const bool *wanted)
 	become_ordinary();
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
 	signal(SIGPIPE, SIG_IGN);
-	/* What is started has neither the results of others nor the list of victims' table. */
+	/* Started processes must not see the results of others and the table of victims. */
 	madvise(shared, sizeof(*shared), MADV_DONTFORK);
 	worker.steps = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	worker.index = number;
@@ -403,7 +403,7 @@ _Noreturn void attack(int number, const bool *wanted)
 		_exit(1);
 	while (action_at(count))
 		count++;
-	/* One that was killed is followed by another, which begins behind what that did. */
+	/* The successor of a killed worker continues after the action that it was doing. */
 	for (worker.number = shared->workers[number].number + 1; !shared->stop; worker.number++) {
 		struct random random = { mix(seed + worker.number) ^ (uint64_t)number };
 		unsigned int index = (worker.number + (unsigned int)number * count / WORKERS) % count;
@@ -413,7 +413,7 @@ _Noreturn void attack(int number, const bool *wanted)
 		while (number && shared->quiet && !shared->stop)
 			milliseconds(20);
 		quiet = shared->quiet;
-		/* First each of them once, then by chance */
+		/* First each action once, then at random */
 		if (worker.number > count || quiet)
 			action = choose(&random, wanted, quiet, &index);
 		else if (!wanted[index])

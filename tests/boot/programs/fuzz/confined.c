@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Attackers that start the application where others have a say in what it does: with
- * filters, in namespaces, under tracers and profilers. Who is not privileged must not.
+ * Attackers that start the application where other processes can influence it: with
+ * filters, in namespaces, under tracers and profilers. An unprivileged process must not.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -29,13 +29,13 @@ static bool no_privileges(struct random *random)
 	return !prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
 }
 
-/* What a program begins with; nothing that a process needs on its way there */
+/* The first calls of a program; none that a process needs before execve() */
 static const unsigned int early_calls[] = {
 	SYS_brk, SYS_mmap, SYS_arch_prctl, SYS_mprotect, SYS_rt_sigaction, SYS_getrandom,
 	SYS_prlimit64, SYS_set_tid_address, SYS_readlink, SYS_sigaltstack,
 };
 
-/* Two or three of them get `action`; all others are let through. */
+/* Two or three of them get `action`; the filter allows all others. */
 static long filter(struct random *random, unsigned int action, unsigned int flags)
 {
 	struct sock_filter code[] = {
@@ -64,7 +64,7 @@ static bool filtered(struct random *random)
 	return no_privileges(random) && !filter(random, action, 0);
 }
 
-/* Somebody else answers the calls; an address in the kernel's half is as good as any. */
+/* Another process answers the calls, mostly with an address in the kernel's half. */
 static _Noreturn void answer(struct random *random, int listener)
 {
 	struct seccomp_notif question;
@@ -149,7 +149,7 @@ static void notifications(struct random *random)
 	confine(random, notified, "with a filter that somebody answers for");
 }
 
-/* One thread gives filters to all, while another executes; who is first, is not known. */
+/* One thread sets filters for all, while another executes; either may be first. */
 static void *synchronize(void *nothing)
 {
 	struct sock_filter code = BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
@@ -205,13 +205,13 @@ static bool root_of_its_own(struct random *random)
 		mount("none", "/tmp", "tmpfs", 0, NULL);
 	if (one_in(random, 3))
 		mount("/", "/", NULL, MS_REMOUNT | MS_BIND | MS_NOSUID, NULL);
-	/* What takes no_new_privs elsewhere */
+	/* Outside of the namespace this needs no_new_privs */
 	if (one_in(random, 3))
 		return listened_to(random, true);
 	return true;
 }
 
-/* A file that root of the namespace owns, on what it has mounted */
+/* A file that root of the namespace owns, on a file system that it mounted */
 static bool root_of_a_copy(struct random *random)
 {
 	char marker[64];
@@ -274,7 +274,7 @@ static void traced(struct random *random)
 	}
 }
 
-/* Somebody attaches while it is being started: before, and it is refused, or not at all. */
+/* Attach during the start: before it, and the start is refused, or not at all. */
 static void raced(struct random *random)
 {
 	struct start start = { .path = MARKER, .meddle = MEDDLE_ATTACH };
@@ -297,7 +297,7 @@ static struct {
 	char *ring;
 } events[EVENTS];
 
-/* Events of a process that is still an ordinary one; they end when it is not. */
+/* Count events of a process that is still an ordinary one; they end with the start. */
 static void profile(struct random *random, pid_t pid)
 {
 	for (int i = 0; i < EVENTS; i++) {
@@ -325,7 +325,7 @@ static void profile(struct random *random, pid_t pid)
 	}
 }
 
-/* No address of the image is in what they have recorded. */
+/* The recorded samples must not have an address of the image. */
 static void profiled_end(void)
 {
 	for (int i = 0; i < EVENTS; i++) {

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Ways into the kernel with all registers given, and the place that forged frames
- * lead to. What they return is %cs, in whichever ring they have arrived.
+ * Entries into the kernel with all registers given, and the landing place of forged
+ * frames. They return %cs, of the ring in which they have arrived.
  */
 	.text
 
-/* A system call that does return, with whatever is in the registers */
+/* A system call with arbitrary registers that does return */
 	.macro entry name, insn:vararg
 	.globl \name
 	.type \name, @function
@@ -56,7 +56,7 @@
 	entry enter_int80, int $0x80
 	entry enter_sysenter, sysenter
 
-/* void enter_sigreturn(const void *frame): as if a handler had returned to there */
+/* void enter_sigreturn(const void *frame): as if a handler had returned to this frame */
 	.globl enter_sigreturn
 	.type enter_sigreturn, @function
 enter_sigreturn:
@@ -66,7 +66,7 @@ enter_sigreturn:
 	hlt
 	.size enter_sigreturn, . - enter_sigreturn
 
-/* Where frames lead to: no register is worth anything. */
+/* The landing place of frames: no register has a known value. */
 	.globl landing
 	.type landing, @function
 landing:

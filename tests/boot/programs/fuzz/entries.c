@@ -17,7 +17,7 @@ sigjmp_buf again;
 static char handlers_stack[64 << 10];
 static uint64_t own_fs;
 
-/* ---- Faults are no reason to end ---- */
+/* ---- Surviving faults ---- */
 
 unsigned short ring(void)
 {
@@ -27,7 +27,7 @@ unsigned short ring(void)
 	return cs;
 }
 
-/* Thread-local data has to be reached before anything else is done. */
+/* First make thread-local data accessible again. */
 void restore_bases(void)
 {
 	long result;
@@ -55,8 +55,8 @@ static void on_fault(int sig, siginfo_t *info, void *data)
 }
 
 /*
- * Go on behind faults, at `again`, and out of calls that would wait. No handler is on
- * the stack that an attack has left.
+ * Continue at `again` after faults and blocking calls. Handlers do not run on the stack
+ * that an attack has left.
  */
 void survive(void)
 {
@@ -78,7 +78,7 @@ void survive(void)
 
 /* ---- System calls ---- */
 
-/* They end the test, not the kernel; or are sent to victims by others. */
+/* Calls that end the test, not the kernel; or that other actions send to victims. */
 static bool left_out(long number)
 {
 	switch (number) {
@@ -104,7 +104,7 @@ static long any_number(struct random *random)
 		number = (long)below(random, LAST_CALL);
 		if (one_in(random, 40))
 			number = (long)any_value(random);
-		/* Their end is the end of this process. */
+		/* These may end this process: use them rarely. */
 		if ((number == SYS_execve || number == SYS_execveat || number == SYS_ptrace) &&
 		    !one_in(random, 10))
 			number = SYS_getpid;
@@ -114,7 +114,7 @@ static long any_number(struct random *random)
 	return number;
 }
 
-/* A process that is made may have any stack: it ends before it uses it. */
+/* A new process may have any stack: it ends before it uses that. */
 static long call(long number, const uint64_t arguments[6])
 {
 	register uint64_t r10 __asm__("r10") = arguments[3];
@@ -162,7 +162,7 @@ static void calls(struct random *random)
 	}
 }
 
-/* Whole registers, flags and stack pointer among them */
+/* All registers, including flags and stack pointer */
 static void registers(struct random *random)
 {
 	struct registers registers;
@@ -178,7 +178,7 @@ static void registers(struct random *random)
 		do {
 			registers.rax = (uint64_t)any_number(random);
 		} while (makes_process((long)registers.rax & ~0x40000000L));
-		/* TF, DF, NT, AC, ID, and what may not be set */
+		/* TF, DF, NT, AC, ID, and flags that may not be set */
 		registers.flags = 0x202 | (draw(random) & 0x244fd5 & (one_in(random, 2) ? ~0UL : 0xcd5));
 		if (one_in(random, 2))
 			registers.rsp = (uintptr_t)scratch + 8 * below(random, SCRATCH / 8);
@@ -191,7 +191,7 @@ static void registers(struct random *random)
 	}
 }
 
-/* Four bytes and a UD2. No far returns and calls, where these are no test of the kernel. */
+/* Four bytes and a UD2. No far returns and calls where they do not test the kernel. */
 static void any_instruction(struct random *random, unsigned char *page, bool far)
 {
 	for (int n = 0; n < 4; n++) {
@@ -204,7 +204,7 @@ static void any_instruction(struct random *random, unsigned char *page, bool far
 	memcpy(page + 4, "\x0f\x0b\xc3", 3);
 }
 
-/* What is no way into a 64-bit kernel, or none for this process */
+/* Entries that a 64-bit kernel does not have, or that this process may not use */
 static void gates(struct random *random)
 {
 	unsigned char *page = mmap(NULL, PAGE, PROT_READ | PROT_WRITE | PROT_EXEC,
@@ -224,7 +224,7 @@ static void gates(struct random *random)
 			words[n] = one_in(random, 3) ? kernel_address(random) : any_value(random);
 		registers.flags = 0x202 | (draw(random) & 0x244fd5);
 		registers.rsp = (uintptr_t)scratch + SCRATCH / 2;
-		/* Not what ends or makes a process by its 32-bit number */
+		/* Not the 32-bit numbers of calls that end or create a process */
 		registers.rax = below(random, 450);
 		if (memchr("\x01\x02\x25\x78\xbe\xfc", (int)registers.rax, 6))
 			registers.rax = 20;
@@ -255,7 +255,7 @@ static void gates(struct random *random)
 	}
 }
 
-/* Jumps and reads into the kernel's half: no address of it is anything here. */
+/* Jumps and reads into the kernel's half: no address there may be accessible. */
 static void jumps(struct random *random)
 {
 	volatile int i;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* The ways to execute a marker file, with what arguments and environment one likes. */
+/* Executes a marker file in several ways, with arbitrary arguments and environment. */
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <sys/mman.h>
@@ -28,7 +28,7 @@ static const char *const environment[] = {
 
 static int starting_fd = -1;
 
-/* Nothing is between this and the system call: what follows is its failure, or nothing. */
+/* The system call follows directly: only its failure can be written after this. */
 static void announce(void)
 {
 	if (starting_fd >= 0 && write(starting_fd, "x", 1) != 1)
@@ -56,7 +56,7 @@ static void hostile_words(struct random *random, char **words, char **variables)
 	if (one_in(random, 4))
 		variables[n++] = long_word;
 	variables[n] = NULL;
-	/* The role comes first, or nobody knows what it does. */
+	/* The role comes first, or the program does not know what to do. */
 	n = 2;
 	switch (below(random, 4)) {
 	case 0:
@@ -93,7 +93,7 @@ static int script(const char *path, bool twice)
 		close(fd);
 		fd = open(second, O_RDONLY);
 		unlink(second);
-		return fd;		/* by descriptor, though it has no name any more */
+		return fd;		/* by descriptor, without a name */
 	}
 	fd = open(name, O_RDONLY);
 	return fd;
@@ -118,7 +118,7 @@ static void on_trap(int sig, siginfo_t *info, void *data)
 	((ucontext_t *)data)->uc_mcontext.gregs[REG_EFL] &= ~0x100L;
 }
 
-/* TF is set when the call is made: the trap comes behind it, in whatever is there then. */
+/* Make the call with TF set: the trap comes after it, in whatever program is there then. */
 static long stepped(const char *path, char **words, char **variables)
 {
 	long result;

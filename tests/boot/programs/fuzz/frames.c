@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Attackers that return from signals that never came, and load segments of any kind. */
+/* Attackers that return from signals that never arrived, and load arbitrary segments. */
 #define _GNU_SOURCE
 #include <asm/ldt.h>
 #include <sched.h>
@@ -15,7 +15,7 @@
 
 static struct random *dice;
 
-/* Where landing() leads to: in the ring that the frame has asked for, or not. */
+/* landing() continues here: in the ring that the frame asked for, or not. */
 __attribute__((used, noreturn)) void landed(unsigned long cs);
 
 void landed(unsigned long cs)
@@ -67,7 +67,7 @@ static void forge(ucontext_t *context)
 		context->uc_stack.ss_sp = (void *)any_address(dice);
 }
 
-/* What the FPU is to have, with its headers */
+/* The FPU state of the frame, with its headers */
 static void spoil(ucontext_t *context)
 {
 	unsigned char *area = (unsigned char *)context->uc_mcontext.fpregs;
@@ -107,7 +107,7 @@ void frames(struct random *random)
 	}
 }
 
-/* A frame that nobody has written but us, anywhere */
+/* A forged frame, anywhere */
 void raw_frames(struct random *random)
 {
 	uint64_t local[64];
@@ -118,7 +118,7 @@ void raw_frames(struct random *random)
 	for (i = 0; i < 60; i++) {
 		ucontext_t *volatile frame = (ucontext_t *)(scratch + 8 * below(random, SCRATCH / 16));
 
-		/* The last one may have said where handlers have their stack. */
+		/* The last frame may have changed the handlers' stack. */
 		survive();
 		step();
 		if (sigsetjmp(again, 1))
@@ -134,7 +134,7 @@ void raw_frames(struct random *random)
 
 /* ---- Segments ---- */
 
-/* Enter the kernel by several ways, with the segments as they are. */
+/* Enter the kernel in several ways, with the current segments. */
 static void go_around(void)
 {
 	char *map;
@@ -188,8 +188,8 @@ static void bases(struct random *random)
 }
 
 /*
- * QEMU's TCG takes the stack of an IRETQ, LRET or LCALL in user mode for a supervisor's
- * access, which SMAP refuses: these by frames only there, unless SMAP is off.
+ * QEMU's TCG treats the stack access of an IRETQ, LRET or LCALL in user mode as a
+ * supervisor's, which SMAP refuses. There, use frames only, unless SMAP is off.
  */
 bool far_returns(void)
 {
@@ -235,7 +235,7 @@ void segments(struct random *random)
 	}
 }
 
-/* Entries of a descriptor table of its own, to be loaded and returned to */
+/* Entries of its own descriptor table, to load and to return to */
 void ldt(struct random *random)
 {
 	struct sigaction action = { .sa_sigaction = on_signal, .sa_flags = SA_SIGINFO };

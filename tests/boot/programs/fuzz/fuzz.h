@@ -24,26 +24,26 @@
 #define MAX_ACTIONS	64
 #define MAX_ERRNO	134
 #define MAX_FOUND	512
-#define MAX_TOLD	3	/* findings of one kind by one action are enough to read */
+#define MAX_TOLD	3	/* most findings of one kind by one action to print */
 #define SYMBOLS		16
 
 #define MARKER		"/ukl/fuzz"
-#define TOP		"/tmp/fuzz"		/* a file system of their own */
-#define ATTACKER_NAME	"attacker"		/* of processes, until they execute something */
-#define SECRET		"/sentinel/secret"	/* root's, and nobody else's to read */
-#define PUBLIC		"/sentinel/public"	/* root's, and nobody else's to write */
+#define TOP		"/tmp/fuzz"		/* a separate file system */
+#define ATTACKER_NAME	"attacker"		/* name of processes before execve() */
+#define SECRET		"/sentinel/secret"	/* only root may read it */
+#define PUBLIC		"/sentinel/public"	/* only root may write it */
 
-/* With what a process ends that has something to say; nobody else ends so. */
+/* Statuses of processes that report something; no other process exits with them. */
 enum {
-	ENDED_STARTED	= 44,	/* an application that was to end at once */
+	ENDED_STARTED	= 44,	/* an application that ended at once, as it should */
 	ENDED_REFUSED	= 85,	/* execve() failed */
-	ENDED_BROKEN	= 86,	/* its memory is not what it was */
+	ENDED_BROKEN	= 86,	/* its memory has changed */
 	ENDED_FAULT	= 87,	/* a fault that is not its own */
-	ENDED_LIMIT	= 88,	/* a fault at a limit that somebody has set */
+	ENDED_LIMIT	= 88,	/* a fault at a limit that an attacker set */
 	ENDED_RING0	= 99,	/* a normal process in ring 0 */
 };
 
-/* What must not be found */
+/* Findings: what must not happen */
 #define FINDINGS(X)							\
 	X(RING0,	"a normal process in ring 0")			\
 	X(PRIVILEGE,	"uid, gid or capabilities of an attacker")	\
@@ -62,7 +62,7 @@ enum finding { FINDINGS(FINDING_NAME) MAX_FINDINGS };
 
 struct found {
 	enum finding what;
-	int worker;			/* -1: none of them */
+	int worker;			/* -1: no worker */
 	unsigned long number;		/* of its action */
 	uint64_t when;			/* nanoseconds */
 	atomic_bool complete;
@@ -72,13 +72,13 @@ struct found {
 struct progress {
 	atomic_int action;
 	atomic_ulong number;		/* of the action */
-	atomic_ulong when;		/* it began, in nanoseconds */
+	atomic_ulong when;		/* start of it, in nanoseconds */
 };
 
-/* Between supervisor and workers. What a worker starts does not have it. */
+/* Shared by supervisor and workers, but not by the processes that a worker starts. */
 struct shared {
 	atomic_bool stop;
-	atomic_bool quiet;		/* one worker at most, so that processors are idle */
+	atomic_bool quiet;		/* run at most one worker, so that processors are idle */
 	atomic_int victims[VICTIMS];
 	atomic_ulong done[MAX_ACTIONS], steps[MAX_ACTIONS], cut[MAX_ACTIONS];
 	atomic_ulong started, refused[MAX_ERRNO], killed, ended;
@@ -122,15 +122,15 @@ static inline bool one_in(struct random *random, unsigned long n)
 /* ---- Attackers ---- */
 
 /*
- * What an attacker can do. Each runs in a process of its own, which may be left in
- * any state, and which says what it has found; steps are counted.
+ * An attack. Each runs in a separate process, which may be left in any state, and which
+ * reports its findings; steps are counted.
  */
 struct action {
 	const char *name;
 	void (*run)(struct random *random);
 	unsigned int weight;
-	unsigned int milliseconds;	/* after which it is ended */
-	bool quiet;			/* it finds more where others do less */
+	unsigned int milliseconds;	/* after which the worker ends it */
+	bool quiet;			/* it finds more when others are idle */
 };
 
 extern const struct action entry_actions[], reach_actions[], start_actions[],
@@ -138,30 +138,30 @@ extern const struct action entry_actions[], reach_actions[], start_actions[],
 
 extern struct shared *shared;
 extern uint64_t seed;
-extern uint64_t symbols[SYMBOLS];	/* addresses that an attacker might have learnt */
+extern uint64_t symbols[SYMBOLS];	/* addresses that an attacker might have learned */
 extern unsigned int n_symbols;
-extern uint64_t image, linked;		/* where the kernel is, and where it was linked to be */
+extern uint64_t image, linked;		/* the kernel's address, and the linked one */
 extern int n_cpus;
-extern pid_t victims[VICTIMS];		/* as the action began */
+extern pid_t victims[VICTIMS];		/* at the start of the action */
 
-/* The actions of all topics, NULL behind the last one */
+/* The actions of all topics, NULL after the last one */
 const struct action *action_at(unsigned int index);
 _Noreturn void attack(int worker, const bool *wanted);
 
 void step(void);
 void found(enum finding what, const char *format, ...) __attribute__((format(printf, 2, 3)));
-/* An execve() of a marker came to this: 0, or an errno; and what came of the process. */
+/* Report the result of a marker's execve(), 0 or an errno; and the end of the process. */
 void say_start(int error);
 void say_end(int status);
-/* Wait until a child is a zombie, and look at its credentials; false if it is not, by then. */
+/* Wait until a child is a zombie, and check its credentials; false after the timeout. */
 bool zombie(pid_t pid, int milliseconds);
-/* End a child in any state; it is a zombie then. */
+/* Kill a child in any state, and wait until it is a zombie. */
 void finish(pid_t pid);
-/* Whether it is executing, or has executed, another program than the attackers'. */
+/* Whether it is executing, or has executed, a program that is not the attackers'. */
 bool executed(pid_t pid);
-/* Look for what an attacker must not have, in the process itself. */
+/* Check in the process itself for anything that an attacker must not have. */
 void check_self(void);
-/* Let words of an application come to the worker by way of standard error. */
+/* Send an application's standard error to the worker. */
 void listen_to_applications(void);
 
 uint64_t nanoseconds(void);
@@ -183,22 +183,22 @@ uint64_t kernel_address(struct random *random);
 int any_signal(struct random *random);
 const char *any_path(struct random *random);
 
-/* ---- Victims, as others see them ---- */
+/* ---- Victims, as other processes see them ---- */
 
 struct target {
 	pid_t pid;
 	unsigned long long born;
 };
 
-/* One of them, or of their children, that runs in application mode. */
+/* Choose a victim, or a child of one, that runs in application mode. */
 bool any_target(struct random *random, struct target *target);
-/* Whether it is that process still, so that it was it all the time. */
+/* Whether it is still that process, and hence was all the time. */
 bool still(const struct target *target);
 pid_t any_victim(struct random *random);
 
 /*
- * Whether text shows an address in the kernel half, or one of the kernel's image; then where
- * that is.
+ * Find an address in the kernel half, or one of the kernel's image, in the text. Returns
+ * where it is, or NULL.
  */
 const char *address_in(const char *text, bool image_only);
 void move(struct random *random, pid_t pid);
@@ -220,7 +220,7 @@ extern uint64_t landing_sp;
 
 void scene(void);
 void know_symbols(void);
-/* A file of root's that is not what it was, or NULL */
+/* A file of root's that has changed, or NULL */
 const char *changed_file(void);
 
 int supervise(int count, char **words);

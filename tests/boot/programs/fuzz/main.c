@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * fuzz supervise SECONDS SEED COMPLAINTS [ACTION...]: applications in the kernel (the
- * victims) do what applications do, and normal processes of an ordinary user (the
- * attackers) whatever might take them down, or the kernel by them. Run as root, as a
- * normal process. ACTIONs: these only; "none": no attackers.
+ * fuzz supervise SECONDS SEED COMPLAINTS [ACTION...]: runs applications in the kernel (the
+ * victims), and normal processes of an ordinary user (the attackers) that try everything
+ * that might crash the victims or, through them, the kernel. Run it as root, as a normal
+ * process. ACTIONs: only these; "none": no attackers.
  *
- * fuzz victim DUMPABLE MILLISECONDS ROUND: an application that looks after its memory.
- * fuzz start: the same for a moment, and ends with ENDED_STARTED.
+ * fuzz victim DUMPABLE MILLISECONDS ROUND: an application that checks its memory.
+ * fuzz start: does the same for a moment, and exits with ENDED_STARTED.
  *
- * The choice of what is done depends on the seed alone, action by action; when the
- * victims and the other attackers do what, on the machine.
+ * Only the seed determines what each action does. The timing of the victims and of the
+ * other attackers depends on the machine.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -49,7 +49,7 @@ int put(const char *path, const char *text)
 	return error;
 }
 
-/* Read a file from its beginning, as far as fits; what is read ends with a NUL. */
+/* Read the beginning of a file, as far as it fits; end it with a NUL. */
 ssize_t get(const char *path, char *buffer, size_t size)
 {
 	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK), error = 0;

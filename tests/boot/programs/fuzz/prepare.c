@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* In what state a process may be when it starts the application. */
+/* Puts a process into unusual states before it starts the application. */
 #define _GNU_SOURCE
 #include <asm/ldt.h>
 #include <fcntl.h>
@@ -48,7 +48,7 @@ static void stack(struct random *random)
 	set_limit(RLIMIT_STACK, PICK(random, sizes));
 }
 
-/* What is to come when the process is an application already, or half of one */
+/* Timers that expire when the process has become, or is becoming, an application */
 static void timers(struct random *random)
 {
 	static const int which[] = { ITIMER_REAL, ITIMER_VIRTUAL, ITIMER_PROF };
@@ -88,7 +88,7 @@ static void signal_state(struct random *random)
 	for (int i = 0; i < 4; i++) {
 		int sig = any_signal(random);
 
-		/* Pending, if it is blocked */
+		/* Pending if it is blocked */
 		if (mask >> (sig - 1) & 1)
 			kill(getpid(), sig);
 	}
@@ -113,7 +113,7 @@ static void controls(struct random *random)
 	for (int i = 0; i < 6; i++) {
 		int option = one_in(random, 2) ? (int)below(random, 80) : PR_SET_TSC;
 
-		/* What others of the actions are about, and what would end the worker's hold */
+		/* Other actions test these; or the worker would lose control */
 		if (option == PR_SET_NO_NEW_PRIVS || option == PR_SET_SECCOMP ||
 		    option == PR_SET_PTRACER)
 			continue;
@@ -124,14 +124,14 @@ static void controls(struct random *random)
 		prctl(PR_SET_SPECULATION_CTRL, below(random, 3), 1UL << below(random, 4), 0, 0);
 	if (one_in(random, 2))
 		prctl(PR_SET_PDEATHSIG, any_signal(random));
-	/* Faults by cpuid and by rdtsc */
+	/* Make cpuid and rdtsc fault */
 	if (one_in(random, 2))
 		syscall(SYS_arch_prctl, 0x1012 /* ARCH_SET_CPUID */, 0);
 	if (one_in(random, 2))
 		prctl(59 /* PR_SET_SYSCALL_USER_DISPATCH */, 1, any_address(random), PAGE, scratch);
 }
 
-/* Requests that are under way, with buffers in memory that will be gone */
+/* Pending requests, with buffers in memory that will be unmapped */
 static void ring(struct random *random)
 {
 	struct io_uring_params params = { .flags = one_in(random, 2) ? 0 : draw(random) & 0x1fff };
@@ -172,7 +172,7 @@ static void ring(struct random *random)
 	syscall(SYS_io_uring_enter, fd, params.sq_entries, 0, 0, NULL, 0);
 }
 
-/* Faults that somebody else shall resolve, who never does */
+/* Faults for a handler that never resolves them */
 static void faults(struct random *random)
 {
 	int fd = (int)syscall(SYS_userfaultfd, UFFD_USER_MODE_ONLY | O_NONBLOCK);
@@ -239,7 +239,7 @@ static void (*const preparations[PREPARATIONS])(struct random *random) = {
 
 void prepare(struct random *random, unsigned long bits)
 {
-	/* Limits and closed descriptors last: they would hinder the others. */
+	/* Limits and closed descriptors last: they would break the others. */
 	for (int i = PREPARATIONS - 1; i >= 0; i--) {
 		if (bits >> i & 1)
 			preparations[i](random);

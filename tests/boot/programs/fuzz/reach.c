@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Attackers that are after the victims: what belongs to the same user may be signalled,
- * stopped, limited and scheduled, but neither traced nor looked into.
+ * Attackers on the victims: a process of the same user may signal, stop, limit and
+ * schedule them, but neither trace nor inspect them.
  */
 #define _GNU_SOURCE
 #include <dirent.h>
@@ -19,7 +19,7 @@
 
 #include "frames.h"
 
-/* A call that must fail for a victim has not. That it was the victim all the time is sure. */
+/* Report a call that should have failed, if the target was the victim all the time. */
 static void check_access(const struct target *target, const char *what, long result)
 {
 	step();
@@ -60,7 +60,7 @@ static void signal_one(struct random *random, pid_t pid)
 		close(fd);
 		break;
 	default:
-		/* As the owner of a descriptor that has become readable */
+		/* As the owner of a descriptor that becomes readable */
 		fd = open(TOP, O_RDONLY | O_DIRECTORY);
 		fcntl(fd, F_SETOWN, pid);
 		fcntl(fd, F_SETSIG, sig);
@@ -86,7 +86,7 @@ static void signals(struct random *random)
 		kill(target.pid, SIGKILL);
 }
 
-/* Many at once, to one */
+/* Many signals at once to one victim */
 static void storm(struct random *random)
 {
 	struct target target;
@@ -187,7 +187,7 @@ static void memory(struct random *random)
 	}
 }
 
-/* What only those may open, or read, that may trace */
+/* Files that only a process that may trace may open, or read */
 static bool readable(const struct target *target, const char *name)
 {
 	static char text[32 << 10];
@@ -275,8 +275,8 @@ static void perf(struct random *random)
 /* ---- What is allowed ---- */
 
 /*
- * It is to live: no end after so much time; and what was is given back. Not all of it:
- * so whoever wonders about an end sees that somebody was here.
+ * The victim should survive: no low limit of CPU time, and limits are restored. They are
+ * not restored completely, so that was_limited() can see that an attacker changed them.
  */
 static void limits(struct random *random)
 {
@@ -340,7 +340,7 @@ static void schedule(struct random *random)
 	}
 }
 
-/* ---- What is shown to anybody ---- */
+/* ---- What every process can read ---- */
 
 static void look(const char *path, bool image_only)
 {
@@ -355,7 +355,7 @@ static void look(const char *path, bool image_only)
 		found(FOUND_ADDRESS, "%s: %.60s", path, at);
 }
 
-/* All files of a victim that can be read */
+/* All readable files of a victim */
 static void leaks(struct random *random)
 {
 	struct target target;
@@ -383,9 +383,9 @@ static void leaks(struct random *random)
 }
 
 /*
- * The log, as everybody can read it, may name where something was linked to be. Which of
- * both it is, is not to be seen if the kernel has hardly been moved. And what is said of
- * attackers' registers, they have put there.
+ * The log, which every process can read, may show addresses as they were linked. If the
+ * kernel has hardly been moved, the two cannot be told apart. Attackers' registers in the
+ * log do not count: the attackers have set them.
  */
 static void look_into_log(void)
 {
@@ -427,7 +427,7 @@ static void system_leaks(struct random *random)
 
 /* ---- Children of their own ---- */
 
-/* A tracer gives its tracee, a normal process, whatever registers it likes. */
+/* A tracer sets arbitrary registers of its tracee, a normal process. */
 static void own_child(struct random *random)
 {
 	struct user_regs_struct registers, bad;

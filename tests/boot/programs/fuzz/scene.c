@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Where it takes place: files of root's, room for the attackers', and what they may know. */
+/* The setting: root's files, space for the attackers' files, and the addresses they know. */
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <sys/mount.h>
@@ -59,14 +59,14 @@ void scene(void)
 		exit(1);
 	mount("none", "/tmp", "tmpfs", MS_REMOUNT, "size=16m");
 	mount("none", "/dev/shm", "tmpfs", MS_REMOUNT, "size=16m");
-	/* What outlives its processes is not to fill the machine. */
+	/* Files that outlive their processes must not fill the machine. */
 	put("/proc/sys/kernel/shmmax", "1048576");
 	put("/proc/sys/kernel/shmall", "2048");
 	put("/proc/sys/kernel/msgmni", "32");
 	put("/proc/sys/kernel/sem", "32 1024 32 32");
 }
 
-/* Addresses as an attacker might have got them in some other way */
+/* Addresses that an attacker might have learned in some other way */
 void know_symbols(void)
 {
 	static const char *const names[] = {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Attackers that start the application, in states and at moments that nobody thinks of. */
+/* Attackers that start the application in unexpected states and at unexpected moments. */
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <poll.h>
@@ -14,7 +14,7 @@
 
 #include "starts.h"
 
-#define PATIENCE	4000	/* milliseconds for one that runs */
+#define PATIENCE	4000	/* milliseconds for a running application */
 #define TELL		910	/* descriptor */
 
 /* ---- One start ---- */
@@ -32,7 +32,7 @@ enum way any_way(struct random *random)
 	return (enum way)below(random, WAYS);
 }
 
-/* In the new process; returns if there is no application in it. */
+/* In the new process; returns if the application was not started. */
 static void become(struct launch *launch)
 {
 	const struct start *start = launch->start;
@@ -77,7 +77,7 @@ static int child(void *data)
 	_exit(0);
 }
 
-/* With other flags than fork() has; its stack is a new one, its memory perhaps ours. */
+/* clone() with flags other than fork()'s: a new stack, and perhaps shared memory. */
 static pid_t launch_child(struct launch *launch)
 {
 	static char stack[512 << 10] __attribute__((aligned(16)));
@@ -90,7 +90,7 @@ static pid_t launch_child(struct launch *launch)
 
 /* ---- Meddling ---- */
 
-/* An application has no tracer, no filter and no lack of privileges that a user gave it. */
+/* An application must have no user's tracer or filter, and not no_new_privs. */
 static void look(pid_t pid)
 {
 	static const char *const keys[] = { "\nTracerPid:\t", "\nNoNewPrivs:\t", "\nSeccomp:\t" };
@@ -138,7 +138,7 @@ static bool gone(pid_t pid)
 	return waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT | __WALL) || info.si_pid;
 }
 
-/* Attach, if that has not been done; true if it is, and the process had memory then. */
+/* Try to attach; true if that succeeded while the process had memory. */
 static bool attach(struct random *random, pid_t pid)
 {
 	char path[64], text[64];
@@ -151,7 +151,7 @@ static bool attach(struct random *random, pid_t pid)
 	return get(path, text, sizeof(text)) > 0 && atol(text) > 0;
 }
 
-/* Let it go on from wherever it has stopped. */
+/* Resume it wherever it has stopped. */
 static void resume(struct random *random, pid_t pid, unsigned int what)
 {
 	int how = PTRACE_CONT;
@@ -164,14 +164,14 @@ static void resume(struct random *random, pid_t pid, unsigned int what)
 		microseconds(50);
 }
 
-/* Returns whether it was traced while there was a process. */
+/* Returns whether it was traced while it existed. */
 static bool meddle(struct random *random, const struct start *start, pid_t pid, int tell)
 {
 	struct pollfd pollfd = { .fd = tell, .events = POLLIN };
 	uint64_t until = nanoseconds() + PATIENCE * 1000000UL;
 	bool traced = start->meddle & (MEDDLE_TRACE | MEDDLE_STEP);
 
-	/* Until it is an application, or will not be one */
+	/* Until it is an application, or the start has failed */
 	while (nanoseconds() < until && !gone(pid)) {
 		if (traced)
 			resume(random, pid, start->meddle);
@@ -190,9 +190,9 @@ static bool meddle(struct random *random, const struct start *start, pid_t pid, 
 	return traced;
 }
 
-/* ---- What came of it ---- */
+/* ---- Results ---- */
 
-/* "x", that it is about to be started, and an errno if it was not; its name tells, too. */
+/* Reads "x" (about to start), and an errno if the start failed; checks its name, too. */
 static bool was_started(pid_t pid, int tell, int *error)
 {
 	char said[1 + sizeof(*error)];
@@ -213,7 +213,7 @@ static void judge_end(const struct start *start, int status, bool strange)
 		found(FOUND_VICTIM, "its memory is not what it was");
 		break;
 	case ENDED_FAULT:
-		/* With limits of their own, faults are no wonder. */
+		/* With changed limits, faults are expected. */
 		if (!strange)
 			found(FOUND_VICTIM, "a fault of a new one");
 		break;
@@ -237,7 +237,7 @@ bool start_one(struct random *random, const struct start *start)
 	launch = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (launch == MAP_FAILED)
 		return false;
-	/* Where nobody closes it by chance */
+	/* A number that no action closes by chance */
 	dup3(tell[1], TELL, O_CLOEXEC);
 	close(tell[1]);
 	*launch = (struct launch){ .random = { draw(random) }, .start = start, .tell = TELL };
@@ -263,7 +263,7 @@ bool start_one(struct random *random, const struct start *start)
 			say_end(status);
 		if (started && start->refused)
 			found(start->otherwise, "%s", start->refused);
-		/* A thread that executes is not the one that was attached to. */
+		/* With by_thread, the executing thread is not the one we attached to. */
 		if (started && traced && !start->by_thread)
 			found(FOUND_STARTED, "with a tracer");
 		judge_end(start, status, strange);
@@ -292,7 +292,7 @@ static void starts(struct random *random)
 	}
 }
 
-/* Others move it between processors, all the time. */
+/* We move it between processors all the time. */
 static void moved(struct random *random)
 {
 	struct start start = { .path = MARKER, .meddle = MEDDLE_MOVE };
@@ -318,7 +318,7 @@ static void meddled(struct random *random)
 	}
 }
 
-/* The other threads of the process end by that, wherever they are. */
+/* The start ends the other threads of the process, wherever they are. */
 static void threads(struct random *random)
 {
 	struct start start = { .path = MARKER, .by_thread = true };
@@ -330,7 +330,7 @@ static void threads(struct random *random)
 	}
 }
 
-/* Memory is shared up to the moment of the start; and the file system's state, or not. */
+/* Memory, and perhaps other state, is shared up to the moment of the start. */
 static void vforks(struct random *random)
 {
 	static const long flags[] = {
@@ -399,7 +399,7 @@ static void copies(struct random *random)
 		}
 		if (fd < 0 || !copy_to(fd))
 			continue;
-		/* Nobody has it open for writing, or somebody has. */
+		/* With or without a descriptor open for writing. */
 		snprintf(mine, sizeof(mine), "/proc/self/fd/%d", fd);
 		if (one_in(random, 2)) {
 			int reading = open(mine, O_RDONLY);
@@ -418,7 +418,7 @@ static void copies(struct random *random)
 	}
 }
 
-/* Whatever a marker can be made to look like; the kernel reads it as it is executed. */
+/* Corrupt markers, which the kernel reads when they are executed. */
 static void spoilt(struct random *random)
 {
 	struct start start = { .refused = "a spoilt copy", .otherwise = FOUND_FORGED };

@@ -31,23 +31,23 @@ enum way {
 
 /* Execute a marker file in one of these ways; returns an errno. */
 int execute(struct random *random, enum way way, const char *path, bool hostile);
-/* Where execute() says that the next thing is the system call */
+/* The descriptor where execute() writes just before the system call */
 void tell_at(int fd);
-/* In a process beside it, that is not to be waited for */
+/* In another process, so that the reader does not wait for it */
 void close_starting(void);
-/* What it has made in the file system */
+/* Remove the files that execute() created */
 void remove_files(void);
 
-/* What others do while a process becomes an application */
+/* What we do to a process while it becomes an application */
 enum {
 	MEDDLE_MOVE	= 1 << 0,
 	MEDDLE_SIGNAL	= 1 << 1,
 	MEDDLE_LIMIT	= 1 << 2,
 	MEDDLE_LOOK	= 1 << 3,
 	MEDDLE_ALL	= (1 << 4) - 1,
-	/* Alone: */
-	MEDDLE_ATTACH	= 1 << 4,	/* until that succeeds; then it must not be started */
-	MEDDLE_TRACE	= 1 << 5,	/* it is traced from its beginning, and stops */
+	/* Only one of these: */
+	MEDDLE_ATTACH	= 1 << 4,	/* retry until it succeeds; then the start must fail */
+	MEDDLE_TRACE	= 1 << 5,	/* traced from the start of the process, and stops */
 	MEDDLE_STEP	= 1 << 6,	/* the same, by single steps */
 	MEDDLE_TRACES	= MEDDLE_ATTACH | MEDDLE_TRACE | MEDDLE_STEP,
 };
@@ -55,22 +55,22 @@ enum {
 struct start {
 	const char *path;
 	unsigned long bits;		/* preparations */
-	/* One more preparation, which says whether it came about */
+	/* One more preparation; returns whether it succeeded */
 	bool (*confine)(struct random *random);
 	enum way way;
 	bool hostile;
 	unsigned int meddle;
-	const char *refused;		/* why it has to be */
-	enum finding otherwise;		/* what it is if it is not */
-	long clone_flags;		/* fork(), if none */
+	const char *refused;		/* why the start must fail */
+	enum finding otherwise;		/* the finding if it does not */
+	long clone_flags;		/* 0: fork() */
 	bool by_thread;
 	void *(*others)(void *);	/* what its other threads do */
-	/* Called when there is the process, and at its end */
+	/* Called when the process exists, and at its end */
 	void (*begin)(struct random *random, pid_t pid);
 	void (*end)(void);
 };
 
-/* Start one, and look at what comes of it; true if it was started. */
+/* Start one, and check the result; true if it was started. */
 bool start_one(struct random *random, const struct start *start);
 enum way any_way(struct random *random);
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The supervisor: root, and of no party. It starts the victims and the workers, and
- * starts them again, listens to the kernel, and says in the end what has been done.
+ * The supervisor, which runs as root. It starts and restarts the victims and the workers,
+ * reads the kernel's log, and reports in the end what was done.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -16,10 +16,10 @@
 #include "fuzz.h"
 
 #define SECOND		1000000000UL
-#define PATIENCE	(300 * SECOND)	/* with a worker, on a busy machine */
-#define PERIOD		100		/* turns for which settings stay */
-#define QUIET		3		/* one of so many periods is quiet */
-#define CONTEXT		60		/* lines of the log behind a complaint */
+#define PATIENCE	(300 * SECOND)	/* to wait for a worker, on a busy machine */
+#define PERIOD		100		/* turns between changes of settings */
+#define QUIET		3		/* one period in QUIET is quiet */
+#define CONTEXT		60		/* lines of the log after a complaint */
 
 #define FINDING_TEXT(name, text)	text,
 #define FINDING_WORD(name, text)	#name,
@@ -30,8 +30,8 @@ static struct {
 	uid_t uid;
 	bool dumpable;
 	pid_t pid;
-	int words;			/* what it says */
-	uint64_t resume;		/* when it is to go on, if it is stopped */
+	int words;			/* pipe for its reports */
+	uint64_t resume;		/* when to resume it, if it is stopped */
 	struct rlimit limits[3];
 } all_victims[VICTIMS] = {
 	{ .uid = ATTACKER }, { .uid = ATTACKER, .dumpable = true }, { .uid = 0 },
@@ -119,7 +119,7 @@ static void start_victim(int i)
 		put("/proc/self/oom_score_adj", "-500");
 		setrlimit(RLIMIT_NPROC, &processes);
 		setrlimit(RLIMIT_CORE, &cores);
-		/* No signal before its handlers are there: then an end by one is a fault. */
+		/* Block signals until it has handlers: then only a fault ends it by a signal. */
 		syscall(SYS_rt_sigprocmask, SIG_BLOCK, &all, NULL, sizeof(all));
 		if (chdir("/") || setgroups(0, NULL) || setresgid(uid, uid, uid) ||
 		    setresuid(uid, uid, uid))
@@ -173,7 +173,7 @@ static void listen_to_victim(int i)
 	}
 }
 
-/* Whether somebody has been at its limits: of a zombie, too */
+/* Whether an attacker changed its limits; also for a zombie */
 static bool was_limited(int i)
 {
 	struct rlimit now;
@@ -194,7 +194,7 @@ static void end_of_victim(int i, const siginfo_t *info)
 	snprintf(text, sizeof(text), "victim %d (uid %d) ended by %s %d", i, all_victims[i].uid,
 		 info->si_code == CLD_EXITED ? "exit" : "signal", info->si_status);
 	if (info->si_code == CLD_EXITED && info->si_status == ENDED_REFUSED) {
-		/* It was counted. */
+		/* Already counted. */
 	} else if (info->si_code == CLD_EXITED && info->si_status == ENDED_LIMIT) {
 		counts.limited++;
 	} else if (info->si_code == CLD_EXITED) {
@@ -231,7 +231,7 @@ static int index_of(pid_t pid, bool *is_victim)
 	return -1;
 }
 
-/* The next one that has ended, or stopped; false if there is none. */
+/* Handle the next child that has ended, or stopped; false if there is none. */
 static bool reap(void)
 {
 	siginfo_t info = { .si_pid = 0 };
@@ -242,7 +242,7 @@ static bool reap(void)
 		return false;
 	i = index_of(info.si_pid, &is_victim);
 	if (info.si_code == CLD_STOPPED || info.si_code == CLD_TRAPPED) {
-		/* A victim goes on after a while; what nobody knows has lost its parent. */
+		/* Resume a victim after a while; an unknown process is an orphan. */
 		if (i >= 0 && is_victim)
 			all_victims[i].resume = nanoseconds() + info.si_pid % 16 * (SECOND / 64);
 		else
@@ -260,7 +260,7 @@ static bool reap(void)
 	return true;
 }
 
-/* Orphans of those who were killed */
+/* Orphans of killed processes */
 static void remove_orphans(void)
 {
 	char path[64], text[4096], *rest, *word;
@@ -312,7 +312,7 @@ static void tell_findings(void)
 	}
 }
 
-/* Each action once, and all victims for a while: then time alone decides. */
+/* Each action has run once, and the victims have done rounds: only time counts now. */
 static bool complete(void)
 {
 	for (unsigned int i = 0; attackers && i < n_actions; i++) {
@@ -332,8 +332,8 @@ static unsigned long total(const atomic_ulong *numbers)
 }
 
 /*
- * Every now and then the victims stand still, and all workers but one: what happens when a
- * processor has nothing to do is not to be missed.
+ * From time to time stop the victims, and all workers except one: this also tests processors
+ * that are idle.
  */
 static void set_quiet(bool quiet)
 {
@@ -344,7 +344,7 @@ static void set_quiet(bool quiet)
 	}
 }
 
-/* One turn; the settings that root has a choice of change every few seconds. */
+/* One turn; change the settings that root may choose every few seconds. */
 static void turn(unsigned int n)
 {
 	static const char *const settings[] = { "0", "1", "2" };
@@ -369,9 +369,9 @@ static void turn(unsigned int n)
 		;
 	if (n % PERIOD == PERIOD - 1) {
 		remove_orphans();
-		/* What is not set to be dumpable is to be as little so as otherwise. */
+		/* With any value, a process that is not dumpable must stay protected. */
 		put("/proc/sys/fs/suid_dumpable", settings[n / PERIOD % ARRAY_SIZE(settings)]);
-		/* Nobody stays stopped for good, whose stop was not seen. */
+		/* Resume victims whose stop we did not see. */
 		set_quiet(attackers && n / PERIOD % QUIET == QUIET - 1);
 	}
 	if (n % 250 == 249)
@@ -428,7 +428,7 @@ static void end_all(void)
 		find(FOUND_STUCK, "children that do not end");
 }
 
-/* After all that, an application can still be started, by anybody. */
+/* After all that, any user can still start an application. */
 static void start_once_more(uid_t uid)
 {
 	char *words[] = { "fuzz", "start", NULL };

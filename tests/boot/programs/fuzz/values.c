@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* What attackers put into registers, arguments and memory, and whom they are after. */
+/* The attackers' values for registers, arguments and memory, and their targets. */
 #define _GNU_SOURCE
 #include <ctype.h>
 #include <dirent.h>
@@ -15,7 +15,7 @@
 
 #include "fuzz.h"
 
-#define PATHS	(SCRATCH - 2 * PAGE)	/* where paths are in the scratch memory */
+#define PATHS	(SCRATCH - 2 * PAGE)	/* offset of paths in the scratch memory */
 #define LENGTH	64
 
 char *scratch;
@@ -120,7 +120,7 @@ const char *any_path(struct random *random)
 	return PICK(random, paths);
 }
 
-/* Structures are made of the same values, at sizes of 8 and 4 bytes. */
+/* Fill structures with the same values, in sizes of 8 and 4 bytes. */
 void values_shuffle(struct random *random)
 {
 	for (int i = 0; i < 48; i++) {
@@ -181,7 +181,7 @@ static unsigned long long born(pid_t pid)
 		      "%*d %*d %llu", &when) == 1 ? when : 0;
 }
 
-/* Its thread, or its child, or itself */
+/* A thread or child of it, or the process itself */
 static pid_t relative(struct random *random, pid_t pid)
 {
 	char path[64], text[256];
@@ -218,7 +218,7 @@ bool any_target(struct random *random, struct target *target)
 	return target->born != 0;
 }
 
-/* With memory: one that is about to end has none, and nothing to protect any more. */
+/* Checks for memory: a process that is about to end has none, and nothing to protect. */
 bool still(const struct target *target)
 {
 	char path[64], text[64];
@@ -243,15 +243,15 @@ void move(struct random *random, pid_t pid)
 
 static bool is_address(uint64_t value, bool image_only)
 {
-	/* -1 is "unlimited". What is not canonical is a mask, or chance. */
+	/* -1 is "unlimited". A non-canonical value is a mask, or chance. */
 	if (value < 0xffff800000000000 || value >= -4095UL)
 		return false;
 	return !image_only || (value >= image && value < image + IMAGE_SIZE);
 }
 
 /*
- * In words of 16 hexadecimal or at least 19 decimal digits; masks of signals in
- * /proc/PID/status are not meant.
+ * Looks at words of 16 hexadecimal or at least 19 decimal digits; skips masks of signals
+ * in /proc/PID/status.
  */
 const char *address_in(const char *text, bool image_only)
 {

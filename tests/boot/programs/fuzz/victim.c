@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * An application that looks after its memory: patterns that nobody has a reason to
- * change, while threads and children do what applications do.
+ * An application that checks its memory for patterns that nothing should change, while
+ * threads and children do what applications do.
  *
  * Processes of the same user may send it any signal, stop and kill it, and change its
- * limits, priority and processors; nothing of that is to change what it computes. What
- * fails for want of something is tried again.
+ * limits, priority and processors; none of that may change what it computes. It retries
+ * what fails for lack of resources.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -24,8 +24,8 @@
 #include "fuzz.h"
 #include "victim.h"
 
-#define ENOUGH	(4UL << 20)	/* of any kind of memory */
-#define REST	40		/* times as long as a thread has worked */
+#define ENOUGH	(4UL << 20)	/* bytes of each kind of memory */
+#define REST	40		/* a thread rests this many times as long as it works */
 
 static uint64_t initialized[WORDS] = { 1 };
 static uint64_t zeroed[WORDS];
@@ -35,7 +35,7 @@ static uint64_t *heap, *mapped;
 static const uint64_t *volatile constants;
 static struct rlimit limits[3];	/* stack, address space, data */
 static atomic_ulong rounds;
-static bool quick;		/* at an end soon */
+static bool quick;		/* exit instead of executing again */
 
 __thread char *volatile expected;
 __thread volatile unsigned long faults;
@@ -46,7 +46,7 @@ static const uint64_t constant[8] = {
 	0x00ff00ff00ff00ff, 0xff00ff00ff00ff00, 0x1111111111111111, 0xeeeeeeeeeeeeeeee,
 };
 
-/* Without stdio: it is for handlers too. */
+/* Without stdio, since handlers use it too. */
 void say(const char *format, ...)
 {
 	char text[256];
@@ -131,8 +131,8 @@ void thread_begin(void)
 /* ---- Signals ---- */
 
 /*
- * Whether a process can come to an end for want of memory: somebody has given it other
- * limits than this one began with, or too little of it from the beginning.
+ * Whether a process can run out of memory: its limits are not the ones that this process
+ * began with, or they were too low from the start.
  */
 bool limited(pid_t pid)
 {
@@ -155,7 +155,7 @@ static void on_fault(int sig, siginfo_t *info, void *data)
 	uintptr_t address = (uintptr_t)info->si_addr;
 	int saved = errno;
 
-	/* Somebody has sent it. */
+	/* Another process sent it. */
 	if (info->si_code <= 0) {
 		handled++;
 		return;
@@ -192,7 +192,7 @@ static void on_signal(int sig, siginfo_t *info, void *data)
 	errno = saved;
 }
 
-/* All of them, the C library's own included, which are 32 and 33. */
+/* All signals, including the C library's own, 32 and 33. */
 void mask_all(int how)
 {
 	uint64_t all = ~0UL;
@@ -207,7 +207,7 @@ static void signals_begin(void)
 		.handler = SIG_IGN
 	};
 
-	/* A handler is not interrupted, so that no number of signals fills its stack. */
+	/* Handlers block all signals, so that many signals do not overflow the stack. */
 	sigfillset(&action.sa_mask);
 	for (int sig = 1; sig <= SIGRTMAX; sig++) {
 		bool fault = sig == SIGSEGV || sig == SIGBUS || sig == SIGILL || sig == SIGFPE ||
@@ -230,7 +230,7 @@ static void signals_begin(void)
 struct job {
 	void (*run)(void);
 	pthread_t thread;
-	char *stack;			/* of its signal handlers */
+	char *stack;			/* for its signal handlers */
 };
 
 static struct job jobs[] = {
@@ -253,7 +253,7 @@ static void *run(void *argument)
 		job->run();
 		verify("a thread's stack", local, ARRAY_SIZE(local), 7);
 		verify_all();
-		/* Others are to have time, on a slow machine too. */
+		/* Leave time for the others, also on a slow machine. */
 		if (!quick)
 			microseconds(5000 + REST * (unsigned int)((nanoseconds() - before) / 1000));
 	}
@@ -263,7 +263,7 @@ static void *run(void *argument)
 static void threads_begin(void)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(jobs); i++) {
-		/* Every other one has its handlers on its own stack. */
+		/* In every other thread, handlers run on the thread's stack. */
 		if (i % 2)
 			jobs[i].stack = malloc(ALTERNATE);
 		for (int n = 0; pthread_create(&jobs[i].thread, NULL, run, &jobs[i]); n++) {
@@ -274,7 +274,7 @@ static void threads_begin(void)
 	}
 }
 
-/* The same program from its beginning, in the midst of what its threads do */
+/* Execute the same program again, while its threads are running */
 static void again(char **words, unsigned long round)
 {
 	char number[24];
@@ -287,7 +287,7 @@ static void again(char **words, unsigned long round)
 	say("again refused %d\n", errno);
 }
 
-/* Children of the program that this process was before */
+/* Kill the children of the program that this process executed before */
 static void bury(void)
 {
 	char path[64], text[600], *rest, *word;
@@ -343,8 +343,8 @@ static void live(char **words)
 }
 
 /*
- * A stack that is not there is a fault that nothing handles, and which the log names. Who
- * has set such a limit knows why.
+ * Touch the stack before there are handlers. If a low limit leaves too little stack, that is
+ * a fault that nothing handles, and which the log shows.
  */
 static void use_stack(void)
 {
@@ -354,7 +354,7 @@ static void use_stack(void)
 		room[i - 1024] = 1;
 }
 
-/* For a moment: what an application finds at its beginning, and a child. */
+/* Check for a moment what an application finds at its start, and a child. */
 static int start_only(void)
 {
 	uint64_t local[64];
@@ -386,7 +386,7 @@ int victim(int count, char **words)
 
 	int fd;
 
-	/* What is written to standard error is not to come by a pipe of its own. */
+	/* Keep descriptors 0 to 2 in use, so that no pipe of ours becomes standard error. */
 	do {
 		fd = open("/dev/null", O_RDWR);
 	} while (fd >= 0 && fd < 3);
@@ -402,7 +402,7 @@ int victim(int count, char **words)
 	mask_all(SIG_UNBLOCK);
 	if (count < 5 || strcmp(words[1], "victim"))
 		return start_only();
-	/* By this name others know that it is one. */
+	/* Other processes recognize a victim by this name. */
 	prctl(PR_SET_NAME, "victim");
 	bury();
 	quick = words[5] && !strcmp(words[5], "quick");

@@ -8,7 +8,7 @@
 #define WORDS		256
 #define ALTERNATE	(64 << 10)
 
-/* What the pattern of these is, depends on where they are. */
+/* The pattern depends on the address of the words. */
 void fill(uint64_t *words, size_t n, uint64_t key);
 void verify(const char *what, const uint64_t *words, size_t n, uint64_t key);
 void verify_all(void);
@@ -17,12 +17,12 @@ void thread_begin(void);
 void say(const char *format, ...) __attribute__((format(printf, 1, 2)));
 _Noreturn void broken(const char *what, const void *where, uint64_t is, uint64_t should);
 
-/* The address at which a thread's next write is refused, and how often that was */
+/* The address where a thread's next write is refused, and the number of refusals */
 extern __thread char *volatile expected;
 extern __thread volatile unsigned long faults;
 extern atomic_ulong handled;
 
-/* Of all signals, the C library's own included */
+/* For all signals, including the C library's own */
 void mask_all(int how);
 bool limited(pid_t pid);
 

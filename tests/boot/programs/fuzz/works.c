@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What the threads of an application do: a little of it with each call. Each checks
- * what it gets; what it does not get, because somebody has lowered a limit, it does without.
+ * The work of an application's threads, a little with each call. Each checks what it gets.
+ * If a lowered limit makes a call fail, it continues without.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -24,7 +24,7 @@
 
 #define PAGES	8UL
 
-/* Pages come zeroed, keep what is written, and refuse what they must. */
+/* New pages are zero, keep what is written, and refuse access as protected. */
 void use_memory(void)
 {
 	char *area = mmap(NULL, PAGES * PAGE, PROT_READ | PROT_WRITE,
@@ -74,7 +74,7 @@ static _Noreturn void child(uint64_t *copy, unsigned int kind)
 	_exit(ENDED_STARTED);
 }
 
-/* A child may be killed, and stopped: then it goes on. Any other end is its own doing. */
+/* A child may be killed or stopped; resume it then. Any other end is its own fault. */
 static void await(pid_t pid)
 {
 	siginfo_t info;
@@ -84,7 +84,7 @@ static void await(pid_t pid)
 		if (waitid(P_PID, (id_t)pid, &info, WEXITED | WSTOPPED | WNOHANG | WNOWAIT)) {
 			if (errno == EINTR)
 				continue;
-			return;		/* ECHILD: its end was not waited for */
+			return;		/* ECHILD: SIGCHLD is ignored */
 		}
 		if (info.si_pid && info.si_code != CLD_STOPPED && info.si_code != CLD_TRAPPED)
 			break;
@@ -105,7 +105,7 @@ static void await(pid_t pid)
 		;
 }
 
-/* A child's memory is a copy, and what it does to it is not seen. */
+/* A child's memory is a copy: the parent does not see the child's writes. */
 void use_children(void)
 {
 	static uint64_t copy[64];
@@ -134,7 +134,7 @@ void use_children(void)
 
 /* ---- Communication ---- */
 
-/* What is written can be read, and is the same. */
+/* What is written to a pipe can be read, unchanged. */
 void use_pipe(void)
 {
 	unsigned char bytes[300], got[300];
@@ -168,7 +168,7 @@ void use_pipe(void)
 	close(ends[1]);
 }
 
-/* Two that wait for each other, by a futex; neither is in it while the other is. */
+/* Two threads share a mutex, by a futex; only one is inside at a time. */
 void use_lock(void)
 {
 	static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
@@ -200,14 +200,14 @@ void use_timers(void)
 	bool made;
 
 	event.sigev_notify_thread_id = gettid();
-	/* EAGAIN: many signals of the user's are queued. */
+	/* EAGAIN: the user has too many queued signals. */
 	made = !timer_create(CLOCK_MONOTONIC, &event, &timer);
 	if (made)
 		timer_settime(timer, 0, &when, NULL);
 	setitimer(ITIMER_REAL, &often, NULL);
 	sigqueue(getpid(), SIGRTMIN + 4, (union sigval){ .sival_int = 1 });
 	raise(SIGUSR1);
-	raise(SIGSEGV);			/* as anybody could send it */
+	raise(SIGSEGV);			/* as any process could send it */
 	poll(NULL, 0, 1);
 	milliseconds(5);
 	if (nanoseconds() - begin < 4900000UL)
@@ -217,7 +217,7 @@ void use_timers(void)
 		timer_delete(timer);
 }
 
-/* General and SSE registers are kept over interrupts, calls and signals. */
+/* Interrupts, calls and signals preserve general and SSE registers. */
 void use_registers(void)
 {
 	uint64_t bx = 0x1111111111111111, r12 = 0x2222222222222222, r13 = 0x3333333333333333;

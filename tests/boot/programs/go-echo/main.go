@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-// A TCP echo server with goroutines; before it serves, each line says what works.
+// A TCP echo server with goroutines. Before it serves, it prints a line for each part that works.
 
 package main
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * injected WAY: enter the kernel again and again, and check that all registers are
- * what they have to be afterwards. The test stops it in the kernel, lets exceptions
- * arrive there, and sets `finished` in the end.
+ * injected WAY: enter the kernel in a loop, and check that all registers have the
+ * expected values afterwards. The test stops it in the kernel, injects exceptions
+ * there, and sets `finished` in the end.
  */
 #define _GNU_SOURCE
 #include <signal.h>
@@ -18,7 +18,7 @@
 
 enum { RAX, RBX, RCX, RDX, RSI, RDI, RBP, R8, R9, R10, R11, R12, R13, R14, R15, CARRY, RED };
 
-/* What ways.S knows */
+/* ways.S knows the layout */
 struct state {
 	unsigned long in[24], out[24];
 };
@@ -32,7 +32,7 @@ void by_fast_number(struct state *state);
 /* Set by the test */
 volatile int finished;
 
-/* A trap behind an instruction of the program: no more of them. */
+/* A trap after an instruction of the program: stop single-stepping. */
 static void on_trap(int sig, siginfo_t *info, void *context)
 {
 	ucontext_t *uc = context;
@@ -49,15 +49,15 @@ static int wrong(const struct state *state, int how, unsigned long rounds)
 	for (i = 0; i < 24; i++) {
 		unsigned long expected = state->in[i];
 
-		/* What a system call clobbers, and what the call does beyond */
+		/* What a system call clobbers, and what a call clobbers besides */
 		if (how != 'f' && (i == RCX || i == R11))
 			continue;
 		if (how != 'f' && how != 's' && (i == CARRY || i == RED))
 			continue;
-		/* What a fast call with work to do pushes anew is below that. */
+		/* A fast call with pending work pushes the return address again, below that. */
 		if ((how == 'e' || how == 'n') && i == RED + 1)
 			continue;
-		/* An entry of a number keeps what a function keeps. */
+		/* An entry of a number preserves what a function preserves. */
 		if (how == 'e' && (i == RDX || i == RSI || i == RDI || (i >= R8 && i <= R10)))
 			continue;
 		if (how != 'f' && i == RAX)

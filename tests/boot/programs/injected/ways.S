@@ -7,7 +7,7 @@
  * void by_fast_number(struct state *state)
  *
  * Load all general registers but rsp, the red zone and the carry flag from
- * state->in; enter the kernel; store what is there then to state->out. In the order
+ * state->in; enter the kernel; store their values after that to state->out. The order:
  * rax rbx rcx rdx rsi rdi rbp r8..r15, flags, eight words of red zone.
  */
 	.text

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Each line says whether a function of the kernel gives what it is known to give.
+ * Each line says whether a function of the kernel has its known result.
  */
 #include <stdio.h>
 #include <string.h>
@@ -27,8 +27,8 @@ int main(int argc, char **argv)
 	}
 	row("sqrt", root(1000000) == 1000);
 	/*
-	 * The check value of CRC-32 (ISO-HDLC). Called in the kernel it would find the string
-	 * closed to it (SMAP): it does not take a pointer of userspace.
+	 * The check value of CRC-32 (ISO-HDLC). If it were called in the kernel, SMAP would deny
+	 * access to the string: the function does not accept a user pointer.
 	 */
 	if (argc < 2 || strcmp(argv[1], "called") != 0)
 		row("crc", ~kernel_crc32_le(~0u, digits, strlen((const char *)digits)) == 0xcbf43926);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* A second source, which is compiled together with the first. */
+/* A second source, compiled together with the first. */
 #include <ukl-imports.h>
 
 #include "other.h"

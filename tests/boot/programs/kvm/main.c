@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Runs a virtual machine, or tries to: an application may not. Beside it an application
- * makes system calls, takes page faults and interrupts, on the same processors.
+ * Runs a virtual machine; as an application it is refused. Beside the virtual machine, an
+ * application makes system calls, and takes page faults and interrupts, on the same processors.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -65,14 +65,14 @@ static void guest(int exits)
 		CHECK(!ioctl(cpu, KVM_RUN, 0));
 		CHECK(run->exit_reason == KVM_EXIT_IO);
 		CHECK(*((unsigned char *)run + run->io.data_offset) == (i & 0xff));
-		/* Let the application have the processor. */
+		/* Give the processor to the application. */
 		if (!(i % 16))
 			usleep(100);
 	}
 	printf("exits: %d\n", exits);
 }
 
-/* System calls of both kinds, faults, and a timer, for so many seconds. */
+/* System calls of both kinds, faults, and a timer, for @seconds. */
 static void work(int seconds)
 {
 	struct itimerval often = { { 0, 1000 }, { 0, 1000 } };

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What others can see and change of an application once it runs: without CAP_SYS_PTRACE
- * nothing, whatever it says of itself.
+ * What other processes can see and change of a running application: nothing without
+ * CAP_SYS_PTRACE, whatever the application sets.
  *
  * As in starting.c, an attack is a row of a table.
  */
@@ -28,7 +28,7 @@ static void ready(void)
 
 static void rest(char **words)
 {
-	/* As a process that wants to be debugged. */
+	/* Like a process that allows debugging. */
 	if (words[0])
 		prctl(PR_SET_DUMPABLE, 1);
 	ready();
@@ -50,11 +50,11 @@ const struct act stays[] = {
 	{ NULL, NULL },
 };
 
-/* ---- Who may see it, and touch it ---- */
+/* ---- Which processes may read and change it ---- */
 
 static unsigned long there;
 
-/* Start an application of uid 1000 that says where it is. */
+/* Start an application of uid 1000 that reports an address of its data. */
 static pid_t begin_for(const step steps[STEPS], void (*beside)(pid_t pid), char *const given[])
 {
 	pid_t pid = begin(steps, beside, given);
@@ -93,7 +93,7 @@ static int write_memory(pid_t pid)
 	return ERROR(process_vm_writev(pid, &here, 1, &remote, 1, 0));
 }
 
-/* Read of a file in its directory of /proc; -errno, or how many bytes. */
+/* Read a file of its /proc directory; returns -errno, or the number of bytes. */
 static int contents(pid_t pid, const char *name, int flags, off_t offset, char *text, size_t size)
 {
 	char path[64];
@@ -209,7 +209,7 @@ static int robust_list(pid_t pid)
 	return ERROR(syscall(SYS_get_robust_list, pid, &head, &size));
 }
 
-/* Not an error in itself: is there an address of the kernel half in it? */
+/* Reading it is allowed: checks whether it shows an address of the kernel half. */
 static int address_in_stat(pid_t pid)
 {
 	char text[1024], *word;
@@ -220,7 +220,7 @@ static int address_in_stat(pid_t pid)
 
 		word += *word == ' ';
 		value = strtoul(word, NULL, 10);
-		/* The limit of the resident set is all ones. */
+		/* The limit of the resident set is ~0. */
 		if (*word != '-' && (long)value < 0 && value != -1UL)
 			return 0;
 	}
@@ -319,7 +319,7 @@ void access_it(void)
 	set_dumpable(0);
 }
 
-/* ---- Events that were there before ---- */
+/* ---- Events that were opened before the start ---- */
 
 static int event_of_it;
 

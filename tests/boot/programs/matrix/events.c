@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Time, and the files and calls by which a server waits for something to happen.
+ * Time, and the files and calls with which a server waits for events.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -292,7 +292,7 @@ static void uring(void)
 	memset(buffer, 0, sizeof(buffer));
 	OK("read: %d %s", submit((struct io_uring_sqe){ .opcode = IORING_OP_READ, .fd = fd,
 				 .addr = (uintptr_t)buffer, .len = 16 }), buffer);
-	/* By a worker thread of the kernel, which has the program's memory. */
+	/* By a kernel worker thread, which uses the program's memory. */
 	OK("forced to a worker: %d", submit((struct io_uring_sqe){ .opcode = IORING_OP_READ,
 	   .flags = IOSQE_ASYNC, .fd = fd, .addr = (uintptr_t)buffer, .len = 2 }));
 	OK("timeout: %d", submit((struct io_uring_sqe){ .opcode = IORING_OP_TIMEOUT, .fd = -1,

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What a normal process may try in order to get where the application is: each attempt
- * ends with a signal, an error or no effect; none with ring 0.
+ * Attempts of a normal process to get into ring 0, where the application is: each ends with
+ * a signal, an error or no effect; none in ring 0.
  */
 #define _GNU_SOURCE
 #include <asm/ldt.h>
@@ -22,7 +22,7 @@
 
 #define RING0	99
 
-/* Where an attack shall lead: says by its status in which ring it arrived. */
+/* The target of an attack: its exit status says in which ring it arrived. */
 static void arrived(void)
 {
 	unsigned short cs;
@@ -31,7 +31,7 @@ static void arrived(void)
 	_exit(cs & 3 ? 7 : RING0);
 }
 
-/* Ends that count: any but in ring 0. Which, may depend on the processor. */
+/* Any end except in ring 0 is fine. The kind of end may depend on the processor. */
 static void harmless(pid_t pid, const char *what, unsigned long detail)
 {
 	int status;
@@ -70,7 +70,7 @@ static void forged_frames(void)
 
 			if (i && cs != 0x10 && cs != 0x33)
 				continue;
-			/* Everything above the selector is set as well. */
+			/* Set all bits above the selector, too. */
 			selectors = 0xffffffffffff0000 | cs;
 			if (cs & 1)
 				selectors = 0x002b000000000000 | cs;
@@ -182,7 +182,7 @@ static void privileges(void)
 	}
 }
 
-/* QEMU's TCG may read these frames with supervisor rights: SMAP has to be off for this. */
+/* QEMU's TCG may read these frames with supervisor rights: SMAP has to be off here. */
 static void returns(void)
 {
 	for (unsigned long cs = 0; cs < 0x90; cs++) {
@@ -219,7 +219,7 @@ static void jumps(void)
 	}
 }
 
-/* SYSCALL where the address behind it is special, and with a forged rcx and r11. */
+/* SYSCALL before a special address, and with a forged rcx and r11. */
 static void syscalls(void)
 {
 	static const unsigned long pages[] = { 0x7fffffffe000, 0x10000, 0x400000000000 };
@@ -247,7 +247,7 @@ static void syscalls(void)
 		if (!pid) {
 			char *map;
 
-			/* FSGSBASE: any gs, with which each way into the kernel is taken. */
+			/* FSGSBASE: enter the kernel in every way with an arbitrary gs. */
 			__asm__ volatile("wrgsbase %0" : : "r" (bases[i]));
 			for (int n = 0; n < 200; n++) {
 				CHECK(syscall(SYS_getppid) > 0);
@@ -310,7 +310,7 @@ static void start(const char *path, const char *what)
 	OK("%s: %s", what, end_of(pid));
 }
 
-/* The kernel's own code in application text must not take breakpoints. */
+/* The kernel must refuse breakpoints on its own code in application text. */
 static void kprobes(void)
 {
 	static const char control[] = "/sys/kernel/tracing/kprobe_events";
@@ -328,7 +328,7 @@ static void kprobes(void)
 	CHECK(!put(control, "-:four"));
 }
 
-/* That the attacks would be noticed. */
+/* Proves that the test would notice an attack. */
 static void ring(void)
 {
 	pid_t pid = split();
@@ -355,7 +355,7 @@ static void markers(void)
 	if (!pid)
 		execl(real, "matrix", "pause", NULL);
 	milliseconds(300);
-	/* The internal file with the data starts nothing, not even for root. */
+	/* The internal file with the data cannot be started, not even by root. */
 	snprintf(path, sizeof(path), "/proc/%d/maps", pid);
 	FILE *maps = fopen(path, "r");
 	CHECK(maps && fgets(line, sizeof(line), maps) && sscanf(line, "%lx-%lx", &begin, &end) == 2);

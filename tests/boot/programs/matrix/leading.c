@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Where an application can be led: by a tracer and by its own signal frames to where it
- * can have been, but not into the midst of the kernel's own code in its text. And what the
- * kernel's log tells of it.
+ * Where a tracer and its own signal frames can send an application: to places where it can
+ * have been, but not into the middle of the kernel's own code in its text. And what the
+ * kernel's log shows of it.
  *
  * As in starting.c, an attack is a row of a table.
  */
@@ -18,7 +18,7 @@
 #include "matrix.h"
 #include "starting.h"
 
-#define LANDED	7	/* status of one that has come where it was led to */
+#define LANDED	7	/* status of a process that reached the target */
 
 /* ---- What the application does ---- */
 
@@ -39,7 +39,7 @@ static void tell_time(char **words)
 		clock_gettime(CLOCK_MONOTONIC, &now);
 }
 
-/* Where the handler leads, with what its stack has, and r10. */
+/* The handler's target, the content of the stack there, and r10. */
 static unsigned long place, stacked[64], tenth;
 
 static void lead(int number, siginfo_t *info, void *data)
@@ -81,7 +81,7 @@ static void count_hits(int number, siginfo_t *info, void *data)
 	hits += ip >= low && ip < high;
 }
 
-/* Signals in the kernel's own functions in application text. */
+/* Get signals in the kernel's own functions in application text. */
 static void be_interrupted(char **words)
 {
 	struct sigevent event = { .sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGUSR1 };
@@ -128,7 +128,7 @@ const struct act is_led[] = {
 	{ NULL, NULL },
 };
 
-/* ---- Where a tracer and a signal frame may lead ---- */
+/* ---- Targets of a tracer and of a signal frame ---- */
 
 static const char *led(pid_t pid, unsigned long address)
 {
@@ -158,7 +158,7 @@ void tracer(void)
 	OK("its own registers, in a stub: %s",
 	   error_name(ERROR(ptrace(PTRACE_SETREGS, pid, 0, &registers))));
 	OK("its own address: %s", led(pid, registers.rip));
-	/* Behind those that are compiled from C */
+	/* After the stubs that are compiled from C */
 	for (unsigned long address = symbol("__ukl_entry_start"); address < end; address++)
 		taken += address != registers.rip && strcmp(led(pid, address), "EIO");
 	OK("addresses in the stubs, taken: %d", taken);
@@ -180,14 +180,14 @@ void tracer(void)
 
 static const struct {
 	const char *name;
-	unsigned long stacked;	/* flags, with AC, for what pops some; else an address */
+	unsigned long stacked;	/* flags, with AC, for a stub that pops flags; else an address */
 } returns[] = {
 	{ "ukl_return_to_ip", 0 },
 	{ "ukl_return_to_call", 0 },
 	{ "ukl_return_by_ret", 0x40002 },
 	{ "__ukl_text_end", 0 },
 	{ "ukl_syscall_kernel", 0 },
-	/* Where signals can find an application, and which it goes on from. */
+	/* Signals can find an application here, and it can continue from here. */
 	{ "ukl_syscall", 0 },
 	{ "ukl_syscall_restart", 0 },
 	{ "ukl_fast_ret", 0 },
@@ -204,7 +204,7 @@ static char *hexadecimal(unsigned long value)
 
 void sigreturns(void)
 {
-	/* Something that ukl_call can call. */
+	/* A function that ukl_call can call. */
 	char *const function = hexadecimal(symbol("__x64_sys_getppid"));
 	char *const interrupted[] = {
 		"started", "interrupted", hexadecimal(symbol("__ukl_stubs_start")),
@@ -230,7 +230,7 @@ static char *const fails[] = {
 	"write", "text", "jump", "address", "ud2", "int3", "divide", "frame",
 };
 
-/* What the log tells since MARK of the process. */
+/* What the log shows of the process since MARK. */
 static const char *told_about(pid_t pid, const char *mark)
 {
 	static char log[1 << 18];

@@ -3,7 +3,7 @@
  * matrix NAME [WORD...] - one promise of Linux to a process at a time.
  *
  * The output of a normal process and of the application in the kernel must be the
- * same. "matrix exit N", "matrix pause" and "matrix started WORD..." are for those that
+ * same. "matrix exit N", "matrix pause" and "matrix started WORD..." are for checks that
  * execute it again.
  */
 #define _GNU_SOURCE

@@ -21,11 +21,11 @@ struct check {
 	void (*run)(void);
 };
 
-/* The check that runs, and the words behind its name. */
+/* The current check, and the words after its name. */
 extern const char *current;
 extern char **words;
 
-/* "ok NAME DETAIL": what has been seen. Nothing that differs from run to run. */
+/* "ok NAME DETAIL": an observation. Print nothing that differs from run to run. */
 #define OK(...) do {							\
 	printf("ok %s ", current);					\
 	printf(__VA_ARGS__);						\
@@ -41,26 +41,26 @@ extern char **words;
 	}								\
 } while (0)
 
-/* The error that a call has ended with, or 0. */
+/* The errno of a failed call, or 0. */
 #define ERROR(call)	((long)(call) < 0 ? errno : 0)
 
 /* Whether this is the application in the kernel. */
 int in_kernel(void);
-/* Start a child with nothing left in stdout's buffer. */
+/* Fork a child, with stdout flushed. */
 pid_t split(void);
-/* Wait for a child, and say how it ended: "exited 3", "killed SEGV". */
+/* Wait for a child, and return how it ended: "exited 3", "killed SEGV". */
 const char *end_of(pid_t child);
 void handle(int number, void (*handler)(int, siginfo_t *, void *), int flags);
 void milliseconds(int n);
-/* The number behind KEY in a file of "KEY: NUMBER" lines; -1 if there is none. */
+/* The number after KEY in a file of "KEY: NUMBER" lines; -1 if there is none. */
 long field(const char *path, const char *key);
 /* Write to a file; -errno if that fails. */
 int put(const char *path, const char *text);
 /* The address of a symbol of the kernel, for root; 0 if there is none. */
 unsigned long symbol(const char *name);
-/* Be one that has been started by a check: "matrix started WORD...". */
+/* Run a part that a check has started: "matrix started WORD...". */
 int started(char **words);
-/* The file that we were started from: MATRIX in the environment. */
+/* The file of this program: MATRIX in the environment. */
 const char *self(void);
 
 extern const struct check event_checks[], hostile_checks[], memory_checks[],

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * Memory: the stack's growth and end, mappings and their protections, huge pages, swap,
- * the OOM killer, userfaultfd, and what /proc tells about all that.
+ * the OOM killer, userfaultfd, and what /proc shows of them.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -39,7 +39,7 @@ static void jump_back(int number, siginfo_t *info, void *data)
 	siglongjmp(back, number);
 }
 
-/* The signal that a write gives, or 0. */
+/* The signal that a write causes, or 0. */
 static int writing(volatile char *p)
 {
 	int number = sigsetjmp(back, 1);
@@ -119,7 +119,7 @@ static void stack(void)
 		pthread_join(thread, NULL);
 	}
 	OK("a thread's: %s", end_of(pid));
-	/* System calls see it too: a buffer in the part that is not there yet. */
+	/* Also in system calls: a buffer in the part that is not mapped yet. */
 	pid = split();
 	if (!pid) {
 		int fd = open("/proc/self/stat", O_RDONLY);
@@ -228,7 +228,7 @@ static void own_data(void)
 	OK("%s", end_of(pid));
 }
 
-/* ---- What /proc says ---- */
+/* ---- What /proc shows ---- */
 
 static long rollup(const char *key)
 {
@@ -274,7 +274,7 @@ static void proc(void)
 	OK("its text is where it says: %d", from <= (uintptr_t)proc && (uintptr_t)proc <= to);
 }
 
-/* Of user and system time, each grows when it is used. */
+/* User and system time each grow when the program spends them. */
 static void accounting(void)
 {
 	struct rusage before, after;
@@ -365,7 +365,7 @@ static void swap(void)
 	for (size_t i = 0; i < ARRAY_SIZE(big); i++)
 		bad += big[i] != i * 7 + 1;
 	OK("swapped out, and in again: %u wrong", bad);
-	/* The stack, too, beneath a system call and a handler. */
+	/* The stack, too, during a system call and a handler. */
 	char here[64 << 10];
 	memset(here, 's', sizeof(here));
 	madvise((void *)((uintptr_t)here & -PAGE), sizeof(here), MADV_PAGEOUT);
@@ -432,10 +432,10 @@ static void userfault(void)
 	CHECK(write(pipes[1], watched + 3 * PAGE, 1) == 1 && read(pipes[0], bytes + 3, 1) == 1);
 	pthread_join(thread, NULL);
 	OK("%s", bytes);
-	/* Of the user's accesses only: the program's are such. */
+	/* For user accesses only: the program's accesses count as such. */
 	close(uffd);
 	uffd = syscall(SYS_userfaultfd, O_CLOEXEC | UFFD_USER_MODE_ONLY);
-	api = (struct uffdio_api){ .api = UFFD_API };	/* has been filled in */
+	api = (struct uffdio_api){ .api = UFFD_API };	/* the kernel has changed it */
 	CHECK(uffd >= 0 && !ioctl(uffd, UFFDIO_API, &api));
 	CHECK(!madvise(watched, 4 * PAGE, MADV_DONTNEED));
 	CHECK(!ioctl(uffd, UFFDIO_REGISTER, &all));
@@ -453,14 +453,14 @@ static void poison(void)
 
 	p[0] = p[PAGE] = 1;
 	catch();
-	/* The signal may come now, or with the next access. */
+	/* The signal may come now, or at the next access. */
 	if (!sigsetjmp(back, 1))
 		CHECK(!madvise(p, PAGE, MADV_HWPOISON));
 	OK("poisoned: %d", reading(p));
 	OK("at it: %d, next to it: %d", fault_at == p, reading(p + PAGE));
 }
 
-/* A pointer into the kernel is as bad for the program's system calls as for anybody's. */
+/* The program's system calls refuse a pointer into the kernel, as every process's do. */
 static void kernel_pointers(void)
 {
 	static const unsigned long bad[] = {

@@ -52,7 +52,7 @@ static void both_run_on(void)
 	for (int i = 0; i < (int)ARRAY_SIZE(data); i += 64)
 		bad += data[i] != i - 15;
 	OK("parent: %d wrong", bad);
-	/* Generations, each from the one before. */
+	/* Generations, each forked by the one before. */
 	int depth = 0, status = 0;
 	while (depth < 20) {
 		pid_t pid = split();
@@ -117,7 +117,7 @@ static void spawning(void)
 		_exit(1);
 	}
 	OK("vfork and exec: %s", end_of(pid));
-	/* clone3 with a stack of its own, and into a pidfd */
+	/* clone3 with a separate stack, and with a pidfd */
 	for (int i = 0; i < 20; i++) {
 		pid = split();
 		if (!pid)
@@ -127,7 +127,7 @@ static void spawning(void)
 	OK("started 20 times more");
 }
 
-/* exec with what does not fit, with long arguments, by descriptor, with a bad address. */
+/* exec with an argument that is too long, with many, with a bad address, by descriptor. */
 static void executing(void)
 {
 	static char *many[3000];
@@ -154,7 +154,7 @@ static void executing(void)
 		fexecve(fd, same, environ);
 	OK("by descriptor: %s", end_of(pid));
 	OK("busy: errno %d", open(self(), O_WRONLY) < 0 ? errno : 0);
-	/* What is kept and what is not. */
+	/* State that exec keeps, and state that it resets. */
 	pid = split();
 	if (!pid) {
 		char *sh[] = { "sh", "-c", "kill -USR1 $$; trap; exit 24", NULL };
@@ -166,7 +166,7 @@ static void executing(void)
 	OK("ignored signals stay: %s", end_of(pid));
 	pid = split();
 	if (!pid) {
-		/* A thread group of which another thread executes. */
+		/* Another thread of the thread group executes. */
 		setenv("MATRIX_WAS", "here", 1);
 		char *sh[] = { "sh", "-c", "test $MATRIX_WAS = here && exit 25", NULL };
 		prctl(PR_SET_NAME, "renamed");
@@ -222,7 +222,7 @@ static void waiting(void)
 			__asm__ volatile("");
 	}
 	OK("its time is over: %s", end_of(pid));
-	/* Orphans go to the subreaper; a parent's death is told. */
+	/* The subreaper adopts orphans; a child gets a signal at its parent's death. */
 	CHECK(!prctl(PR_SET_CHILD_SUBREAPER, 1));
 	first = split();
 	if (!first) {
@@ -244,7 +244,7 @@ static void waiting(void)
 
 static void credentials(void)
 {
-	static const char copy[] = "/matrix-suid";	/* not on a nosuid mount */
+	static const char copy[] = "/matrix-suid";	/* must not be on a nosuid mount */
 	char *print[] = { "matrix-suid", "processes.print", NULL };
 	struct { unsigned int magic, permitted[2], inheritable[2]; } caps = { 0x02000001, { 1 << 10, 0 }, { 0 } };
 	char buffer[4096];
@@ -330,7 +330,7 @@ static void namespaces(void)
 		put("/proc/self/setgroups", "deny");
 		OK("in a user namespace: uid %d", getuid());
 		fflush(stdout);
-		/* To start an application there is refused, see starting.c. */
+		/* The kernel refuses to start an application there, see starting.c. */
 		pid = split();
 		if (!pid)
 			_exit(32);

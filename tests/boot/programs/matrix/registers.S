@@ -2,8 +2,8 @@
 /*
  * void registers_at_ud2(const unsigned long in[16], unsigned long out[16])
  *
- * Load all registers but rsp from `in` (rax rbx rcx rdx rsi rdi rbp r8..r15), take an
- * exception, store what they are behind it to `out`. A handler has to skip two bytes.
+ * Load all registers except rsp from `in` (rax rbx rcx rdx rsi rdi rbp r8..r15), take an
+ * exception, store their values after it to `out`. A handler has to skip two bytes.
  */
 	.text
 	.globl registers_at_ud2, registers_ud2

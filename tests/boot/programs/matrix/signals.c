@@ -22,7 +22,7 @@
 #include "matrix.h"
 
 #ifndef SS_AUTODISARM
-#define SS_AUTODISARM	(1U << 31)	/* <linux/signal.h>, which glibc cannot stand */
+#define SS_AUTODISARM	(1U << 31)	/* <linux/signal.h>, which conflicts with glibc */
 #endif
 
 /* ---- Default actions ---- */
@@ -177,7 +177,7 @@ static void codes(void)
 	(void)result;
 }
 
-/* Both pointers are garbage, as behind longjmp() with a buffer that was never set. */
+/* Both pointers are garbage, as after longjmp() with a buffer that was never set. */
 static void wild(void)
 {
 	static const unsigned long garbage[] = { 0xc79c588054ea2180, 0x0123456789abcdef, 8 };
@@ -228,7 +228,7 @@ static void stacks(void)
 	OK("disarmed: %d, flags %d", depths[1], flags_inside);
 	CHECK(!sigaltstack(NULL, &stack));
 	OK("and armed again: %d", stack.ss_sp == other);
-	/* No room for a frame, and no other stack: the default action. */
+	/* No space for a frame, and no other stack: the default action. */
 	pid = split();
 	if (!pid) {
 		stack.ss_flags = SS_DISABLE;
@@ -275,7 +275,7 @@ static void realtime(void)
 		CHECK(!sigqueue(getpid(), SIGRTMIN + sent[i][0], value));
 	}
 	sigprocmask(SIG_SETMASK, &old, NULL);
-	/* Each handler is interrupted by the next one before it begins. */
+	/* The next handler interrupts each one before it begins. */
 	for (int i = 0; i < queued; i++)
 		OK("%d", queue[i]);
 	sigprocmask(SIG_SETMASK, &all, NULL);
@@ -408,7 +408,7 @@ static void frames(void)
 	}
 }
 
-/* A selector in the frame counts for a normal process only. */
+/* A selector in the frame has an effect on a normal process only. */
 static void selector(int number, siginfo_t *info, void *data)
 {
 	(void)number;
@@ -563,7 +563,7 @@ static void jobs(void)
 	OK("nothing to wait for: %d", waitpid(pid, NULL, 0) < 0 && errno == ECHILD);
 	signal(SIGCHLD, SIG_DFL);
 
-	/* A terminal: its keys, and who may read from it. */
+	/* A terminal: its keys, and which processes may read from it. */
 	leader = posix_openpt(O_RDWR | O_NOCTTY);
 	if (leader < 0 || grantpt(leader) || unlockpt(leader) ||
 	    ptsname_r(leader, name, sizeof(name))) {

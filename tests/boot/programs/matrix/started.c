@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What an application finds of what was prepared for it: as little as a set-user-ID
+ * What an application inherits of a prepared environment: as little as a set-user-ID
  * program, unless root starts it.
  */
 #define _GNU_SOURCE
@@ -59,7 +59,7 @@ static const struct {
 	const char *name;
 	step before;
 	char *word;
-	int twice;	/* Does it say the same when it is started again? */
+	int twice;	/* start it twice, and compare */
 } states[] = {
 	{ "AT_SECURE", NULL, "secure", 0 },
 	{ "environment", set_variables, "environment", 0 },
@@ -113,7 +113,7 @@ static void secure(char **words)
 	dprintf(REPORT, "%lu\n", getauxval(AT_SECURE));
 }
 
-/* Those that have the value still. */
+/* Print the variables that still have their value. */
 static void environment(char **words)
 {
 	char text[256] = "", name[32];
@@ -175,7 +175,7 @@ static void death(char **words)
 	dprintf(REPORT, "%d\n", number);
 }
 
-/* Page faults for a while. */
+/* Take page faults for a while. */
 static void fault(char **words)
 {
 	const size_t size = 256 * 4096;
@@ -229,9 +229,9 @@ static void run_on(pid_t pid, int processor)
 }
 
 /*
- * Move processes to and fro while each becomes the application: a processor that
- * has seen its address space before it was one sees it again, and has had nothing
- * else to do.
+ * Move processes back and forth while each becomes the application. A processor that
+ * loaded the address space before the start then sees it again, without having loaded
+ * another one.
  */
 void moved(void)
 {

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What a process can do before it starts the application, in order to have a say in
- * what the application does: it is refused, or the application does not notice.
+ * What a process can do before it starts the application, in order to influence it: the
+ * kernel refuses the start, or the application is not affected.
  *
- * An attack is a row of a table: steps, and what another process does meanwhile. What
- * shall come of it is in test_starting.py.
+ * An attack is a row of a table: steps, and what another process does meanwhile.
+ * test_starting.py has the expected results.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -26,8 +26,8 @@
 #include "matrix.h"
 #include "starting.h"
 
-#define LISTENER	98	/* of the system calls that somebody else answers */
-#define SECONDS		20	/* that an application may take */
+#define LISTENER	98	/* descriptor: another process answers system calls there */
+#define SECONDS		20	/* timeout for an application */
 
 extern char **environ;
 
@@ -92,7 +92,7 @@ pid_t begin(const step steps[STEPS], void (*beside)(pid_t), char *const given[])
 	close(way_on);
 	reports = said[0];
 	way_on = go[1];
-	/* It ends without a word if a step has failed, which it has printed. */
+	/* The child ends without writing a byte if a step has failed; it has printed the error. */
 	if (read(ready[0], &byte, 1) != 1)
 		beside = NULL;
 	close(ready[0]);
@@ -185,7 +185,7 @@ static void trace_me(void)
 	CHECK(!ptrace(PTRACE_TRACEME, 0, 0, 0));
 }
 
-/* With what decides about the memory of a program, at its start. */
+/* Filter the calls that set up a program's memory at its start. */
 static int filter_calls(unsigned int action, unsigned int flags)
 {
 	struct sock_filter code[] = {
@@ -295,7 +295,7 @@ static void spawn(void)
 	int status = 0, error;
 	pid_t pid;
 
-	/* That is CLONE_VM | CLONE_VFORK. */
+	/* It uses CLONE_VM | CLONE_VFORK. */
 	error = posix_spawn(&pid, path, NULL, NULL, arguments, environ);
 	if (error)
 		refused(error);
@@ -322,7 +322,7 @@ void by_descriptor(void)
 	execute = descriptor;
 }
 
-/* The name of the script is the application's second word. */
+/* The application's second word is the name of the script. */
 void by_script(void)
 {
 	FILE *file;
@@ -337,7 +337,7 @@ void by_script(void)
 
 /* ---- Meanwhile ---- */
 
-/* Trace it from outside, as the same user. */
+/* Trace it from another process of the same user. */
 static void seize(pid_t pid)
 {
 	user();
@@ -346,9 +346,9 @@ static void seize(pid_t pid)
 }
 
 /*
- * What the C library takes for the end of the data, where it puts the control block
- * of its first thread: such that this is in the middle of a string of the kernel
- * that does nothing as long as nobody gives a certain command.
+ * A forged end of the data, where the C library puts the control block of its first
+ * thread. It is chosen so that the block would be in the middle of a string of the
+ * kernel that has no effect without a poweroff command.
  */
 static const char canary[] = "/proc/sys/kernel/poweroff_cmd";
 static char canary_text[241];
@@ -368,7 +368,7 @@ static void set_canary(void)
 	for (int i = 3; i < 47; i++)
 		word = strchr(word, ' ') + 1;
 	start = strtoul(word, NULL, 10);
-	/* As far from where the data begins as it will be in the application. */
+	/* The same distance from the start of the data as in the application. */
 	__asm__("mov %%fs:0, %0" : "=r" (block));
 	place = (symbol("_stext") + strtoul(offset, NULL, 16) + 191) & -64UL;
 	break_for_it = place - (block - ((start + 63) & -64UL));
@@ -386,7 +386,7 @@ static const char *canary_now(void)
 	return strcmp(text, canary_text) ? "changed" : "as it was";
 }
 
-/* Answer brk() as if the kernel's memory were the process', and arch_prctl(). */
+/* Answer brk() as if the kernel's memory were the process's, and arch_prctl(). */
 static void answer(pid_t pid)
 {
 	int pidfd = syscall(SYS_pidfd_open, pid, 0), fd;
@@ -410,7 +410,7 @@ static void answer(pid_t pid)
 	}
 }
 
-/* ---- What shall be refused, and what not ---- */
+/* ---- Starts that the kernel must refuse, or must not ---- */
 
 static const struct {
 	const char *name;
@@ -466,7 +466,7 @@ static void start_one(const char *name, const step steps[STEPS], void (*beside)(
 {
 	char *const exits[] = { "exit", "44", NULL };
 
-	/* What is done beside is done in a process of its own, too. */
+	/* `beside` runs in a separate process, too. */
 	if (split()) {
 		wait(NULL);
 		return;

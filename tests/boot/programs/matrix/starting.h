@@ -4,24 +4,24 @@
 
 #include <sys/types.h>
 
-/* Where the application says what it has found. */
+/* Descriptor to which the application reports what it found. */
 #define REPORT	99
 
-/* Something that the process does which is about to start the application. */
+/* An action of the process before it starts the application. */
 typedef void (*step)(void);
 
 #define STEPS	5
 
 /*
- * Begin to start the marker, or what a step has chosen instead, as
- * "matrix WORD...", behind the steps. The process waits for go_on() if BESIDE is
- * given, which this one runs meanwhile.
+ * Run the steps in a new process, and start the marker, or the file that a step has
+ * chosen instead, as "matrix WORD...". If BESIDE is given, the process waits for
+ * go_on() before the start, and the caller runs BESIDE meanwhile.
  */
 pid_t begin(const step steps[STEPS], void (*beside)(pid_t pid), char *const given[]);
 void go_on(void);
-/* Wait for a word of the application; "" if there will be none. */
+/* Wait for a line of the application; "" if it ends without one. */
 const char *hear(void);
-/* Wait for its end: what it has said, or what execve() has said, and how it ended. */
+/* Wait for its end; return its report, or the error of execve(), and how it ended. */
 const char *came_of(pid_t pid);
 /* "done", or the name of the error. */
 const char *error_name(int error);
@@ -32,7 +32,7 @@ extern const step user_alone[STEPS];
 void user(void);		/* uid 1000, without capabilities */
 void user_with_rawio(void);	/* uid 1000, with CAP_SYS_RAWIO alone */
 void own_namespace(void);	/* root of a user namespace */
-void by_script(void);		/* execute a script of which the application is the interpreter */
+void by_script(void);		/* execute a script whose interpreter is the application */
 void by_descriptor(void);	/* execute a descriptor */
 void set_user_id_marker(void);	/* a marker with the set-user-ID bit, see start() */
 void set_user_id(void);		/* a set-user-ID program instead, see state() */
@@ -43,7 +43,7 @@ struct act {
 	void (*run)(char **words);
 };
 
-/* What an application does that is started as "matrix started NAME [WORD...]". */
+/* Parts of an application that is started as "matrix started NAME [WORD...]". */
 extern const struct act says[], stays[], is_led[];
 
 /* Checks. */

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * ptrace: attached to, stopped, read, changed, followed. And what differs by design.
+ * ptrace: attach, stop, read, change, follow. And what differs by design.
  */
 #define _GNU_SOURCE
 #include <asm/prctl.h>
@@ -73,7 +73,7 @@ static void attach(void)
 	milliseconds(30);
 	CHECK(!ptrace(PTRACE_INTERRUPT, pid, 0, 0) && stop_of(pid) > 0);
 	OK("went on: %d", ptrace(PTRACE_PEEKDATA, pid, &counter, 0) > first);
-	/* A call that the tracer makes in it: registers changed at a stop in a loop. */
+	/* The tracer makes it call a function: it changes registers at a stop in a loop. */
 	CHECK(!ptrace(PTRACE_GETREGS, pid, 0, &registers));
 	struct user_regs_struct saved = registers;
 	CHECK(!ptrace(PTRACE_SETREGS, pid, 0, &saved));
@@ -89,7 +89,7 @@ static void calls_body(void)
 	_exit(syscall(SYS_getppid) == 4321 ? 6 : 1);
 }
 
-/* Numbers, arguments and results are seen and changed. */
+/* The tracer sees and changes numbers, arguments and results. */
 static void calls(void)
 {
 	struct __ptrace_syscall_info info;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* What another C library asks of the kernel: each line says what came of one part of it. */
+/* Tests another C library on this kernel: each line has the result of one part. */
 
 #define _GNU_SOURCE
 #include <errno.h>
@@ -93,7 +93,7 @@ static void children(void)
 	printf("spawned %d\n", WEXITSTATUS(status));
 }
 
-/* musl knows by the address whether a signal has come before the system call or in it. */
+/* musl decides by the address whether a signal came before the system call or in it. */
 static void cancellation(void)
 {
 	struct timespec moment = { .tv_nsec = 50000000 };

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Touches each page of new memory of several kinds, and prints how many faults that took.
- * With an argument: executes itself without privileges, with little that it may lock.
+ * Touches each page of new memory of several kinds, and prints the number of faults.
+ * With an argument: executes itself without privileges, and with a low RLIMIT_MEMLOCK.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -66,7 +66,7 @@ int main(int argc, char **argv)
 	touch("bss", bss);
 	touch("heap", (char *)sbrk(SIZE + PAGE) + PAGE / 2);
 	printf("locked: %ld\n", locked());
-	/* A child has its own copies, one fault each. */
+	/* A child gets its own copies, one fault each. */
 	if (!fork()) {
 		touch("copied", memory);
 		_exit(0);

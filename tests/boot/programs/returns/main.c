@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * returns [N]: count in a loop with the stack pointer here and there, for as long as a few
- * ticks of the timer take; no register, flag or word of the red zone may change. N times
- * on a stack, then where there is none.
+ * returns [N]: count in a loop with the stack pointer at several places, for as long as a few
+ * ticks of the timer; no register, flag or word of the red zone may change. N times on a
+ * stack, then where no stack is mapped.
  */
 #define _GNU_SOURCE
 #include <stdio.h>
@@ -19,7 +19,7 @@
 
 enum { RAX, RSP = 7, REGISTERS = 16 };
 
-/* What spin.S knows */
+/* spin.S knows the layout */
 struct state {
 	unsigned long in[REGISTERS], out[REGISTERS], carry;
 };
@@ -85,7 +85,7 @@ int main(int argc, char **argv)
 	for (int i = 0; i < times; i++)
 		bad |= at("a stack", (unsigned long)area + 2 * PAGE, 1);
 	bad |= at("a stack that is not aligned", (unsigned long)area + 2 * PAGE - 3, 1);
-	/* The words below the red zone are in two pages, of which one is not there. */
+	/* The words below the red zone are in two pages, and one is not mapped. */
 	if (munmap(area, PAGE))
 		return 2;
 	bad |= at("the end of a stack", (unsigned long)area + PAGE + RED_ZONE + 8, 1);

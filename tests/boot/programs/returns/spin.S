@@ -3,8 +3,8 @@
  * void spin(struct state *state)
  *
  * Load all general registers from state->in, in the order rax rbx rcx rdx rsi rdi
- * rbp rsp r8..r15; count rax down to 0 without touching the stack; store what is
- * there then to state->out, and the carry flag, which was set.
+ * rbp rsp r8..r15; count rax down to 0 without touching the stack; store their
+ * values after that to state->out, and the carry flag, which was set.
  */
 	.text
 	.globl spin

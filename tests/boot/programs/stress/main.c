@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * stress SECONDS: threads that compute, fault, fork, lock and talk, all of them
- * pelted with queued signals and timers. What is done twice, by two parties,
- * is counted by both, and the counts have to agree in the end. Processors that
- * go and come and non-maskable interrupts are added from outside.
+ * stress SECONDS: threads that compute, fault, fork, lock and communicate, all under
+ * a stream of queued signals and timers. Both sides of each exchange count, and the
+ * counts have to agree in the end. The test adds CPU hotplug and non-maskable
+ * interrupts from outside.
  *
- * Ends with 0 and "agree" lines, or with 1 and the first "not ok".
+ * Exits with 0 and "agree" lines, or with 1 and the first "not ok".
  */
 #define _GNU_SOURCE
 #include <string.h>
@@ -20,7 +20,7 @@
 #define SIG_QUEUED	(SIGRTMIN)
 #define SIG_TIMER	(SIGRTMIN + 1)
 #define ALTSTACK	(64 << 10)
-/* Seconds for signals that are on their way at the end, on a busy machine */
+/* Seconds to wait for pending signals at the end, on a busy machine */
 #define PATIENCE	120
 
 atomic_int failed_line;
@@ -59,7 +59,7 @@ static void on_queued(int sig, siginfo_t *info, void *context)
 	(void)context;
 	CHECK_IN_HANDLER(info->si_code == SI_QUEUE);
 	CHECK_IN_HANDLER(info->si_pid == getpid());
-	/* In the order they were sent in */
+	/* In the order of sending */
 	CHECK_IN_HANDLER((unsigned long)info->si_value.sival_ptr ==
 			 atomic_fetch_add(&self->received, 1));
 }
@@ -73,7 +73,7 @@ static void on_timer(int sig, siginfo_t *info, void *context)
 	CHECK_IN_HANDLER(info->si_code == SI_TIMER && info->si_value.sival_ptr == self);
 	self->expiries += 1 + (unsigned long)info->si_overrun;
 	missing = nanoseconds_since(&self->start) / PERIOD_NS - (long)self->expiries;
-	/* None before its time; and what is lost stays lost. */
+	/* No expiry is early, and lost expiries do not come later. */
 	CHECK_IN_HANDLER(missing >= 0);
 	if (late && missing < self->missing)
 		self->missing = missing;
@@ -100,7 +100,7 @@ static void handle(int sig, void (*handler)(int, siginfo_t *, void *))
 {
 	struct sigaction action = {
 		.sa_sigaction = handler,
-		/* Those threads use the alternate stack that have one. */
+		/* Threads that have an alternate stack use it. */
 		.sa_flags = SA_SIGINFO | SA_RESTART | SA_ONSTACK,
 	};
 
@@ -141,14 +141,14 @@ static void *run(void *argument)
 	start_timer(worker);
 	ready++;
 	worker->run(worker);
-	/* For signals that are still to come */
+	/* Wait for pending signals */
 	while (!leave)
 		usleep(1000);
 	CHECK(!timer_delete(worker->timer));
 	return NULL;
 }
 
-/* Send each worker a signal every now and then, until the time is over. */
+/* Keep sending signals to each worker until the time is over. */
 static void pelt(const struct timespec *begin, long seconds)
 {
 	long length = seconds * 1000000000L, now;
@@ -158,7 +158,7 @@ static void pelt(const struct timespec *begin, long seconds)
 			union sigval value = { .sival_ptr = (void *)workers[i].sent };
 			int err = pthread_sigqueue(workers[i].thread, SIG_QUEUED, value);
 
-			/* EAGAIN: many are under way. */
+			/* EAGAIN: too many are queued. */
 			CHECK(!err || err == EAGAIN);
 			if (!err)
 				workers[i].sent++;
@@ -170,7 +170,7 @@ static void pelt(const struct timespec *begin, long seconds)
 	}
 }
 
-/* Wait until all signals have come, and a last one of each timer. */
+/* Wait until all signals have arrived, and a last one of each timer. */
 static void settle(void)
 {
 	struct timespec begin;

@@ -4,7 +4,7 @@
  *		       unsigned long rounds)
  *
  * Fill general registers, the red zone, the carry flag and the SSE registers,
- * count down, and store what is there then.
+ * count down, and store their values after that.
  */
 	.text
 	.globl keep_registers
@@ -42,7 +42,7 @@ keep_registers:
 	mov 88(%rdi), %r15
 	mov (%rdi), %rax
 
-	/* dec leaves the carry flag alone. */
+	/* dec does not change the carry flag. */
 	stc
 1:	dec %rdx
 	jnz 1b

@@ -21,7 +21,7 @@
 	}								\
 } while (0)
 
-/* For handlers, which cannot print: the first line that failed, 0 if none. */
+/* For handlers, which cannot print: the first line that failed; 0: none. */
 extern atomic_int failed_line;
 #define CHECK_IN_HANDLER(condition) do {				\
 	int none = 0;							\
@@ -33,22 +33,22 @@ extern atomic_int failed_line;
 #define PAGES		32L
 #define PAGE		4096L
 
-/* A thread, and what it and its signal handlers have counted. */
+/* A thread, and the counts of it and its signal handlers. */
 struct worker {
 	const char *name;
 	void (*run)(struct worker *worker);
 	pthread_t thread;
 	unsigned long rounds;
-	/* Signals that were queued for it, and came in order */
+	/* Signals that were queued for it, and that arrived in order */
 	atomic_ulong sent, received;
-	/* Expiries of its timer, and how many fewer there were than periods: the least
+	/* Expiries of its timer, and how many fewer there were than periods: the minimum
 	 * of the last quarter
 	 */
 	timer_t timer;
 	struct timespec start;
 	atomic_ulong expiries;
 	atomic_long missing;
-	/* Writes to pages that were not writable; the page that is to be next */
+	/* Writes to read-only pages; the address of the next one */
 	unsigned long forbidden;
 	atomic_ulong faults;
 	char *volatile expected;
@@ -70,7 +70,7 @@ void count(struct worker *worker);
 void fill(struct worker *worker);
 void drain(struct worker *worker);
 
-/* Prepare what workers share, before they start; and what has to agree at the end. */
+/* Prepare what workers share, before they start; and check the counts at the end. */
 void workers_begin(void);
 void workers_agree(const struct worker *workers, int n);
 

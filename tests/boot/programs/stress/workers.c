@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* What the threads do: each keeps a count that something else must confirm. */
+/* What the threads do: each keeps a count that another count must confirm. */
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <string.h>
@@ -23,7 +23,7 @@ void workers_begin(void)
 	CHECK(children != MAP_FAILED);
 }
 
-/* All registers are kept over interrupts, signals, NMIs and migrations. */
+/* Interrupts, signals, NMIs and migrations preserve all registers. */
 void compute(struct worker *worker)
 {
 	unsigned long *words, seed = (unsigned long)worker;
@@ -41,7 +41,7 @@ void compute(struct worker *worker)
 	}
 }
 
-/* Pages come zeroed, keep what is written, and refuse what they must. */
+/* New pages are zero, keep what is written, and refuse access as protected. */
 void fault(struct worker *worker)
 {
 	char *area = mmap(NULL, PAGES * PAGE, PROT_READ | PROT_WRITE,
@@ -88,7 +88,7 @@ static _Noreturn void child(volatile char *memory, char seen)
 	_exit(40);
 }
 
-/* A child's memory is a copy, of data, of bss and of what is mapped. */
+/* A child's memory is a copy of data, bss and mappings. */
 void split(struct worker *worker)
 {
 	static char data[PAGES * PAGE];
@@ -110,7 +110,7 @@ void split(struct worker *worker)
 		if (!pid)
 			child(memory, now);
 		forked++;
-		/* While the child has it too */
+		/* While the child shares it */
 		for (i = 0; i < PAGES; i += 2)
 			memory[i * PAGE] = 'p';
 		CHECK(waitpid(pid, &status, 0) == pid);
@@ -123,7 +123,7 @@ void split(struct worker *worker)
 	CHECK(!munmap(area, PAGES * PAGE));
 }
 
-/* A mutex that several want is a futex that sleeps and wakes. */
+/* A contended mutex sleeps and wakes by a futex. */
 void count(struct worker *worker)
 {
 	while (!stop) {
@@ -136,7 +136,7 @@ void count(struct worker *worker)
 	}
 }
 
-/* A pipe loses nothing, and keeps the order. */
+/* A pipe loses no data, and keeps the order. */
 void fill(struct worker *worker)
 {
 	unsigned char bytes[512];

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-// A TCP echo server with tokio; before it serves, each line says what works.
+// A TCP echo server with tokio. Before it serves, it prints a line for each part that works.
 
 use std::collections::HashMap;
 use std::io::Read;
