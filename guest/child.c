@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What a child of init's or the agent's is between fork() and execve(), and how its parent
- * hears that execve() failed: over a pipe that closes by itself when it has succeeded.
+ * What a child of init or of the agent does between fork() and execve(), and how its parent
+ * learns that execve() failed: through a pipe that closes by itself when execve() succeeds.
  */
 #include <errno.h>
 #include <grp.h>
@@ -10,7 +10,7 @@
 
 #include "init.h"
 
-/* Take back what init and the agent have done with signals. */
+/* Reset the signal handlers and the mask that init and the agent have set. */
 void child_signals(void)
 {
 	static const int usual[] = { SIGCHLD, SIGPIPE, SIGTERM, SIGUSR1, SIGUSR2 };
@@ -22,7 +22,7 @@ void child_signals(void)
 	sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
-/* Take the user and group that the run says. Returns 0 or an errno. */
+/* Take the user and group from the run description. Returns 0 or an errno. */
 int child_becomes(const struct run *run)
 {
 	if (!run->uid && !run->gid)
@@ -32,7 +32,7 @@ int child_becomes(const struct run *run)
 	return 0;
 }
 
-/* In the child: tell the parent, and end. */
+/* In the child: report the error to the parent, and end. */
 void child_failed(int report, int error)
 {
 	if (write(report, &error, sizeof(error)) < 0)
@@ -40,7 +40,7 @@ void child_failed(int report, int error)
 	_exit(127);
 }
 
-/* In the parent: returns 0 when execve() has succeeded, or what the child told. */
+/* In the parent: returns 0 when execve() has succeeded, or the child's error. */
 int child_error(int report)
 {
 	ssize_t got;
