@@ -52,7 +52,9 @@ def pages(root: Any) -> dict[str, str]:
 
 
 def _pages(command: Any, name: str, parent: Any) -> Iterator[tuple[str, str]]:
-    context = typer.Context(command, info_name=name.rpartition("-")[2], parent=parent)
+    context = typer.Context(
+        command, info_name=name.rpartition("-")[2], parent=parent, **command.context_settings
+    )
     yield name, page(command, name, context)
     for word, inner in getattr(command, "commands", {}).items():
         if not inner.hidden:
