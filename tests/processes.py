@@ -19,8 +19,8 @@ def alive(pid: int) -> bool:
     return state != "Z"
 
 
-def eventually(condition: Callable[[], bool], seconds: float = 10.0) -> bool:
-    """Wait until a condition holds, or tell that it did not within some seconds."""
+def eventually(condition: Callable[[], bool], seconds: float = 60.0) -> bool:
+    """Wait until a condition holds; False if it did not, even for a busy machine."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         if condition():

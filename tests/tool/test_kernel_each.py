@@ -6,15 +6,16 @@ from __future__ import annotations
 import shutil
 import subprocess
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pytest
 
+from ukl.base import resources
 from ukl.base.errors import InputError, UklError
 from ukl.base.model import KernelSource, KernelSpec
 from ukl.base.progress import Progress
 from ukl.host.store import Store
-from ukl.kernel import each, import_series
+from ukl.kernel import each, export, import_series, series
 
 TOY = Path(__file__).resolve().parents[1] / "data/toykernel"
 
@@ -258,3 +259,32 @@ def test_a_patch_that_does_not_apply_is_an_error(
     other = replace(spec, series=spec.series.parent / "nowhere/series")
     with pytest.raises(InputError, match="how to configure"):
         each.check(other, store, progress)
+
+
+def test_our_own_series_is_built_with_all_that_it_brings() -> None:
+    directory = resources.path("kernel/6.12")
+    loaded = series.load(directory / "series")
+    mails = export.full_mails(loaded)
+    plan = each.load(directory / each.FILENAME)
+    planned = each.steps(mails, 1, len(mails), {}, plan, quick=True)
+    built = [step.on is not None for step in planned]
+    assert built == sorted(built)
+    assert built[-1]
+    last = planned[-1].on or {}
+    # The others have a value of their own: an application's, or what Kconfig finds out. And
+    # COMPACT is without what changes the entry, the profile tiny builds it.
+    other = {f"CONFIG_UKL_{name}" for name in ("APP", "APP_NAME", "FAST", "RET", "COMPACT")}
+    assert each.defined(mails) - other == {name for name in last if "UKL" in name}
+    # The quick way compiles all of the kernel's sources that the series changes or brings.
+    changed = {PurePosixPath(diff.path) for one in mails for diff in one.diffs}
+    sources = {
+        path
+        for path in changed
+        if path.suffix in {".c", ".S"} and path.parts[0] in {"arch", "fs", "kernel", "mm"}
+    }
+    # Of no object of their own, or of a program.
+    others = {path for path in sources if path.match("*.lds.S") or "tools" in path.parts}
+    others |= {path for path in sources if path.stem in {"asm-offsets_64", "template"}}
+    assert {str(path.with_suffix(".o")) for path in sources - others} == set(
+        planned[-1].targets[each.ON]
+    )

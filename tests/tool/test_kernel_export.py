@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from tests.conftest import Cli
 from ukl.base.errors import InputError, UklError
 from ukl.kernel import export, import_series, series
 
@@ -153,6 +155,12 @@ def test_an_overlay_edited_by_hand_is_noticed(development: Path, tmp_path: Path)
     assert import_series.differing(imported, into) == ["arch/x86/ukl/entry.S"]
     with pytest.raises(UklError, match=r"hunk 1 of 1 of arch/x86/ukl/entry\.S"):
         export.export(into / "series", tmp_path / "out")
+
+
+def test_the_command_names_the_files(cli: Cli, tmp_path: Path) -> None:
+    files = json.loads(cli("kernel", "export", "--json").stdout)["files"]
+    assert files
+    assert [name for name in files if not (tmp_path / name).is_file()] == []
 
 
 def test_export_leaves_foreign_patches_alone(development: Path, tmp_path: Path) -> None:

@@ -40,38 +40,50 @@ def test_bars_are_shares_of_the_first_variant() -> None:
     assert shares["read & write", "base"].value == pytest.approx(49 / 99)
 
 
-def test_each_plot_is_there_in_each_format(tmp_path: Path) -> None:
-    drawn = plots.draw(report(), tmp_path)
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("report")
+
+
+@pytest.fixture(scope="module")
+def drawn(directory: Path) -> list[plots.Plot]:
+    """Return the plots of the report, which are in the directory."""
+    return plots.draw(report(), directory)
+
+
+def test_each_plot_is_there_in_each_format(directory: Path, drawn: list[plots.Plot]) -> None:
     assert [plot.name for plot in drawn] == [
         "syscalls-instructions-bars",
         "syscalls-time-bars",
         "syscalls-time-distributions",
     ]
     for plot in drawn:
-        assert (tmp_path / f"{plot.name}.png").read_bytes().startswith(b"\x89PNG")
-        picture = ElementTree.parse(tmp_path / f"{plot.name}.svg")
+        assert (directory / f"{plot.name}.png").read_bytes().startswith(b"\x89PNG")
+        picture = ElementTree.parse(directory / f"{plot.name}.svg")
         text = "".join(picture.getroot().itertext())
         assert "read & write" in text
         assert "unpatched" in text
 
 
-def test_the_same_samples_give_the_same_files(tmp_path: Path) -> None:
-    for name in ("one", "two"):
-        (tmp_path / name).mkdir()
-        plots.draw(report(), tmp_path / name)
-    for file in (tmp_path / "one").iterdir():
-        assert file.read_bytes() == (tmp_path / "two" / file.name).read_bytes(), file.name
+@pytest.mark.usefixtures("drawn")
+def test_the_same_samples_give_the_same_files(directory: Path, tmp_path: Path) -> None:
+    plots.draw(report(), tmp_path)
+    names = sorted(file.name for file in directory.iterdir())
+    assert names == sorted(file.name for file in tmp_path.iterdir())
+    for name in names:
+        assert (directory / name).read_bytes() == (tmp_path / name).read_bytes(), name
 
 
-def test_the_page_has_figures_plots_and_environment(tmp_path: Path) -> None:
-    drawn = plots.draw(report(), tmp_path)
+def test_the_page_has_figures_plots_and_environment(
+    directory: Path, drawn: list[plots.Plot]
+) -> None:
     page = html.page(report(), drawn)
     assert "read &amp; write" in page
     assert "&lt;none&gt;" in page
     assert "QEMU TCG, which is emulation" in page
     assert "99 %" in page
     for name in re.findall(r'(?:src|href)="([^"]+)"', page):
-        assert (tmp_path / name).is_file(), name
+        assert (directory / name).is_file(), name
     assert page.count("<table>") == page.count("</table>") >= 5
 
 

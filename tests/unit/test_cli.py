@@ -80,10 +80,8 @@ class TestBadInput:
     def test_port_in_use_is_found_before_anything_is_built(
         self, cli: Cli, busy_port: int, tmp_path: Path
     ) -> None:
-        begin = time.monotonic()
         done = cli("run", "hello", "-p", f"{busy_port}:80")
         one_error(done, ExitCode.FAILED, f"127.0.0.1:{busy_port}", "in use", "remedy: ", "-p ")
-        assert time.monotonic() - begin < 20
         assert not (tmp_path / "cache" / "source").exists()
 
     def test_shell_needs_our_init(self, cli: Cli) -> None:
@@ -109,7 +107,7 @@ class TestMachine:
 
     def test_cache_that_cannot_be_written(self, cli: Cli, tmp_path: Path) -> None:
         (tmp_path / "file").touch()
-        done = cli("doctor", UKL_CACHE_DIR=str(tmp_path / "file" / "cache"))
+        done = cli("ps", UKL_CACHE_DIR=str(tmp_path / "file" / "cache"))
         one_error(done, ExitCode.FAILED, str(tmp_path / "file"), "remedy: ")
 
     def test_doctor_as_json(self, cli: Cli, tmp_path: Path) -> None:
@@ -131,6 +129,7 @@ class TestMachine:
         assert cli("cache", "clean").stdout.startswith("deleted 1 entries")
         assert not entry.exists()
 
+    @pytest.mark.process
     def test_a_reader_that_goes_away_is_no_error(self, tmp_path: Path) -> None:
         done = subprocess.run(
             f"{sys.executable} -m ukl --help | true",
@@ -167,6 +166,7 @@ sys.exit(main(["run", "hello"]))
 """
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("number", "words"), [(signal.SIGINT, "interrupted"), (signal.SIGTERM, "terminated")]
 )
@@ -236,6 +236,7 @@ class TestSelftest:
         )
         assert read_junit(text) == Tally(1, 2, 1)
 
+    @pytest.mark.process
     def test_a_failing_test_fails_it(self, tmp_path: Path) -> None:
         """The real thing, on a checkout of two tests: one passes, one fails, one has no tool."""
         top = tmp_path / "checkout"

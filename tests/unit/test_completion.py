@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -26,17 +27,22 @@ printf '%s\\n' "${{COMPREPLY[@]}}"
 
 
 @pytest.fixture
-def shell(tmp_path: Path) -> dict[str, str]:
-    """Return an environment whose PATH has a `ukl`, and whose cache has two guests."""
-    script = tmp_path / "bin" / "ukl"
-    script.parent.mkdir()
-    script.write_text(f'#!/bin/sh\nexec {sys.executable} -m ukl "$@"\n')
-    script.chmod(0o755)
+def guests(tmp_path: Path) -> None:
+    """Make a cache that has two guests."""
     guests = registry.Registry(tmp_path / "cache" / registry.GUESTS)
     alive = registry.Record("web", "tcp-echo", registry.myself(), state=registry.State.RUNNING)
     guests.claim(alive, automatic=False)
     ended = replace(alive, name="webbed", state=registry.State.ENDED, kept=True)
     guests.claim(ended, automatic=False)
+
+
+@pytest.fixture
+def shell(tmp_path: Path, guests: None) -> dict[str, str]:
+    """Return an environment whose PATH has a `ukl`, and whose cache has the guests."""
+    script = tmp_path / "bin" / "ukl"
+    script.parent.mkdir()
+    script.write_text(f'#!/bin/sh\nexec {sys.executable} -m ukl "$@"\n')
+    script.chmod(0o755)
     return {
         "PATH": f"{script.parent}:{os.environ['PATH']}",
         "PYTHONPATH": str(TOP / "src"),
@@ -77,24 +83,41 @@ def bash(line: str, environment: dict[str, str]) -> list[str]:
         ("ukl build --profile ''", ["debug", "dwarf", "tiny"]),
         ("ukl run --init ''", ["ukl", "app"]),
         ("ukl check --rule licence-", ["licence-unknown"]),
-        ("ukl run ./", [""]),  # the shell's: files
+        ("ukl run ./", []),  # the shell's: files
         ("ukl kernel comp", ["compare"]),
     ],
 )
-def test_bash(shell: dict[str, str], line: str, words: list[str]) -> None:
-    assert bash(line, shell) == words
+@pytest.mark.usefixtures("guests")
+def test_words(cli: Cli, line: str, words: list[str]) -> None:
+    """What a shell's function is told, which asks as that of bash does."""
+    given = shlex.split(line)
+    done = cli(
+        _UKL_COMPLETE="complete_bash",
+        COMP_WORDS="\n".join(given),
+        COMP_CWORD=str(len(given) - 1),
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.split() == words
 
 
+@pytest.mark.process
+def test_bash(shell: dict[str, str]) -> None:
+    assert bash("ukl rm w", shell) == ["web", "webbed"]
+
+
+@pytest.mark.process
 def test_bash_with_another_cache(shell: dict[str, str], tmp_path: Path) -> None:
     assert bash(f"ukl --cache-dir {tmp_path}/other stop ''", shell) == [""]
 
 
+@pytest.mark.process
 def test_fish(shell: dict[str, str]) -> None:
     text = 'ukl completion fish | source; complete -C "ukl stop w"; complete -C "ukl run --detac"'
     lines = said(["fish", "--no-config", "-c", text], shell)
     assert [line.split("\t")[0] for line in lines] == ["web", "--detach"]
 
 
+@pytest.mark.process
 def test_zsh_takes_the_function(shell: dict[str, str]) -> None:
     """Its completion runs only in its line editor: here the function with what that sets."""
     text = """

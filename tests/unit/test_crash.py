@@ -152,6 +152,7 @@ def test_what_addr2line_says() -> None:
     assert found[0x22] == (Line("serve", "src/a.c", 5),)
 
 
+@pytest.mark.process
 def test_names_of_cxx_are_made_readable() -> None:
     if shutil.which("c++filt") is None:
         pytest.skip("optional: no c++filt on this machine")

@@ -8,6 +8,8 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from tests.conftest import TOP
 
 SECONDS = 60.0
@@ -50,6 +52,7 @@ def run(tmp_path: Path, *, die: bool = False) -> str:
     return done.stdout
 
 
+@pytest.mark.process
 def test_the_caller_goes_on_and_the_work_too(tmp_path: Path) -> None:
     caller, pid, session, terminal, directory = run(tmp_path).split()
     assert len({caller, pid, session}) == 3  # no leader of its session: never a terminal again
@@ -63,5 +66,6 @@ def test_the_caller_goes_on_and_the_work_too(tmp_path: Path) -> None:
         time.sleep(0.01)
 
 
+@pytest.mark.process
 def test_an_end_without_a_report_is_seen(tmp_path: Path) -> None:
     assert len(run(tmp_path, die=True).split()) == 1

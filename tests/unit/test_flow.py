@@ -139,6 +139,7 @@ class TestStandardInput:
             os.close(master)
 
 
+@pytest.mark.process
 def test_a_build_does_not_load_what_runs_guests() -> None:
     """It doubled the time until a build that is cached had begun."""
     code = "import sys, ukl.flow.build; print(*sorted(sys.modules))"

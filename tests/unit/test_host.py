@@ -61,6 +61,7 @@ class TestPackages:
         program.write_bytes(b"\x7fELF" + bytes(5000))
         assert packages.is_static(program)
 
+    @pytest.mark.process
     def test_install_calls_apt_as_root(
         self, empty_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -104,16 +105,19 @@ class TestProbe:
         assert rom[target + len(probe.CODE) :].startswith(nonce)
         assert probe.tiny_answer(b"\x01\x80\xff") == b"\x02\x00\xfe"
 
+    @pytest.mark.process
     def test_a_qemu_that_only_pretends_is_found_out(self, tmp_path: Path) -> None:
         """The right exit status is not enough: the guest must have computed the answer."""
         qemu = script(tmp_path / "qemu", f"exit {probe.EXIT_STATUS}")
         assert probe.try_accelerator(str(qemu), Accelerator.KVM) != ""
 
+    @pytest.mark.process
     def test_a_guest_that_hangs_is_given_up(self, tmp_path: Path) -> None:
         qemu = script(tmp_path / "qemu", "sleep 300")
         reason = probe.try_accelerator(str(qemu), Accelerator.KVM, timeout=0.2)
         assert "0.2 s" in reason
 
+    @pytest.mark.process
     def test_an_internal_error_of_kvm_is_not_waited_for(self, tmp_path: Path) -> None:
         qemu = script(tmp_path / "qemu", "echo 'KVM internal error. Suberror: 1'; sleep 300")
         assert "internal error" in probe.try_accelerator(str(qemu), Accelerator.KVM, timeout=60)
@@ -124,6 +128,7 @@ class TestProbe:
         assert "cannot be opened" in probe.kvm_obstacle(tmp_path)
         assert "usermod" in probe.kvm_remedy("no permission to open /dev/kvm")
 
+    @pytest.mark.process
     def test_the_result_is_kept_until_the_next_boot(
         self, empty_path: Path, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:

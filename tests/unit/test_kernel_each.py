@@ -4,16 +4,15 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
-from ukl.base import resources
 from ukl.base.errors import InputError
 from ukl.cli.app import app
 from ukl.flow import kernel
-from ukl.kernel import each, export, series
+from ukl.kernel import each
 from ukl.kernel.each import Built, Plan, Report, Result
 from ukl.kernel.kconfig import Request
 from ukl.kernel.mail import FileDiff, Mail
@@ -117,35 +116,6 @@ def test_a_plan_that_cannot_be_read_is_an_error_with_its_place(tmp_path: Path) -
         with pytest.raises(InputError) as caught:
             each.load(file)
         assert caught.value.where == str(file)
-
-
-def test_our_own_series_is_built_with_all_that_it_brings() -> None:
-    directory = resources.path("kernel/6.12")
-    loaded = series.load(directory / "series")
-    mails = export.full_mails(loaded)
-    plan = each.load(directory / each.FILENAME)
-    planned = each.steps(mails, 1, len(mails), {}, plan, quick=True)
-    built = [step.on is not None for step in planned]
-    assert built == sorted(built)
-    assert built[-1]
-    last = planned[-1].on or {}
-    # The others have a value of their own: an application's, or what Kconfig finds out. And
-    # COMPACT is without what changes the entry, the profile tiny builds it.
-    other = {f"CONFIG_UKL_{name}" for name in ("APP", "APP_NAME", "FAST", "RET", "COMPACT")}
-    assert each.defined(mails) - other == {name for name in last if "UKL" in name}
-    # The quick way compiles all of the kernel's sources that the series changes or brings.
-    changed = {PurePosixPath(diff.path) for one in mails for diff in one.diffs}
-    sources = {
-        path
-        for path in changed
-        if path.suffix in {".c", ".S"} and path.parts[0] in {"arch", "fs", "kernel", "mm"}
-    }
-    # Of no object of their own, or of a program.
-    others = {path for path in sources if path.match("*.lds.S") or "tools" in path.parts}
-    others |= {path for path in sources if path.stem in {"asm-offsets_64", "template"}}
-    assert {str(path.with_suffix(".o")) for path in sources - others} == set(
-        planned[-1].targets[each.ON]
-    )
 
 
 # --- what make prints ------------------------------------------------------------------

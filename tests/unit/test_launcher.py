@@ -10,6 +10,8 @@ import time
 import tomllib
 from pathlib import Path
 
+import pytest
+
 from ukl.host.requirements import REQUIREMENTS
 
 TOP = Path(__file__).resolve().parents[2]
@@ -49,6 +51,7 @@ def ready_environment(tmp_path: Path, extent: str = "run") -> Path:
     return venv
 
 
+@pytest.mark.process
 def test_it_is_an_executable_posix_script() -> None:
     assert LAUNCHER.stat().st_mode & stat.S_IXUSR
     assert LAUNCHER.read_text().startswith("#!/bin/sh\n")
@@ -66,6 +69,7 @@ def test_its_packages_are_those_of_the_requirements() -> None:
     assert rows == wanted
 
 
+@pytest.mark.process
 def test_a_fresh_stamp_hands_over_at_once(tmp_path: Path) -> None:
     venv = ready_environment(tmp_path)
     begin = time.monotonic()
@@ -75,6 +79,7 @@ def test_a_fresh_stamp_hands_over_at_once(tmp_path: Path) -> None:
     assert time.monotonic() - begin < 0.5
 
 
+@pytest.mark.process
 def test_the_verb_is_the_first_word_that_is_no_option(tmp_path: Path) -> None:
     """`selftest` is here the value of an option: the environment without its tools will do."""
     venv = ready_environment(tmp_path)
@@ -82,17 +87,20 @@ def test_the_verb_is_the_first_word_that_is_no_option(tmp_path: Path) -> None:
     assert done.stdout == "handed over: -m ukl --cache-dir selftest -v doctor\n"
 
 
+@pytest.mark.process
 def test_an_environment_with_more_will_do(tmp_path: Path) -> None:
     venv = ready_environment(tmp_path, extent="dev")
     assert launch(tmp_path, "doctor", UKL_VENV=str(venv)).returncode == 7
 
 
+@pytest.mark.process
 def test_another_lock_makes_the_environment_stale(tmp_path: Path) -> None:
     venv = ready_environment(tmp_path)
     (venv / "ukl.stamp").write_text("run 0123 elsewhere\n")
     assert "handed over" not in launch(tmp_path, "doctor", UKL_VENV=str(venv)).stdout
 
 
+@pytest.mark.process
 def test_missing_packages_are_named_and_not_installed_when_told_so(tmp_path: Path) -> None:
     venv = ready_environment(tmp_path)
     done = launch(tmp_path, "run", "hello", UKL_VENV=str(venv), UKL_NO_INSTALL="1")
@@ -103,6 +111,7 @@ def test_missing_packages_are_named_and_not_installed_when_told_so(tmp_path: Pat
     assert done.stderr.count(" binutils") == 2  # said once, and once in the remedy
 
 
+@pytest.mark.process
 def test_without_apt_it_says_so(tmp_path: Path) -> None:
     venv = ready_environment(tmp_path)
     done = launch(tmp_path, "run", "hello", UKL_VENV=str(venv))
@@ -110,6 +119,7 @@ def test_without_apt_it_says_so(tmp_path: Path) -> None:
     assert "not a Debian or Ubuntu system" in done.stderr
 
 
+@pytest.mark.process
 def test_a_directory_of_somebody_else_is_not_taken(tmp_path: Path) -> None:
     other = tmp_path / "documents"
     other.mkdir()

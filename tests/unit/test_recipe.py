@@ -231,6 +231,7 @@ def wait(directory: Path, command: str, *, running: bool = True, seconds: float 
     )
 
 
+@pytest.mark.process
 def test_a_program_is_ready_when_the_command_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -239,13 +240,16 @@ def test_a_program_is_ready_when_the_command_says_so(
     assert (tmp_path / "asked").read_text() == "here\n" * 3
 
 
+@pytest.mark.process
 def test_a_command_that_hangs_is_asked_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(suite, "ASKING", 0.5)
+    monkeypatch.setattr(suite, "PAUSE", 0.01)
     wait(tmp_path, "[ -e asked ] || { touch asked; sleep 100; }")
 
 
+@pytest.mark.process
 def test_a_program_that_is_never_ready(tmp_path: Path) -> None:
     with pytest.raises(TimeoutExpired, match="`exit 3` ended with status 3"):
         wait(tmp_path, "exit 3", seconds=0.3)

@@ -92,6 +92,7 @@ def test_an_unknown_guest_is_told_with_those_that_are_known(guests: Registry) ->
     assert "hello" in (raised.value.remedy or "")
 
 
+@pytest.mark.process
 def test_a_dead_keeper_is_noticed(guests: Registry, other: subprocess.Popen[bytes]) -> None:
     entry = guests.claim(record(keeper=identity(other.pid)), automatic=False)
     entry.change(state=State.RUNNING)
@@ -106,6 +107,7 @@ def test_a_dead_keeper_is_noticed(guests: Registry, other: subprocess.Popen[byte
     assert guests.all() == []
 
 
+@pytest.mark.process
 def test_a_zombie_keeps_nothing(other: subprocess.Popen[bytes]) -> None:
     known = identity(other.pid)
     other.kill()
@@ -179,6 +181,7 @@ def test_an_error_before_the_boot_leaves_no_entry(guests: Registry) -> None:
     assert guests.all() == []
 
 
+@pytest.mark.process
 def test_stop_without_an_answer_kills_that_very_process(guests: Registry) -> None:
     code = "import signal, time; signal.signal(15, signal.SIG_IGN); print(1); time.sleep(600)"
     argv = [sys.executable, "-u", "-c", code]

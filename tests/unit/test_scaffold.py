@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import tomllib
 from pathlib import Path
@@ -19,10 +20,15 @@ from ukl.settings import manifest, models
 MANIFESTS = sorted(TOP.glob("examples/*/ukl.toml")) + sorted(TOP.glob("tests/**/ukl.toml"))
 
 
+@functools.cache
+def checker() -> jsonschema.Draft7Validator:
+    """Return what an editor makes of the schema."""
+    return jsonschema.Draft7Validator(manifest.schema())
+
+
 def refused(text: str) -> list[str]:
     """Return what an editor says of a manifest."""
-    checker = jsonschema.Draft7Validator(manifest.schema())
-    return [error.message for error in checker.iter_errors(tomllib.loads(text))]
+    return [error.message for error in checker().iter_errors(tomllib.loads(text))]
 
 
 def described(schema: dict[str, Any], before: str = "") -> dict[str, bool]:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import pytest
 import typer
 
 from tests.conftest import TOP
@@ -15,6 +16,7 @@ from ukl.host import exec as host_exec
 from ukl.settings import compose, manifest
 
 
+@pytest.mark.process
 def test_it_can_be_built(tmp_path: Path) -> None:
     """A link that leads nowhere, an anchor that is none, a page in no menu: each is an error."""
     done = host_exec.run(

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from tests.conftest import Cli
@@ -30,8 +32,10 @@ def test_separated(line: str, expected: str) -> None:
     assert separated(line.split(), FLAGS, VALUED) == expected.split()
 
 
-def test_verbs(cli: Cli) -> None:
+def test_verbs(cli: Cli, tmp_path: Path) -> None:
     """What is not ours is no unknown option: the guest is what is missing."""
+    for tool in ("gdb", "strace"):
+        (tmp_path / tool).touch(0o755)
     for words in (
         ["exec", "nobody", "ls", "-l"],
         ["exec", "nobody", "-t", "-e", "A=1", "ls", "--long"],
@@ -39,7 +43,7 @@ def test_verbs(cli: Cli) -> None:
         ["drgn", "nobody", "script.py", "--option"],
         ["trace", "nobody", "-y", "-s", "100"],
     ):
-        ran = cli(*words)
+        ran = cli(*words, PATH=str(tmp_path))
         expected = 2 if "-t" in words else 4  # no terminal here
         assert ran.returncode == expected, (words, ran.stderr)
         assert "No such option" not in ran.stderr

@@ -101,8 +101,8 @@ sys.stdin.read()
 """
 
 
-def waiting(port: int, count: int) -> int:
-    """Return how many of `count` connections that nobody accepts are made within a second."""
+def waiting(port: int, count: int, seconds: float) -> int:
+    """Return how many of `count` connections that nobody accepts are made before that time."""
     with contextlib.ExitStack() as stack:
         poll = select.poll()
         for _ in range(count):
@@ -111,7 +111,7 @@ def waiting(port: int, count: int) -> int:
             link.connect_ex(("127.0.0.1", port))
             poll.register(link, select.POLLOUT)
         made: set[int] = set()
-        end = time.monotonic() + 1
+        end = time.monotonic() + seconds
         while len(made) < count and time.monotonic() < end:
             for descriptor, _ in poll.poll(100):
                 made.add(descriptor)
@@ -119,14 +119,15 @@ def waiting(port: int, count: int) -> int:
         return len(made)
 
 
+@pytest.mark.process
 def test_connections_may_wait() -> None:
     with spawn([sys.executable, "-c", LISTENER], stdin=PIPE, stdout=PIPE) as child:
         assert child.stdout is not None
         port = int(child.stdout.readline())
-        assert waiting(port, 20) < 20
+        assert waiting(port, 20, 0.3) < 20
         both = [PortForward(port, 1), PortForward(port, 1, protocol=Protocol.UDP)]
         assert ports.widen(child, both) == 1
-        assert waiting(port, 20) == 20
+        assert waiting(port, 20, 60) == 20  # at once, but for a machine that is busy
 
 
 def test_where_a_guest_is() -> None:

@@ -246,6 +246,7 @@ def test_the_compiler_behind_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
     assert driver.command("gcc") == ["gcc"]
 
 
+@pytest.mark.process
 def test_start_imports_next_to_nothing() -> None:
     code = (
         "import os, sys; before = set(sys.modules); sys.path.insert(0, sys.argv[1]);"
