@@ -7,7 +7,7 @@ import pytest
 
 from tests.boot import fuzz
 from tests.boot.harness import Lab
-from ukl.flow.selftest import KERNELS
+from tests.boot.kernels import FULL
 
 LONG = 600
 """Seconds of attacks."""
@@ -16,5 +16,5 @@ LONG = 600
 @pytest.mark.timeout(4 * 3600)
 @pytest.mark.parametrize("profile", ["", "debug"])
 def test_attackers_find_nothing(lab: Lab, profile: str) -> None:
-    built = fuzz.build(lab, f"fuzz-{profile}" if profile else "fuzz", KERNELS[1], profile)
+    built = fuzz.build(lab, f"fuzz-{profile}" if profile else "fuzz", FULL, profile)
     print(fuzz.judge(fuzz.run(lab, built, LONG, seed=fuzz.new_seed())))

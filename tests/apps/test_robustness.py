@@ -24,10 +24,10 @@ from tests.boot import (
     test_threads,
 )
 from tests.boot.harness import PROGRAMS, Built, Lab
-from ukl.flow.selftest import KERNELS
+from tests.boot.kernels import FULL
 from ukl.settings import manifest
 
-OPTIONS = KERNELS[1]
+OPTIONS = FULL
 DEBUG = "debug"
 LONG = 300
 """Seconds of stress."""

@@ -18,11 +18,11 @@ from pathlib import Path
 
 from tests.boot.gdbstub import IF, RF, TF, State, Stub, attach
 from tests.boot.harness import PROGRAMS, Built, Lab, Ran
+from tests.boot.kernels import FULL
 from tests.boot.stress import HARMLESS
 from ukl.base.model import Guest, Outcome, Returns
 from ukl.elf.reader import Elf
 from ukl.flow.bootable import linked
-from ukl.flow.selftest import KERNELS
 from ukl.image import initrd
 from ukl.settings import manifest
 from ukl.vm.launch import Options
@@ -523,7 +523,7 @@ def build(lab: Lab, returns: Returns = Returns.IRET) -> Program:
     """Return the program in a kernel with CONFIG_UKL_TEST."""
     spec = manifest.load(PROGRAMS / "injected")
     name = f"{spec.name}-{returns}"
-    spec = replace(spec, name=name, kernel_options=KERNELS[1], returns=returns)
+    spec = replace(spec, name=name, kernel_options=FULL, returns=returns)
     return Program(lab.build(spec), linked(spec, lab.context).app.user)
 
 

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from tests.boot.harness import PROGRAMS, Built, Lab
+from tests.boot.kernels import FULL
 from ukl.base.model import Level, Returns
-from ukl.flow.selftest import KERNELS
 from ukl.settings import manifest
 
 SECONDS = 40
@@ -58,7 +58,7 @@ def plain(lab: Lab) -> Built:
 def full(lab: Lab) -> Built:
     """Return it in the kernel with namespaces, control groups, swap and the like."""
     spec = manifest.load(PROGRAMS / "matrix")
-    return lab.build(replace(spec, name="matrix-full", kernel_options=KERNELS[1]))
+    return lab.build(replace(spec, name="matrix-full", kernel_options=FULL))
 
 
 def checks(lab: Lab, built: Built, names: Sequence[str]) -> Results:

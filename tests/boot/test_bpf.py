@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 
 from tests.boot.harness import PROGRAMS, Built, Lab
+from tests.boot.kernels import FULL
 from ukl.base.model import Outcome
-from ukl.flow.selftest import KERNELS
 from ukl.settings import manifest
 
 CALLS = 1000
@@ -19,7 +19,7 @@ CALLS = 1000
 @pytest.fixture(scope="module")
 def bpf(lab: Lab) -> Built:
     spec = manifest.load(PROGRAMS / "bpf")
-    return lab.build(replace(spec, kernel_options=KERNELS[1]))
+    return lab.build(replace(spec, kernel_options=FULL))
 
 
 @pytest.mark.timeout(1500)  # the kernel's build included

@@ -13,14 +13,14 @@ import pytest
 
 from tests.boot import fuzz
 from tests.boot.harness import Lab
-from ukl.flow.selftest import KERNELS
+from tests.boot.kernels import FULL
 
 SECONDS = 60
 
 
 @pytest.mark.timeout(2400)
 def test_attackers_find_nothing(lab: Lab) -> None:
-    built = fuzz.build(lab, "fuzz", KERNELS[1])
+    built = fuzz.build(lab, "fuzz", FULL)
     fuzzed = fuzz.run(lab, built, SECONDS, seed=fuzz.new_seed())
     actions = fuzz.judge(fuzzed)
     # All of them were there, and so was the application, to start and to attack.

@@ -8,11 +8,11 @@ import re
 import pytest
 
 from tests.boot.harness import Built, Lab, Ran
+from tests.boot.kernels import FULL
 from ukl.base.model import AppSpec, Outcome
 from ukl.flow import kernel as kernels
-from ukl.flow.selftest import KERNELS
 
-OPTIONS = KERNELS[1]
+OPTIONS = FULL
 SECONDS = 300
 
 

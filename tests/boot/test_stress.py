@@ -10,12 +10,12 @@ import pytest
 
 from tests.boot import stress
 from tests.boot.harness import Lab
-from ukl.flow.selftest import KERNELS
+from tests.boot.kernels import FULL
 
 SECONDS = 20
 
 
 @pytest.mark.timeout(900)
 def test_all_counters_agree(lab: Lab) -> None:
-    built = stress.build(lab, "stress", KERNELS[1])
+    built = stress.build(lab, "stress", FULL)
     stress.judge(stress.run(lab, built, SECONDS))

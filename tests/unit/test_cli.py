@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The command line in a process of its own: one clear error, the documented code, no traceback."""
+"""The command line: one clear error, the documented code, no traceback."""
 
 from __future__ import annotations
 
@@ -13,15 +13,18 @@ import socket
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import TOP, Cli
-from ukl.base.errors import ExitCode, InputError, UklError, VmLost
+from ukl.base import resources
+from ukl.base.errors import ExitCode, InputError, TimeoutExpired, UklError, VmLost
 from ukl.cli import failures
-from ukl.flow.selftest import Tally, read_junit
+from ukl.flow import selftest
+from ukl.host import exec as host_exec
 from ukl.host.exec import Completed
 
 
@@ -225,8 +228,9 @@ class TestFailures:
 
 class TestSelftest:
     def test_closing_line(self) -> None:
-        assert Tally(3, 0).line() == "3 passed, 0 failed"
-        assert (Tally(3, 1) + Tally(1, 0, 2)).line() == "4 passed, 1 failed, 2 skipped"
+        assert selftest.line(Counter(passed=3)) == "3 passed, 0 failed"
+        total = Counter(passed=3, failed=1) + Counter(passed=1, skipped=2)
+        assert selftest.line(total) == "4 passed, 1 failed, 2 skipped"
 
     def test_junit_is_counted(self) -> None:
         text = (
@@ -234,14 +238,13 @@ class TestSelftest:
             "<testcase><error/><failure/></testcase><testcase><skipped/></testcase>"
             "</testsuite></testsuites>"
         )
-        assert read_junit(text) == Tally(1, 2, 1)
+        assert selftest.read_junit(text) == {"passed": 1, "failed": 2, "skipped": 1}
 
-    @pytest.mark.process
-    def test_a_failing_test_fails_it(self, tmp_path: Path) -> None:
-        """The real thing, on a checkout of two tests: one passes, one fails, one has no tool."""
+    @pytest.fixture
+    def checkout(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+        """Make a checkout of three tests: one passes, one fails, one lacks a tool."""
         top = tmp_path / "checkout"
         (top / "tests" / "unit").mkdir(parents=True)
-        (top / "kernel").mkdir()
         (top / "pyproject.toml").write_text("[tool.pytest.ini_options]\nmarkers = ['tool', 'boot']")
         shutil.copy(TOP / "tests" / "conftest.py", top / "tests")
         (top / "src").symlink_to(TOP / "src")
@@ -250,26 +253,40 @@ class TestSelftest:
             "def test_bad(): assert False\n"
             "def test_absent(need): need('no-such-tool')\n"
         )
-        code = (
-            "import sys; from pathlib import Path; from ukl.base import resources;"
-            f"resources.checkout = lambda: Path({str(top)!r});"
-            "from ukl.cli import main; sys.exit(main(sys.argv[1:]))"
-        )
-        env = {**os.environ, "PYTHONPATH": str(TOP / "src"), "UKL_CACHE_DIR": str(tmp_path / "c")}
-        env.pop("CI", None)
-        for more, line in (
-            ([], "1 passed, 1 failed, 1 skipped"),
-            (["--no-skip"], "1 passed, 2 failed"),
-            (["-k", "good"], "1 passed, 0 failed"),
-        ):
-            done = subprocess.run(
-                [sys.executable, "-c", code, "selftest", "--unit", *more],
-                env=env,
-                capture_output=True,
-                text=True,
-                check=False,
-                timeout=120,
-            )
-            assert done.stdout.splitlines()[-1] == line, done.stderr
-            assert done.returncode == (0 if "0 failed" in line else 1)
-        assert (top / "build/selftest/unit.xml").is_file()
+        monkeypatch.setattr(resources, "checkout", lambda: top)
+        return top
+
+    @pytest.mark.process
+    @pytest.mark.parametrize(
+        ("words", "counts"),
+        [("", (1, 1, 1)), ("--no-skip", (1, 2, 0)), ("-k good", (1, 0, 0)), ("-k none", (0, 0, 0))],
+    )
+    def test_tests_are_counted(
+        self, cli: Cli, checkout: Path, words: str, counts: tuple[int, int, int]
+    ) -> None:
+        """The real thing, with a pytest of its own."""
+        done = cli("selftest", "--unit", "--json", *words.split())
+        assert tuple(json.loads(done.stdout).values()) == counts, done.stderr
+        assert done.returncode == bool(counts[1])
+        assert "slowest 10 durations" in done.stderr or not counts[0]
+        for kind in ("log", "xml"):
+            assert (checkout / f"build/selftest/unit.{kind}").is_file()
+
+    @pytest.mark.usefixtures("checkout")
+    @pytest.mark.parametrize("ended", [0, selftest.NO_TESTS, -11, None])
+    def test_what_does_not_end_well_has_failed(
+        self, cli: Cli, monkeypatch: pytest.MonkeyPatch, ended: int | None
+    ) -> None:
+        started = []
+
+        def run(argv: list[str], **_: object) -> Completed:
+            started.append(argv[-1] if argv[2] == "pytest" else argv[2])
+            if ended is None:
+                raise TimeoutExpired("did not end")
+            return Completed((), ended, "", 0.0)
+
+        monkeypatch.setattr(host_exec, "run", run)
+        done = cli("selftest")
+        assert done.stdout == ("3 passed, 0 failed\n" if ended == 0 else "0 passed, 7 failed\n")
+        linters = ["ruff", "ruff", "mypy"]
+        assert started == [*linters, "tests/unit", "tests/tool", selftest.KERNELS, "tests/boot"]
