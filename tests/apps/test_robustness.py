@@ -7,24 +7,13 @@ The profile `debug` is built first; that takes longer than all the rest.
 from __future__ import annotations
 
 from dataclasses import replace
-from types import ModuleType
 
 import pytest
 
-from tests.boot import (
-    matrix,
-    stress,
-    test_events,
-    test_isolation,
-    test_kselftest,
-    test_memory,
-    test_processes,
-    test_processors,
-    test_signals,
-    test_threads,
-)
+from tests.boot import matrix, stress, test_kselftest
 from tests.boot.harness import PROGRAMS, Built, Lab
 from tests.boot.kernels import FULL
+from tests.boot.test_matrix import GROUPS
 from ukl.settings import manifest
 
 OPTIONS = FULL
@@ -75,23 +64,17 @@ def test_selftests_in_the_debug_kernel(lab: Lab, preempt: str) -> None:
 
 @pytest.mark.timeout(3 * 3600)
 @pytest.mark.parametrize(
-    ("topic", "cpus", "setup"),
-    [
-        (test_signals, 1, ""),
-        (test_memory, 1, ""),
-        (test_processes, 1, ""),
-        (test_events, 1, ""),
-        (test_threads, 2, ""),
-        (test_processors, 4, ""),
-        (test_isolation, 1, test_isolation.SETUP),
-    ],
-    ids=lambda value: value.__name__ if isinstance(value, ModuleType) else "",
+    "name",
+    ["signals", "memory", "processes", "events", "threads", "processors", "isolation"],
 )
-def test_comparison_in_the_debug_kernel(lab: Lab, topic: ModuleType, cpus: int, setup: str) -> None:
+def test_comparison_in_the_debug_kernel(lab: Lab, name: str) -> None:
+    group = GROUPS[name]
     spec = manifest.load(PROGRAMS / "matrix")
     spec = replace(spec, name="matrix-debug", memory=MEMORY, kernel_options=OPTIONS, profile=DEBUG)
     built = lab.build(spec)
     seconds = matrix.SECONDS * SLOWER
-    results = matrix.run(lab, built, topic.CHECKS, cpus=cpus, setup=setup, seconds=seconds)
-    for name in topic.CHECKS:
-        matrix.same(results, name)
+    results = matrix.run(
+        lab, built, group.checks, cpus=group.cpus, setup=group.setup, seconds=seconds
+    )
+    for check in group.checks:
+        matrix.same(results, check)

@@ -1,18 +1,17 @@
 # SPDX-License-Identifier: GPL-2.0
 """What Linux promises to a process holds in the kernel too: the same program, run both ways.
 
-One boot runs all checks one after the other, from a script in the guest's normal
-userspace; each has its own test here.
+One boot runs all checks both ways, from a script in the guest's normal userspace; each has its
+own test here.
 """
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
-
 import pytest
 
-from tests.boot.harness import Built, Lab, Ran
+from tests.boot import matrix
+from tests.boot.harness import Built, Lab
+from tests.boot.matrix import Results
 
 CHECKS = (
     "entries",
@@ -66,59 +65,20 @@ SECONDS = 60
 """A check may take, in the guest."""
 
 
-@dataclass(frozen=True)
-class Check:
-    """What one check printed, and its exit status; None if the guest did not come to it."""
-
-    lines: list[str]
-    status: int | None
-
-
-def run_all(lab: Lab, checks: Built, mode: str, cpus: int) -> dict[str, Check]:
-    """Run all checks in one guest as `UKL` or `USER`."""
-    script = f"export CHECKS=${mode}; cd /tmp\n" + "".join(
-        f"echo '<<<{name}'; timeout -s KILL {SECONDS} ${mode} {name}; echo '>>>'$?\n"
-        for name in CHECKS
-    )
-    ran = lab.script(checks, script, cpus=cpus, timeout=400.0)
-    return {name: _cut(ran, name) for name in CHECKS}
-
-
-def _cut(ran: Ran, name: str) -> Check:
-    found = re.search(rf"<<<{name}\n(.*?)>>>(\d+)\n", ran.text, re.DOTALL)
-    if found is None:
-        lines = ran.text.partition(f"<<<{name}\n")[2].splitlines()
-        return Check([*lines[-60:], f"({ran.result.outcome}: {ran.result.detail})"], None)
-    return Check(found[1].splitlines(), int(found[2]))
-
-
 @pytest.fixture(scope="module", params=[1, 2], ids=["1cpu", "2cpus"])
-def processors(request: pytest.FixtureRequest) -> int:
-    assert isinstance(request.param, int)
-    return request.param
-
-
-@pytest.fixture(scope="module")
-def as_process(lab: Lab, checks: Built, processors: int) -> dict[str, Check]:
-    return run_all(lab, checks, "USER", processors)
-
-
-@pytest.fixture(scope="module")
-def in_kernel(lab: Lab, checks: Built, processors: int) -> dict[str, Check]:
-    return run_all(lab, checks, "UKL", processors)
+def results(lab: Lab, checks: Built, request: pytest.FixtureRequest) -> Results:
+    return matrix.run(lab, checks, CHECKS, cpus=request.param, seconds=SECONDS)
 
 
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("name", CHECKS)
-def test_same_in_the_kernel(
-    name: str, as_process: dict[str, Check], in_kernel: dict[str, Check]
-) -> None:
-    normal, kernel = as_process[name], in_kernel[name]
-    assert normal.status == 0, "\n".join(normal.lines)
-    assert kernel.status == 0, "\n".join(kernel.lines)
+def test_same_in_the_kernel(results: Results, name: str) -> None:
+    normal, kernel = results[name]
+    assert normal.status == 0, normal.text
+    assert kernel.status == 0, kernel.text
     assert kernel.lines == normal.lines
     if name in EXPECTED:
-        assert kernel.lines == EXPECTED[name]
+        assert list(kernel.lines) == EXPECTED[name]
 
 
 def test_supervisor_mode_keeps_its_protections(lab: Lab, checks: Built) -> None:

@@ -8,12 +8,10 @@ from dataclasses import replace
 
 import pytest
 
-from tests.boot import matrix
 from tests.boot.gdbstub import IF, attach
 from tests.boot.harness import PROGRAMS, Built, Lab
 from tests.boot.injection import KERNEL_HALF, RED_ZONE
-from tests.boot.matrix import Results
-from ukl.base.model import Guest, Level, Outcome, Returns
+from ukl.base.model import Guest, Outcome, Returns
 from ukl.elf.reader import Elf
 from ukl.settings import manifest
 from ukl.vm.launch import Options
@@ -21,34 +19,10 @@ from ukl.vm.launch import Options
 AGAIN = "10000"
 """How often the program runs on a stack: longer than any test."""
 
-MATRIX = (
-    "threads.cancel",
-    "threads.exceptions",
-    "threads.fork",
-    "signals.codes",
-    "signals.context",
-    "signals.frames",
-    "signals.jobs",
-    "signals.restarts",
-    "signals.stacks",
-    "signals.timers",
-    "memory.mappings",
-    "memory.stack",
-    "tracing.calls",
-    "tracing.watchpoint",
-)
-"""Of programs/matrix: what is interrupted, takes faults, or has its registers looked at."""
-
 
 @pytest.fixture(scope="module")
 def returns(lab: Lab) -> Built:
     return lab.program("returns")
-
-
-@pytest.fixture(scope="module")
-def more(lab: Lab) -> Results:
-    built = matrix.as_calls(lab, "matrix", Level.FAST, Returns.RET)
-    return matrix.run(lab, built, MATRIX, cpus=2)
 
 
 @pytest.mark.timeout(300)
@@ -89,12 +63,6 @@ def test_the_way_is_taken(lab: Lab, returns: Built) -> None:
             await booted.stop()
 
     asyncio.run(go())
-
-
-@pytest.mark.timeout(600)
-@pytest.mark.parametrize("name", MATRIX)
-def test_same_as_a_normal_process(name: str, more: Results) -> None:
-    matrix.same(more, name)
 
 
 @pytest.mark.timeout(300)
