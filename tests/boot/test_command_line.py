@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""`ukl run` and `ukl build` as a person uses them: exit codes, Ctrl-C, files, speed."""
+"""`ukl run` and `ukl build` as a person uses them: exit codes, Ctrl-C, files."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ import pytest
 
 from tests.boot.harness import Built
 from tests.conftest import TOP
+from tests.processes import eventually
 from ukl.bench import samples, stats, variants
 from ukl.host.store import Store
 
@@ -112,7 +113,7 @@ def test_the_same_program_as_a_process(environment: dict[str, str], tmp_path: Pa
 
 def test_timeout(environment: dict[str, str], tmp_path: Path) -> None:
     source = program(tmp_path, "for (;;) pause();")
-    code, _, err = ukl(environment, "run", "--timeout", "8", source)
+    code, _, err = ukl(environment, "run", "--timeout", "3", source)
     assert code == 124
     assert "ukl: error: " in err
     assert "--timeout" in err
@@ -152,10 +153,7 @@ def test_ending_it_leaves_no_guest(
         process.kill()
     assert "Traceback" not in err
     assert process.returncode == code
-    end = time.monotonic() + 10
-    while Path(f"/proc/{guest}").exists() and time.monotonic() < end:
-        time.sleep(0.05)
-    assert not Path(f"/proc/{guest}").exists()
+    assert eventually(lambda: not Path(f"/proc/{guest}").exists())
 
 
 def test_ctrl_c_while_linking(environment: dict[str, str], tmp_path: Path) -> None:
@@ -189,7 +187,7 @@ def echoes(port: int) -> bool:
     return False
 
 
-def test_build_writes_what_boots_and_the_second_time_is_fast(
+def test_build_writes_what_boots_and_the_second_time_nothing_is_made(
     environment: dict[str, str], tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
@@ -199,15 +197,12 @@ def test_build_writes_what_boots_and_the_second_time_is_fast(
     assert {path.name for path in out.iterdir()} == names
     manifest = json.loads((out / "manifest.json").read_text())
     assert manifest["files"]["bzImage"] == (out / "bzImage").stat().st_size <= 8 << 20
-    took = []
-    for _ in range(3):  # the best of them: others may use the machine as well
-        begin = time.monotonic()
-        code, _, err = ukl(environment, "build", "tcp-echo", "-o", str(out))
-        took.append(time.monotonic() - begin)
-        assert code == 0
-        assert err.count("cached") >= 3
-    print(f"second build: {min(took):.2f} s")
-    assert min(took) < 1.0
+    code, _, err = ukl(environment, "build", "tcp-echo", "-o", str(out))
+    assert code == 0
+    *stages, last = err.splitlines()
+    assert len(stages) >= 4
+    assert [line for line in stages if not line.endswith(" cached")] == []
+    assert last.startswith(f"✓ write {out}")
 
 
 def test_bench_syscalls(environment: dict[str, str], tmp_path: Path) -> None:

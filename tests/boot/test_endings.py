@@ -8,13 +8,12 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from tests.boot.harness import Booted, Built, Lab, free_port
+from tests.boot.harness import Booted, Built, Lab, Ran, free_port
 from tests.conftest import TOP
 from tests.processes import alive, eventually
 from ukl.base.errors import TimeoutExpired, UklError, VmLost
@@ -62,10 +61,21 @@ def test_reset(lab: Lab, hello: Built) -> None:
     assert "reset" in ran.result.detail
 
 
+def timed_out(lab: Lab, checks: Built, check: str, says: str, options: Options) -> Ran:
+    """Run a check whose time is over when it hangs, however long the boot took."""
+
+    async def whole() -> Ran:
+        async with lab.boot(checks, check, options=options) as guest:
+            await guest.says(says)
+            guest.session._time_out()
+            return await guest.end()
+
+    return asyncio.run(whole())
+
+
 def test_hang_of_the_application(lab: Lab, checks: Built) -> None:
-    ran = lab.run(checks, "hang", options=Options(Guest(timeout=10)))
+    ran = timed_out(lab, checks, "hang", "hanging", Options())
     assert ran.result.outcome is Outcome.TIMEOUT
-    assert ran.result.seconds < 15
     assert "still running" in ran.result.detail
     assert isinstance(ran.error, TimeoutExpired)
     assert ran.lines == ["hanging"]
@@ -73,9 +83,8 @@ def test_hang_of_the_application(lab: Lab, checks: Built) -> None:
 
 def test_hang_of_the_whole_machine(lab: Lab, checks: Built) -> None:
     """An application in the kernel can stop everything: interrupts off, endless loop."""
-    ran = lab.run(checks, "stuck", options=Options(Guest(timeout=10)))
+    ran = timed_out(lab, checks, "stuck", "stuck", Options())
     assert ran.result.outcome is Outcome.TIMEOUT
-    assert ran.result.seconds < 15
 
 
 def test_timeout_before_init(lab: Lab, hello: Built) -> None:
@@ -119,10 +128,8 @@ def stopped(lab: Lab, checks: Built, check: str) -> Booted:
     async def whole() -> Booted:
         async with lab.boot(checks, check) as guest:
             await guest.says("hanging")
-            begin = time.monotonic()
             ran = await guest.stop()
             assert ran.result.outcome is Outcome.STOPPED, ran.result
-            assert time.monotonic() - begin < 10
             assert not alive(guest.session.pid)
             return guest
 
@@ -184,7 +191,7 @@ RUNNER = """
 import sys
 from dataclasses import replace
 from pathlib import Path
-from ukl.base.model import Accelerator, AppSpec, Image
+from ukl.base.model import Accelerator, AppSpec, Guest, Image
 from ukl.vm import launch
 from ukl.vm.launch import Options
 from ukl.vm.outcome import error_of
@@ -194,7 +201,7 @@ image = Image("checks", path.parent, path, path, path, Path(marker), bytes(20), 
 spec = AppSpec("checks", path, path.parent, (), args=(check,))
 result = launch.attempt(
     image, spec, Path(initrd), accelerator=Accelerator(sys.argv[6]),
-    options=Options(timeout=60), directory=launch.run_directory(Path(directory), "checks"),
+    options=Options(Guest(timeout=60)), directory=launch.run_directory(Path(directory), "checks"),
 )
 if (error := error_of(result)) is not None:
     raise error
@@ -202,11 +209,21 @@ print(f"outcome {result.outcome.value}", flush=True)
 """
 
 
-def runner(lab: Lab, checks: Built, directory: Path, check: str) -> subprocess.Popen[str]:
+PATIENT = """
+from ukl.guest import rundesc
+from ukl.vm import session
+session.STOP_GRACE, rundesc.GRACE_MS = 600.0, 600_000
+"""
+"""In front of RUNNER: who is asked to end has ten minutes."""
+
+
+def runner(
+    lab: Lab, checks: Built, directory: Path, check: str, code: str = RUNNER
+) -> subprocess.Popen[str]:
     assert checks.image.marker is not None
     files = (directory, checks.image.bzimage, checks.image.marker, checks.initrd)
     return subprocess.Popen(
-        [sys.executable, "-c", RUNNER, *files, check, lab.accelerator.value],
+        [sys.executable, "-c", code, *files, check, lab.accelerator.value],
         env={**os.environ, "PYTHONPATH": str(TOP / "src")},
         stdout=subprocess.PIPE,
         text=True,
@@ -225,7 +242,7 @@ def qemu_of(process: subprocess.Popen[str]) -> int:
                 found.append(int(child))
         return bool(found)
 
-    assert eventually(look, 20)
+    assert eventually(look)
     return found[0]
 
 
@@ -245,16 +262,17 @@ def test_signals_to_us(lab: Lab, checks: Built, tmp_path: Path, number: int, whe
 
 
 def test_second_ctrl_c_does_not_wait(lab: Lab, checks: Built, tmp_path: Path) -> None:
-    with runner(lab, checks, tmp_path / "runs", "ignore") as process:
+    with runner(lab, checks, tmp_path / "runs", "ignore", PATIENT + RUNNER) as process:
         qemu = qemu_of(process)
         assert process.stdout is not None
         assert process.stdout.readline() == "hanging\n"
-        process.send_signal(signal.SIGINT)
-        time.sleep(0.3)
-        begin = time.monotonic()
-        process.send_signal(signal.SIGINT)
-        process.communicate(timeout=30)
-    assert time.monotonic() - begin < 1.6
+
+        def ended() -> bool:
+            process.send_signal(signal.SIGINT)  # two at once would be one
+            return process.poll() is not None
+
+        assert eventually(ended)
+        assert process.stdout.read() == "outcome stopped\n"
     assert not alive(qemu)
 
 
@@ -263,7 +281,7 @@ def test_qemu_dies_with_us(lab: Lab, checks: Built, tmp_path: Path) -> None:
         qemu = qemu_of(process)
         process.kill()
         process.communicate()
-    assert eventually(lambda: not alive(qemu), 5)
+    assert eventually(lambda: not alive(qemu))
 
 
 # --- before it begins -------------------------------------------------------------

@@ -10,6 +10,7 @@ import pytest
 
 from tests.boot import echo_client
 from tests.boot.harness import Built, Lab, mode_of
+from tests.boot.test_endings import timed_out
 from ukl.base.model import Guest, Outcome
 from ukl.vm.launch import Options
 
@@ -57,7 +58,7 @@ def test_signal(lab: Lab, checks: Built, *, user: bool) -> None:
 
 
 def test_hang(lab: Lab, checks: Built) -> None:
-    ran = lab.run(checks, "hang", options=Options(Guest(init="app", timeout=8)))
+    ran = timed_out(lab, checks, "hang", "hanging", Options(Guest(init="app")))
     assert ran.result.outcome is Outcome.TIMEOUT
 
 

@@ -111,7 +111,7 @@ def test_killed_application_is_reported(lab: Lab, checks: Built) -> None:
 
 # --- the interactive shell -----------------------------------------------------------
 
-SHELL_RUNNER = RUNNER.replace("options=Options(timeout=60)", "options=Options(input=0, shell=True)")
+SHELL_RUNNER = RUNNER.replace("Guest(timeout=60)", "Guest(shell=True), input=0")
 
 
 class Terminal:

@@ -73,7 +73,7 @@ def serves(lab: Lab, app: Built, *said: str) -> None:
         async with lab.boot(app, cpus=2, guest_port=PORT, options=options) as guest:
             await guest.says("listening")
             for text in said:
-                await guest.says(text, timeout=1)
+                await guest.says(text)
             print(await echo_client.load(guest.port, clients=20, messages=20, size=1024))
             await guest.stop()
 
