@@ -1,18 +1,18 @@
 # SPDX-License-Identifier: GPL-2.0
-"""bench/plots.py and bench/html.py: what a report's directory has in it."""
+"""`ukl bench report`: the plots that it draws, and what it prints."""
 
 from __future__ import annotations
 
 import builtins
-import re
 import sys
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 
+from tests.conftest import Cli
 from ukl.base.errors import MissingError
-from ukl.bench import html, plots
+from ukl.bench import plots, samples, table
 from ukl.bench.samples import Key, Meter, Report, Rounds
 
 ROUNDS: Rounds = ((100.0, 110.0, 120.0), (105.0, 115.0, 125.0))
@@ -74,17 +74,29 @@ def test_the_same_samples_give_the_same_files(directory: Path, tmp_path: Path) -
         assert (directory / name).read_bytes() == (tmp_path / name).read_bytes(), name
 
 
-def test_the_page_has_figures_plots_and_environment(
-    directory: Path, drawn: list[plots.Plot]
-) -> None:
-    page = html.page(report(), drawn)
-    assert "read &amp; write" in page
-    assert "&lt;none&gt;" in page
-    assert "QEMU TCG, which is emulation" in page
-    assert "99 %" in page
-    for name in re.findall(r'(?:src|href)="([^"]+)"', page):
-        assert (directory / name).is_file(), name
-    assert page.count("<table>") == page.count("</table>") >= 5
+def test_the_percentiles_are_those_of_times() -> None:
+    lines = table.percentiles(report())
+    assert lines[1] == "syscalls: distribution of the times"
+    assert lines[2].split() == ["variant", "samples", "50", "%", "90", "%", "99", "%"]
+    # Six samples of each variant, less the one nanosecond of the loop.
+    assert [line.split() for line in lines[3:]] == [
+        ["read", "&", "write", "unpatched", "6", "112", "ns", "122", "ns", "124", "ns"],
+        ["read", "&", "write", "base", "6", "55.2", "ns", "60.2", "ns", "61.4", "ns"],
+    ]
+
+
+def test_the_verb_prints_tables_and_names_the_plots(cli: Cli, tmp_path: Path) -> None:
+    file = tmp_path / "samples.json"
+    file.write_text(samples.dump(report()))
+    done = cli("bench", "report", str(file), "-o", "drawn", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "QEMU TCG, which is emulation" in done.stdout
+    assert "distribution of the times" in done.stdout
+    for line in done.stdout.splitlines():
+        if line.endswith(".svg, .png"):
+            assert (tmp_path / line.strip().removesuffix(", .png")).is_file(), line
+    assert len(list((tmp_path / "drawn").glob("*.svg"))) == 3
+    assert not list((tmp_path / "drawn").glob("*.html"))
 
 
 def test_without_matplotlib_the_remedy_is_named(

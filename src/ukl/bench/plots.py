@@ -104,7 +104,7 @@ def _bars(figure: Figure, report: Report, suite: str, meter: Meter) -> bool:
         )
     labels = [f"{row} ({table.number(absolute[row, variants[0]].value, meter)})" for row in rows]
     axes.set_yticks(range(len(rows)), labels)
-    axes.invert_yaxis()
+    axes.set_ylim(len(rows) - 0.5, -0.5)  # the first row on top, nothing above it
     axes.axvline(1, color="black", linewidth=0.6)
     axes.set_xlabel(f"share of {variants[0]}, whose figure stands beside the row; less is better")
     figure.legend(loc="outside lower center", ncols=len(variants))

@@ -3,12 +3,15 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Mapping, Sequence
 
 from ukl.bench import stats
-from ukl.bench.samples import Key, Meter, Report
+from ukl.bench.samples import LOOP, Key, Meter, Report
 from ukl.bench.stats import Change, Estimate
 from ukl.bench.variants import VARIANTS
+
+PERCENTILES = (50, 90, 99)
 
 _TITLES = {variant.name: variant.title for variant in VARIANTS}
 
@@ -58,6 +61,27 @@ def tables(report: Report) -> list[str]:
         lines += aligned(rows)
     legend = [f"  {name}: {_TITLES[name]}" for name in report.variants() if name in _TITLES]
     return [*lines, "", *legend]
+
+
+def percentiles(report: Report) -> list[str]:
+    """Return the lines of how times are distributed, the samples of all boots together."""
+    lines: list[str] = []
+    for suite, meter in report.parts():
+        rows: list[tuple[str, ...]] = []
+        for row in report.rows(suite, meter):
+            for name in report.variants():
+                key = Key(suite, row, name, meter)
+                if meter is not Meter.TIME or row == LOOP or key not in report.series:
+                    continue
+                values = [sample for boot in stats.net(report, key) for sample in boot]
+                if len(values) > 1:
+                    cuts = statistics.quantiles(values, n=100, method="inclusive")
+                    marks = (number(cuts[mark - 1], meter) for mark in PERCENTILES)
+                    rows.append((row, name, str(len(values)), *marks))
+        if rows:
+            head = ("", "variant", "samples", *(f"{mark} %" for mark in PERCENTILES))
+            lines += ["", f"{suite}: distribution of the times", *aligned([head, *rows])]
+    return lines
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> list[str]:

@@ -127,12 +127,13 @@ def report(
     file: Samples,
     output: OutputDirectory = Path("report"),
 ) -> None:
-    """Write a file of samples as a page of HTML, with plots as SVG and PNG."""
-    from ukl.bench import html, plots, samples  # noqa: PLC0415
+    """Print a file of samples as tables, and draw plots of it, as SVG and PNG."""
+    from ukl.bench import plots, samples, table  # noqa: PLC0415
 
     found = samples.load(file)
     output.mkdir(parents=True, exist_ok=True)
     drawn = plots.draw(found, output)
-    page = output / "index.html"
-    page.write_text(html.page(found, drawn))
-    typer.echo(str(page))
+    for line in [*table.tables(found), *table.percentiles(found), ""]:
+        typer.echo(line)
+    for plot in drawn:
+        typer.echo(f"  {output / plot.name}.svg, .png")
