@@ -4,8 +4,11 @@
 from __future__ import annotations
 
 import re
+import shlex
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
@@ -17,6 +20,11 @@ from ukl.cli.app import app
 from ukl.settings import manifest
 
 REFERENCE = TOP / "docs" / "reference"
+
+PAGES = [TOP / "README.md", TOP / "CONTRIBUTING.md", *sorted((TOP / "docs").rglob("*.md"))]
+
+OTHERS = {"--disable-shared"}
+"""Options of other programs that the reference of the command line names."""
 
 
 def options() -> set[str]:
@@ -36,10 +44,58 @@ def options() -> set[str]:
 
 
 def test_options() -> None:
+    """All are in the page that is made; the page by hand names none that is not there."""
     text = (REFERENCE / "cli.md").read_text()
-    documented = set(re.findall(r"--[a-z][a-z-]+", text))
-    # commands.md, made from the parser, has all of them.
-    assert documented - options() <= {"--version", "--help"}
+    documented = set(re.findall(r"`[^`\n]*`", text))
+    named = {
+        name for words in documented for name in re.findall(r"(?<![\w-])--[a-z][a-z-]+", words)
+    }
+    assert named - options() <= {"--version", "--help"} | OTHERS
+
+
+def commands(text: str) -> Iterator[str]:
+    """Yield the lines of a page's code that call `ukl`, without what stands behind them."""
+    for line in text.splitlines():
+        if found := re.fullmatch(r"(?:    |\$ )?((?:\./)?ukl [^\[].*)", line):
+            yield re.split(r"  +#|\\$| &$", found[1])[0]
+
+
+def unknown(line: str) -> list[str]:
+    """Return what a command line has that its verb does not: verbs and options."""
+    command: Any = typer.main.get_command(app)
+    known = {"--help"}
+    words = shlex.split(line)[1:]
+    while words:
+        known |= {name for each in command.params for name in (*each.opts, *each.secondary_opts)}
+        inner = getattr(command, "commands", {})
+        if not inner:
+            break
+        word = words.pop(0)
+        if word.startswith("-"):
+            takes = (each for each in command.params if word in each.opts and not each.is_flag)
+            words = words[1:] if any(takes) else words
+        elif word in inner:
+            command = inner[word]
+        else:
+            return [word] if re.fullmatch(r"[a-z]+", word) else []  # VERB, ...: any
+    own = words[: words.index("--")] if "--" in words else words
+    return [word for word in own if word.startswith("--") and word.partition("=")[0] not in known]
+
+
+@pytest.mark.parametrize("file", PAGES, ids=lambda file: file.name)
+def test_commands_exist(file: Path) -> None:
+    """What a page tells to type is there: each verb, and each of its options."""
+    wrong = {line: found for line in commands(file.read_text()) if (found := unknown(line))}
+    assert wrong == {}
+
+
+def test_a_command_that_is_wrong_is_found() -> None:
+    assert unknown("./ukl runn hello") == ["runn"]
+    assert unknown("ukl run --levle fast hello -- --own") == ["--levle"]
+    assert unknown("ukl kernel try --json x") == []
+    assert unknown("ukl kernel try --full x") == ["--full"]
+    text = "    ./ukl run --lto a   # --no\n$ ukl ps\nukl: error\n    ukl [X]\n"
+    assert list(commands(text)) == ["./ukl run --lto a", "ukl ps"]
 
 
 def test_exit_codes() -> None:
@@ -65,7 +121,8 @@ def test_the_example_is_right(tmp_path: Path) -> None:
     assert set(tomllib.loads(example)) == {"app", "compile", "link", "run", "kernel"}
 
 
-@pytest.mark.parametrize("file", sorted(REFERENCE.glob("*.md")), ids=lambda file: file.name)
+@pytest.mark.parametrize("file", sorted({*PAGES, *TOP.glob("*.md")}), ids=lambda file: file.name)
 def test_links_lead_somewhere(file: Path) -> None:
+    """In the repository as it is; the site's links are tested with the site."""
     for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", file.read_text()):
         assert (file.parent / target).exists(), target
