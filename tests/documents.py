@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The commands in the tutorial and the how-tos: found, and run as they stand there.
+"""The commands in the README, the tutorial and the how-tos: found, and run as they stand there.
 
 A comment above a block says what happens to it:
 
@@ -10,6 +10,7 @@ A comment above a block says what happens to it:
     -->                             what a reader has already, and does not see
     <!-- not run: REASON -->
 
+In a block of `console` the commands are the lines behind `$ `; the others are what they print.
 All blocks of a document up to a tier are one script, in their order and in a directory of its
 own, in which `ukl` and `./ukl` are those of this checkout.
 """
@@ -30,7 +31,7 @@ from pathlib import Path
 from tests.conftest import TOP
 
 DOCS = TOP / "docs"
-DOCUMENTS = sorted([*DOCS.glob("tutorial/*.md"), *DOCS.glob("howto/*.md")])
+DOCUMENTS = sorted([TOP / "README.md", *DOCS.glob("tutorial/*.md"), *DOCS.glob("howto/*.md")])
 TIERS = ("boot", "apps")
 
 PRIVATE = ("guests", "runs", "bench", "logs")
@@ -86,6 +87,8 @@ def blocks(text: str) -> Iterator[Block]:
                 mark = None
             at += 1
             continue
+        if kind == "console":
+            body = [each[2:] for each in body if each.startswith("$ ")]
         if kind in _SHELL and not (mark is None and _in_list(lines, at)):
             tier = mark["tier"] if mark else None
             how = mark["how"] if mark else None

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The commands of the tutorial and of the how-tos do what they say."""
+"""The commands of the README, the tutorial and the how-tos do what they say."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Each command in the tutorial and the how-tos is run by a test, or says why not."""
+"""Each command in the README, the tutorial and the how-tos is run by a test, or says why not."""
 
 from __future__ import annotations
 
@@ -60,6 +60,13 @@ def test_blocks() -> None:
 def test_forgotten_blocks_are_found() -> None:
     found = list(documents.blocks("Text:\n\n    ukl ps\n\n```sh\nukl ps\n```\n"))
     assert [each.marked for each in found] == [False, False]
+
+
+def test_what_a_console_prints_is_not_run() -> None:
+    [found] = documents.blocks(
+        "<!-- run: boot -->\n\n```console\n$ ukl ps\nNAME\n$ ukl ps -a\n```\n"
+    )
+    assert found.text == "ukl ps\nukl ps -a"
 
 
 def test_script(tmp_path: Path) -> None:
