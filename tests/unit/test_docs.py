@@ -4,17 +4,15 @@
 from __future__ import annotations
 
 import re
-import shlex
 import tomllib
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import typer
 
 from tests import tables
 from tests.conftest import TOP
+from tests.typed import commands, unknown
 from ukl.base.errors import ExitCode
 from ukl.cli.app import app
 from ukl.settings import manifest
@@ -51,35 +49,6 @@ def test_options() -> None:
         name for words in documented for name in re.findall(r"(?<![\w-])--[a-z][a-z-]+", words)
     }
     assert named - options() <= {"--version", "--help"} | OTHERS
-
-
-def commands(text: str) -> Iterator[str]:
-    """Yield the lines of a page's code that call `ukl`, without what stands behind them."""
-    for line in text.splitlines():
-        if found := re.fullmatch(r"(?:    |\$ )?((?:\./)?ukl [^\[].*)", line):
-            yield re.split(r"  +#|\\$| &$", found[1])[0]
-
-
-def unknown(line: str) -> list[str]:
-    """Return what a command line has that its verb does not: verbs and options."""
-    command: Any = typer.main.get_command(app)
-    known = {"--help"}
-    words = shlex.split(line)[1:]
-    while words:
-        known |= {name for each in command.params for name in (*each.opts, *each.secondary_opts)}
-        inner = getattr(command, "commands", {})
-        if not inner:
-            break
-        word = words.pop(0)
-        if word.startswith("-"):
-            takes = (each for each in command.params if word in each.opts and not each.is_flag)
-            words = words[1:] if any(takes) else words
-        elif word in inner:
-            command = inner[word]
-        else:
-            return [word] if re.fullmatch(r"[a-z]+", word) else []  # VERB, ...: any
-    own = words[: words.index("--")] if "--" in words else words
-    return [word for word in own if word.startswith("--") and word.partition("=")[0] not in known]
 
 
 @pytest.mark.parametrize("file", PAGES, ids=lambda file: file.name)
