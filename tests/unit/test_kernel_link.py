@@ -107,6 +107,31 @@ def test_the_link_command_is_read_from_kbuild() -> None:
         make_args.parse_link_command("savedcmd_vmlinux := ld -o vmlinux\n")
 
 
+def test_the_commands_of_a_kernel_with_an_unstripped_vmlinux_are_read() -> None:
+    text = (
+        "savedcmd_vmlinux.unstripped := /src/scripts/link-vmlinux.sh "
+        '"ld" "-m elf_x86_64 -z x" "-z y" "vmlinux.unstripped"; true\n'
+    )
+    first, behind = make_args.parse_link_command(text, "vmlinux.unstripped")
+    assert first[1:] == ["ld", "-m elf_x86_64 -z x", "-z y", "vmlinux.unstripped"]
+    assert behind == []
+    with pytest.raises(UklError):
+        make_args.parse_link_command(text)
+    strip = (
+        "savedcmd_vmlinux := objcopy --set-section-flags '.rel*'=noload "
+        "vmlinux.unstripped vmlinux; objcopy --remove-section='!.rel*.dyn' vmlinux\n"
+    )
+    assert make_args.parse_strip_commands(strip) == [
+        ["objcopy", "--set-section-flags", ".rel*=noload", "vmlinux.unstripped", "vmlinux"],
+        ["objcopy", "--remove-section=!.rel*.dyn", "vmlinux"],
+    ]
+    with pytest.raises(UklError):
+        make_args.parse_strip_commands("savedcmd_vmlinux := cp vmlinux.unstripped vmlinux\n")
+    recipe = make_args.Recipe("/src", "/old", {}, first, [], [["objcopy", "/old/vmlinux"]])
+    moved = recipe.moved(Path("/tree"), Path("/new")).commands()
+    assert moved == [["/tree/scripts/link-vmlinux.sh", *first[1:]], ["objcopy", "/new/vmlinux"]]
+
+
 def test_the_applications_replace_earlier_ones() -> None:
     before = "CONFIG_UKL=y\nCONFIG_UKL_APP=/old.o\nCONFIG_UKL_APP_NAME=old\nCONFIG_NET=y\n"
     kept = "CONFIG_UKL=y\nCONFIG_NET=y\n"

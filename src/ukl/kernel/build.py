@@ -196,6 +196,7 @@ def _discard_temporaries(objects: Path) -> None:
     """Remove what no later step reads: 100 MB of intermediate links."""
     for file in objects.glob(".tmp_vmlinux*"):
         file.unlink()
-    (objects / "vmlinux.o").unlink(missing_ok=True)
+    for name in ("vmlinux.o", "vmlinux.unstripped"):
+        (objects / name).unlink(missing_ok=True)
     for name in ("vmlinux.bin", "vmlinux"):
         (objects / "arch/x86/boot/compressed" / name).unlink(missing_ok=True)

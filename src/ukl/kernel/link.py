@@ -38,7 +38,7 @@ _WRITTEN = (
 """Directories in which the final link (or that of bzImage) writes."""
 
 _NOT_TAKEN = re.compile(
-    r"(\.tmp_.*|vmlinux(\.o|\.bin.*)?|System\.map|bzImage|piggy\..*|\.version|\.config\.old)$"
+    r"(\.tmp_.*|vmlinux(\.o|\.bin.*|\.unstripped)?|System\.map|bzImage|piggy\..*|\.version|\.config\.old)$"
 )
 """Results of the build's own link: large, and made anew."""
 
@@ -294,9 +294,8 @@ def _make(build: KernelBuild, apps: Sequence[AppObject], out: Path) -> None:
     recipe = _prepared(build, apps, work)
     env = recipe.environment
     try:
-        run(recipe.link, cwd=work, env=env, log=log)
-        if recipe.postlink:
-            run(recipe.postlink, cwd=work, env=env, log=log)
+        for argv in recipe.commands():
+            run(argv, cwd=work, env=env, log=log)
         if not (work / "vmlinux").is_file():
             raise CommandFailed(recipe.link, 0, "no vmlinux was made", log=log)
     except CommandFailed as error:
@@ -318,8 +317,8 @@ def _plan(build: KernelBuild, out: Path) -> list[Command]:
     """Return the commands of `_make`, run in a directory like the build's, with the objects."""
     work = out / "work"
     recipe = Recipe.read(build.directory / "link.json").moved(build.source, work)
-    argvs = (recipe.link, recipe.postlink, compress_argv(build.source))
-    return [Command(tuple(argv), work) for argv in argvs if argv]
+    argvs = (*recipe.commands(), compress_argv(build.source))
+    return [Command(tuple(argv), work) for argv in argvs]
 
 
 def compress_argv(tree: Path) -> list[str]:

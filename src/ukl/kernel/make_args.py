@@ -14,7 +14,7 @@ import re
 import shlex
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from ukl.base.errors import InputError, UklError
@@ -138,7 +138,8 @@ class Recipe:
     """What the final link needs to know of the build that made the objects.
 
     `environment` is what kbuild exports to its scripts; `link` the command line of
-    scripts/link-vmlinux.sh; `postlink` that of the pass behind it, or empty.
+    scripts/link-vmlinux.sh; `postlink` that of the pass behind it, or empty; `strip` those
+    that make vmlinux of vmlinux.unstripped, which the link of kernels from 6.16 on writes.
     `objects` and `tree` are where the build was; a link replaces them by its own work
     directory and by where the tree is now.
     """
@@ -148,6 +149,7 @@ class Recipe:
     environment: dict[str, str]
     link: list[str]
     postlink: list[str]
+    strip: list[list[str]] = field(default_factory=list)
 
     def write(self, file: Path) -> None:
         """Store it beside the objects."""
@@ -174,21 +176,44 @@ class Recipe:
             env,
             [*map(move, self.link)],
             [*map(move, self.postlink)],
+            [[*map(move, argv)] for argv in self.strip],
         )
 
+    def commands(self) -> list[list[str]]:
+        """Return all that makes vmlinux, in order."""
+        return [argv for argv in (self.link, self.postlink, *self.strip) if argv]
 
-def parse_link_command(text: str) -> tuple[list[str], list[str]]:
-    """Return the link's and the post-link's command line from kbuild's `.vmlinux.cmd`."""
-    first = next((line for line in text.splitlines() if line.startswith("savedcmd_vmlinux ")), "")
-    words = shlex.split(first.partition(":=")[2].replace(";", " ; "))
-    if ";" in words:
-        cut = words.index(";")
-        link, rest = words[:cut], [word for word in words[cut + 1 :] if word != ";"]
-    else:
-        link, rest = words, []
-    if len(link) != 4 or not link[0].endswith("link-vmlinux.sh"):
-        raise UklError(f"the command of vmlinux's final link is not as expected: {first!r}")
-    return link, ([] if rest in ([], ["true"]) else rest)
+
+def _saved(text: str, target: str) -> list[list[str]]:
+    """Return the command lines that made `target`, from a `.cmd` file of kbuild's."""
+    first = next((line for line in text.splitlines() if line.startswith(f"savedcmd_{target} ")), "")
+    lexer = shlex.shlex(first.partition(":=")[2], posix=True, punctuation_chars=";")
+    lexer.whitespace_split = True
+    found: list[list[str]] = [[]]
+    for word in lexer:
+        if set(word) == {";"}:
+            found.append([])
+        else:
+            found[-1].append(word)
+    return [argv for argv in found if argv]
+
+
+def parse_link_command(text: str, target: str = "vmlinux") -> tuple[list[str], list[str]]:
+    """Return the link's and the post-link's command line from kbuild's `.{target}.cmd`."""
+    link, *rest = _saved(text, target) or [[]]
+    # Kernels that write vmlinux.unstripped name it as the last argument.
+    arguments = link[1:-1] if link[-1:] == [target] else link[1:]
+    if len(arguments) != 3 or not link[0].endswith("link-vmlinux.sh") or len(rest) > 1:
+        raise UklError(f"the command of vmlinux's final link is not as expected: {link} {rest}")
+    return link, ([] if rest in ([], [["true"]]) else rest[0])
+
+
+def parse_strip_commands(text: str) -> list[list[str]]:
+    """Return what makes vmlinux of vmlinux.unstripped, from kbuild's `.vmlinux.cmd`."""
+    found = _saved(text, "vmlinux")
+    if not found or any(not argv[0].endswith("objcopy") for argv in found):
+        raise UklError(f"the command that strips vmlinux is not as expected: {found}")
+    return found
 
 
 def capture(make: Make, log: Path | None = None) -> Recipe:
@@ -204,8 +229,14 @@ def capture(make: Make, log: Path | None = None) -> Recipe:
     out.unlink()
     # Options of this very make (-j, O=) are not those of the link.
     environment["MAKEFLAGS"] = "rR --no-print-directory"
-    link, postlink = parse_link_command((objects / ".vmlinux.cmd").read_text())
+    strip: list[list[str]] = []
+    unstripped = objects / ".vmlinux.unstripped.cmd"
+    if unstripped.is_file():
+        link, postlink = parse_link_command(unstripped.read_text(), "vmlinux.unstripped")
+        strip = parse_strip_commands((objects / ".vmlinux.cmd").read_text())
+    else:
+        link, postlink = parse_link_command((objects / ".vmlinux.cmd").read_text())
     config = (objects / "include/config/auto.conf").read_text()
     if "CONFIG_X86_NEED_RELOCS=y" not in config:
         postlink = []
-    return Recipe(os.fspath(make.tree), os.fspath(objects), environment, link, postlink)
+    return Recipe(os.fspath(make.tree), os.fspath(objects), environment, link, postlink, strip)
