@@ -25,6 +25,7 @@ SECTION = "1"
 
 ENVIRONMENT = (
     ("UKL_CACHE_DIR", "Where kernels, objects, images and guests are kept."),
+    ("UKL_KERNEL_SOURCE", "The kernel's source where --kernel-source does not say it."),
     ("UKL_VENV", "The Python environment of ./ukl."),
     ("UKL_PYTHON", "The Python that makes it."),
     ("UKL_NO_INSTALL", "Not empty: install no packages, say what is missing."),

@@ -38,6 +38,9 @@ def default_spec(
     base = base_for(source.version, bases(), source.directory)
     found = sorted(resources.path("kernel/config").glob("*.config"))
     # The profile last: it has the last word on what the others say.
-    fragments = [file for file in found if file.stem not in PROFILES]
-    fragments += [file for file in found if profile and file.stem == profile]
+    ordered = [file for file in found if file.stem not in PROFILES]
+    ordered += [file for file in found if profile and file.stem == profile]
+    # Behind each, what is otherwise in that series' kernels: kernel/VERSION/config.
+    both = ((file, base.directory / "config" / file.name) for file in ordered)
+    fragments = [file for pair in both for file in pair if file.is_file()]
     return KernelSpec(source, base.series, tuple(fragments), dict(options))

@@ -49,6 +49,10 @@ SHA256 = "#sha256="
 """Between a tarball or version and the sum that it must have, as in pip's URLs."""
 
 
+ENVIRONMENT = "UKL_KERNEL_SOURCE"
+"""Says what --kernel-source would, where that is not given."""
+
+
 class DownloadFailed(UklError):
     """The network, or what is at its other end, did not give us what it has."""
 
@@ -63,14 +67,16 @@ def fetch(
     """Return an unpacked, unpatched kernel tree that one of our series applies to.
 
     `want` is a directory, a tarball (.tar.xz or .tar.gz), a version such as 6.12.30
-    (from kernel.org), or None: the newest the distribution packages, else the download
-    base.toml names. Tarball and version may end in `#sha256=...`, what the tarball
-    must be; without, base.toml must know it.
+    (from kernel.org), or None: what the environment's UKL_KERNEL_SOURCE says, else the
+    newest the distribution packages, else the download base.toml names. Tarball and
+    version may end in `#sha256=...`, what the tarball must be; without, base.toml must
+    know it.
     Raises InputError for a wrong version or a bad tarball, DownloadFailed when the
     network failed, MissingError when there is no source to be had.
     """
     known = known or bases()
     room = _Room(known, store, progress)
+    want = want or os.environ.get(ENVIRONMENT) or None
     if want is None:
         return _newest(room)
     text, _, suffix = os.fspath(want).partition(SHA256)
@@ -106,14 +112,13 @@ class _Room:
 
 def _newest(room: _Room) -> KernelSource:
     reasons: list[DownloadFailed | MissingError] = []
-    for base in room.known:
-        if base.package is None:
-            continue
-        tarball = PACKAGED / f"{base.package}.tar.xz"
-        if tarball.is_file():
-            return _unpacked(tarball, _file_identity(tarball), tarball.name, room)
+    packages = [base.package for base in room.known if base.package]
+    for package in packages:
+        if (found := _at_hand(package, room)) is not None:
+            return found
+    for package in packages:
         try:
-            return _package(base.package, room)
+            return _package(package, room)
         except (DownloadFailed, MissingError) as error:
             reasons.append(error)
     for base in room.known:
@@ -198,16 +203,24 @@ def _compare(found: str, expected: str, where: str | Path) -> None:
 # --- getting it --------------------------------------------------------------
 
 
-def _package(package: str, room: _Room) -> KernelSource:
-    """Download a source package without root; apt verifies what it downloads.
+def _at_hand(package: str, room: _Room) -> KernelSource | None:
+    """Return what is installed of a source package, or in the cache; None if neither is.
 
-    One that is in the cache already is taken without asking apt, which takes half a
-    second; `ukl cache clean` makes room for a newer one.
+    apt is not asked, which takes half a second for each; `ukl cache clean` makes room
+    for a newer one.
     """
+    tarball = PACKAGED / f"{package}.tar.xz"
+    if tarball.is_file():
+        return _unpacked(tarball, _file_identity(tarball), tarball.name, room)
     for manifest in sorted((room.store.root / "download").glob("*/manifest.json")):
         inputs = json.loads(manifest.read_text())["inputs"]
         if inputs.get("package") == package and room.store.get("download", manifest.parent.name):
             return _from_package(manifest.parent, inputs, room)
+    return None
+
+
+def _package(package: str, room: _Room) -> KernelSource:
+    """Download a source package without root; apt verifies what it downloads."""
     try:
         uris = run(["apt-get", "--print-uris", "download", package], timeout=60)
     except (CommandFailed, MissingError):
