@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Calls of the kernel's functions that need a complete frame, see fast.S.
+ * What fast.S leaves to C: calls of the kernel's functions that need a complete frame,
+ * and the exit work, which is inline where it is defined.
  */
 #include <linux/compiler.h>
 #include <linux/entry-common.h>
@@ -9,7 +10,21 @@
 #include <linux/linkage.h>
 #include <asm/ptrace.h>
 
+asmlinkage void ukl_fast_exit(struct pt_regs *regs);
+asmlinkage void ukl_call_exit(struct pt_regs *regs);
 asmlinkage void ukl_call_function(struct pt_regs *regs);
+
+/* Behind a fast system call. Interrupts are on, and then off. */
+asmlinkage __visible noinstr void ukl_fast_exit(struct pt_regs *regs)
+{
+	syscall_exit_to_user_mode(regs);
+}
+
+/* Behind a function. Interrupts are off, and stay so. */
+asmlinkage __visible noinstr void ukl_call_exit(struct pt_regs *regs)
+{
+	irqentry_exit_to_user_mode(regs);
+}
 
 /* Where the psABI has the result of a function: in rax, and that of some in rdx, too. */
 struct ukl_result {

@@ -7,7 +7,6 @@
  * vdso.S makes an ELF image of them, as C libraries look for it.
  */
 #include <linux/cache.h>
-#include <linux/getcpu.h>
 #include <linux/init.h>
 #include <linux/kernel.h>
 #include <linux/nsproxy.h>
@@ -19,10 +18,9 @@
 
 /*
  * For the vDSO its linker script defines these, as pages in front of it. No time
- * namespace but the first gets as far as using timens.
+ * namespace but the first gets as far as reading the page behind the data.
  */
-#define vvar__vdso_data		_vdso_data
-#define timens__vdso_data	_vdso_data
+#define vdso_u_time_data	(*vdso_k_time_data)
 #define pvclock_page		(*ukl_pvclock)
 #define hvclock_page		(*ukl_hvclock)
 

@@ -38,7 +38,7 @@ SYM_CODE_START(ukl_entry_SYSCALL_64)
 	UNWIND_HINT_ENTRY
 	/* tss.sp2 is scratch space, as in entry_SYSCALL_64. */
 	movq	%rsp, PER_CPU_VAR(cpu_tss_rw + TSS_sp2)
-	movq	PER_CPU_VAR(pcpu_hot + X86_top_of_stack), %rsp
+	movq	PER_CPU_VAR(cpu_current_top_of_stack), %rsp
 	pushq	$__KERNEL_DS				/* pt_regs->ss */
 	pushq	PER_CPU_VAR(cpu_tss_rw + TSS_sp2)	/* pt_regs->sp */
 	pushq	%r11					/* pt_regs->flags */
@@ -55,7 +55,7 @@ SYM_CODE_START(ukl_entry_SYSCALL_64)
 SYM_INNER_LABEL(ukl_syscall_kernel, SYM_L_GLOBAL)
 	UNWIND_HINT_ENTRY
 	ANNOTATE_NOENDBR
-	movq	PER_CPU_VAR(pcpu_hot + X86_top_of_stack), %rsp
+	movq	PER_CPU_VAR(cpu_current_top_of_stack), %rsp
 	pushq	$__KERNEL_DS				/* pt_regs->ss */
 	pushq	%r11					/* pt_regs->sp */
 	pushfq

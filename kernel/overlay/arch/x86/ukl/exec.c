@@ -53,12 +53,12 @@
 #include <asm/ukl_fast.h>
 
 #include "app.h"
-#include "ret.h"
 
 /**
  * struct ukl_app - an application that can be started
  * @list:	in ukl_apps
  * @kobj:	its directory in /sys/kernel/ukl
+ * @attr:	the file with the marker there
  * @file:	the internal file with its data
  * @text:	its text
  * @text_end:	the end of that
@@ -68,6 +68,7 @@
 struct ukl_app {
 	struct list_head	list;
 	struct kobject		kobj;
+	struct bin_attribute	attr;
 	struct file		*file;
 	const char		*text;
 	const char		*text_end;
@@ -77,12 +78,6 @@ struct ukl_app {
 
 /* Filled at boot, constant afterwards. */
 static LIST_HEAD(ukl_apps);
-
-/* ret.S has its own names for these. */
-static_assert(UKL_RET_BIT == MM_CONTEXT_UKL_RET);
-#ifdef CONFIG_MEMBARRIER
-static_assert(UKL_RET_SYNC_CORE == MEMBARRIER_STATE_PRIVATE_EXPEDITED_SYNC_CORE);
-#endif
 
 static struct ukl_app *ukl_find_app(const char *name)
 {
@@ -96,7 +91,17 @@ static struct ukl_app *ukl_find_app(const char *name)
 }
 
 /**
- * ukl_present - is an application linked into this kernel?
+ * ukl_linked - is an application linked into this kernel?
+ *
+ * For the early boot; later the descriptions are gone.
+ */
+bool __init ukl_linked(void)
+{
+	return &__ukl_apps_start[0] != &__ukl_apps_end[0];
+}
+
+/**
+ * ukl_present - is there an application that can be started?
  */
 bool ukl_present(void)
 {
@@ -239,7 +244,7 @@ static bool ukl_may_rawio(void)
  *
  * Called before the address space is loaded on any CPU, so that each CPU that loads
  * it, or borrows it, loads the descriptor table and MSR_LSTAR with it. Nobody may
- * look into it from then on: see set_dumpable().
+ * look into it from then on: where "dumpable" is set, the value 1 becomes 2.
  *
  * As of a set-user-ID program, what comes from the caller is not to be trusted:
  * AT_SECURE tells the C library so, and personality and stack limit are made sane.
@@ -252,7 +257,6 @@ void ukl_begin_exec(struct linux_binprm *bprm)
 	set_bit(MM_CONTEXT_UKL, &bprm->mm->context.flags);
 	if (IS_ENABLED(CONFIG_UKL_RET) && (bprm->ukl_flags & UKL_MARKER_RET))
 		set_bit(MM_CONTEXT_UKL_RET, &bprm->mm->context.flags);
-	set_dumpable(bprm->mm, suid_dumpable);
 
 	if (!ukl_may_rawio()) {
 		bprm->secureexec = 1;
@@ -487,31 +491,6 @@ static struct linux_binfmt ukl_format = {
 	.load_binary	= load_ukl_marker,
 };
 
-static ssize_t marker_read(struct file *file, struct kobject *kobj,
-			   struct bin_attribute *attr, char *buf, loff_t off,
-			   size_t count)
-{
-	struct ukl_app *app = container_of(kobj, struct ukl_app, kobj);
-
-	return memory_read_from_buffer(buf, count, &off, &app->marker,
-				       sizeof(app->marker));
-}
-static BIN_ATTR_RO(marker, sizeof(struct ukl_marker));
-
-static struct bin_attribute *ukl_app_bin_attrs[] = {
-	&bin_attr_marker,
-	NULL
-};
-
-static const struct attribute_group ukl_app_group = {
-	.bin_attrs = ukl_app_bin_attrs,
-};
-
-static const struct attribute_group *ukl_app_groups[] = {
-	&ukl_app_group,
-	NULL
-};
-
 static void ukl_app_release(struct kobject *kobj)
 {
 	struct ukl_app *app = container_of(kobj, struct ukl_app, kobj);
@@ -524,7 +503,6 @@ static void ukl_app_release(struct kobject *kobj)
 static const struct kobj_type ukl_app_type = {
 	.sysfs_ops	= &kobj_sysfs_ops,
 	.release	= ukl_app_release,
-	.default_groups	= ukl_app_groups,
 };
 
 /* The content of a piece, in the image that is freed with the init data */
@@ -589,7 +567,7 @@ static struct file *__init ukl_make_file(const struct ukl_app_info *info)
 	name = kasprintf(GFP_KERNEL, "ukl:%s", info->name);
 	if (!name)
 		return ERR_PTR(-ENOMEM);
-	file = shmem_kernel_file_setup(name, size, VM_NORESERVE);
+	file = shmem_kernel_file_setup(name, size, mk_vma_flags(VMA_NORESERVE_BIT));
 	kfree(name);
 	if (IS_ERR(file))
 		return file;
@@ -603,6 +581,18 @@ static struct file *__init ukl_make_file(const struct ukl_app_info *info)
 	SHMEM_I(file_inode(file))->seals = F_SEAL_SEAL | F_SEAL_SHRINK |
 					   F_SEAL_GROW | F_SEAL_WRITE;
 	return file;
+}
+
+/* The file from which a marker file is made */
+static int __init ukl_add_attr(struct ukl_app *app)
+{
+	sysfs_bin_attr_init(&app->attr);
+	app->attr.attr.name = "marker";
+	app->attr.attr.mode = 0444;
+	app->attr.size = sizeof(app->marker);
+	app->attr.private = &app->marker;
+	app->attr.read = sysfs_bin_attr_simple_read;
+	return sysfs_create_bin_file(&app->kobj, &app->attr);
 }
 
 extern const void __start_notes, __stop_notes;
@@ -638,6 +628,8 @@ static int __init ukl_add_app(struct kobject *parent, const struct ukl_app_info 
 		goto put;
 
 	err = kobject_add(&app->kobj, parent, "%s", info->name);
+	if (!err)
+		err = ukl_add_attr(app);
 	if (err)
 		goto put;
 
@@ -658,7 +650,7 @@ static int __init ukl_init(void)
 
 	idt_setup_ukl();
 
-	if (&__ukl_apps_start[0] == &__ukl_apps_end[0])
+	if (!ukl_linked())
 		return 0;
 
 	parent = kobject_create_and_add("ukl", kernel_kobj);

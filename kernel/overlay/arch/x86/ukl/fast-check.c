@@ -6,9 +6,7 @@
 
 /* The prototypes are declared where the implementations go by these names. */
 #undef CONFIG_ARCH_HAS_SYSCALL_WRAPPER
-#include <linux/entry-common.h>
 #include <linux/syscalls.h>
-#include <asm/thread_info.h>
 #include <asm/ukl.h>
 #include <asm/ukl_fast.h>
 #include <asm/unistd.h>
@@ -27,7 +25,3 @@
 #include "fast-args.h"
 
 static_assert(UKL_FAST_CALLS >= NR_syscalls);
-
-/* What exit_to_user_mode_loop() acts on, and then arch_exit_work(). */
-static_assert(UKL_FAST_WORK == (EXIT_TO_USER_MODE_WORK | _TIF_USER_RETURN_NOTIFY |
-				_TIF_IO_BITMAP | _TIF_NEED_FPU_LOAD));

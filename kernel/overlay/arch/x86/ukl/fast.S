@@ -58,7 +58,7 @@
  */
 .macro ukl_fast_enter current=%rcx
 	movq	%rsp, %r11
-	movq	PER_CPU_VAR(pcpu_hot + X86_current_task), \current
+	movq	PER_CPU_VAR(current_task), \current
 	movq	TASK_ukl_frame(\current), %rsp
 	UNWIND_HINT_REGS
 	pushq	$(X86_EFLAGS_FIXED | X86_EFLAGS_IF)
@@ -96,7 +96,7 @@
 
 /* To where the registers that the call did not store are known to be lost. */
 .macro ukl_fast_check_exit_work args:req
-	movq	PER_CPU_VAR(pcpu_hot + X86_current_task), %rcx
+	movq	PER_CPU_VAR(current_task), %rcx
 	testl	$UKL_FAST_WORK, TI_flags(%rcx)
 	.if \args == 0
 	jnz	ukl_fast_exit_work_0
@@ -117,8 +117,7 @@
 
 .macro ukl_fast_return
 	/* objtool knows no return with SMAP open. */
-	ANNOTATE_IGNORE_ALTERNATIVE
-	ASM_STAC
+	ASM_STAC_UNSAFE
 	UNWIND_HINT_END_OF_STACK
 	movq	RSP(%rsp), %rsp
 	/* As in all of the application's text, there is no return thunk. */
@@ -233,7 +232,7 @@ SYM_INNER_LABEL(ukl_call_fast, SYM_L_GLOBAL)
 	movq	$-1, ORIG_RAX(%rsp)
 	CALL_NOSPEC r10
 	.set	.Ltail, .
-	movq	PER_CPU_VAR(pcpu_hot + X86_current_task), %rcx
+	movq	PER_CPU_VAR(current_task), %rcx
 	testl	$UKL_FAST_WORK, TI_flags(%rcx)
 	jnz	ukl_call_exit_work
 	ukl_fast_return
@@ -253,7 +252,7 @@ SYM_INNER_LABEL(ukl_call_slow, SYM_L_GLOBAL)
 	ANNOTATE_NOENDBR
 	cli
 	movq	%rsp, %r11
-	movq	PER_CPU_VAR(pcpu_hot + X86_top_of_stack), %rsp
+	movq	PER_CPU_VAR(cpu_current_top_of_stack), %rsp
 	pushq	$__KERNEL_DS				/* pt_regs->ss */
 	pushq	%r11					/* pt_regs->sp */
 	pushfq
@@ -366,7 +365,7 @@ SYM_INNER_LABEL(ukl_fast_exit_work_6, SYM_L_LOCAL)
 	ukl_fast_complete
 	movq	%rax, RAX(%rsp)
 	movq	%rsp, %rdi
-	call	syscall_exit_to_user_mode	/* returns with IRQs disabled */
+	call	ukl_fast_exit		/* returns with IRQs disabled */
 	jmp	ukl_syscall_exit
 SYM_CODE_END(ukl_fast_exit_work)
 
@@ -383,7 +382,7 @@ SYM_CODE_START_LOCAL(ukl_call_exit_work)
 	ukl_fast_complete
 	movq	%rax, RAX(%rsp)
 	movq	%rsp, %rdi
-	call	irqentry_exit_to_user_mode
+	call	ukl_call_exit
 	jmp	ukl_syscall_exit
 SYM_CODE_END(ukl_call_exit_work)
 

@@ -38,7 +38,7 @@ extern const char ukl_return_to_call[], ukl_return_to_call_ret[];
 static __always_inline bool ukl_kernel_stack(unsigned long sp)
 {
 	unsigned long task = (unsigned long)task_stack_page(current);
-	unsigned long irq = (unsigned long)this_cpu_read_stable(pcpu_hot.hardirq_stack_ptr);
+	unsigned long irq = hardirq_stack_top();
 
 	return sp - task <= THREAD_SIZE ||
 	       irq + 8 - sp <= IRQ_STACK_SIZE ||
@@ -111,9 +111,11 @@ static __always_inline void ukl_fast_restart_tail(struct pt_regs *regs)
 	bool tail;
 	unsigned int slot = ukl_fast_slot(offset, &tail);
 
-	if (tail)
-		regs->ip = (unsigned long)ukl_fast_calls + slot * UKL_FAST_SLOT +
-			   ukl_fast_tails[slot];
+	if (!tail)
+		return;
+	regs->ip = (unsigned long)ukl_fast_calls + slot * UKL_FAST_SLOT + ukl_fast_tails[slot];
+	/* It may have opened SMAP already, which what the flags ask for must not find so. */
+	regs->flags &= ~X86_EFLAGS_AC;
 }
 
 /*

@@ -77,7 +77,7 @@ SYM_CODE_END(ukl_gates)
  */
 .macro ukl_move_to_task error_code:req
 	UNWIND_HINT_END_OF_STACK
-	movq	PER_CPU_VAR(pcpu_hot + X86_top_of_stack), %rsp
+	movq	PER_CPU_VAR(cpu_current_top_of_stack), %rsp
 	pushq	\error_code + 6*8(%rax)		/* ss */
 	pushq	\error_code + 5*8(%rax)		/* sp */
 	pushq	\error_code + 4*8(%rax)		/* flags */

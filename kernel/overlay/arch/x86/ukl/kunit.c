@@ -241,8 +241,8 @@ static void test_wild_jump(struct kunit *test)
 	unsigned long stacks[] = {
 		(unsigned long)&regs,
 		(unsigned long)task_stack_page(current) + THREAD_SIZE,
-		(unsigned long)raw_cpu_read(pcpu_hot.hardirq_stack_ptr),
-		(unsigned long)raw_cpu_read(pcpu_hot.hardirq_stack_ptr) - IRQ_STACK_SIZE / 2,
+		hardirq_stack_top(),
+		hardirq_stack_top() - IRQ_STACK_SIZE / 2,
 		__this_cpu_ist_top_va(DB) - 8,
 	};
 	unsigned int i;
@@ -471,7 +471,9 @@ static void test_sync_kernel(struct kunit *test)
 			    (struct pt_regs *)(ALIGN_DOWN(on_ist.sp, 16) - 6 * 8) - 1);
 	/* The fast call that it interrupted looks at its flags again. */
 	KUNIT_EXPECT_EQ(test, moved.ip, fast_tail(39));
+	KUNIT_EXPECT_FALSE(test, moved.flags & X86_EFLAGS_AC);
 	moved.ip = on_ist.ip;
+	moved.flags = on_ist.flags;
 	KUNIT_EXPECT_MEMEQ(test, &moved, &on_ist, sizeof(moved));
 }
 
@@ -522,7 +524,7 @@ static const gate_desc *idt_with(struct mm_struct *mm, u64 *lstar)
 
 	kthread_use_mm(mm);
 	store_idt(&idt);
-	rdmsrl(MSR_LSTAR, *lstar);
+	rdmsrq(MSR_LSTAR, *lstar);
 	kthread_unuse_mm(mm);
 	return (const gate_desc *)idt.address;
 }
@@ -535,7 +537,7 @@ static u64 lstar_after_resume(struct mm_struct *mm)
 	kthread_use_mm(mm);
 	preempt_disable();
 	syscall_init();
-	rdmsrl(MSR_LSTAR, lstar);
+	rdmsrq(MSR_LSTAR, lstar);
 	preempt_enable();
 	kthread_unuse_mm(mm);
 	return lstar;

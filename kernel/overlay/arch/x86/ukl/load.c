@@ -58,7 +58,7 @@ void ukl_load(bool application)
 		ukl_load_idt();
 	else
 		load_current_idt();
-	wrmsrl(MSR_LSTAR, ukl_syscall_entry());
+	wrmsrq(MSR_LSTAR, ukl_syscall_entry());
 }
 
 /**

@@ -46,9 +46,9 @@ SYM_CODE_START(ukl_return_to_kernel)
 #ifdef CONFIG_UKL_RET
 	testl	$UKL_CSX_APP, CS(%rsp)
 	jz	restore_regs_and_return_to_kernel
-	movq	PER_CPU_VAR(pcpu_hot + X86_current_task), %rdx
+	movq	PER_CPU_VAR(current_task), %rdx
 	movq	TASK_mm(%rdx), %rcx
-	testb	$(1 << UKL_RET_BIT), MM_context_flags(%rcx)
+	testb	$UKL_RET_FLAG, MM_context_flags(%rcx)
 	jz	restore_regs_and_return_to_kernel
 #ifdef CONFIG_MEMBARRIER
 	testl	$UKL_RET_SYNC_CORE, MM_membarrier_state(%rcx)
@@ -69,8 +69,7 @@ SYM_CODE_START(ukl_return_to_kernel)
 	/* Interrupts are off: nobody may bring the page now. */
 	incl	TASK_pagefault_disabled(%rdx)
 	/* Open it stays: AC is the application's. objtool knows no such return. */
-	ANNOTATE_IGNORE_ALTERNATIVE
-	ASM_STAC
+	ASM_STAC_UNSAFE
 .Lstore_ip:
 	movq	%rax, 8(%rdi)
 .Lstore_flags:
@@ -86,8 +85,7 @@ SYM_CODE_START(ukl_return_to_kernel)
 
 .Lnot_written:
 	UNWIND_HINT_REGS
-	ANNOTATE_IGNORE_ALTERNATIVE
-	ASM_CLAC
+	ASM_CLAC_UNSAFE
 	decl	TASK_pagefault_disabled(%rdx)
 #endif
 	jmp	restore_regs_and_return_to_kernel

@@ -5,13 +5,6 @@
 /* What the way back by RET leaves alone below the stack pointer: psABI, 3.2.2 */
 #define UKL_RED_ZONE		128
 
-/*
- * What that way looks at. Literals, since the headers that have them are not for
- * assembly; exec.c compares.
- */
-#define UKL_RET_BIT		5
-#define UKL_RET_SYNC_CORE	0x20
-
 /* How far below the application's stack pointer POPF finds the flags. */
 #define UKL_RET_OFFSET		(UKL_RED_ZONE + 2 * 8)
 

@@ -114,17 +114,14 @@ long ukl_socket_recv(struct file *file, void __user *data, size_t size, unsigned
 {
 	struct socket *sock = file->private_data;
 	struct msghdr msg = { };
-	int length = 0;
 	long error;
 
 	flags = message_flags(file, flags & ~MSG_CMSG_CLOEXEC);
-	sock_rps_record_flow(sock->sk);
 	error = import_ubuf(ITER_DEST, data, size, &msg.msg_iter);
 	if (!error)
 		error = security_socket_recvmsg(sock, &msg, msg_data_left(&msg), flags);
 	if (!error)
-		error = sock->sk->sk_prot->recvmsg(sock->sk, &msg, msg_data_left(&msg), flags,
-						   &length);
+		error = READ_ONCE(sock->ops)->recvmsg(sock, &msg, msg_data_left(&msg), flags);
 	return interrupted(error);
 }
 
@@ -183,9 +180,9 @@ long ukl_page_entry(unsigned long address, unsigned long __user *entry)
  */
 long ukl_rdmsr(unsigned int msr, unsigned long __user *value)
 {
-	unsigned long long read;
+	u64 read;
 
-	if (rdmsrl_safe(msr, &read))
+	if (rdmsrq_safe(msr, &read))
 		return -EIO;
 	return put_user(read, value);
 }
@@ -199,7 +196,7 @@ long ukl_rdmsr(unsigned int msr, unsigned long __user *value)
  */
 long ukl_wrmsr(unsigned int msr, unsigned long value)
 {
-	return wrmsrl_safe(msr, value) ? -EIO : 0;
+	return wrmsrq_safe(msr, value) ? -EIO : 0;
 }
 
 /**

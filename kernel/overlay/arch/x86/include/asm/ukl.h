@@ -36,7 +36,7 @@
 #define UKL_GATE_MARK_JUMP	8
 #define UKL_GATE_CALL_JUMP	5
 
-#ifndef __ASSEMBLY__
+#ifndef __ASSEMBLER__
 
 #include <linux/types.h>
 #include <asm/segment.h>
@@ -112,6 +112,7 @@ do {									\
 } while (0)
 
 bool ukl_current(void);
+bool ukl_linked(void);
 bool ukl_present(void);
 bool ukl_valid_ip(unsigned long ip);
 bool ukl_valid_frame(unsigned long ip, unsigned long sp);
@@ -153,6 +154,11 @@ static __always_inline bool ukl_current(void)
 	return false;
 }
 
+static __always_inline bool ukl_linked(void)
+{
+	return false;
+}
+
 static __always_inline bool ukl_present(void)
 {
 	return false;
@@ -177,5 +183,5 @@ static __always_inline unsigned long ukl_shown(unsigned long address)
 
 #endif /* CONFIG_UKL */
 
-#endif /* __ASSEMBLY__ */
+#endif /* __ASSEMBLER__ */
 #endif /* _ASM_X86_UKL_H */

@@ -13,14 +13,7 @@
 #define UKL_FAST_ANY		514
 #define UKL_FAST_SLOT		160
 
-/*
- * The flags in thread_info that make the way back to application mode a long
- * one. A literal, since those in asm/thread_info.h are shifted ints;
- * fast-check.c compares.
- */
-#define UKL_FAST_WORK		0x42780e
-
-#ifndef __ASSEMBLY__
+#ifndef __ASSEMBLER__
 
 #include <linux/types.h>
 
@@ -57,5 +50,5 @@ static __always_inline bool ukl_fast_singlestep(struct pt_regs *regs)
 
 #endif /* CONFIG_UKL */
 
-#endif /* __ASSEMBLY__ */
+#endif /* __ASSEMBLER__ */
 #endif /* _ASM_X86_UKL_FAST_H */
