@@ -28,15 +28,26 @@ STAYS = {
 }
 """What checkpatch.pl says, but for the kind -> why it stays."""
 
+NEWER = {
+    "Prefer kzalloc_obj over kzalloc with sizeof": "the new files are those of 6.12, too",
+    "struct bin_attribute should normally be const": "each application has one of its own",
+}
+"""What that of kernels behind 6.12 says besides."""
+
+NO_LONGER = {"Argument 'sym' is not used in function-like macro"}
+"""What it no longer says."""
+
 _SAID = re.compile(r"^\S+:\d+: (?:ERROR|WARNING|CHECK): (.*)$", re.MULTILINE)
 
 
 @pytest.mark.timeout(300)
 def test_the_series_is_clean(lab: Lab, tmp_path: Path) -> None:
-    source = kernel.specified(kernel.PLAIN, lab.context).source.directory
-    files = [file for file in kernel.exported(tmp_path) if "/0000-" not in str(file)]
+    spec = kernel.specified(kernel.PLAIN, lab.context)
+    series = spec.series.parent.name
+    files = [file for file in kernel.exported(tmp_path, series) if "/0000-" not in str(file)]
     assert len(files) > 20
-    argv = ["perl", str(source / "scripts/checkpatch.pl"), "--strict", "--no-tree", "--terse"]
+    script = spec.source.directory / "scripts/checkpatch.pl"
+    argv = ["perl", str(script), "--strict", "--no-tree", "--terse"]
     said: set[str] = set()
     for file in files:
         try:
@@ -44,4 +55,4 @@ def test_the_series_is_clean(lab: Lab, tmp_path: Path) -> None:
         except CommandFailed as error:
             output = error.output
         said |= set(_SAID.findall(re.sub(r"<Elf\w+>", "<Elf>", output)))
-    assert said == set(STAYS)
+    assert said == (set(STAYS) if series == "6.12" else {*STAYS, *NEWER} - NO_LONGER)
