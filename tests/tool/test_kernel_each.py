@@ -15,7 +15,7 @@ from ukl.base.errors import InputError, UklError
 from ukl.base.model import KernelSource, KernelSpec
 from ukl.base.progress import Progress
 from ukl.host.store import Store
-from ukl.kernel import each, export, import_series, series
+from ukl.kernel import each, export, import_series, series, versions
 
 TOY = Path(__file__).resolve().parents[1] / "data/toykernel"
 
@@ -261,8 +261,9 @@ def test_a_patch_that_does_not_apply_is_an_error(
         each.check(other, store, progress)
 
 
-def test_our_own_series_is_built_with_all_that_it_brings() -> None:
-    directory = resources.path("kernel/6.12")
+@pytest.mark.parametrize("version", [base.directory.name for base in versions.bases()])
+def test_our_own_series_is_built_with_all_that_it_brings(version: str) -> None:
+    directory = resources.path(f"kernel/{version}")
     loaded = series.load(directory / "series")
     mails = export.full_mails(loaded)
     plan = each.load(directory / each.FILENAME)
@@ -283,7 +284,9 @@ def test_our_own_series_is_built_with_all_that_it_brings() -> None:
         if path.suffix in {".c", ".S"} and path.parts[0] in {"arch", "fs", "kernel", "mm"}
     }
     # Of no object of their own, or of a program.
-    others = {path for path in sources if path.match("*.lds.S") or "tools" in path.parts}
+    others = {
+        path for path in sources if path.match("*.lds.S") or {"boot", "tools"} & {*path.parts}
+    }
     others |= {path for path in sources if path.stem in {"asm-offsets_64", "template"}}
     assert {str(path.with_suffix(".o")) for path in sources - others} == set(
         planned[-1].targets[each.ON]

@@ -167,6 +167,14 @@ def test_a_profile_is_added_last_and_only_where_it_is_asked_for(tmp_path: Path) 
         default_spec(source, {}, "bedug")
 
 
+def test_what_a_series_has_otherwise_comes_behind_what_all_have(tmp_path: Path) -> None:
+    spec = default_spec(KernelSource(tmp_path, "7.3.4", "a test"), {}, "debug")
+    found = [f"{file.parents[1].name}/{file.name}" for file in spec.fragments]
+    assert found.index("7.3/base.config") == found.index("kernel/base.config") + 1
+    assert found[-2:] == ["kernel/debug.config", "7.3/debug.config"]
+    assert requests(spec)["CONFIG_PREEMPT_NONE"].value == "n"
+
+
 def test_an_option_of_the_series_is_not_compared(tmp_path: Path) -> None:
     spec = default_spec(KernelSource(tmp_path, "6.12.117", "a test"))
     plan = compare.Plan((), {"KPROBES": "y"}, {})
