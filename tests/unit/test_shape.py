@@ -156,6 +156,7 @@ NO_JSON = {
     "compose logs",
     "exec",
     "shell",
+    "top",
     "cp",
     "gdb",
     "drgn",

@@ -31,7 +31,6 @@ from ukl.cli import (
     perf,
     run,
     selftest,
-    top,
     trace,
     wrap,
 )
@@ -94,7 +93,7 @@ app.command("gdb", cls=Verbatim)(gdb.gdb)
 app.command("drgn", cls=Verbatim)(drgn.drgn)
 app.command("crash")(crash.crash)
 app.command("trace", cls=Verbatim)(trace.trace)
-app.command("top")(top.top)
+app.command("top")(execute.top)
 app.add_typer(perf.app, name="perf")
 app.command("inspect")(guests.inspect)
 app.add_typer(compose.app, name="compose")

@@ -59,6 +59,17 @@ def shell(name: Name) -> int:
     return _run(name, SHELL, {}, tty=os.isatty(0), directory="/root")
 
 
+@verb
+def top(name: Name) -> int:
+    """Show the threads of a running guest by their use of its processors: busybox' top.
+
+    On a terminal until q or Ctrl-C, else once. The kernel's threads have names in brackets.
+    """
+    tty = os.isatty(0) and os.isatty(1)
+    command = ("top", "-H") if tty else ("top", "-H", "-b", "-n", "1")
+    return _run(name, command, {}, tty=tty, directory="/")
+
+
 def _run(
     name: str, command: tuple[str, ...], env: Mapping[str, str], *, tty: bool, directory: str
 ) -> int:
