@@ -70,5 +70,5 @@ def test_what_is_within_a_file_of_the_kernel(lab: Lab) -> None:
         cflags=(*spec.cflags, "-DLACKING=kernel_kernel_init"),
         imports=(*spec.imports, "int kernel_init(void)"),
     )
-    with pytest.raises(InputError, match="kernel_init: only within a file of its own"):
+    with pytest.raises(InputError, match="kernel_init: static in the kernel"):
         lab.build(spec)

@@ -75,7 +75,7 @@ def left_over(root: Path) -> list[Path]:
 def test_objects_are_built_once(spec: KernelSpec, store: Store, progress: Progress) -> None:
     built = build.build(spec, store, progress)
     assert built.version == "6.12.999"
-    assert built.data_room == 0x801000 - symbols.DATA_BASE
+    assert built.data_limit == 0x801000 - symbols.DATA_BASE
     made = (built.directory / "manifest.json").stat().st_mtime_ns
     assert build.build(spec, store, progress) == built
     assert (built.directory / "manifest.json").stat().st_mtime_ns == made
@@ -250,8 +250,8 @@ def test_data_without_room_is_refused_before_linking(
     spec: KernelSpec, store: Store, progress: Progress, make_app: MakeApp
 ) -> None:
     built = build.build(spec, store, progress)
-    app = make_app("int ukl_app_start;", facts=replace(FACTS, bss_size=built.data_room + 1))
-    with pytest.raises(InputError, match=str(built.data_room)):
+    app = make_app("int ukl_app_start;", facts=replace(FACTS, bss_size=built.data_limit + 1))
+    with pytest.raises(InputError, match=str(built.data_limit)):
         link.link(built, app, store, progress)
 
 

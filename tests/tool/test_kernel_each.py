@@ -257,7 +257,7 @@ def test_a_patch_that_does_not_apply_is_an_error(
     assert caught.value.log is not None
     assert caught.value.log.is_file()
     other = replace(spec, series=spec.series.parent / "nowhere/series")
-    with pytest.raises(InputError, match="how to configure"):
+    with pytest.raises(InputError, match="cannot read the configuration"):
         each.check(other, store, progress)
 
 

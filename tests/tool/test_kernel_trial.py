@@ -92,7 +92,7 @@ def test_the_same_kernel(base: Base, tmp_path: Path, store: Store) -> None:
     report = tried(base, kernel(tmp_path / "linux", LINES), store)
     assert verdicts(report) == [Verdict.CLEAN] * 3
     assert report.is_good
-    assert report.meant
+    assert report.covered
     assert report.version == "6.12.200"
 
 
@@ -118,7 +118,7 @@ def test_a_kernel_that_breaks_a_patch(base: Base, tmp_path: Path, store: Store) 
     report = tried(base, kernel(tmp_path / "linux", lines, "6.13.1"), store)
     # The one behind it is judged for itself.
     assert verdicts(report) == [Verdict.CLEAN, Verdict.BROKEN, Verdict.CLEAN]
-    assert not report.meant
+    assert not report.covered
 
 
 def test_a_consequence_is_told_as_well(base: Base, tmp_path: Path, store: Store) -> None:
@@ -137,7 +137,7 @@ def test_a_kernel_that_has_a_patch(base: Base, tmp_path: Path, store: Store) -> 
 def test_a_kernel_without_the_file(base: Base, tmp_path: Path, store: Store) -> None:
     report = tried(base, kernel(tmp_path / "linux", None), store)
     assert verdicts(report) == [Verdict.BROKEN] * 3
-    assert report.patches[0].problems == ("there is no mm/one.c in this tree",)
+    assert report.patches[0].problems == ("this tree has no mm/one.c",)
 
 
 def test_a_kernel_with_the_series(base: Base, tmp_path: Path, store: Store) -> None:

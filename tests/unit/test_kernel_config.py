@@ -63,7 +63,7 @@ endchoice
 def lost(tmp_path: Path, request: str, config: dict[str, str]) -> list[kconfig.Lost]:
     (tmp_path / "Kconfig").write_text(KCONFIG)
     asked = kconfig.merge(kconfig.parse_fragment(request, "f"))
-    return kconfig.prove(
+    return kconfig.find_lost(
         asked, {f"CONFIG_{name}": value for name, value in config.items()}, tmp_path
     )
 
@@ -77,7 +77,7 @@ def lost(tmp_path: Path, request: str, config: dict[str, str]) -> list[kconfig.L
         ("# CONFIG_NLATTR is not set", {"NLATTR": "y", "NET": "y"}, "selected by NET"),
         ("CONFIG_START=0x40", {"START": "0x10"}, "only if EXPERT || DUMP"),
         ("CONFIG_TWO=y", {"ONE": "y"}, "another member of its choice"),
-        ("CONFIG_NLATTR=y", {}, "it cannot be chosen"),
+        ("CONFIG_NLATTR=y", {}, "it has no prompt"),
     ],
 )
 def test_a_lost_option_is_explained(
@@ -94,8 +94,8 @@ def test_why_an_option_may_be_off() -> None:
     found.add("net/x86/Kconfig", "config A\n\tbool 'a'\n\tdepends on B\n")
     found.add("Kconfig.c", "config C\n\tbool\n\tselect A\n\timply D\n")
     found.add("Kconfig.d", "config D\n\tbool\n\tdefault y if E\n")
-    assert found.behind("A") == {"B", "C", "NET"}
-    assert found.behind("D") == {"C", "E"}
+    assert found.influences("A") == {"B", "C", "NET"}
+    assert found.influences("D") == {"C", "E"}
     assert found.selectors("A", {"CONFIG_C": "y"}) == ["C"]
     assert found.selectors("A", {}) == []
 

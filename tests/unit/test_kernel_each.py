@@ -104,7 +104,7 @@ def test_an_option_that_a_patch_moves_or_comes_before_was_there() -> None:
 
 
 def test_a_series_without_the_option_proves_nothing() -> None:
-    with pytest.raises(InputError, match="brings CONFIG_UKL"):
+    with pytest.raises(InputError, match="defines CONFIG_UKL"):
         each.steps(MAILS[:1], 1, 1, {}, PLAN)
 
 

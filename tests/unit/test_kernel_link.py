@@ -89,9 +89,9 @@ def test_the_build_id_is_found_behind_other_notes(tmp_path: Path) -> None:
 
 def test_the_room_for_data_ends_where_displacements_do(tmp_path: Path) -> None:
     (tmp_path / "System.map").write_text("ffffffff82000000 T __ukl_text_start\n")
-    assert symbols.data_room(tmp_path / "System.map") == 0x2000000 - 0x400000
+    assert symbols.data_limit(tmp_path / "System.map") == 0x2000000 - 0x400000
     (tmp_path / "System.map").write_text("ffffffff82000000 T _stext\n")
-    assert symbols.data_room(tmp_path / "System.map") == 0
+    assert symbols.data_limit(tmp_path / "System.map") == 0
 
 
 def test_the_link_command_is_read_from_kbuild() -> None:
@@ -155,7 +155,7 @@ def test_several_applications_share_the_room_for_data() -> None:
 
 
 def test_two_applications_of_one_name_are_refused() -> None:
-    with pytest.raises(InputError, match="called `a`"):
+    with pytest.raises(InputError, match="named `a`"):
         link.check_all([app("a"), app("b"), app("a")], BUILD, KERNEL)
 
 

@@ -80,11 +80,11 @@ def test_a_report() -> None:
         "series 6.12 on Linux 6.12.200: 2 patches, all apply",
     ]
     worse = Tried("3.patch", "three: C", Verdict.FUZZY, 0, ("hunk 1 of 1 of x.c (line 3)",))
-    bad = replace(good, version="6.13", meant=False, patches=(*patches, worse))
+    bad = replace(good, version="6.13", covered=False, patches=(*patches, worse))
     assert not bad.is_good
     assert bad.text()[2:] == [
         " 3 FUZZY            three: C",
         "     hunk 1 of 1 of x.c (line 3)",
         "series 6.12 on Linux 6.13: 3 patches, 1 DO NOT APPLY",
-        "(the series is not meant for 6.13: base.toml)",
+        "(the series is not for 6.13: see base.toml)",
     ]

@@ -314,7 +314,7 @@ class KernelSpec:
 class KernelBuild:
     """Compiled kernel objects in the cache, ready for the final link.
 
-    `data_room` is the number of bytes that the application's data may take,
+    `data_limit` is the number of bytes that the application's data may take,
     from its link base to the end of .bss, with this kernel.
     """
 
@@ -322,7 +322,7 @@ class KernelBuild:
     source: Path
     directory: Path
     version: str
-    data_room: int
+    data_limit: int
 
 
 @dataclass(frozen=True, slots=True)

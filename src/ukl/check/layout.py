@@ -31,7 +31,7 @@ def findings(subject: Subject) -> Iterator[Finding]:
         yield finding("machine", [unit.whole], unit.elf.machine.removeprefix("EM_"))
     units = [unit for unit in subject.units if unit not in machines]
     yield from _gathered("lto-only", [unit.whole for unit in units if _only_lto(unit)])
-    yield from _data_room(subject, units)
+    yield from _data_limit(subject, units)
     yield from _gathered("writable-code", [place for unit in units for place in _both(unit)])
     yield from _gathered("exec-stack", [unit.whole for unit in units if _wants_stack(unit)])
     known = frozenset(
@@ -78,7 +78,7 @@ def _wants_stack(unit: Unit) -> bool:
     ) or any(segment.kind == "PT_GNU_STACK" and segment.flags & 1 for segment in unit.elf.segments)
 
 
-def _data_room(subject: Subject, units: list[Unit]) -> Iterator[Finding]:
+def _data_limit(subject: Subject, units: list[Unit]) -> Iterator[Finding]:
     if subject.kind is Kind.ARCHIVE:
         return  # only what is used of it is linked
     size, largest = 0, ("", 0)

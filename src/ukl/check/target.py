@@ -26,7 +26,7 @@ from ukl.flow.bootable import prepared
 from ukl.flow.context import Context
 from ukl.host import packages
 from ukl.host.store import Store
-from ukl.kernel.symbols import DATA_BASE, data_room, physical_start
+from ukl.kernel.symbols import DATA_BASE, data_limit, physical_start
 from ukl.recipe import python
 from ukl.settings import manifest
 
@@ -238,7 +238,7 @@ def _room(store: Store, begin: int) -> tuple[int, bool]:
     """Return the room for data in a kernel that begins there; whether one in the cache says it."""
     maps = (store.root / "kernel").glob("*/objects/System.map")
     for file in sorted(maps, key=lambda file: file.stat().st_mtime, reverse=True):
-        if physical_start(file) == begin and (room := data_room(file)):
+        if physical_start(file) == begin and (room := data_limit(file)):
             return room, True
     return begin - DATA_BASE, False
 

@@ -14,14 +14,14 @@ from ukl.kernel.versions import base_for, bases
 _NONE: Mapping[str, str] = MappingProxyType({})
 
 PROFILES = ("debug", "dwarf", "tiny")
-"""Fragments that are added only where they are asked for: kernel/config/NAME.config."""
+"""Fragments that are added only on request: kernel/config/NAME.config."""
 
 
 def check_profile(name: str) -> str:
-    """Return `name` if it is a profile's, or empty (none); else raise InputError."""
+    """Return `name` if it names a profile or is empty (no profile); else raise InputError."""
     if name and name not in PROFILES:
         raise InputError(
-            f"there is no kernel profile `{name}`", remedy=f"there is: {', '.join(PROFILES)}"
+            f"there is no kernel profile `{name}`", remedy=f"use one of: {', '.join(PROFILES)}"
         )
     return name
 
@@ -29,18 +29,18 @@ def check_profile(name: str) -> str:
 def default_spec(
     source: KernelSource, options: Mapping[str, str] = _NONE, profile: str = ""
 ) -> KernelSpec:
-    """Return what is built unless somebody says otherwise: our series and our fragments.
+    """Return the default specification: this repository's series and fragments.
 
-    `options` are a manifest's kernel options; `profile` one of PROFILES, or empty. Raises
-    InputError when there is no such profile, or no series for the source's version.
+    `options` are a manifest's kernel options; `profile` is one of PROFILES, or empty. Raises
+    InputError for an unknown profile, or if no series is for the source's version.
     """
     check_profile(profile)
     base = base_for(source.version, bases(), source.directory)
     found = sorted(resources.path("kernel/config").glob("*.config"))
-    # The profile last: it has the last word on what the others say.
+    # The profile comes last: it overrides the others.
     ordered = [file for file in found if file.stem not in PROFILES]
     ordered += [file for file in found if profile and file.stem == profile]
-    # Behind each, what is otherwise in that series' kernels: kernel/VERSION/config.
+    # Each is followed by the series' changes to it: kernel/VERSION/config.
     both = ((file, base.directory / "config" / file.name) for file in ordered)
     fragments = [file for pair in both for file in pair if file.is_file()]
     return KernelSpec(source, base.series, tuple(fragments), dict(options))

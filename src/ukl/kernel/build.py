@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Compile a kernel once: everything but the application, which only the final link sees."""
+"""Compile a kernel once, without the application, which only the final link adds."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from ukl.kernel.versions import load
 from ukl.pgo.flags import COUNTED
 
 OPTION = "CONFIG_UKL"
-"""What the series brings; its other options begin with it."""
+"""The option that the series adds; its other options begin with this name."""
 
 _COMPILED = re.compile(r"^  (CC|AS|HOSTCC|LDS)\s")
 _ERROR = re.compile(r"^\S+:\d+(:\d+)?: (fatal )?error: |^ld: |\*\*\* .*\bError\b|^make.*: \*\*\* ")
 
 
 def requests(spec: KernelSpec) -> dict[str, Request]:
-    """Return what a specification asks of the configuration, the last word of each option."""
+    """Return the options that a specification requests; the last request for each counts."""
     asked: list[Request] = []
     for fragment in spec.fragments:
         asked += kconfig.parse_fragment(fragment.read_text(), os.fspath(fragment))
@@ -39,20 +39,20 @@ def requests(spec: KernelSpec) -> dict[str, Request]:
     merged = kconfig.merge(asked)
     if spec.patched:
         return merged
-    return {name: request for name, request in merged.items() if not is_ours(name)}
+    return {name: request for name, request in merged.items() if not is_series_option(name)}
 
 
-def is_ours(option: str) -> bool:
-    """Tell whether an option is the series' own: an unpatched kernel does not know it."""
+def is_series_option(option: str) -> bool:
+    """Tell whether the series adds this option, so that an unpatched kernel lacks it."""
     return option == OPTION or option.startswith(f"{OPTION}_")
 
 
 def _tree(spec: KernelSpec, store: Store, progress: Progress) -> tuple[Path, str]:
-    """Return the tree to compile, and what names its content."""
+    """Return the tree to compile, and the key of its content."""
     if spec.patched:
         tree = prepare(spec.source, spec.series, store, progress)
         return tree, tree.parent.name
-    # Nothing is written into it: the objects are elsewhere.
+    # The build writes nothing into the tree: the objects lie elsewhere.
     tree = spec.source.directory
     return tree, spec.source.key or fingerprint(tree)
 
@@ -65,19 +65,19 @@ def compiler_identity(compiler: str) -> dict[str, str]:
 def key_of(
     tree: str, asked: Mapping[str, Request], compiler: str, counts: Path | None = None
 ) -> str:
-    """Return the key of the objects: the tree's, configuration, compiler, and how we build."""
+    """Return the key of the objects: of tree, configuration, compiler and build format."""
     lines = sorted(request.line() for request in asked.values())
     counted = () if counts is None else (COUNTED, counts)
-    return digest("kernel", make_args.RECIPE, tree, lines, compiler_identity(compiler), *counted)
+    return digest("kernel", make_args.FORMAT, tree, lines, compiler_identity(compiler), *counted)
 
 
 def build(
     spec: KernelSpec, store: Store, progress: Progress, jobs: int | None = None
 ) -> KernelBuild:
-    """Return compiled kernel objects, from the cache if they are there.
+    """Return compiled kernel objects, from the cache if possible.
 
-    Raises InputError for a series or option that does not fit, UklError with the
-    compiler's first error when the compilation fails.
+    Raises InputError for a series that does not apply or an option that Kconfig drops,
+    UklError with the compiler's first error if the compilation fails.
     """
     make_args.check_path(store.root)  # before minutes are spent
     tree, name = _tree(spec, store, progress)
@@ -124,12 +124,12 @@ def build(
         ]
 
     entry = store.make("kernel", key, inputs, compile_into, commands)
-    room = symbols.data_room(entry / "objects/System.map")
-    return KernelBuild(key, tree, entry, spec.source.version, room)
+    limit = symbols.data_limit(entry / "objects/System.map")
+    return KernelBuild(key, tree, entry, spec.source.version, limit)
 
 
 def config(spec: KernelSpec, store: Store, progress: Progress, directory: Path) -> Path:
-    """Only configure: write `.config` into `directory` and return its path (`kernel config`)."""
+    """Write `.config` into `directory` and return its path, without a build (`kernel config`)."""
     tree, _ = _tree(spec, store, progress)
     directory.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="ukl-config-") as scratch:
@@ -142,7 +142,7 @@ def config(spec: KernelSpec, store: Store, progress: Progress, directory: Path) 
 
 
 class _Counter:
-    """Counts what make says it compiles and tells the stage, with the time that is left."""
+    """Counts the objects that make compiles; updates the stage with them and the time left."""
 
     def __init__(self, stage: Stage, total: int) -> None:
         self.done = 0
@@ -157,7 +157,7 @@ class _Counter:
         total = max(self._total, self.done)
         elapsed = time.monotonic() - self._begin
         left = elapsed / self.done * (total - self.done)
-        # The first objects are small, tools of the build; a guess from them is worthless.
+        # The first objects are small tools of the build: too few for an estimate.
         note = f"about {_about(left)} left" if self.done > 40 and total > self.done else ""
         self._stage.update(self.done, total, note)
 
@@ -167,7 +167,7 @@ def _about(seconds: float) -> str:
 
 
 def _estimate(spec: KernelSpec, store: Store) -> int:
-    """Guess how many objects there will be: what the youngest build here had, else base.toml."""
+    """Estimate the number of objects: that of the newest build in the cache, else base.toml's."""
     counts = sorted(
         (store.root / "kernel").glob("*/objects.count"), key=lambda file: file.stat().st_mtime
     )
@@ -186,14 +186,14 @@ def _compile(make: make_args.Make, log: Path, counter: _Counter) -> None:
         lines = [line for line in error.output.splitlines() if _ERROR.search(line)]
         raise UklError(
             "the kernel did not compile" + (f": {lines[0]}" if lines else f":\n{error.tail}"),
-            remedy="the log has the whole output; with the distribution's unchanged source and "
-            "compiler this should not happen",
+            remedy="read the whole output in the log; the distribution's unchanged source and "
+            "compiler should not fail",
             log=error.log,
         ) from None
 
 
 def _discard_temporaries(objects: Path) -> None:
-    """Remove what no later step reads: 100 MB of intermediate links."""
+    """Remove the intermediate links (100 MB), which no later step reads."""
     for file in objects.glob(".tmp_vmlinux*"):
         file.unlink()
     for name in ("vmlinux.o", "vmlinux.unstripped"):

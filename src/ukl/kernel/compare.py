@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What the series changes in object code with CONFIG_UKL=n: compare it with the unpatched kernel's.
+"""Compare the object code of the patched kernel with CONFIG_UKL=n and the unpatched kernel.
 
-Both trees are configured alike and compiled; then each function and each section of data
-is compared, with symbols in place of addresses, so that a function which grew does not make
-those behind it differ. Line numbers (of BUG() and WARN()) and what is for debuggers do not
-count. `kernel/VERSION/compare.toml` says which objects, and which differences are meant.
+Both trees are configured alike and compiled; then each function and each data section is
+compared, with symbols in place of addresses, so that a function which grew does not make
+those after it differ. Line numbers (of BUG() and WARN()) and debug sections do not count.
+`kernel/VERSION/compare.toml` lists the objects, and the differences that are intended.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ukl.base.progress import Progress
 from ukl.host.exec import run
 from ukl.host.store import Store, digest
 from ukl.kernel import kconfig, make_args
-from ukl.kernel.build import OPTION, compiler_identity, is_ours, requests
+from ukl.kernel.build import OPTION, compiler_identity, is_series_option, requests
 from ukl.kernel.kconfig import Request
 from ukl.kernel.source import fingerprint
 from ukl.kernel.tree import prepare
@@ -35,20 +35,20 @@ _RELOCATION = re.compile(r"^\s*(?:[0-9a-f]+:? )?\s*(R_X86_64_\w+)\s+(\S+)$")
 _PLACE = re.compile(r"^(\.\S*?)([+-]0x[0-9a-f]+)?$")
 _COUNTER = re.compile(r"(?<=[A-Za-z_])\.\d+\b|(?<=__UNIQUE_ID_)\w+?\d+\b|(?<=__already_done)\.\d+")
 _IGNORED = re.compile(r"\.(debug|comment|note|eh_frame)")
-"""Sections that are for debuggers, or that the kernel's linker script throws away."""
+"""Sections for debuggers, or that the kernel's linker script discards."""
 _STRINGS = re.compile(r"\.rodata\.str|\.init\.rodata\.str|\.rodata\..*\.str1")
 _TREE = re.compile(rb"(^|(?<= at ))(\.\./)*(/.*/)?(source|tree)/[0-9a-f]+/linux/")
-"""Where a tree is in the cache, as __FILE__ has it when ccache runs the compiler."""
+"""The path of a tree in the cache, as in __FILE__ when ccache runs the compiler."""
 _FORTIFIED = re.compile(rb'^(field ".*" at \S+):\d+$')
-"""What __fortify_memcpy_chk() (include/linux/fortify-string.h) says, with a line's number."""
+"""The message of __fortify_memcpy_chk() (include/linux/fortify-string.h), with a line number."""
 
-_LINES = "__bug_table"
+_BUG_TABLE = "__bug_table"
 _BUG_SIZE = 12
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is compared, and what may differ: object -> place -> why."""
+    """The objects to compare, and the differences allowed in them: object -> place -> why."""
 
     objects: tuple[str, ...]
     options: Mapping[str, str]
@@ -57,7 +57,7 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A function or section that is not the same, and why it may be so; empty: it may not."""
+    """A function or section that differs, and why that is allowed; empty if it is not."""
 
     object: str
     place: str
@@ -66,7 +66,7 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """What came of it: how many objects, what differs, and justifications that fit nothing."""
+    """The result: number of objects, their differences, and justifications that match none."""
 
     objects: int
     differences: tuple[Difference, ...]
@@ -79,7 +79,7 @@ class Comparison:
 
 
 def load(file: Path) -> Plan:
-    """Read compare.toml; InputError where it is not as it must be."""
+    """Read compare.toml; raises InputError if it is malformed."""
     try:
         data = tomllib.loads(file.read_text())
         justified: dict[str, dict[str, str]] = {}
@@ -89,7 +89,9 @@ def load(file: Path) -> Plan:
                 places.update(dict.fromkeys(row["places"], row["why"]))
         return Plan(tuple(data["objects"]), dict(data.get("options", {})), justified)
     except (OSError, KeyError, TypeError, ValueError) as error:
-        raise InputError(f"cannot read what to compare: {error}", where=file) from None
+        raise InputError(
+            f"cannot read the list of objects to compare: {error}", where=file
+        ) from None
 
 
 # --- reading an object: pure, from objdump's output ---------------------------------
@@ -116,7 +118,7 @@ class Symbols:
             starts.sort()
 
     def place(self, section: str, offset: int) -> str:
-        """Return `function+offset` for a place in a section; the place itself where none is."""
+        """Return `function+offset` for a place, `section+offset` if it is in no function."""
         found = [entry for entry in self._starts.get(section, []) if entry[0] <= offset]
         if not found:
             return f"{section}+{offset:#x}"
@@ -126,7 +128,7 @@ class Symbols:
     def target(self, text: str, bias: int = 0) -> str:
         """Return the target of a relocation, with a function or string in place of an offset.
 
-        `bias` is what its addend is less than the distance, in bytes.
+        `bias`, in bytes, is added to the addend to get the distance from the target's start.
         """
         match = _PLACE.match(text)
         if match and (match[1] in self._strings or match[1] in self._labels):
@@ -140,7 +142,7 @@ class Symbols:
 
 
 def functions(disassembly: str, symbols: Symbols) -> dict[str, list[str]]:
-    """Return what the functions of an object consist of, by `objdump -dr --no-addresses`."""
+    """Return the lines of each function of an object, from `objdump -dr --no-addresses`."""
     found: dict[str, list[str]] = {}
     section, lines = "", []
     for line in disassembly.splitlines():
@@ -149,7 +151,7 @@ def functions(disassembly: str, symbols: Symbols) -> dict[str, list[str]]:
         elif match := _FUNCTION.match(line):
             lines = found.setdefault(f"{_COUNTER.sub('', match[1])} ({section})", [])
         elif match := _RELOCATION.match(line):
-            # The processor counts from the end of the four bytes.
+            # The processor adds the displacement to the address after its four bytes.
             bias = 4 if match[1] in {"R_X86_64_PC32", "R_X86_64_PLT32"} else 0
             lines.append(f"{match[1]} {symbols.target(match[2], bias)}")
         elif line.strip():
@@ -158,7 +160,7 @@ def functions(disassembly: str, symbols: Symbols) -> dict[str, list[str]]:
 
 
 def contents(dump: str) -> dict[str, bytes]:
-    """Return the bytes of each section, by `objdump -s`."""
+    """Return the bytes of each section, from `objdump -s`."""
     raw: dict[str, bytearray] = {}
     name = ""
     for line in dump.splitlines():
@@ -171,12 +173,12 @@ def contents(dump: str) -> dict[str, bytes]:
 
 
 def data(raw: Mapping[str, bytes], relocations: str, symbols: Symbols) -> dict[str, list[str]]:
-    """Return what the sections of data consist of: their bytes, and `objdump -r`."""
+    """Return bytes and relocations (from `objdump -r`) of each data section."""
     found: dict[str, list[str]] = {}
     name = ""
     for name, fixed in raw.items():
         content = bytearray(fixed)
-        if name.startswith(_LINES):
+        if name.startswith(_BUG_TABLE):
             for start in range(0, len(content), _BUG_SIZE):
                 content[start + 8 : start + 10] = b"\0\0"
         found[name] = [content.hex()]
@@ -189,7 +191,7 @@ def data(raw: Mapping[str, bytes], relocations: str, symbols: Symbols) -> dict[s
 
 
 def read(file: Path) -> dict[str, list[str]]:
-    """Return the functions and sections of an object file, comparable."""
+    """Return the functions and sections of an object file in a form that can be compared."""
 
     def objdump(*options: str) -> str:
         return run(["objdump", *options, file]).stdout
@@ -213,7 +215,7 @@ def differences(
     new: Mapping[str, Sequence[str]],
     justified: Mapping[str, str],
 ) -> list[Difference]:
-    """Return the places of an object that are not the same in both."""
+    """Return the places in which two versions of an object differ."""
     places = sorted(place for place in {*old, *new} if old.get(place) != new.get(place))
     return [Difference(name, place, justified.get(place, "")) for place in places]
 
@@ -222,11 +224,11 @@ def differences(
 
 
 def asked_of(spec: KernelSpec, plan: Plan, *, patched: bool) -> dict[str, Request]:
-    """Return what is asked of one of the two configurations: the same but for the series' own."""
+    """Return the requests for one of the two configurations; only CONFIG_UKL=n differs."""
     asked = requests(spec)
     asked.update(kconfig.merge(kconfig.parse_options(plan.options, FILENAME)))
-    # The unpatched tree does not know them; there is nothing to turn off.
-    asked = {name: request for name, request in asked.items() if not is_ours(name)}
+    # The unpatched tree does not define these options.
+    asked = {name: request for name, request in asked.items() if not is_series_option(name)}
     if patched:
         asked[OPTION] = Request(OPTION, "n", FILENAME)
     return asked
@@ -235,7 +237,7 @@ def asked_of(spec: KernelSpec, plan: Plan, *, patched: bool) -> dict[str, Reques
 def _objects(
     spec: KernelSpec, plan: Plan, store: Store, progress: Progress, jobs: int, *, patched: bool
 ) -> Path:
-    """Return where the objects of one of the two trees are, compiled if need be."""
+    """Return the directory with the objects of one of the two trees; compile them if needed."""
     if patched:
         tree = prepare(spec.source, spec.series, store, progress)
         name = tree.parent.name
@@ -245,7 +247,7 @@ def _objects(
     asked = asked_of(spec, plan, patched=patched)
     lines = sorted(request.line() for request in asked.values())
     identity = compiler_identity(spec.compiler)
-    key = digest("compare", make_args.RECIPE, name, lines, plan.objects, identity)
+    key = digest("compare", make_args.FORMAT, name, lines, plan.objects, identity)
 
     def compile_into(directory: Path) -> None:
         make = make_args.make_command(tree, directory / "objects", spec.compiler, jobs, store.root)
@@ -264,9 +266,9 @@ def _objects(
 def compare(
     spec: KernelSpec, store: Store, progress: Progress, jobs: int | None = None
 ) -> Comparison:
-    """Compile the objects of both trees, and say what differs.
+    """Compile the objects of both trees and return their differences.
 
-    Raises InputError for a series that has no compare.toml, UklError when one does not
+    Raises InputError for a series without a compare.toml, UklError if an object does not
     compile.
     """
     plan = load(spec.series.parent / FILENAME)

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0
 """Build after each patch of the series, so that `git bisect` can stop at any (`ukl kernel each`).
 
-One tree is patched step by step, with the mails that `ukl kernel export` writes, and made
-again in two directories, as far as vmlinux: without CONFIG_UKL after each patch, with it
-from the patch on that brings the option. Make compiles what a patch changes and no more. A
-warning that the tree did not print before is a failure as an error is.
+One tree is patched step by step, with the mails that `ukl kernel export` writes. After each
+patch, make builds vmlinux in two directories: without CONFIG_UKL, and with it as soon as a
+patch has added the option. Make compiles only what a patch changes. A new warning is a
+failure, as an error is.
 
-`kernel/VERSION/each.toml` says which configuration that is. An hour may be too long while a
-series is worked on: the quick way compiles the sources that it changes, and links nothing.
+`kernel/VERSION/each.toml` holds the configuration. A full run takes about an hour; the quick
+mode compiles only the sources that the series changes, and links nothing.
 """
 
 from __future__ import annotations
@@ -38,16 +38,16 @@ from ukl.kernel.tree import copy_tree
 FILENAME = "each.toml"
 
 TARGET = "vmlinux"
-"""With objtool, modpost and the relocations; the compression to bzImage proves no more."""
+"""Runs objtool, modpost and the relocations; the compression to bzImage would prove no more."""
 
 OFF, ON = "off", "on"
-"""The two builds, by what CONFIG_UKL is in them; also their directories beside the tree."""
+"""The two builds, by the state of CONFIG_UKL; also their directories beside the tree."""
 
 LINES = 12
-"""Lines of a failed build that are shown; its log has all."""
+"""The most lines of a failed build that are shown; its log has all."""
 
 _FORMAT = 1
-"""Part of the keys; raised when the same inputs are judged otherwise."""
+"""Part of the keys; incremented when the same inputs give another verdict."""
 
 _RESULT = "result.json"
 _TREE = "linux"
@@ -64,9 +64,9 @@ _PLACE = re.compile(r":\d+(:\d+)?(?=:)|\+0x[0-9a-f]+")
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The configuration: options of both builds, and what is added where CONFIG_UKL is on.
+    """The configuration: options of both builds, and those added where CONFIG_UKL is on.
 
-    `quick` are the objects that are enough for a first look.
+    `quick` lists the objects that the quick mode compiles.
     """
 
     options: Mapping[str, str]
@@ -76,10 +76,10 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A state of the tree: what is applied to come to it, and how it is configured.
+    """A state of the tree: the mails that lead to it, and its two configurations.
 
-    `number` is that of the last patch applied, from 1; 0: none is. `on` is None as long as
-    Kconfig does not know the option. `targets` are what is made with it off, and with it on.
+    `number` is that of the last patch applied, from 1; 0 if none is. `on` is None as long as
+    Kconfig does not define CONFIG_UKL. `targets` holds make's targets with it off and on.
     """
 
     number: int
@@ -91,13 +91,13 @@ class Step:
 
     @property
     def changes_kconfig(self) -> bool:
-        """Whether the same requests may give another configuration than before."""
+        """Whether the same requests may now give another configuration."""
         return any(_is_kconfig(diff.path) for one in self.mails for diff in one.diffs)
 
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """What came of a build: seconds, the failing lines, the new warnings, the log's name."""
+    """The result of a build: seconds, the lines with errors, new warnings, name of the log."""
 
     seconds: float
     errors: tuple[str, ...]
@@ -106,11 +106,11 @@ class Built:
 
     @property
     def is_good(self) -> bool:
-        """Whether it built, and printed nothing new."""
+        """Whether it built without a new warning."""
         return not self.errors and not self.warnings
 
     def verdict(self) -> str:
-        """Return a word for it, and its time."""
+        """Return the verdict in a word, and the time that the build took."""
         word = "FAILED" if self.errors else "WARNS" if self.warnings else "ok"
         return f"{word} {duration(self.seconds)}"
 
@@ -132,7 +132,7 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """All of it: the tree before the first patch, each patch, and where the logs lie."""
+    """The results for the tree before the first patch and for each patch; where the logs lie."""
 
     version: str
     before: Result
@@ -145,7 +145,7 @@ class Report:
         return all(result.is_good for result in self.results)
 
     def lines(self) -> list[str]:
-        """Return it as people read it: a line for each patch, what is wrong below it, a sum."""
+        """Return the report as text: a line for each patch, its problems below it, a summary."""
         text = []
         for result in self.results:
             builds = [(OFF, result.off), *([(ON, result.on)] if result.on else [])]
@@ -156,13 +156,13 @@ class Report:
                 text += [] if built.is_good else [f"   log: {self.logs / built.log}"]
         bad = sum(not result.is_good for result in self.results)
         count = sum(1 + (result.on is not None) for result in self.results)
-        told = f"{bad} DO NOT BUILD" if bad else "all good"
-        text.append(f"{len(self.results)} patches, {count} builds: {told}")
+        summary = f"{bad} DO NOT BUILD" if bad else "all good"
+        text.append(f"{len(self.results)} patches, {count} builds: {summary}")
         return text
 
 
 class _NotBuilding(UklError):
-    """Carries a report that is not good out of the cache's hands, which keep the logs alone."""
+    """Carries the report of a failure out of the cache, which keeps only its logs."""
 
     def __init__(self, report: Report) -> None:
         self.report = report
@@ -174,12 +174,12 @@ class _NotBuilding(UklError):
 
 
 def load(file: Path) -> Plan:
-    """Read each.toml; InputError where it is not as it must be."""
+    """Read each.toml; raises InputError if it is malformed."""
     try:
         data = tomllib.loads(file.read_text())
         return Plan(dict(data["options"]), dict(data["on"]), tuple(data["quick"]))
     except (OSError, KeyError, TypeError, ValueError) as error:
-        raise InputError(f"cannot read how to configure: {error}", where=file) from None
+        raise InputError(f"cannot read the configuration: {error}", where=file) from None
 
 
 def _is_kconfig(path: str) -> bool:
@@ -187,7 +187,7 @@ def _is_kconfig(path: str) -> bool:
 
 
 def defined(mails: Sequence[Mail]) -> frozenset[str]:
-    """Return the options, with CONFIG_, that the mails add to Kconfig files (not: move there)."""
+    """Return the options, with CONFIG_, that the mails add to Kconfig files, not those moved."""
     found: set[str] = set()
     for one in mails:
         texts = [diff.text for diff in one.diffs if _is_kconfig(diff.path)]
@@ -196,13 +196,13 @@ def defined(mails: Sequence[Mail]) -> frozenset[str]:
     return frozenset(f"CONFIG_{name}" for name in found)
 
 
-def brought(mails: Sequence[Mail]) -> frozenset[str]:
+def created(mails: Sequence[Mail]) -> frozenset[str]:
     """Return the files that the mails create."""
     return frozenset(diff.path for one in mails for diff in one.diffs if diff.creates)
 
 
 def _without(objects: Sequence[str], absent: frozenset[str]) -> tuple[str, ...]:
-    """Return the objects but those whose source is absent."""
+    """Return the objects whose source is not in `absent`."""
     stems = {path.removesuffix(suffix) for path in absent for suffix in (".c", ".S")}
     return tuple(name for name in objects if name.removesuffix(".o") not in stems)
 
@@ -216,11 +216,10 @@ def steps(
     *,
     quick: bool = False,
 ) -> tuple[Step, ...]:
-    """Return the state before patch `first`, and those after it and each up to `last`.
+    """Return the state before patch `first`, and the state after each patch up to `last`.
 
-    `base` are the requests that those of the plan are added to; `quick`: the plan's objects are
-    made, not vmlinux. Raises InputError when there
-    are no such patches, or when the series never defines the option.
+    The plan's requests are added to `base`. `quick` compiles the plan's objects instead of
+    vmlinux. Raises InputError if the series has no such patches, or never defines CONFIG_UKL.
     """
     if not 1 <= first <= last <= len(mails):
         raise InputError(
@@ -228,7 +227,7 @@ def steps(
             remedy=f"the series has {len(mails)}: name them from 1 to {len(mails)}",
         )
     if OPTION not in defined(mails):
-        raise InputError(f"no patch of the series brings {OPTION}: there is nothing to turn on")
+        raise InputError(f"no patch of the series defines {OPTION}: there is nothing to turn on")
     common = {**base, **kconfig.merge(kconfig.parse_options(plan.options, FILENAME))}
     turned_on = {**common, **kconfig.merge(kconfig.parse_options(plan.on, FILENAME))}
     turned_on[OPTION] = Request(OPTION, "y", FILENAME)
@@ -243,9 +242,9 @@ def steps(
         on = None if OPTION in unknown else known(turned_on)
         targets: dict[str, tuple[str, ...]] = {OFF: (TARGET,), ON: (TARGET,)}
         if quick:
-            # What the series brings is compiled with the option on alone.
-            targets[OFF] = _without(plan.quick, brought(mails))
-            targets[ON] = _without(plan.quick, brought(mails[number:]))
+            # Files that the series creates are compiled only with the option on.
+            targets[OFF] = _without(plan.quick, created(mails))
+            targets[ON] = _without(plan.quick, created(mails[number:]))
         return Step(number, subject, tuple(mails[begin:number]), known(turned_off), on, targets)
 
     before = step(first - 1, 0, mails[first - 2].subject if first > 1 else "the unpatched kernel")
@@ -257,7 +256,7 @@ def steps(
 
 
 def warnings(output: str, tree: Path) -> dict[str, str]:
-    """Return the warnings of a build: without its places in files (which move) -> the line."""
+    """Return the warnings of a build: line without its places in files (which move) -> line."""
     found: dict[str, str] = {}
     for raw in output.splitlines():
         if _WARNING.search(raw):
@@ -267,7 +266,7 @@ def warnings(output: str, tree: Path) -> dict[str, str]:
 
 
 def errors(output: str, tree: Path) -> tuple[str, ...]:
-    """Return the lines that say why a build failed; make's own, or the last, if nothing does."""
+    """Return the lines that say why a build failed; else make's own lines, else the last."""
     lines = [_short(line, tree) for line in output.splitlines() if line.strip()]
     found = [line for line in lines if _ERROR.search(line)]
     found = found or [line for line in lines if _STOPPED.match(line)] or lines[-3:]
@@ -275,7 +274,7 @@ def errors(output: str, tree: Path) -> tuple[str, ...]:
 
 
 def _short(line: str, tree: Path) -> str:
-    """Return the line with files named from the top of the tree, however ccache has them."""
+    """Return the line with paths relative to the top of the tree."""
     return line.strip().replace(f"{tree}/", "").replace(f"../{tree.name}/", "")
 
 
@@ -283,7 +282,7 @@ def _short(line: str, tree: Path) -> str:
 
 
 class _Bench:
-    """The tree that is patched, and the two directories it is built in."""
+    """The tree that is patched, and the two directories that it is built in."""
 
     def __init__(self, directory: Path, make: Mapping[str, make_args.Make]) -> None:
         self.directory = directory
@@ -296,7 +295,7 @@ class _Bench:
         return self.directory / _TREE
 
     def apply(self, step: Step, where: Path) -> None:
-        """Come to the state of a step; InputError if a patch does not apply."""
+        """Bring the tree to the state of a step; raises InputError if a patch does not apply."""
         if step.changes_kconfig:
             self._asked.clear()
         for one in step.mails:
@@ -306,7 +305,7 @@ class _Bench:
                 if is_no_space(error):
                     raise
                 raise InputError(
-                    f"“{one.subject}” does not apply behind the patches before it: "
+                    f"“{one.subject}” does not apply after the patches before it: "
                     + series.explain(one.diffs, error.output),
                     where=where,
                     remedy="import the series again from the tree it is developed in",
@@ -314,7 +313,7 @@ class _Bench:
                 ) from None
 
     def build(self, step: Step, total: int, progress: Progress, *, judge: bool = True) -> Result:
-        """Make both, and say what came of it; without `judge` no warning counts as new."""
+        """Run both builds and return the result; without `judge` no warning counts as new."""
 
         def one(which: str, asked: Mapping[str, Request]) -> Built:
             title = f"{step.number}/{total} {which}: {step.subject}"
@@ -325,14 +324,14 @@ class _Bench:
             try:
                 with progress.stage(_cut(title)) as output.stage:
                     self._configure(which, asked, log)
-                    # All that fails, not only what fails first.
+                    # Report all failures, not only the first.
                     targets = step.targets[which]
                     self._make[which].run("--keep-going", *targets, log=log, on_line=output)
             except CommandFailed as error:
                 if is_no_space(error):
                     raise
                 failed = errors(error.output, self.tree)
-            except InputError as error:  # an option that cannot be what it is asked to be
+            except InputError as error:  # an option that Kconfig drops
                 failed = (error.message,)
             new = self._new(output.text())
             if not judge:
@@ -359,7 +358,7 @@ class _Bench:
 
 
 class _Output:
-    """Keeps what make prints, and tells the stage how much it has compiled."""
+    """Keeps what make prints, and updates the stage with the number of compiled files."""
 
     def __init__(self) -> None:
         self.stage: Stage | None = None
@@ -390,12 +389,12 @@ def _run(
     progress: Progress,
     jobs: int,
 ) -> Report:
-    """Build all of it below `directory`; only the logs stay there if it ends."""
+    """Run all builds below `directory`; only the logs stay there afterwards."""
     tree = directory / _TREE
     touched = series.load(spec.series).touched()
     with progress.stage(f"copy Linux {spec.source.version}"):
         copy_tree(spec.source.directory, tree, touched, link=bool(spec.source.key))
-    # Side by side, so that ccache takes what one of them compiled for the other.
+    # Side by side, so that ccache reuses the objects of one build for the other.
     make = {
         which: make_args.make_command(tree, directory / which, spec.compiler, jobs, store.root)
         for which in (OFF, ON)
@@ -431,11 +430,11 @@ def check(
     quick: bool = False,
     jobs: int | None = None,
 ) -> Report:
-    """Build after each of the patches `first` to `last`; at once if all that is known to be good.
+    """Build after each of the patches `first` to `last`; return a good result from the cache.
 
-    `full`: in the configuration of `spec`, with the plan's options added; `quick`: only the
-    plan's objects. Raises InputError for a series that has no each.toml, UklError when the
-    tree before the first patch does not build.
+    `full` uses the configuration of `spec`, with the plan's options added; `quick` compiles
+    only the plan's objects. Raises InputError for a series without an each.toml, UklError if
+    the tree before the first patch does not build.
     """
     plan = load(spec.series.parent / FILENAME)
     loaded = series.load(spec.series)
@@ -445,7 +444,7 @@ def check(
     key = digest(
         "each",
         _FORMAT,
-        make_args.RECIPE,
+        make_args.FORMAT,
         spec.source.key or fingerprint(spec.source.directory),
         [mail.render(one) for one in mails[:end]],
         first,

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Write the series as one would mail it (`ukl kernel export`).
+"""Write the series as mails, ready to send (`ukl kernel export`).
 
-The stored mails lack what lies in the overlay and the diffstat. An overlay file is
-stored as it is after the whole series; the patch that brings it shows it as it was
-then, so later patches' changes are taken back first, from the last to the first.
+The stored mails lack the diffstat and the diffs of overlay files. The overlay stores a file
+as it is after the whole series, but the patch that creates the file must show its first
+version: the changes of later patches are therefore reverted, from the last to the first.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from ukl.kernel.mail import FileDiff, Mail
 from ukl.kernel.series import Series
 
 COVER = "cover.toml"
-"""Beside the series: author, date, subject and text of the cover letter; that of the part NAME
-is in cover-NAME.toml."""
+"""Beside the series: author, date, subject and text of the cover letter; cover-NAME.toml for
+the part NAME."""
 
 _WIDTH = 40
 """Columns of a diffstat's graph."""
@@ -30,7 +30,7 @@ _WIDTH = 40
 def full_mails(loaded: Series) -> list[Mail]:
     """Return the mails of a series with all diffs, in order.
 
-    Raises UklError if a diff of an overlay file does not lead to the stored content.
+    Raises UklError if the diffs of an overlay file do not result in the stored content.
     """
     overlay = frozenset(loaded.overlay)
     mails = [loaded.read(entry) for entry in loaded.entries]
@@ -42,11 +42,11 @@ def full_mails(loaded: Series) -> list[Mail]:
             place.write_bytes((loaded.overlay_root / path).read_bytes())
         for index in reversed(range(len(mails))):
             entry = loaded.entries[index]
-            brought = []
+            created = []
             for path in entry.overlay:
                 place = state / path
                 is_executable = series.executable(loaded.overlay_root / path)
-                brought.append(mail.new_file(path, place.read_bytes(), is_executable))
+                created.append(mail.new_file(path, place.read_bytes(), is_executable))
                 place.unlink()
             later = [diff for diff in mails[index].diffs if diff.path in overlay]
             if later:
@@ -54,21 +54,21 @@ def full_mails(loaded: Series) -> list[Mail]:
                     series.patch_files(state, later, reverse=True)
                 except CommandFailed as error:
                     raise UklError(
-                        f"{entry.patch} changes a file of the overlay to something else than is "
-                        f"stored: {series.explain(later, error.output)}",
+                        f"{entry.patch} does not result in the file that the overlay "
+                        f"stores: {series.explain(later, error.output)}",
                         where=loaded.overlay_root,
                         remedy="import the series again from the tree it is developed in",
                     ) from None
-            mails[index] = mails[index].with_diffs((*mails[index].diffs, *brought))
+            mails[index] = mails[index].with_diffs((*mails[index].diffs, *created))
     return mails
 
 
 def export(series_file: Path, directory: Path) -> list[Path]:
     """Write 0000-cover-letter.patch (if there is a cover) and NNNN-*.patch; return the files.
 
-    `git am` applies them to a tree of the version the series is for; those of a part, in a
-    directory of its name, to that with the main series. Older .patch files with a number in
-    the directory would be mailed along, so there must be none.
+    `git am` applies them to a tree of the series' kernel version. The patches of a part lie in
+    a directory of its name, and apply on top of the main series. Raises UklError if the
+    directory has other numbered patches, which would be mailed along.
     """
     loaded = series.load(series_file)
     parts: dict[str, list[Mail]] = {}
@@ -96,9 +96,9 @@ def _export(mails: Sequence[Mail], cover: Path, directory: Path) -> list[Path]:
     for path in old:
         if path.name not in texts and not path.read_text(errors="replace").startswith("From 0000"):
             raise UklError(
-                "there are other patches in this directory",
+                "this directory holds other patches",
                 where=path,
-                remedy="give an empty one",
+                remedy="name an empty directory",
             )
     for path in old:
         path.unlink()
@@ -110,25 +110,25 @@ def _export(mails: Sequence[Mail], cover: Path, directory: Path) -> list[Path]:
 
 
 def cover_letter(file: Path, mails: Sequence[Mail]) -> str:
-    """Return the mail before the first: text, list of the patches, the diffstat of all."""
+    """Return the cover letter: its text, the list of patches, and the diffstat of all."""
     try:
         data = tomllib.loads(file.read_text(encoding="utf-8"))
         author, date = data["author"], data["date"]
         subject, text = data["subject"], data["text"]
     except (tomllib.TOMLDecodeError, KeyError) as error:
-        raise UklError(f"the cover letter is not complete: {error}", where=file) from error
+        raise UklError(f"the cover letter is incomplete: {error}", where=file) from error
     listed = "\n".join(f"  {one.subject}" for one in mails)
     stat = diffstat([diff for one in mails for diff in one.diffs]).removesuffix("\n")
     who = mails[0].author.partition(" <")[0] if mails else author
     body = f"{text.strip()}\n\n{who} ({len(mails)}):\n{listed}\n\n{stat}"
     letter = Mail(author, date, subject, body, ())
     width = len(str(len(mails)))
-    # No `---` line: nothing of a cover letter is to be applied.
+    # No `---` line: a cover letter has nothing to apply.
     return mail.render(letter, f"PATCH {0:0{width}}/{len(mails)}").replace("\n---\n\n", "\n")
 
 
 def diffstat(diffs: Sequence[FileDiff]) -> str:
-    """Return git's summary: a line and graph for each file, the totals, new and gone files."""
+    """Return git's summary: a line and graph per file, totals, created and deleted files."""
     counts: dict[str, tuple[int, int]] = {}
     summary = []
     for diff in diffs:

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Take the series from the git tree it is developed in: `python -m ukl.kernel.import_series`.
+"""Import the series from its development tree in git: `python -m ukl.kernel.import_series`.
 
-For developers of the series. Each commit from `base` to HEAD becomes a patch; what
-is not in `base` goes into the overlay as it is at HEAD. `kernel/<version>/` (its
-patches and series) and the overlay are rewritten; `ukl kernel export` is the inverse.
+For developers of the series. Each commit from `base` to HEAD becomes a patch; files
+that are not in `base` go into the overlay as they are at HEAD. This rewrites the patches
+and the series of `kernel/<version>/`, and the overlay; `ukl kernel export` is the inverse.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ukl.kernel.mail import ABBREVIATION, FileDiff, Mail
 from ukl.kernel.series import Entry
 
 PART = "part/"
-"""A tag part/NAME is at the commit behind which the part NAME of the series begins."""
+"""The tag part/NAME is at the commit after which the part NAME of the series begins."""
 
 HEAD = """\
 The patches in their order; each `+` line is a new file, stored in kernel/overlay,
@@ -33,7 +33,7 @@ that comes with the patch above it. Made from the development tree by
 
 @dataclass(slots=True)
 class Imported:
-    """A series taken from git: entries, their stored mails, and the overlay at HEAD."""
+    """A series read from git: entries, their stored mails, and the overlay at HEAD."""
 
     entries: list[Entry] = field(default_factory=list)
     mails: list[Mail] = field(default_factory=list)
@@ -53,16 +53,16 @@ def _git(tree: Path, *words: str) -> str:
 
 
 def read_git(tree: Path, base: str = "base", head: str = "HEAD") -> Imported:
-    """Return the series that the commits from `base` to `head` are.
+    """Return the commits from `base` to `head` as a series.
 
-    Raises InputError for a history that is not a line of patches: a merge, no
-    commit, a file that one patch brings and another removes.
+    Raises InputError for a history that is not a linear list of patches: it has a merge or
+    no commit, or a patch deletes a file that an earlier one creates.
     """
     commits = _git(tree, "rev-list", "--reverse", f"{base}..{head}").split()
     if not commits:
-        raise InputError(f"there is no commit between {base} and {head}", where=tree)
+        raise InputError(f"no commits between {base} and {head}", where=tree)
     if merges := _git(tree, "rev-list", "--merges", f"{base}..{head}").split():
-        raise InputError(f"{merges[0][:12]} is a merge, a series is a line", where=tree)
+        raise InputError(f"{merges[0][:12]} is a merge, but a series must be linear", where=tree)
     parts = _parts(tree)
     part = ""
     original = frozenset(_git(tree, "ls-tree", "-r", "--name-only", "-z", base).split("\0"))
@@ -70,23 +70,23 @@ def read_git(tree: Path, base: str = "base", head: str = "HEAD") -> Imported:
     for number, commit in enumerate(commits, 1):
         message = _message(tree, commit)
         stored: list[FileDiff] = []
-        brought: list[str] = []
+        created: list[str] = []
         for diff in _diffs(tree, commit):
             if diff.path in original:
                 stored.append(diff)
             elif diff.creates:
-                brought.append(diff.path)
+                created.append(diff.path)
             elif diff.deletes:
                 raise InputError(
-                    f"{commit[:12]} removes {diff.path}, which an earlier patch brings",
+                    f"{commit[:12]} deletes {diff.path}, which an earlier patch creates",
                     where=tree,
-                    remedy="let the earlier patch not bring it",
+                    remedy="remove the file from the earlier patch",
                 )
             else:
                 stored.append(diff)
         one = message.with_diffs(tuple(stored))
         name = f"{number:04}-{one.file_name}"
-        imported.entries.append(Entry(name, tuple(sorted(brought)), part))
+        imported.entries.append(Entry(name, tuple(sorted(created)), part))
         imported.mails.append(one)
         part = parts.get(commit, part)
     for entry in imported.entries:
@@ -96,7 +96,7 @@ def read_git(tree: Path, base: str = "base", head: str = "HEAD") -> Imported:
 
 
 def _parts(tree: Path) -> dict[str, str]:
-    """Return commit -> name of the part that begins behind it."""
+    """Return commit -> name of the part that begins after it."""
     form = "--format=%(objectname) %(refname:lstrip=3)"
     lines = _git(tree, "for-each-ref", form, f"refs/tags/{PART}").splitlines()
     return {line.split(" ")[0]: line.split(" ")[1] for line in lines}
@@ -118,12 +118,12 @@ def _diffs(tree: Path, commit: str) -> tuple[FileDiff, ...]:
 def _content(tree: Path, head: str, path: str) -> tuple[bytes, bool]:
     mode = _git(tree, "ls-tree", head, "--", path).partition(" ")[0]
     if mode not in {"100644", "100755"}:
-        raise InputError(f"{path} is not an ordinary file", where=tree)
+        raise InputError(f"{path} is not a regular file", where=tree)
     return _git(tree, "show", f"{head}:{path}").encode("utf-8"), mode == "100755"
 
 
 def write(imported: Imported, directory: Path) -> list[Path]:
-    """Rewrite a version's patches and series, and the overlay; return what is left over.
+    """Rewrite a version's patches and series, and the overlay; return unknown overlay files.
 
     `directory` is kernel/<version>; the overlay lies beside it. A file of the overlay
     that this series does not name may be another version's: it stays, and is returned.
@@ -147,7 +147,7 @@ def write(imported: Imported, directory: Path) -> list[Path]:
 
 
 def differing(imported: Imported, directory: Path) -> list[str]:
-    """Return the overlay's files that are there with another content than git's."""
+    """Return the overlay's existing files whose content differs from git's."""
     overlay = directory.parent / "overlay"
     return [
         path
@@ -157,10 +157,12 @@ def differing(imported: Imported, directory: Path) -> list[str]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the importer; returns the exit code."""
+    """Run the importer; return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m ukl.kernel.import_series", description=__doc__)
     parser.add_argument("tree", type=Path, help="git tree of the kernel with the commits")
-    parser.add_argument("--base", default="base", help="the unpatched commit (default: base)")
+    parser.add_argument(
+        "--base", default="base", help="commit of the unpatched kernel (default: base)"
+    )
     parser.add_argument("--head", default="HEAD", help="the last patch (default: HEAD)")
     parser.add_argument(
         "--into",

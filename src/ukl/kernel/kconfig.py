@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The kernel's configuration: fragments in, a `.config` out that has what was asked.
+"""The kernel's configuration: make a `.config` from fragments, and check it.
 
 `make allnoconfig` with the requested options gives the smallest kernel that has
-them. Kconfig silently drops what cannot be; so each requested option is looked up in
-the result, and a lost one is an error that says what it depends on.
+them. Kconfig silently drops options whose dependencies are not met; so each requested
+option is looked up in the result, and a lost one is an error that names its dependencies.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ _NUMBER = re.compile(r"-?\d+|0[xX][0-9a-fA-F]+")
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A requested option: name with CONFIG_, value as in `.config` ("n": off), and who asks."""
+    """A requested option: name with CONFIG_, value as in `.config` ("n": off), file and line."""
 
     name: str
     value: str
     where: str
 
     def line(self) -> str:
-        """The line of a fragment."""
+        """Return the request as a line of a fragment."""
         if self.value == "n":
             return f"# {self.name} is not set"
         return f"{self.name}={self.value}"
@@ -41,7 +41,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """A request that the configuration did not keep, and why."""
+    """A request that the configuration did not keep, the value found, and why."""
 
     request: Request
     found: str
@@ -49,7 +49,7 @@ class Lost:
 
 
 def parse_fragment(text: str, where: str) -> list[Request]:
-    """Read a fragment; InputError names the line that is none."""
+    """Read a fragment; raises InputError with the place of a malformed line."""
     requests = []
     for number, line in enumerate(text.splitlines(), 1):
         words = line.strip()
@@ -67,7 +67,7 @@ def parse_fragment(text: str, where: str) -> list[Request]:
 
 
 def parse_options(options: Mapping[str, str], where: str) -> list[Request]:
-    """Read options as a manifest has them: name with or without CONFIG_, value without quotes."""
+    """Read a manifest's kernel options: name with or without CONFIG_, value without quotes."""
     requests = []
     for name, given in options.items():
         bare = name.removeprefix("CONFIG_")
@@ -78,7 +78,7 @@ def parse_options(options: Mapping[str, str], where: str) -> list[Request]:
             raise InputError(
                 f"kernel option {bare}=m: a unikernel has no modules",
                 where=where,
-                remedy="ask for y",
+                remedy="use y",
             )
         if value not in {"y", "n"} and _NUMBER.fullmatch(value) is None:
             value = f'"{value.strip(chr(34))}"'
@@ -94,19 +94,19 @@ def merge(requests: Iterable[Request]) -> dict[str, Request]:
 
 
 def read(text: str) -> dict[str, str]:
-    """Return the options of a `.config` that are not off."""
+    """Return the options that a `.config` sets."""
     return dict(_SET.findall(text))
 
 
 def same(wanted: str, found: str) -> bool:
-    """Tell whether two values of an option are the same: numbers may be written otherwise."""
+    """Tell whether two values of an option are equal; numbers in any base."""
     if _NUMBER.fullmatch(wanted) and _NUMBER.fullmatch(found):
         return int(wanted, 0) == int(found, 0)
     return wanted == found
 
 
-def prove(requests: Mapping[str, Request], config: Mapping[str, str], tree: Path) -> list[Lost]:
-    """Return the requests that `config` does not have, each with what Kconfig says about it."""
+def find_lost(requests: Mapping[str, Request], config: Mapping[str, str], tree: Path) -> list[Lost]:
+    """Return the requests that `config` did not keep, each with Kconfig's reason."""
     missing = [
         request
         for request in requests.values()
@@ -127,11 +127,11 @@ def prove(requests: Mapping[str, Request], config: Mapping[str, str], tree: Path
 
 
 def resolve(make: Make, requests: Mapping[str, Request], log: Path | None = None) -> dict[str, str]:
-    """Write `.config` as Kconfig makes it of the requests, kept or not, and return it."""
+    """Let Kconfig write `.config` from the requests, and return it; requests may be lost."""
     make.objects.mkdir(parents=True, exist_ok=True)
     wanted = make.objects / "requested.config"
     wanted.write_text("".join(f"{request.line()}\n" for request in requests.values()))
-    # allnoconfig: what nobody asks for is off, whatever its default is.
+    # allnoconfig turns all other options off, whatever their defaults.
     make.run("allnoconfig", env={"KCONFIG_ALLCONFIG": os.fspath(wanted)}, log=log)
     return read((make.objects / ".config").read_text())
 
@@ -141,10 +141,10 @@ def configure(
 ) -> dict[str, str]:
     """Write `.config` with the requested options into the build directory and return it.
 
-    Raises InputError with every option that was lost.
+    Raises InputError that lists every lost option.
     """
     config = resolve(make, requests, log)
-    lost = prove(requests, config, make.tree)
+    lost = find_lost(requests, config, make.tree)
     if lost:
         first = "; ".join(
             f"{item.request.name}={item.request.value} ({item.request.where}) became "
@@ -154,7 +154,7 @@ def configure(
         raise InputError(
             f"the kernel's configuration lost {len(lost)} of {len(requests)} options: {first}",
             where=lost[0].request.where,
-            remedy="ask for what they depend on as well, or leave them out",
+            remedy="request their dependencies as well, or leave the options out",
             log=log,
         )
     return config

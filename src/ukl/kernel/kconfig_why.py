@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 """Why Kconfig dropped an option: the conditions of its definition, looked up in a `.config`.
 
-Only asked when something was lost. This reads just as much of the Kconfig language
-as an explanation needs (config, menu, if, depends, select); the decision itself was
-the kernel's own tool's.
+Used only when an option was lost. This parses only as much of the Kconfig language as an
+explanation needs (config, menu, if, depends, select); the kernel's own tool decides.
 """
 
 from __future__ import annotations
@@ -25,28 +24,28 @@ _TYPES = {"bool", "tristate", "int", "hex", "string", "def_bool", "def_tristate"
 
 @dataclass(slots=True)
 class Definition:
-    """One `config` block: its conditions with those around it, and whether one can ask for it."""
+    """One `config` block: its conditions with those around it, and whether it has a prompt."""
 
     file: str
     conditions: list[str] = field(default_factory=list)
     defaults: list[str] = field(default_factory=list)
-    """Conditions of the values that it has if nobody says another."""
+    """The conditions of its defaults."""
     prompt: bool = False
     choice: bool = False
-    askable: str = ""
-    """The condition under which one may choose; otherwise the default holds."""
+    prompt_condition: str = ""
+    """The condition under which its prompt is visible; otherwise the default holds."""
 
 
 @dataclass(slots=True)
 class Definitions:
-    """All `config` blocks of a tree, and who selects what."""
+    """All `config` blocks of a tree, and the symbols that select or imply others."""
 
     blocks: dict[str, list[Definition]] = field(default_factory=dict)
     selects: dict[str, list[str]] = field(default_factory=dict)
     implies: dict[str, list[str]] = field(default_factory=dict)
-    """As `selects`, of what is only turned on by that if nobody says otherwise."""
+    """As `selects`, for `imply`."""
     sourced: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
-    """File -> the files that source it, each with the conditions that are around that."""
+    """File -> the files that source it, each with the conditions around the `source`."""
 
     @classmethod
     def scan(cls, tree: Path) -> Definitions:
@@ -60,7 +59,7 @@ class Definitions:
         return found
 
     def add(self, file: str, text: str) -> None:
-        """Read one file. Conditions of a file that sources it are not known here."""
+        """Read one file. The conditions of files that source it are not included."""
         around: list[tuple[str, list[str]]] = []
         block: Definition | None = None
         symbol = ""
@@ -95,10 +94,10 @@ class Definitions:
                 block.defaults.append(rest.partition(" if ")[2])
             elif word in _TYPES and block is not None and (asked := _PROMPT.search(rest)):
                 block.prompt = True
-                block.askable = asked["condition"] or ""
+                block.prompt_condition = asked["condition"] or ""
 
     def reason(self, name: str, value: str, config: Mapping[str, str]) -> str:
-        """Explain why CONFIG_... `name` is not `value` in `config`."""
+        """Explain why `name` (with CONFIG_) is not `value` in `config`."""
         symbol = name.removeprefix("CONFIG_")
         blocks = self.blocks.get(symbol)
         if not blocks:
@@ -107,7 +106,7 @@ class Definitions:
             by = [who for who in self.selects.get(symbol, []) if config.get(f"CONFIG_{who}") == "y"]
             if by:
                 return f"selected by {', '.join(by[:4])}"
-            return _not_askable(blocks, config) or "something else wants it"
+            return _no_prompt(blocks, config) or "another option turns it on"
         unmet = []
         for block in blocks:
             for condition in block.conditions:
@@ -123,28 +122,27 @@ class Definitions:
         if depends:
             text = f"depends on {depends}"
             return f"{text} ({', '.join(dict.fromkeys(unmet))})" if unmet else text
-        if limited := _not_askable(blocks, config):
+        if limited := _no_prompt(blocks, config):
             return limited
         if blocks[0].choice:
-            return "another member of its choice was taken"
+            return "another member of its choice is set"
         return f"see {blocks[0].file}"
 
     def selectors(self, symbol: str, config: Mapping[str, str]) -> list[str]:
-        """Return who selects a symbol and is on in `config`; names without CONFIG_."""
+        """Return the symbols that select this one and are on in `config`, without CONFIG_."""
         selecting = dict.fromkeys(self.selects.get(symbol, []))
         return [who for who in selecting if config.get(f"CONFIG_{who}", "n") != "n"]
 
-    def behind(self, symbol: str) -> set[str]:
+    def influences(self, symbol: str) -> set[str]:
         """Return the symbols that may be why this one is off.
 
-        It needs them, they select or imply it, or it is on by default where they are.
-
-        Those in the conditions around the `source` of its file as well.
+        It depends on them, they select or imply it, or its defaults name them. Includes the
+        conditions around the `source` of its file.
         """
         texts = []
         files: set[str] = set()
         for block in self.blocks.get(symbol, []):
-            texts += [*block.conditions, block.askable, *block.defaults]
+            texts += [*block.conditions, block.prompt_condition, *block.defaults]
             files.add(block.file)
         seen: set[str] = set()
         while files := files - seen:
@@ -157,27 +155,27 @@ class Definitions:
         return {name for name in names | others if name != symbol}
 
 
-def _not_askable(blocks: list[Definition], config: Mapping[str, str]) -> str:
-    """Say why one cannot choose the value, empty if one can."""
+def _no_prompt(blocks: list[Definition], config: Mapping[str, str]) -> str:
+    """Say why the user cannot set the value; empty if possible."""
     if not any(block.prompt for block in blocks):
-        return "it cannot be chosen, only follows from others (select, default)"
-    limits = [block.askable for block in blocks if block.prompt]
+        return "it has no prompt: only other options set it (select, default)"
+    limits = [block.prompt_condition for block in blocks if block.prompt]
     if all(limits):
         names = _SYMBOL.findall(limits[0])
         if not any(config.get(f"CONFIG_{name}", "n") != "n" for name in names):
-            return f"it can be chosen only if {limits[0]}"
+            return f"it can be set only if {limits[0]}"
     return ""
 
 
 def _statements(text: str) -> Iterator[str]:
-    """Yield the lines of a Kconfig file, continued ones joined, without help texts."""
+    """Yield the lines of a Kconfig file without help texts; continued lines are joined."""
     in_help, indent = False, 0
     for line in text.expandtabs().replace("\\\n", " ").splitlines():
         if not line.strip():
             continue
         column = len(line) - len(line.lstrip())
         if in_help:
-            # A help text goes on as long as its lines are as far right as its first.
+            # A help text goes on as long as its lines are indented like its first.
             indent = indent or column
             if column >= indent > 0:
                 continue

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0
 """The final link: compiled kernel objects and an application become a bootable image.
 
-The kernel's own scripts/link-vmlinux.sh does it, with the environment that kbuild
-gave it when the kernel was built, in a work directory that looks like the build
-directory: what the link writes are real files, everything else symbolic links. The
-cached objects are never written, and links do not disturb each other.
+The kernel's scripts/link-vmlinux.sh does it, with the environment that kbuild gave it
+when the kernel was built, in a work directory that looks like the build directory: files
+that the link writes are copies, all others symbolic links. The cached objects are never
+written, and concurrent links do not disturb each other.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from ukl.elf.names import CALL, FAST_RETURN, OFFERED, RESTART
 from ukl.host.exec import CommandFailed, run
 from ukl.host.store import Command, Store, digest, is_no_space
 from ukl.kernel import symbols
-from ukl.kernel.make_args import Recipe, check_path
+from ukl.kernel.make_args import LinkRecipe, check_path
 
 _FORMAT = 2
-"""Part of the keys; raised when the same inputs give another image."""
+"""Part of the keys; incremented when the same inputs give another image."""
 
 _WRITTEN = (
     "arch/x86/boot",
@@ -35,12 +35,12 @@ _WRITTEN = (
     "include/generated",
     "init",
 )
-"""Directories in which the final link (or that of bzImage) writes."""
+"""Directories in which the final link, or the step that makes bzImage, writes."""
 
 _NOT_TAKEN = re.compile(
     r"(\.tmp_.*|vmlinux(\.o|\.bin.*|\.unstripped)?|System\.map|bzImage|piggy\..*|\.version|\.config\.old)$"
 )
-"""Results of the build's own link: large, and made anew."""
+"""Results of the build's own link: large, and made again here."""
 
 _UNDEFINED = re.compile(r"undefined reference to [`']([^']+)'")
 _WHERE = re.compile(r"in function [`']([^']+)'")
@@ -58,9 +58,9 @@ def link(
 ) -> Image:
     """Return a bootable image with the application in it; without one, the plain kernel.
 
-    `others` are linked in too, each with a marker file of its own. Raises InputError
-    when their data does not fit, a name is there twice or a weak symbol would bind to
-    the kernel's, UklError with symbol and origin when the linker fails.
+    `others` are linked in too, each with its own marker file. Raises InputError if their
+    data does not fit, two have the same name, or a weak symbol would bind to the kernel's;
+    UklError with symbol and origin if the linker fails.
     """
     objects = build.directory / "objects"
     if app is None:
@@ -70,7 +70,7 @@ def link(
     key = digest("image", _FORMAT, build.key, named)
     inputs = {"kernel": build.key, "version": build.version, "applications": named}
     found = store.get("image", key)
-    if found is None:  # what is there was checked when it was made
+    if found is None:  # a cached image was checked when it was made
         check_all(apps, build, symbols.read_map(objects / "System.map"))
     with progress.stage(f"link vmlinux with {', '.join(each.name for each in apps)}") as stage:
         if found is not None:
@@ -120,31 +120,31 @@ def _plain(build: KernelBuild, objects: Path) -> Image:
 
 
 def data_size(facts: ObjectFacts) -> int:
-    """Return the bytes the application's data takes at least, without padding and headers."""
+    """Return the bytes that the application's data takes, without padding and headers."""
     return facts.rodata_size + facts.data_size + facts.bss_size + facts.tls_size
 
 
 def check_all(
     apps: Sequence[AppObject], build: KernelBuild, kernel: dict[str, tuple[int, str]]
 ) -> None:
-    """Raise InputError for applications that cannot be in this kernel, or not together."""
+    """Raise InputError for applications that cannot be linked into this kernel together."""
     for number, app in enumerate(apps):
         if app.name in {other.name for other in apps[:number]}:
             raise InputError(
-                f"two applications for one kernel are called `{app.name}`",
+                f"two applications in one kernel are named `{app.name}`",
                 where=app.name,
                 remedy="give one of them another `name` in [app]",
             )
         check(app.name, app.facts, build, kernel, app.variables)
     sizes = {app.name: data_size(app.facts) for app in apps}
-    if sum(sizes.values()) > build.data_room:
+    if sum(sizes.values()) > build.data_limit:
         listed = ", ".join(f"{name} {_mib(size)}" for name, size in sizes.items())
         raise InputError(
-            f"the data of all applications ({listed}) is more than the "
-            f"{_mib(build.data_room)} that this kernel has room for below its text",
+            f"the data of all applications ({listed}) is larger than the "
+            f"{_mib(build.data_limit)} that this kernel has below its text",
             where=apps[0].name,
-            remedy="link fewer of them into one kernel, or raise the room with the kernel "
-            "option PHYSICAL_START",
+            remedy="link fewer applications into one kernel, or raise this limit with the "
+            "kernel option PHYSICAL_START",
         )
 
 
@@ -155,9 +155,9 @@ def check(
     kernel: dict[str, tuple[int, str]],
     variables: Collection[str] = (),
 ) -> None:
-    """Raise InputError for what the linker would accept and the program would not survive.
+    """Raise InputError for what the linker would accept but would crash the program.
 
-    `variables` are those of the kernel's that code of its own in the application reads.
+    `variables` are the kernel's variables that the application's [kernel] code reads.
     """
     wanted = data_size(facts)
     if symbols.TEXT_START not in kernel:
@@ -166,14 +166,14 @@ def check(
             where=build.directory,
             remedy="do not turn UKL off in the kernel options",
         )
-    if wanted > build.data_room:
+    if wanted > build.data_limit:
         raise InputError(
-            f"the data of {name} takes {wanted} bytes ({_mib(wanted)}), and this kernel has room "
-            f"for {build.data_room} ({_mib(build.data_room)}) below its text",
+            f"the data of {name} takes {wanted} bytes ({_mib(wanted)}), but this kernel has only "
+            f"{build.data_limit} ({_mib(build.data_limit)}) below its text",
             where=name,
             remedy="allocate large buffers at run time (malloc, mmap) instead of static ones, "
-            f"or raise the room with the kernel option PHYSICAL_START "
-            f"(by {_mib(wanted - build.data_room + 2 * _MIB)} or more, a multiple of 2 MiB)",
+            f"or raise this limit with the kernel option PHYSICAL_START "
+            f"(by {_mib(wanted - build.data_limit + 2 * _MIB)} or more, a multiple of 2 MiB)",
         )
     taken = [
         weak
@@ -199,12 +199,12 @@ def check(
         static = [function for function in lacking if function in kernel]
         text = f"{name} calls {', '.join(lacking)}, which this kernel does not have"
         if static:
-            text += f" as a global function ({', '.join(static)}: only within a file of its own)"
+            text += f" as a global function ({', '.join(static)}: static in the kernel)"
         raise InputError(
             text,
             where=name,
-            remedy="correct the name in `imports` of [kernel], or turn the kernel option on "
-            "that brings it",
+            remedy="correct the name in `imports` of [kernel], or turn on the kernel option "
+            "that provides it",
         )
 
 
@@ -216,7 +216,7 @@ def _mib(size: int) -> str:
 
 
 def compose(objects: Path, work: Path) -> None:
-    """Make `work` look like the build directory `objects`: see the top of this file."""
+    """Make `work` look like the build directory `objects`, as the top of this file describes."""
     real = {Path(written) for written in _WRITTEN} | {Path()}
     real |= {parent for written in _WRITTEN for parent in Path(written).parents}
     for directory in sorted(real):
@@ -224,7 +224,7 @@ def compose(objects: Path, work: Path) -> None:
         if not source.is_dir():
             continue
         target.mkdir(parents=True)
-        # In a directory that the link writes to, a symbolic link would be written through.
+        # Where the link writes, a symbolic link would make it write to the cached file.
         copied = os.fspath(directory) in _WRITTEN and directory.name not in {"config", "generated"}
         for entry in os.scandir(source):
             place = target / entry.name
@@ -237,7 +237,7 @@ def compose(objects: Path, work: Path) -> None:
 
 
 def set_applications(auto_conf: str, apps: Sequence[tuple[Path, str]]) -> str:
-    """Return the content of include/config/auto.conf with objects and names in it."""
+    """Return include/config/auto.conf with the applications' objects and names set."""
     for path, _ in apps:
         check_path(path)
     kept = [
@@ -253,26 +253,28 @@ def set_applications(auto_conf: str, apps: Sequence[tuple[Path, str]]) -> str:
 # --- the link ------------------------------------------------------------------
 
 
-def _prepared(build: KernelBuild, apps: Sequence[AppObject], work: Path, more: str = "") -> Recipe:
-    """Make the work directory of a link, with `more` in its auto.conf; return how to link."""
+def _prepare(
+    build: KernelBuild, apps: Sequence[AppObject], work: Path, more: str = ""
+) -> LinkRecipe:
+    """Make the work directory of a link, with `more` in its auto.conf; return the recipe."""
     compose(build.directory / "objects", work)
     auto_conf = work / "include/config/auto.conf"
     text = set_applications(auto_conf.read_text(), [(app.path, app.name) for app in apps])
     auto_conf.unlink()
     auto_conf.write_text(text + more)
-    return Recipe.read(build.directory / "link.json").moved(build.source, work)
+    return LinkRecipe.read(build.directory / "link.json").for_directory(build.source, work)
 
 
 def link_map(build: KernelBuild, apps: Sequence[AppObject], store: Store) -> Path:
     """Return ld's map of the image of `apps`: which object each part of vmlinux came from.
 
-    The image is linked once more for it. Raises UklError when that fails.
+    This links the image once more. Raises UklError if that fails.
     """
 
     def make(out: Path) -> None:
         work, log = out / "work", out / "link.log"
-        # The kernel's own option for that (scripts/link-vmlinux.sh); nothing else looks at it.
-        recipe = _prepared(build, apps, work, "CONFIG_VMLINUX_MAP=y\n")
+        # The kernel's option for a map; only scripts/link-vmlinux.sh reads it.
+        recipe = _prepare(build, apps, work, "CONFIG_VMLINUX_MAP=y\n")
         try:
             run(recipe.link, cwd=work, env=recipe.environment, log=log)
         except CommandFailed as error:
@@ -291,7 +293,7 @@ def link_map(build: KernelBuild, apps: Sequence[AppObject], store: Store) -> Pat
 def _make(build: KernelBuild, apps: Sequence[AppObject], out: Path) -> None:
     """Fill the entry `out` with vmlinux, System.map, bzImage and the marker files."""
     work, log = out / "work", out / "link.log"
-    recipe = _prepared(build, apps, work)
+    recipe = _prepare(build, apps, work)
     env = recipe.environment
     try:
         for argv in recipe.commands():
@@ -314,15 +316,15 @@ def _make(build: KernelBuild, apps: Sequence[AppObject], out: Path) -> None:
 
 
 def _plan(build: KernelBuild, out: Path) -> list[Command]:
-    """Return the commands of `_make`, run in a directory like the build's, with the objects."""
+    """Return the commands that `_make` runs."""
     work = out / "work"
-    recipe = Recipe.read(build.directory / "link.json").moved(build.source, work)
+    recipe = LinkRecipe.read(build.directory / "link.json").for_directory(build.source, work)
     argvs = (*recipe.commands(), compress_argv(build.source))
     return [Command(tuple(argv), work) for argv in argvs]
 
 
 def compress_argv(tree: Path) -> list[str]:
-    """Return the command that makes bzImage: only what depends on vmlinux is made anew. Pure."""
+    """Return the command that makes bzImage; it makes only what depends on vmlinux. Pure."""
     makefile = os.fspath(tree / "scripts/Makefile.build")
     return ["make", "-f", makefile, "obj=arch/x86/boot", "-j2", "arch/x86/boot/bzImage"]
 
@@ -332,31 +334,31 @@ def _compress(tree: Path, work: Path, env: dict[str, str], log: Path) -> None:
 
 
 def explain(name: str, error: CommandFailed) -> UklError:
-    """Turn a failed link into an error that names symbols and where they are wanted."""
+    """Turn a failed link into an error that names undefined symbols and their users."""
     wanted = undefined(error.output.splitlines())
     if wanted:
         listed = "; ".join(f"{symbol} (in {origin})" for symbol, origin in wanted[:8])
         more = f" and {len(wanted) - 8} more" if len(wanted) > 8 else ""
         return InputError(
-            f"{name} needs what neither it nor the kernel defines: {listed}{more}",
+            f"{name} uses symbols that neither it nor the kernel defines: {listed}{more}",
             where=name,
-            remedy="add the library or source that defines it to the manifest",
+            remedy="add the library or source that defines them to the manifest",
             log=error.log,
         )
-    said = [match["text"] for line in error.output.splitlines() if (match := _LINKER.match(line))]
-    said = [text for text in said if not text.startswith("warning: ")]
-    # The linker script's assertion: the check before the link does not know of padding.
-    kind = InputError if any("out of reach" in text for text in said) else UklError
+    errors = [match["text"] for line in error.output.splitlines() if (match := _LINKER.match(line))]
+    errors = [text for text in errors if not text.startswith("warning: ")]
+    # The linker script's assertion: the check before the link does not count padding.
+    kind = InputError if any("out of reach" in text for text in errors) else UklError
     return kind(
-        f"the final link of {name} failed" + (f": {said[0]}" if said else f":\n{error.tail}"),
+        f"the final link of {name} failed" + (f": {errors[0]}" if errors else f":\n{error.tail}"),
         where=name,
-        remedy="the log has the linker's whole output",
+        remedy="read the linker's whole output in the log",
         log=error.log,
     )
 
 
 def undefined(lines: Iterable[str]) -> list[tuple[str, str]]:
-    """Return (symbol, function or place that wants it) for each undefined reference, once."""
+    """Return (symbol, function or place that uses it) for each undefined symbol, once."""
     found: dict[str, str] = {}
     function = ""
     for line in lines:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
-"""A patch as one mails it: header, message, diffs; text in, text out.
+"""A patch as a mail: header, message, diffs; text in, text out.
 
-The form is what `git am` reads and `git format-patch --zero-commit` writes. The
-repository stores patches in the same form, without the diffs of new files (their
+The format is what `git am` reads and `git format-patch --zero-commit` writes. The
+repository stores patches in the same format, without the diffs of new files (their
 content lies in `kernel/overlay`) and without the diffstat; `export` adds both.
 """
 
@@ -22,18 +22,18 @@ _MIME = (
 )
 
 ABBREVIATION = 12
-"""Hexadecimal digits of a blob's name in an `index` line, as the kernel's lists have it."""
+"""Hexadecimal digits of a blob's name in an `index` line, as on the kernel's mailing lists."""
 
 
 @dataclass(frozen=True, slots=True)
 class FileDiff:
-    """What one patch does to one file: the text from `diff --git` to the next."""
+    """The diff of one file in a patch: the text from one `diff --git` to the next."""
 
     path: str
     text: str
 
     def hunks(self) -> list[int]:
-        """Return the first line (in the old file) of each hunk."""
+        """Return the number of each hunk's first line in the old file."""
         return [int(start) for start in _HUNK.findall(self.text)]
 
     def changes(self) -> tuple[int, int]:
@@ -74,7 +74,7 @@ class Mail:
 
     @property
     def file_name(self) -> str:
-        """The part of a file's name that the subject gives, as git makes it."""
+        """The file name without its number, made from the subject as git does."""
         slug = re.sub(r"[^A-Za-z0-9._]+", "-", self.subject).strip("-.")
         return re.sub(r"\.+", ".", slug)[:52].rstrip("-.") + ".patch"
 
@@ -87,14 +87,14 @@ def split_diffs(text: str) -> tuple[FileDiff, ...]:
         match = re.match(r"diff --git a/(.+) b/\1\n", part)
         if match is None:
             if part.strip():
-                raise UklError(f"a diff that is not understood: {part.splitlines()[0]!r}")
+                raise UklError(f"cannot parse this diff: {part.splitlines()[0]!r}")
             continue
         diffs.append(FileDiff(match.group(1), part))
     return tuple(diffs)
 
 
 def parse(text: str, where: str | None = None) -> Mail:
-    """Read a mail; the stored and the exported form alike."""
+    """Parse a mail, stored or exported."""
     head, _, rest = text.partition("\n\n")
     fields: dict[str, str] = {}
     for name, value in re.findall(r"^([A-Za-z-]+): ((?:.*)(?:\n[ \t].*)*)", head, re.M):
@@ -102,7 +102,7 @@ def parse(text: str, where: str | None = None) -> Mail:
             name.lower(), str(make_header(decode_header(re.sub(r"\n\s+", " ", value))))
         )
     if not {"from", "date", "subject"} <= set(fields):
-        raise UklError("this is not a patch mail: it wants From, Date and Subject", where=where)
+        raise UklError("not a patch mail: it needs From, Date and Subject", where=where)
     message, separator, tail = (
         rest.partition("\n---\n")
         if not rest.startswith("---\n")
@@ -113,10 +113,10 @@ def parse(text: str, where: str | None = None) -> Mail:
         )
     )
     if not separator:
-        raise UklError("this patch mail has no `---` line behind its message", where=where)
+        raise UklError("this patch mail has no `---` line after its message", where=where)
     start = re.search(r"^diff --git ", tail, re.M)
     diff = tail[start.start() :] if start else ""
-    # `-- ` and a version end what git writes; no diff line can look so.
+    # Git ends a mail with `-- ` and its version; no line of a diff looks like that.
     diff = re.sub(r"^-- \n.*\Z", "", diff, flags=re.M | re.S)
     subject = re.sub(r"^\[[^\]]*\]\s*", "", fields["subject"])
     return Mail(fields["from"], fields["date"], subject, message.strip("\n"), split_diffs(diff))
@@ -132,7 +132,7 @@ def _header(name: str, value: str, address: bool = False) -> str:
 
 
 def render(mail: Mail, prefix: str = "PATCH", stat: str = "") -> str:
-    """Write a mail; `stat` (a diffstat) stands between the message and the diffs."""
+    """Return the text of a mail, with the diffstat `stat` between message and diffs."""
     whole = mail.author + mail.subject + mail.body + "".join(diff.text for diff in mail.diffs)
     text = _ENVELOPE
     text += _header("From", mail.author, address=True)
@@ -145,7 +145,7 @@ def render(mail: Mail, prefix: str = "PATCH", stat: str = "") -> str:
 
 
 def blob_name(content: bytes) -> str:
-    """Return git's name of a file's content."""
+    """Return git's object name (SHA-1) of a file's content."""
     return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
 
 

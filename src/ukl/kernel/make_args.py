@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
-"""How a kernel is made so that nothing but its inputs shows in it: make's arguments, pure.
+"""Make's arguments for a reproducible kernel build. Pure.
 
-Also the environment of kbuild, captured once while the kernel is built: the final
-link runs the kernel's own scripts/link-vmlinux.sh without the minute (or, for a
-no-op, the seconds) that a descent of make through the tree would take.
+Also captures kbuild's environment once, during the build of the kernel. With it, the final
+link runs scripts/link-vmlinux.sh directly, without make's descent through the tree, which
+takes a minute, and seconds if nothing changed.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from ukl.base.errors import InputError, UklError
 from ukl.host.exec import run
 from ukl.pgo.flags import COUNTED
 
-RECIPE = 1
-"""Part of the keys; raised when the same inputs give other objects."""
+FORMAT = 1
+"""Part of the keys; incremented when the same inputs give other objects."""
 
 TIMESTAMP = "Thu Jan  1 00:00:00 UTC 1970"
-"""What `uname -v` shows: a build that is a function of its inputs has no time."""
+"""The build time in `uname -v`: constant, so that the build is reproducible."""
 
 HOOK = """\
 # Run by make before the kernel's Makefile: writes what kbuild exports to its scripts.
@@ -40,17 +40,17 @@ _DROPPED = frozenset(
     {"HOME", "LANG", "MAKEFILES", "MAKELEVEL", "O", "OLDPWD", "PATH", "PWD", "SHLVL", "TMPDIR", "_"}
     | {"UKL_ENVIRONMENT", "MFLAGS", "MAKE_TERMOUT", "MAKE_TERMERR", "KBUILD_OUTPUT"}
 )
-"""Variables of the captured environment that belong to the process and not to the kernel."""
+"""Variables of the captured environment that belong to the process, not to the build."""
 
 
 def compiler_command(compiler: str) -> str:
-    """Return the value of CC: through ccache if there is one, for rebuilds; never required."""
+    """Return the value of CC, through ccache if that is installed."""
     return f"ccache {compiler}" if shutil.which("ccache") else compiler
 
 
 @dataclass(frozen=True, slots=True)
 class Make:
-    """A command line of make up to the target, for one tree and one build directory."""
+    """Make's command line without targets, for one tree and one build directory."""
 
     tree: Path
     objects: Path
@@ -94,14 +94,14 @@ def make_command(
     *,
     counted: bool = False,
 ) -> Make:
-    """Return how to run make; `cache` is the directory below which both lie.
+    """Return how to run make; `tree` and `objects` both lie below `cache`.
 
-    `counted`: counts of branches lie beside where the objects will be.
+    `counted`: the directory of each object holds its branch counts (.gcda).
     """
     for path in (tree, objects):
         check_path(path)
     maps = f"-ffile-prefix-map={tree}/= -ffile-prefix-map={objects}=."
-    # ccache does not look for counts there: it would take an object that was compiled by others.
+    # ccache ignores those counts, and would return an object compiled with others.
     cc = compiler if counted else compiler_command(compiler)
     argv = (
         "make",
@@ -112,9 +112,9 @@ def make_command(
         f"-j{jobs}",
         "ARCH=x86",
         f"CC={cc}",
-        # Set, though empty: else the state of a git repository around the tree shows.
+        # Set, though empty: otherwise kbuild appends the state of an enclosing git repository.
         "LOCALVERSION=",
-        # Debug information and __FILE__ name neither the cache nor a temporary directory.
+        # Keeps the cache and temporary directories out of debug information and __FILE__.
         f"KCFLAGS={' '.join([maps, *(COUNTED if counted else ())])}",
         f"KAFLAGS={maps}",
     )
@@ -123,7 +123,7 @@ def make_command(
         "KBUILD_BUILD_USER": "ukl",
         "KBUILD_BUILD_HOST": "ukl",
         "KBUILD_BUILD_VERSION": "1",
-        # ccache then finds objects again that were compiled in another temporary directory.
+        # Lets ccache reuse objects that were compiled in another temporary directory.
         "CCACHE_BASEDIR": os.fspath(cache),
         "CCACHE_NOHASHDIR": "1",
     }
@@ -134,14 +134,13 @@ def make_command(
 
 
 @dataclass(frozen=True, slots=True)
-class Recipe:
-    """What the final link needs to know of the build that made the objects.
+class LinkRecipe:
+    """What the final link needs to know about the build that made the objects.
 
-    `environment` is what kbuild exports to its scripts; `link` the command line of
-    scripts/link-vmlinux.sh; `postlink` that of the pass behind it, or empty; `strip` those
-    that make vmlinux of vmlinux.unstripped, which the link of kernels from 6.16 on writes.
-    `objects` and `tree` are where the build was; a link replaces them by its own work
-    directory and by where the tree is now.
+    `environment` is what kbuild exports to its scripts; `link` is the command line of
+    scripts/link-vmlinux.sh, `postlink` that of the pass after it, or empty. `strip` are the
+    command lines that make vmlinux from vmlinux.unstripped, which kernels since 6.16 link.
+    `tree` and `objects` are the build's directories; `for_directory` replaces them.
     """
 
     tree: str
@@ -152,40 +151,40 @@ class Recipe:
     strip: list[list[str]] = field(default_factory=list)
 
     def write(self, file: Path) -> None:
-        """Store it beside the objects."""
+        """Write the recipe as JSON."""
         file.write_text(json.dumps(asdict(self), indent=1, sort_keys=True) + "\n")
 
     @classmethod
-    def read(cls, file: Path) -> Recipe:
-        """Load what `write` wrote."""
+    def read(cls, file: Path) -> LinkRecipe:
+        """Read what `write` wrote."""
         return cls(**json.loads(file.read_text()))
 
-    def moved(self, tree: Path, work: Path) -> Recipe:
-        """Return the recipe for a link that runs in `work` instead of the build."""
+    def for_directory(self, tree: Path, work: Path) -> LinkRecipe:
+        """Return the recipe for a link in `work`, with the kernel tree at `tree`."""
 
-        def move(text: str) -> str:
+        def replaced(text: str) -> str:
             text = text.replace(self.objects, os.fspath(work))
             return text.replace(self.tree, os.fspath(tree))
 
-        env = {name: move(value) for name, value in self.environment.items()}
+        env = {name: replaced(value) for name, value in self.environment.items()}
         if env.get("CC", "").startswith("ccache ") and not shutil.which("ccache"):
             env["CC"] = env["CC"].removeprefix("ccache ")
-        return Recipe(
+        return LinkRecipe(
             os.fspath(tree),
             os.fspath(work),
             env,
-            [*map(move, self.link)],
-            [*map(move, self.postlink)],
-            [[*map(move, argv)] for argv in self.strip],
+            [*map(replaced, self.link)],
+            [*map(replaced, self.postlink)],
+            [[*map(replaced, argv)] for argv in self.strip],
         )
 
     def commands(self) -> list[list[str]]:
-        """Return all that makes vmlinux, in order."""
+        """Return the command lines that make vmlinux, in order."""
         return [argv for argv in (self.link, self.postlink, *self.strip) if argv]
 
 
 def _saved(text: str, target: str) -> list[list[str]]:
-    """Return the command lines that made `target`, from a `.cmd` file of kbuild's."""
+    """Return the command lines that made `target`, from one of kbuild's `.cmd` files."""
     first = next((line for line in text.splitlines() if line.startswith(f"savedcmd_{target} ")), "")
     lexer = shlex.shlex(first.partition(":=")[2], posix=True, punctuation_chars=";")
     lexer.whitespace_split = True
@@ -199,24 +198,24 @@ def _saved(text: str, target: str) -> list[list[str]]:
 
 
 def parse_link_command(text: str, target: str = "vmlinux") -> tuple[list[str], list[str]]:
-    """Return the link's and the post-link's command line from kbuild's `.{target}.cmd`."""
+    """Return the command lines of link and post-link from kbuild's `.{target}.cmd`."""
     link, *rest = _saved(text, target) or [[]]
-    # Kernels that write vmlinux.unstripped name it as the last argument.
+    # Kernels that link vmlinux.unstripped name it as the last argument.
     arguments = link[1:-1] if link[-1:] == [target] else link[1:]
     if len(arguments) != 3 or not link[0].endswith("link-vmlinux.sh") or len(rest) > 1:
-        raise UklError(f"the command of vmlinux's final link is not as expected: {link} {rest}")
+        raise UklError(f"unexpected command for the final link of vmlinux: {link} {rest}")
     return link, ([] if rest in ([], [["true"]]) else rest[0])
 
 
 def parse_strip_commands(text: str) -> list[list[str]]:
-    """Return what makes vmlinux of vmlinux.unstripped, from kbuild's `.vmlinux.cmd`."""
+    """Return the commands that strip vmlinux.unstripped, from kbuild's `.vmlinux.cmd`."""
     found = _saved(text, "vmlinux")
     if not found or any(not argv[0].endswith("objcopy") for argv in found):
-        raise UklError(f"the command that strips vmlinux is not as expected: {found}")
+        raise UklError(f"unexpected command to strip vmlinux: {found}")
     return found
 
 
-def capture(make: Make, log: Path | None = None) -> Recipe:
+def capture(make: Make, log: Path | None = None) -> LinkRecipe:
     """Ask kbuild for the environment and command of the final link of a finished build."""
     objects = make.objects
     hook, out = objects / ".ukl-hook.mk", objects / ".ukl-environment"
@@ -227,7 +226,7 @@ def capture(make: Make, log: Path | None = None) -> Recipe:
     environment = {name: value for name, _, value in pairs if name not in _DROPPED}
     hook.unlink()
     out.unlink()
-    # Options of this very make (-j, O=) are not those of the link.
+    # The captured MAKEFLAGS hold this make's -j and O=.
     environment["MAKEFLAGS"] = "rR --no-print-directory"
     strip: list[list[str]] = []
     unstripped = objects / ".vmlinux.unstripped.cmd"
@@ -239,4 +238,4 @@ def capture(make: Make, log: Path | None = None) -> Recipe:
     config = (objects / "include/config/auto.conf").read_text()
     if "CONFIG_X86_NEED_RELOCS=y" not in config:
         postlink = []
-    return Recipe(os.fspath(make.tree), os.fspath(objects), environment, link, postlink, strip)
+    return LinkRecipe(os.fspath(make.tree), os.fspath(objects), environment, link, postlink, strip)

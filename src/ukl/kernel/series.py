@@ -8,12 +8,12 @@ line `+ PATH` names a new file that comes with it, stored once in
     0002-x86-ukl-Add-the-system-call-entry.patch
         + arch/x86/ukl/entry.S
 
-A line `= NAME` begins a part that is mailed as a series of its own, on top of what
-stands before it.
+A line `= NAME` begins a part that is mailed as a separate series, on top of the patches
+above it.
 
-The overlay holds the files as they are after the whole series. Where a later
-patch changes a file that an earlier one brought, its mail keeps that diff: a build
-needs it not, an export takes it back to show each step.
+The overlay holds the files as they are after the whole series. Where a later patch changes
+a file that an earlier one created, its mail keeps that diff: a build does not need it, an
+export reverts it to show each step.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ _IGNORED = re.compile(r"Reversed \(or previously applied\)|File .* already exist
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One patch: the name of its file and the overlay's files that come with it.
+    """One patch: its file name, and the overlay files that come with it.
 
-    `part`: the series of its own that it is mailed with; empty for the main one.
+    `part` is the separate series that it is mailed in; empty for the main one.
     """
 
     patch: str
@@ -60,7 +60,7 @@ class Series:
 
     @property
     def overlay(self) -> tuple[str, ...]:
-        """All new files, in the order in which they come."""
+        """All new files, in the order of the patches."""
         return tuple(path for entry in self.entries for path in entry.overlay)
 
     def patch_path(self, entry: Entry) -> Path:
@@ -74,11 +74,11 @@ class Series:
             return mail.parse(path.read_text(encoding="utf-8"), where=str(path))
         except FileNotFoundError:
             raise UklError(
-                f"the series names {entry.patch}, which is not there", where=self.file
+                f"the series names {entry.patch}, which does not exist", where=self.file
             ) from None
 
     def content(self) -> dict[str, bytes]:
-        """Return everything that decides what the patched tree looks like, by name."""
+        """Return everything that determines the patched tree: name -> content."""
         parts = {entry.patch: self.patch_path(entry).read_bytes() for entry in self.entries}
         for path in self.overlay:
             file = self.overlay_root / path
@@ -86,13 +86,13 @@ class Series:
         return parts
 
     def touched(self) -> frozenset[str]:
-        """Return the files of the kernel that the patches change (the overlay's are not among)."""
+        """Return the kernel's files that the patches change, without those of the overlay."""
         changed = {diff.path for entry in self.entries for diff in self.read(entry).diffs}
         return frozenset(changed - set(self.overlay))
 
 
 def executable(file: Path) -> bool:
-    """Whether a file of the overlay is to be executable in the tree."""
+    """Whether a file of the overlay must be executable in the tree."""
     return bool(file.stat().st_mode & 0o100)
 
 
@@ -102,7 +102,7 @@ def _safe(path: str) -> bool:
 
 
 def parse(text: str, file: Path) -> Series:
-    """Read a series; UklError names the line that is wrong."""
+    """Parse a series file; raises UklError with the place of a malformed line."""
     entries: list[Entry] = []
     seen: set[str] = set()
     part = ""
@@ -128,12 +128,12 @@ def parse(text: str, file: Path) -> Series:
         elif entries:
             entries[-1] = replace(entries[-1], overlay=(*entries[-1].overlay, name))
         else:
-            raise UklError("a `+` line stands before the first patch", where=where)
+            raise UklError("a `+` line precedes the first patch", where=where)
     return Series(file, tuple(entries))
 
 
 def load(file: Path) -> Series:
-    """Read a series and see that its patches and overlay files are there."""
+    """Read a series and check that its patches and overlay files exist."""
     try:
         series = parse(file.read_text(encoding="utf-8"), file)
     except OSError as error:
@@ -142,12 +142,12 @@ def load(file: Path) -> Series:
         series.patch_path(entry) for entry in series.entries
     ]:
         if not path.is_file():
-            raise UklError(f"the series names a file that is not there: {path}", where=file)
+            raise UklError(f"the series names a file that does not exist: {path}", where=file)
     return series
 
 
 def render(entries: tuple[Entry, ...], head: str = "") -> str:
-    """Write a series file; `head` is put before it as comment lines."""
+    """Return the text of a series file, with `head` as comment lines at its top."""
     lines = ["# SPDX-License-Identifier: GPL-2.0"]
     lines += [f"# {line}".rstrip() for line in head.splitlines()]
     part = ""
@@ -199,9 +199,9 @@ def refuse_patched(series: Series, tree: Path) -> None:
 
 
 def apply(series: Series, tree: Path, version: str, log: Path | None = None) -> None:
-    """Apply overlay and patches to `tree`, which is ours to write.
+    """Apply overlay and patches to `tree`, a copy that this may change.
 
-    Raises InputError if a file of the overlay is there already or a patch fails.
+    Raises InputError if a file of the overlay exists already or a patch fails.
     """
     refuse_patched(series, tree)
     overlay = frozenset(series.overlay)
@@ -212,7 +212,7 @@ def apply(series: Series, tree: Path, version: str, log: Path | None = None) -> 
         absent = [d.path for d in diffs if not d.creates and not (tree / d.path).is_file()]
         try:
             if absent:
-                raise CommandFailed(["patch"], 1, f"there is no {absent[0]} in this tree", log=log)
+                raise CommandFailed(["patch"], 1, f"this tree has no {absent[0]}", log=log)
             patch_files(tree, diffs, log=log)
         except CommandFailed as error:
             if is_no_space(error):
@@ -222,7 +222,7 @@ def apply(series: Series, tree: Path, version: str, log: Path | None = None) -> 
                 + explain(diffs, error.output),
                 where=series.patch_path(entry),
                 remedy="use the unchanged source of the distribution or of kernel.org; "
-                "if that is what it is, the series has to be adapted to this version",
+                "if this is such a source, adapt the series to this version",
                 log=error.log,
             ) from None
     for path in series.overlay:

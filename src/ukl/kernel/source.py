@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Get a kernel source tree: the distribution's package, kernel.org, or one's own.
+"""Get a kernel source tree: the distribution's package, a tarball, or the user's directory.
 
-Nothing is built from a source whose integrity is unknown: a package is verified by
-apt, a tarball against a recorded (or given) SHA-256, a directory is its owner's. A
-directory is read, never written; what is unpacked lies in the cache.
+The integrity of a source is verified before it is built: apt verifies a package, a recorded
+(or given) SHA-256 verifies a tarball; the user vouches for a directory. A directory is only
+read, never written; tarballs are unpacked into the cache.
 """
 
 from __future__ import annotations
@@ -40,21 +40,21 @@ _RECORD = 10240
 """Bytes of a tar record, the unit of its checkpoints."""
 
 _DAMAGED = ("not look like", "format not", "Unexpected", "EOF", "corrupt")
-"""What tar, xz and gzip print about a file that is no whole archive."""
+"""What tar, xz and gzip print about a file that is not a complete archive."""
 
 _UNPACK_FORMAT = 1
-"""Part of the keys of unpacked sources; raised when `_unpack` makes something else of them."""
+"""Part of the keys of unpacked sources; incremented when `_unpack` gives another result."""
 
 SHA256 = "#sha256="
-"""Between a tarball or version and the sum that it must have, as in pip's URLs."""
+"""Separates a tarball or version from its expected sum, as in pip's URLs."""
 
 
 ENVIRONMENT = "UKL_KERNEL_SOURCE"
-"""Says what --kernel-source would, where that is not given."""
+"""The environment variable with the default of --kernel-source."""
 
 
 class DownloadFailed(UklError):
-    """The network, or what is at its other end, did not give us what it has."""
+    """The network or the server failed."""
 
 
 def fetch(
@@ -64,33 +64,32 @@ def fetch(
     *,
     known: tuple[Base, ...] | None = None,
 ) -> KernelSource:
-    """Return an unpacked, unpatched kernel tree that one of our series applies to.
+    """Return an unpacked, unpatched kernel tree that a known series applies to.
 
     `want` is a directory, a tarball (.tar.xz or .tar.gz), a version such as 6.12.30
-    (from kernel.org), or None: what the environment's UKL_KERNEL_SOURCE says, else the
-    newest the distribution packages, else the download base.toml names. Tarball and
-    version may end in `#sha256=...`, what the tarball must be; without, base.toml must
-    know it.
-    Raises InputError for a wrong version or a bad tarball, DownloadFailed when the
-    network failed, MissingError when there is no source to be had.
+    (from kernel.org), or None: the value of UKL_KERNEL_SOURCE, else the newest that the
+    distribution packages, else the download that base.toml names. Tarball and version may
+    end in `#sha256=...`, the expected sum of the tarball; otherwise base.toml must record it.
+    Raises InputError for a wrong version or a bad tarball, DownloadFailed if the network
+    failed, MissingError if no source is available.
     """
     known = known or bases()
-    room = _Room(known, store, progress)
+    context = _Context(known, store, progress)
     want = want or os.environ.get(ENVIRONMENT) or None
     if want is None:
-        return _newest(room)
+        return _newest(context)
     text, _, suffix = os.fspath(want).partition(SHA256)
     sha256 = suffix or None
     path = Path(text).expanduser()
     if is_version(text) and not path.exists():
-        return _version(text, room, sha256)
+        return _version(text, context, sha256)
     if path.is_dir():
         version = tree_version(path)
         base_for(version, known, path)
         _refuse_built(path)
         return KernelSource(path.resolve(), version, str(path.resolve()))
     if path.is_file():
-        return _tarball(path.resolve(), room, sha256)
+        return _tarball(path.resolve(), context, sha256)
     raise InputError(
         f"neither a directory, nor a tarball, nor a kernel version: {text}",
         where=path,
@@ -99,48 +98,48 @@ def fetch(
 
 
 @dataclass(frozen=True, slots=True)
-class _Room:
-    """What every way to a source needs: the versions we want, the cache, the progress lines."""
+class _Context:
+    """What all functions here need: the supported versions, the cache, the progress lines."""
 
     known: tuple[Base, ...]
     store: Store
     progress: Progress
 
 
-# --- what there is ---------------------------------------------------------
+# --- finding a source ------------------------------------------------------
 
 
-def _newest(room: _Room) -> KernelSource:
+def _newest(context: _Context) -> KernelSource:
     reasons: list[DownloadFailed | MissingError] = []
-    packages = [base.package for base in room.known if base.package]
+    packages = [base.package for base in context.known if base.package]
     for package in packages:
-        if (found := _at_hand(package, room)) is not None:
+        if (found := _local(package, context)) is not None:
             return found
     for package in packages:
         try:
-            return _package(package, room)
+            return _package(package, context)
         except (DownloadFailed, MissingError) as error:
             reasons.append(error)
-    for base in room.known:
+    for base in context.known:
         if base.download is not None:
             try:
-                return _version(base.download, room, None)
+                return _version(base.download, context, None)
             except (DownloadFailed, MissingError) as error:
                 reasons.append(error)
-    wanted = " or ".join(base.package for base in room.known if base.package)
+    wanted = " or ".join(base.package for base in context.known if base.package)
     offline = any(isinstance(error, DownloadFailed) for error in reasons)
     raise (DownloadFailed if offline else MissingError)(
-        "there is no kernel source to be had: " + "; ".join(error.message for error in reasons),
-        remedy=("see whether this machine reaches its mirrors and kernel.org; " if offline else "")
+        "no kernel source is available: " + "; ".join(error.message for error in reasons),
+        remedy=("check that this machine reaches its mirrors and kernel.org; " if offline else "")
         + f"enable a Debian suite that has {wanted} (bookworm-security, trixie) and run "
         "`apt-get update`, or download a tarball of "
-        + " or ".join(base.range() for base in room.known)
+        + " or ".join(base.range() for base in context.known)
         + " from kernel.org and name it with --kernel-source",
     )
 
 
-def _version(version: str, room: _Room, sha256: str | None) -> KernelSource:
-    base = base_for(version, room.known)
+def _version(version: str, context: _Context, sha256: str | None) -> KernelSource:
+    base = base_for(version, context.known)
     # kernel.org has no ".0": the first release of a series is linux-6.12.tar.xz
     version = version.removesuffix(".0") if version.count(".") == 2 else version
     expected = _expected(f"linux-{version}.tar.xz", base.sha256.get(version), sha256)
@@ -149,32 +148,34 @@ def _version(version: str, room: _Room, sha256: str | None) -> KernelSource:
     key = digest("tarball", expected)
 
     def get(directory: Path) -> None:
-        with room.progress.stage(f"download linux-{version}") as stage:
+        with context.progress.stage(f"download linux-{version}") as stage:
             found = _download(url, directory / "linux.tar.xz", stage)
         _compare(found, expected, url)
 
     tarball = (
-        room.store.make("download", key, {"url": url, "sha256": expected}, get) / "linux.tar.xz"
+        context.store.make("download", key, {"url": url, "sha256": expected}, get) / "linux.tar.xz"
     )
-    return _unpacked(tarball, expected, f"kernel.org {version}", room)
+    return _unpacked(tarball, expected, f"kernel.org {version}", context)
 
 
-def _tarball(path: Path, room: _Room, sha256: str | None) -> KernelSource:
+def _tarball(path: Path, context: _Context, sha256: str | None) -> KernelSource:
     if not path.name.endswith((".tar.xz", ".tar.gz", ".tgz", ".tar")):
         raise InputError("not a tarball: its name ends neither in .tar.xz nor .tar.gz", where=path)
     recorded = {
         f"linux-{version}.tar.xz": value
-        for base in room.known
+        for base in context.known
         for version, value in base.sha256.items()
     }
-    if path.parent == PACKAGED and path.name in {f"{base.package}.tar.xz" for base in room.known}:
-        # dpkg put it there, and root alone may write there.
-        return _unpacked(path, _file_identity(path), path.name, room)
+    if path.parent == PACKAGED and path.name in {
+        f"{base.package}.tar.xz" for base in context.known
+    }:
+        # dpkg put it there, and only root may write there.
+        return _unpacked(path, _file_identity(path), path.name, context)
     expected = _expected(path, recorded.get(path.name), sha256)
-    if room.store.get("source", _source_key(expected)) is None:
-        with room.progress.stage(f"verify {path.name}") as stage:
+    if context.store.get("source", _source_key(expected)) is None:
+        with context.progress.stage(f"verify {path.name}") as stage:
             _compare(_sha256(path, stage), expected, path)
-    return _unpacked(path, expected, path.name, room)
+    return _unpacked(path, expected, path.name, context)
 
 
 def _expected(where: str | Path, recorded: str | None, given: str | None) -> str:
@@ -194,32 +195,32 @@ def _expected(where: str | Path, recorded: str | None, given: str | None) -> str
 def _compare(found: str, expected: str, where: str | Path) -> None:
     if found != expected:
         raise InputError(
-            f"the SHA-256 of this tarball is {found}, it should be {expected}",
+            f"the SHA-256 of this tarball is {found}, but should be {expected}",
             where=where,
-            remedy="download it again; if you gave that sum, compare it with what kernel.org says",
+            remedy="download it again; if you gave the sum, compare it with kernel.org's",
         )
 
 
-# --- getting it --------------------------------------------------------------
+# --- downloading -------------------------------------------------------------
 
 
-def _at_hand(package: str, room: _Room) -> KernelSource | None:
-    """Return what is installed of a source package, or in the cache; None if neither is.
+def _local(package: str, context: _Context) -> KernelSource | None:
+    """Return the source of a package that is installed or in the cache, else None.
 
-    apt is not asked, which takes half a second for each; `ukl cache clean` makes room
-    for a newer one.
+    It does not ask apt for a newer one, which would take half a second per package;
+    `ukl cache clean` removes the package, so that the next call gets a newer one.
     """
     tarball = PACKAGED / f"{package}.tar.xz"
     if tarball.is_file():
-        return _unpacked(tarball, _file_identity(tarball), tarball.name, room)
-    for manifest in sorted((room.store.root / "download").glob("*/manifest.json")):
+        return _unpacked(tarball, _file_identity(tarball), tarball.name, context)
+    for manifest in sorted((context.store.root / "download").glob("*/manifest.json")):
         inputs = json.loads(manifest.read_text())["inputs"]
-        if inputs.get("package") == package and room.store.get("download", manifest.parent.name):
-            return _from_package(manifest.parent, inputs, room)
+        if inputs.get("package") == package and context.store.get("download", manifest.parent.name):
+            return _from_package(manifest.parent, inputs, context)
     return None
 
 
-def _package(package: str, room: _Room) -> KernelSource:
+def _package(package: str, context: _Context) -> KernelSource:
     """Download a source package without root; apt verifies what it downloads."""
     try:
         uris = run(["apt-get", "--print-uris", "download", package], timeout=60)
@@ -233,29 +234,29 @@ def _package(package: str, room: _Room) -> KernelSource:
 
     def get(directory: Path) -> None:
         log = directory / "apt.log"
-        with room.progress.stage(f"download {package}") as stage, _watch(directory, size, stage):
+        with context.progress.stage(f"download {package}") as stage, _watch(directory, size, stage):
             try:
                 run(["apt-get", "download", package], cwd=directory, log=log)
             except CommandFailed as error:
                 raise DownloadFailed(
                     f"{package} could not be downloaded",
-                    remedy=f"see whether `apt-get update` and `apt-get download {package}` work",
+                    remedy=f"check that `apt-get update` and `apt-get download {package}` work",
                     log=error.log,
                 ) from error
         for deb in directory.glob("*.deb"):
-            with room.progress.stage(f"unpack {deb.name.partition('_')[0]}"):
+            with context.progress.stage(f"unpack {deb.name.partition('_')[0]}"):
                 run(["dpkg-deb", "-x", deb, directory], log=log)
             deb.unlink()
 
     inputs = {"package": package, "file": name, "size": size}
-    entry = room.store.make("download", digest("package", name, size), inputs, get)
-    return _from_package(entry, inputs, room)
+    entry = context.store.make("download", digest("package", name, size), inputs, get)
+    return _from_package(entry, inputs, context)
 
 
-def _from_package(entry: Path, inputs: Mapping[str, Any], room: _Room) -> KernelSource:
+def _from_package(entry: Path, inputs: Mapping[str, Any], context: _Context) -> KernelSource:
     tarball = entry / "usr/src" / f"{inputs['package']}.tar.xz"
     identity = f"package {inputs['file']} {inputs['size']}"
-    return _unpacked(tarball, identity, inputs["file"], room)
+    return _unpacked(tarball, identity, inputs["file"], context)
 
 
 @contextmanager
@@ -298,13 +299,13 @@ def _download(url: str, target: Path, stage: Stage) -> str:
                 stage.update(got, total, f"{got >> 20} MiB")
     except urllib.error.HTTPError as error:
         if error.code == 404:
-            raise InputError("there is no such file on kernel.org", where=url) from None
+            raise InputError("kernel.org has no such file", where=url) from None
         raise DownloadFailed(f"{url} could not be downloaded: {error}") from None
     except (urllib.error.URLError, http.client.HTTPException, TimeoutError) as error:
         raise DownloadFailed(
             f"{url} could not be downloaded: {getattr(error, 'reason', error)}",
-            remedy="see whether this machine reaches kernel.org, or bring the tarball "
-            "and name it with --kernel-source",
+            remedy="check that this machine reaches kernel.org, or copy the tarball "
+            "to it and name it with --kernel-source",
         ) from None
     if total is not None and got != total:
         raise DownloadFailed(f"{url}: the download broke off after {got} of {total} bytes")
@@ -323,9 +324,9 @@ def _sha256(path: Path, stage: Stage) -> str:
 
 
 def _file_identity(path: Path) -> str:
-    """Return what changes when dpkg installs another version of the file.
+    """Return a string that changes when dpkg installs another version of the file.
 
-    Reading 150 MB each time would be slow; size and time come from the package.
+    It is made from size and time, which come from the package: reading 150 MB would be slow.
     """
     found = path.stat()
     return f"{path.name} {found.st_size} {found.st_mtime_ns}"
@@ -342,24 +343,24 @@ def _unpacked(
     tarball: Path,
     identity: str,
     origin: str,
-    room: _Room,
+    context: _Context,
 ) -> KernelSource:
     key = _source_key(identity)
 
     def build(directory: Path) -> None:
         tree = directory / "linux"
         tree.mkdir()
-        with room.progress.stage(f"unpack {tarball.name}") as stage:
+        with context.progress.stage(f"unpack {tarball.name}") as stage:
             _unpack(tarball, tree, stage, directory / "unpack.log")
-        base_for(tree_version(tree), room.known, tarball)
+        base_for(tree_version(tree), context.known, tarball)
 
-    entry = room.store.make("source", key, {"origin": origin, "identity": identity}, build)
+    entry = context.store.make("source", key, {"origin": origin, "identity": identity}, build)
     tree = entry / "linux"
     return KernelSource(tree, tree_version(tree), origin, key)
 
 
 def _unpack(tarball: Path, tree: Path, stage: Stage, log: Path) -> None:
-    """Unpack all of it: Kconfig files of other architectures are read even for x86."""
+    """Unpack the whole tarball: even for x86, Kconfig reads files of other architectures."""
     total, decompress = _decompression(tarball)
     argv = ["tar", "--extract", "--file", str(tarball), *decompress, "--directory", str(tree)]
     argv += ["--strip-components=1", "--no-same-owner", "--no-same-permissions"]
@@ -378,13 +379,13 @@ def _unpack(tarball: Path, tree: Path, stage: Stage, log: Path) -> None:
         raise InputError(
             "this tarball is damaged or not a tarball",
             where=tarball,
-            remedy="get it again",
+            remedy="download it again",
             log=error.log,
         ) from error
 
 
 def _decompression(tarball: Path) -> tuple[int | None, list[str]]:
-    """Return the unpacked size if it is easily known, and the options for tar."""
+    """Return the unpacked size if it is cheap to get, and the options for tar."""
     if tarball.name.endswith(".tar.xz"):
         # Debian's tarballs have many blocks, which xz decompresses in parallel.
         found = run(["xz", "--robot", "--list", tarball], check=False)
@@ -395,7 +396,7 @@ def _decompression(tarball: Path) -> tuple[int | None, list[str]]:
     return None, ["--gzip"]
 
 
-# --- trees of one's own ----------------------------------------------------------
+# --- the user's trees ------------------------------------------------------------
 
 
 def _refuse_built(tree: Path) -> None:
@@ -403,16 +404,16 @@ def _refuse_built(tree: Path) -> None:
     for sign in signs:
         if (tree / sign).exists():
             raise InputError(
-                f"this kernel tree has been configured or built in place: there is {sign}",
+                f"this kernel tree has been configured or built in place: it has {sign}",
                 where=tree,
                 remedy=f"run `make -C {tree} mrproper`, or give a fresh tree",
             )
 
 
 def walk(tree: Path) -> Iterator[tuple[str, os.DirEntry[str]]]:
-    """Yield everything in a kernel tree but git's data, with its path below the top.
+    """Yield all entries of a kernel tree but git's data, with their paths below the top.
 
-    Sorted, directories before their content.
+    Sorted, each directory before its content.
     """
 
     def below(directory: str, prefix: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
@@ -429,13 +430,13 @@ def walk(tree: Path) -> Iterator[tuple[str, os.DirEntry[str]]]:
 
 
 def fingerprint(tree: Path, note: Callable[[int], None] = lambda count: None) -> str:
-    """Return what changes when a file of the tree changes: names, sizes and times."""
+    """Return a digest of the names, sizes, times and modes of all files in the tree."""
     state = hashlib.sha256()
     for count, (name, entry) in enumerate(walk(tree)):
         try:
             found = entry.stat(follow_symlinks=False)
         except OSError as error:
-            raise UklError(f"cannot be read: {error.strerror}", where=entry.path) from error
+            raise UklError(f"cannot read this file: {error.strerror}", where=entry.path) from error
         if not stat.S_ISDIR(found.st_mode):
             state.update(f"{name}\0{found.st_size} {found.st_mtime_ns} {found.st_mode}\n".encode())
         note(count)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Facts about a linked kernel: System.map, build id, and the room for an application's data."""
+"""Facts about a linked kernel: System.map, build id, and the limit of an application's data."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from ukl.base.errors import UklError
 from ukl.base.model import Returns
 
 KERNEL_BASE = 0xFFFFFFFF80000000
-"""Where x86-64's kernel text mapping starts (__START_KERNEL_map)."""
+"""The start of x86-64's kernel text mapping (__START_KERNEL_map)."""
 
 DATA_BASE = 0x400000
-"""Where the application's data is linked, in the user half."""
+"""The address at which the application's data is linked, in the user half."""
 
 TEXT_START = "__ukl_text_start"
 """The linker script's symbol at which the application's text begins."""
 
 _MAGIC, _RELOCATABLE = 0x202, 0x234
-"""Where a bzImage has `HdrS`, and `relocatable_kernel`."""
+"""Offsets of `HdrS` and `relocatable_kernel` in a bzImage."""
 
 NT_GNU_BUILD_ID = 3
 _PT_NOTE = 4
@@ -29,7 +29,7 @@ MARKER_RET = 1
 
 
 def read_map(file: Path) -> dict[str, tuple[int, str]]:
-    """Return name -> (address, type letter) of a System.map; local duplicates: the last one."""
+    """Return name -> (address, type letter) of a System.map; of local duplicates the last."""
     symbols = {}
     for line in file.read_text().splitlines():
         address, kind, name = line.split(" ", 2)
@@ -38,8 +38,8 @@ def read_map(file: Path) -> dict[str, tuple[int, str]]:
 
 
 def _address(system_map: bytes, name: str) -> int | None:
-    """Return the address of a symbol of a System.map; None if it has no such."""
-    # Not by read_map(): each `ukl` comes here, for one of 40,000 lines.
+    """Return the address of a symbol of a System.map; None if it has no such symbol."""
+    # Faster than read_map(): every `ukl` command looks up one of 40,000 lines.
     end = system_map.find(f" {name}\n".encode())
     if end < 0:
         return None
@@ -50,12 +50,12 @@ def physical_start(system_map: Path) -> int:
     """Return the kernel's CONFIG_PHYSICAL_START, at which its text is linked."""
     address = _address(system_map.read_bytes(), "_text")
     if address is None:
-        raise UklError("a System.map without _text", where=system_map)
+        raise UklError("this System.map has no symbol _text", where=system_map)
     return address - KERNEL_BASE
 
 
-def data_room(system_map: Path) -> int:
-    """Return the bytes between the base of the application's data and the end it may have.
+def data_limit(system_map: Path) -> int:
+    """Return how many bytes the application's data may take from its base on.
 
     Text at the address T can refer to data below T - KERNEL_BASE (a displacement of
     32 bits, sign-extended). 0 for a kernel without CONFIG_UKL.
@@ -65,7 +65,7 @@ def data_room(system_map: Path) -> int:
 
 
 def is_relocatable(bzimage: Path) -> bool:
-    """Tell whether the decompressor may move the kernel: `relocatable_kernel` of its header.
+    """Tell whether the decompressor may relocate the kernel (`relocatable_kernel`).
 
     Source: the kernel's Documentation/arch/x86/boot.rst.
     """
@@ -110,9 +110,9 @@ def _note(notes: bytes) -> bytes | None:
 
 
 def marker(name: str, identity: bytes) -> bytes:
-    """Return the 64 bytes whose execve() starts the application of that name in that kernel.
+    """Return the marker file (64 bytes) whose execve() starts the application `name`.
 
-    Its flags are 0; `with_flags` sets them.
+    `identity` is the build id of the kernel. The flags are 0; `with_flags` sets them.
     """
     encoded = name.encode("ascii")
     if not 0 < len(encoded) < 32 or len(identity) != 20:
@@ -123,6 +123,6 @@ def marker(name: str, identity: bytes) -> bytes:
 
 
 def with_flags(marker_bytes: bytes, returns: Returns) -> bytes:
-    """Return a marker whose application interrupts and exceptions return to like that."""
+    """Return the marker with the flag for how interrupts and exceptions return."""
     flags = MARKER_RET if returns is Returns.RET else 0
     return marker_bytes[:-4] + struct.pack("<I", flags)

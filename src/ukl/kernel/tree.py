@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
-"""A patched kernel tree in the cache: source + overlay + series, never compiled in.
+"""A patched kernel tree in the cache: source + overlay + series, never compiled in place.
 
-Files of a source in the cache are hard-linked, for unpacking once is enough; those
-that patches change are copied, and everything of a tree of the user's is.
+Files of a source in the cache are hard-linked, except for those that patches change. These
+are copied, as are all files of a user's tree.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from ukl.kernel.source import fingerprint, walk
 from ukl.kernel.versions import base_for, bases
 
 _FORMAT = 1
-"""Part of the keys; raised when the same inputs give another tree."""
+"""Part of the keys; incremented when the same inputs give another tree."""
 
 
 def prepare(source: KernelSource, series_file: Path, store: Store, progress: Progress) -> Path:
-    """Return the top of the patched tree; at once if it is in the cache.
+    """Return the top of the patched tree, from the cache if possible.
 
-    Raises InputError when the series is not for this version or does not fit.
+    Raises InputError if the series is not for this version or does not apply.
     """
     base_file = series_file.parent / "base.toml"
     if base_file.is_file():
@@ -47,9 +47,9 @@ def prepare(source: KernelSource, series_file: Path, store: Store, progress: Pro
 
 
 def copy_tree(source: Path, target: Path, touched: frozenset[str], *, link: bool) -> None:
-    """Make `target` the same tree; files in `touched` are copied even if others are linked.
+    """Make `target` a copy of the tree; `link`: with hard links, except for files in `touched`.
 
-    Times are kept, as make compares them.
+    Copies keep their times, which make compares.
     """
     target.mkdir()
     for name, entry in walk(source):

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0
 """Try a series against another kernel (`ukl kernel try`): which patch breaks, and in which hunk.
 
-Only the files that the series changes are copied and patched, one patch after the other. A
-patch that fails is applied as far as it goes, so that those behind it are judged, too; what they
-say may then be a consequence. A build wants no fuzz: a patch that needs some is for people to
-look at.
+Only the files that the series changes are copied and patched, one patch after the other. The
+hunks of a failing patch that apply are kept, so that the patches after it are tried too; their
+failures may then be consequences. A build allows no fuzz: a patch that needs fuzz must be
+reviewed.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from ukl.kernel.series import Series
 from ukl.kernel.versions import Base, tree_version
 
 FUZZ = 2
-"""Lines of context that may differ in a patch that is for people to look at: patch(1)'s default."""
+"""Lines of context that may differ in a patch that must be reviewed: patch(1)'s default."""
 
 _PACKAGE = re.compile(r"linux-source-[0-9.]+")
 _PLACE = re.compile(r"^@@ -(\d+)(?:,\d+)? \+\d+(?:,\d+)? @@ ?(.*)", re.M)
@@ -41,19 +41,19 @@ _REVERSED = re.compile(r"Reversed \(or previously applied\) patch detected|hunks
 
 
 class Verdict(StrEnum):
-    """What became of a patch, the best first."""
+    """How a patch applies, the best first."""
 
     CLEAN = "clean"
     MOVED = "moved"
-    """It fits at other lines."""
+    """It applies at other lines."""
     FUZZY = "fuzzy"
-    """It fits where not all of the context does: a build refuses it."""
+    """It applies where part of the context differs: a build refuses it."""
     BROKEN = "broken"
 
 
 @dataclass(frozen=True, slots=True)
 class Tried:
-    """What became of one patch; `lines` is the farthest a hunk moved, `problems` name hunks."""
+    """The result for one patch: `lines` is the largest offset, `problems` name the hunks."""
 
     patch: str
     subject: str
@@ -63,18 +63,18 @@ class Tried:
 
     @property
     def is_good(self) -> bool:
-        """Whether a build takes it."""
+        """Whether a build accepts it."""
         return self.verdict in {Verdict.CLEAN, Verdict.MOVED}
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """All of it: the tree that was tried, whether the series is for its version, each patch."""
+    """The tree that was tried, whether `series` covers its version, and each patch's result."""
 
     version: str
     origin: str
     series: str
-    meant: bool
+    covered: bool
     patches: tuple[Tried, ...]
 
     @property
@@ -83,7 +83,7 @@ class Report:
         return all(each.is_good for each in self.patches)
 
     def text(self) -> list[str]:
-        """Return it as people read it: a line for each patch, its problems below it, a sum."""
+        """Return the report as text: a line for each patch, its problems below it, a summary."""
         rows = []
         for number, each in enumerate(self.patches, 1):
             word = each.verdict.value if each.is_good else each.verdict.value.upper()
@@ -91,10 +91,10 @@ class Report:
             rows.append(f"{number:>2} {word + moved:<16} {each.subject}")
             rows += [f"     {problem}" for problem in each.problems]
         bad = sum(not each.is_good for each in self.patches)
-        told = f"{bad} DO NOT APPLY" if bad else "all apply"
-        rows.append(f"{self.series} on Linux {self.version}: {len(self.patches)} patches, {told}")
-        if not self.meant:
-            rows.append(f"(the series is not meant for {self.version}: base.toml)")
+        result = f"{bad} DO NOT APPLY" if bad else "all apply"
+        rows.append(f"{self.series} on Linux {self.version}: {len(self.patches)} patches, {result}")
+        if not self.covered:
+            rows.append(f"(the series is not for {self.version}: see base.toml)")
         return rows
 
 
@@ -102,9 +102,9 @@ class Report:
 
 
 def tree(want: str | None, known: Sequence[Base], store: Store, progress: Progress) -> KernelSource:
-    """Return a tree of whatever version: as `source.fetch`, and also the name of a package.
+    """Return a tree of any version, as `source.fetch` does; `want` may also name a package.
 
-    A directory may have been built in: it is only read.
+    A directory may contain a build: it is only read.
     """
     if want is None:
         return source.fetch(None, store, progress, known=tuple(known))
@@ -114,7 +114,7 @@ def tree(want: str | None, known: Sequence[Base], store: Store, progress: Progre
     sums = {version: value for base in known for version, value in base.sha256.items()}
     name = path.name.removesuffix(".tar.xz")
     package = name if _PACKAGE.fullmatch(name) else None
-    # A range of all kernels there have been with this numbering, and will be for long.
+    # A range that covers every kernel version.
     every = replace(
         known[0],
         first="2.6",
@@ -168,7 +168,7 @@ def _copy(top: Path, target: Path, names: Iterable[str]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Outcome:
-    """What became of the diff of one file."""
+    """The result for the diff of one file."""
 
     verdict: Verdict
     lines: int = 0
@@ -188,24 +188,24 @@ def _judged(patch: str, subject: str, outcomes: Sequence[_Outcome]) -> Tried:
 
 
 def _try(top: Path, diff: FileDiff) -> _Outcome:
-    """Apply the diff of a file as well as it goes, and say how well that is."""
+    """Apply the hunks of a file's diff that apply, and return the result."""
     if not diff.creates and not (top / diff.path).is_file():
-        return _Outcome(Verdict.BROKEN, problems=(f"there is no {diff.path} in this tree",))
+        return _Outcome(Verdict.BROKEN, problems=(f"this tree has no {diff.path}",))
     for fuzz in (0, FUZZ):
-        done, said = _patch(top, diff, fuzz, dry=True)
-        if done:
+        applies, output = _patch(top, diff, fuzz, dry=True)
+        if applies:
             _patch(top, diff, fuzz, dry=False)
-            return exact(said) if fuzz == 0 else fuzzy(diff, said)
-    _, said = _patch(top, diff, FUZZ, dry=False)
-    return _Outcome(Verdict.BROKEN, problems=broken(diff, said))
+            return exact(output) if fuzz == 0 else fuzzy(diff, output)
+    _, output = _patch(top, diff, FUZZ, dry=False)
+    return _Outcome(Verdict.BROKEN, problems=broken(diff, output))
 
 
 def _patch(top: Path, diff: FileDiff, fuzz: int, *, dry: bool) -> tuple[bool, str]:
-    """Run patch(1); return whether it is content, and what it said."""
+    """Run patch(1); return whether all hunks apply, and its output."""
     argv = ["patch", "-p1", f"--fuzz={fuzz}", "--batch", "--forward", "--reject-file=-"]
     argv += ["--no-backup-if-mismatch", *(["--dry-run"] if dry else [])]
     done = run(argv, cwd=top, stdin=diff.text.encode("utf-8"), check=False)
-    if done.returncode not in {0, 1}:  # not a hunk that fails, but patch(1) itself
+    if done.returncode not in {0, 1}:  # patch(1) itself failed, not a hunk
         error = CommandFailed(argv, done.returncode, done.stdout)
         raise (
             error
@@ -215,33 +215,33 @@ def _patch(top: Path, diff: FileDiff, fuzz: int, *, dry: bool) -> tuple[bool, st
     return done.returncode == 0, done.stdout
 
 
-# --- what patch(1) says: pure ----------------------------------------------------------
+# --- the output of patch(1): pure ------------------------------------------------------
 
 
-def exact(said: str) -> _Outcome:
-    """Return the outcome of a diff that fits without fuzz."""
-    moved = [abs(int(lines)) for lines in _SUCCEEDED.findall(said) if lines]
-    return _Outcome(Verdict.MOVED, max(moved)) if moved else _Outcome(Verdict.CLEAN)
+def exact(output: str) -> _Outcome:
+    """Return the result of a diff that applies without fuzz."""
+    offsets = [abs(int(lines)) for lines in _SUCCEEDED.findall(output) if lines]
+    return _Outcome(Verdict.MOVED, max(offsets)) if offsets else _Outcome(Verdict.CLEAN)
 
 
-def fuzzy(diff: FileDiff, said: str) -> _Outcome:
-    """Return the outcome of a diff that fits with fuzz, naming the hunks that need it."""
-    numbers = re.findall(r"^Hunk #(\d+) succeeded at \d+ with fuzz", said, re.M)
+def fuzzy(diff: FileDiff, output: str) -> _Outcome:
+    """Return the result of a diff that applies with fuzz, naming the hunks that need it."""
+    numbers = re.findall(r"^Hunk #(\d+) succeeded at \d+ with fuzz", output, re.M)
     problems = tuple(f"{hunk(diff, int(number))}: its context has changed" for number in numbers)
     return _Outcome(Verdict.FUZZY, problems=problems)
 
 
-def broken(diff: FileDiff, said: str) -> tuple[str, ...]:
-    """Return what is wrong with a diff that does not fit: each hunk, or one sentence."""
-    if _REVERSED.search(said):
+def broken(diff: FileDiff, output: str) -> tuple[str, ...]:
+    """Return the problems of a diff that does not apply: each failed hunk, or one sentence."""
+    if _REVERSED.search(output):
         return (f"{diff.path}: seems to have this change already",)
-    numbers = _FAILED.findall(said)
-    last = (said.strip().splitlines() or ["patch(1) said nothing"])[-1]
+    numbers = _FAILED.findall(output)
+    last = (output.strip().splitlines() or ["patch(1) printed nothing"])[-1]
     return tuple(hunk(diff, int(number)) for number in numbers) or (f"{diff.path}: {last}",)
 
 
 def hunk(diff: FileDiff, number: int) -> str:
-    """Return how people find a hunk: its number, file, line there before, and function."""
+    """Return a description of a hunk: its number, file, line in the old file, and function."""
     places = _PLACE.findall(diff.text)
     line, function = places[number - 1] if number <= len(places) else ("?", "")
     where = f", in {function.strip()}" if function.strip() else ""

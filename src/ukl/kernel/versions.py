@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
 """Which kernels a patch series applies to: `kernel/*/base.toml`.
 
-Versions are data with ranges and live there alone; this module reads them and
-compares. A version is what the top Makefile of a kernel tree says, such as
-6.12.117 or 6.13-rc4 (which sorts before 6.13).
+Only these files hold the ranges of versions; this module reads and compares them. A
+version is what the top Makefile of a kernel tree says, such as 6.12.117 or 6.13-rc4
+(which sorts before 6.13).
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from ukl.base.errors import InputError, UklError
 _VERSION = re.compile(r"(\d+)\.(\d+)(?:\.(\d+))?(?:-rc(\d+))?")
 
 _FINAL = 1 << 20
-"""Stands for "no -rc": a release sorts behind all its candidates."""
+"""Stands for "no -rc": a release sorts after all its candidates."""
 
 _FIELDS = {"from", "below", "tested", "package", "objects", "download", "sha256"}
 
 
 def is_version(text: str) -> bool:
-    """Whether `text` is written like a kernel version."""
+    """Whether `text` has the form of a kernel version."""
     return _VERSION.fullmatch(text) is not None
 
 
 def order(version: str) -> tuple[int, int, int, int]:
-    """Return what sorts as the version does; whatever follows it (-ukl, +deb12) is ignored."""
+    """Return a sort key of a version, without its suffix (-ukl, +deb12)."""
     match = _VERSION.match(version)
     if match is None:
         raise InputError(f"not a kernel version: {version!r}", remedy="write it as in 6.12.30")
@@ -41,7 +41,7 @@ def order(version: str) -> tuple[int, int, int, int]:
 
 @dataclass(frozen=True, slots=True)
 class Base:
-    """The content of one `base.toml`: where the series lies and what it is for."""
+    """The content of one `base.toml`: the series' directory and the kernels it is for."""
 
     directory: Path
     first: str
@@ -54,25 +54,25 @@ class Base:
 
     @property
     def series(self) -> Path:
-        """The file that gives the order of the patches."""
+        """The file that lists the patches in order."""
         return self.directory / "series"
 
     def covers(self, version: str) -> bool:
-        """Whether the series is meant for this version."""
-        # A release candidate of the first version is older than it, so it is left out.
+        """Whether the series is for this version."""
+        # A release candidate of the first version sorts before it, and is not covered.
         return order(self.first) <= order(version) < (*order(self.below)[:3], 0)
 
     def range(self) -> str:
-        """Return the range in words, for messages."""
+        """Return the range as text, for messages."""
         return f"{self.first} <= version < {self.below}"
 
 
 def load(file: Path) -> Base:
-    """Read a `base.toml`; UklError if it is not as it should be, for it is a file of ours."""
+    """Read a `base.toml`; raises UklError if it is malformed."""
     try:
         data = tomllib.loads(file.read_text())
     except (OSError, tomllib.TOMLDecodeError) as error:
-        raise UklError(f"cannot be read: {error}", where=file) from error
+        raise UklError(f"cannot read this file: {error}", where=file) from error
     unknown = sorted(set(data) - _FIELDS)
     if unknown:
         raise UklError(f"unknown key {unknown[0]!r}", where=file)
@@ -92,24 +92,23 @@ def load(file: Path) -> Base:
 
 
 def bases(root: Path | None = None) -> tuple[Base, ...]:
-    """Return every series we have, the newest kernel first (`root`: the `kernel` directory)."""
+    """Return all series, the newest kernel first; `root` is the `kernel` directory."""
     top = root or resources.path("kernel")
     found = (load(file) for file in top.glob("*/base.toml"))
     return tuple(sorted(found, key=lambda base: order(base.first), reverse=True))
 
 
 def base_for(version: str, known: tuple[Base, ...], where: str | Path | None = None) -> Base:
-    """Return the series for a version; InputError says what was found and what would do."""
+    """Return the series for a version; raises InputError if none covers it."""
     for base in known:
         if base.covers(version):
             return base
     ranges = "; ".join(base.range() for base in known)
     tested = ", ".join(version for base in known for version in base.tested)
     raise InputError(
-        f"this is Linux {version}, and there is no patch series for it (there is for {ranges})",
+        f"no patch series is for Linux {version} (supported: {ranges})",
         where=where,
-        remedy=f"use a tree of such a version (tested: {tested}), or leave out --kernel-source "
-        "to get a fitting one",
+        remedy=f"use a supported version (tested: {tested}), or omit --kernel-source",
     )
 
 
@@ -124,9 +123,9 @@ def tree_version(tree: Path) -> str:
     found: dict[str, str] = dict(re.findall(pattern, head, re.M))
     if not all(found.get(name) for name in ("VERSION", "PATCHLEVEL")):
         raise InputError(
-            "this directory is not the top of a Linux source tree: its Makefile states no version",
+            "not the top of a Linux source tree: its Makefile has no version",
             where=tree,
-            remedy="give the directory that holds MAINTAINERS, Kconfig and Makefile",
+            remedy="name the directory that holds MAINTAINERS, Kconfig and Makefile",
         )
     version = f"{found['VERSION']}.{found['PATCHLEVEL']}"
     if found.get("SUBLEVEL"):

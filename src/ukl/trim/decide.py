@@ -273,7 +273,7 @@ def culprits(
         level = {each for each in level if lost(each)}
         found = level & off
         seen |= level
-        level = {other for each in level for other in facts.definitions.behind(each)} - seen
+        level = {other for each in level for other in facts.definitions.influences(each)} - seen
     return found
 
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 
 from ukl.base.model import AppSpec
-from ukl.kernel.build import is_ours
+from ukl.kernel.build import is_series_option
 
 
 class Kind(StrEnum):
@@ -101,7 +101,7 @@ def rule(option: str, spec: AppSpec) -> tuple[Kind, str] | None:
     if found := _BY_NAME.get(option):
         return found
     # Its functions that applications call are used, or not, as any others.
-    if is_ours(f"CONFIG_{option}") and option != "UKL_SHORTCUT":
+    if is_series_option(f"CONFIG_{option}") and option != "UKL_SHORTCUT":
         return Kind.TOOL, "the unikernel"
     if option.startswith("MITIGATION_"):
         return Kind.PROTECTION, _MITIGATIONS
