@@ -96,7 +96,7 @@ class TestRun:
         error = caught.value
         assert error.returncode == 7
         assert error.log == log
-        assert "ended with status 7" in error.message
+        assert "exited with status 7" in error.message
         assert error.message.endswith("\n100")
         assert "\n50\n" not in error.message
         assert "\n50\n" in error.output

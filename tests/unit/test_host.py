@@ -123,7 +123,7 @@ class TestProbe:
         assert "internal error" in probe.try_accelerator(str(qemu), Accelerator.KVM, timeout=60)
 
     def test_obstacles(self, tmp_path: Path) -> None:
-        assert "is not there" in probe.kvm_obstacle(tmp_path / "kvm")
+        assert "does not exist" in probe.kvm_obstacle(tmp_path / "kvm")
         assert probe.kvm_obstacle(Path("/dev/null")) == ""
         assert "cannot be opened" in probe.kvm_obstacle(tmp_path)
         assert "usermod" in probe.kvm_remedy("no permission to open /dev/kvm")
@@ -144,7 +144,7 @@ class TestProbe:
         assert fresh
         assert caps.accelerator is Accelerator.TCG
         assert caps.qemu_version == (9, 1, 0)
-        assert caps.notes == ("KVM does not work here: no kvm here",)
+        assert caps.notes == ("KVM does not work: no kvm here",)
         calls = log.read_text()
         assert probe.probe_noted(Store(store.root)) == (caps, False)
         assert log.read_text() == calls

@@ -122,7 +122,7 @@ class TestMake:
 
     @pytest.mark.parametrize("kind", ["", ".x", "a/b", "failed", "locks"])
     def test_bad_names_are_refused(self, store: Store, kind: str) -> None:
-        with pytest.raises(ValueError, match="not a name"):
+        with pytest.raises(ValueError, match="not a valid name"):
             store.place(kind, "key")
 
 

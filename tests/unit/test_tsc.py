@@ -20,7 +20,7 @@ def test_the_machines_own_counter() -> None:
     other = tsc.khz()
     assert one is not None
     assert other is not None
-    assert abs(one - other) <= 4 * tsc.DOUBT * one
+    assert abs(one - other) <= 4 * tsc.TOLERANCE * one
     assert one > 100_000
 
 
@@ -34,7 +34,7 @@ def test_other_processors(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_counter_is_measured() -> None:
     found = tsc.measure(lambda: time.monotonic_ns() * 3)
     assert found is not None
-    assert abs(found - 3_000_000) <= 2 * tsc.DOUBT * 3_000_000
+    assert abs(found - 3_000_000) <= 2 * tsc.TOLERANCE * 3_000_000
 
 
 def test_a_machine_that_is_always_interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -43,6 +43,6 @@ def test_a_machine_that_is_always_interrupted(monkeypatch: pytest.MonkeyPatch) -
         time.sleep(0.005)
         return now
 
-    monkeypatch.setattr(tsc, "PAUSES", 3)
-    monkeypatch.setattr(tsc, "PAUSE", 0.0)
+    monkeypatch.setattr(tsc, "SAMPLES", 3)
+    monkeypatch.setattr(tsc, "INTERVAL", 0.0)
     assert tsc.measure(slow) is None

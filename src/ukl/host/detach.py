@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Going on in the background: a fork of ourselves in a session of its own.
+"""Continues in the background: a fork of this process in a new session.
 
-Not a program that is started anew: what was built and what locks of the cache are held
-(flock belongs to the open file, which both processes have) stays as it is.
+A fork instead of a new program keeps what was built, and the held locks of the cache (flock
+belongs to the open file, which both processes share).
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ Report = Callable[[bytes], None]
 
 
 def detach(work: Callable[[Report], None], log: Path) -> bytes:
-    """Run `work` in the background and return what it reports, empty if it ended without.
+    """Run `work` in the background and return its report, empty if it ended without one.
 
-    `work` gets a function to be called once, which lets us go on. Its standard output
-    and error become `log`; nothing of the terminal, and of what our caller left open,
-    stays in its hands. Both sides go on with the same memory: no threads, no event loop.
+    `work` gets a function to call once with the report; then this returns. Its standard
+    output and error go to `log`; it keeps neither the terminal nor inherited descriptors. It
+    runs in a fork, so the caller must have no threads and no event loop.
     """
     sys.stdout.flush()
     sys.stderr.flush()
@@ -29,7 +29,7 @@ def detach(work: Callable[[Report], None], log: Path) -> bytes:
     middle = os.fork()
     if middle == 0:
         os.close(reader)
-        _leave(work, writer, log)
+        _continue(work, writer, log)
     os.close(writer)
     try:
         os.waitpid(middle, 0)
@@ -41,14 +41,14 @@ def detach(work: Callable[[Report], None], log: Path) -> bytes:
         os.close(reader)
 
 
-def _leave(work: Callable[[Report], None], writer: int, log: Path) -> None:
-    """In the child: become nobody's, do the work, and never return."""
+def _continue(work: Callable[[Report], None], writer: int, log: Path) -> None:
+    """In the child: become a daemon and do the work. Never returns."""
     code = 1
     try:
         os.setsid()
-        if os.fork():  # the leader of a session could get a terminal again; its child cannot
+        if os.fork():  # a session's leader could acquire a terminal again; its child cannot
             os._exit(0)
-        _own_streams(log)
+        _replace_streams(log)
 
         def report(data: bytes) -> None:
             with os.fdopen(writer, "wb") as stream:
@@ -56,23 +56,23 @@ def _leave(work: Callable[[Report], None], writer: int, log: Path) -> None:
 
         work(report)
         code = 0
-    except BaseException:  # noqa: BLE001 - nobody above us but our parent's stack
+    except BaseException:  # noqa: BLE001 - above is only a copy of the parent's stack
         traceback.print_exc()
         sys.stderr.flush()
     finally:
         os._exit(code)
 
 
-def _own_streams(log: Path) -> None:
+def _replace_streams(log: Path) -> None:
     os.chdir("/")
-    # What our caller gave us on purpose or not: a pipe of a shell would wait for our end.
+    # Close inherited descriptors: the reader of a shell's pipe would wait for this process.
     for link in list(Path("/proc/self/fd").iterdir()):
         descriptor = int(link.name)
         if descriptor > 2:
             try:
                 if os.get_inheritable(descriptor):
                     os.close(descriptor)
-            except OSError:  # the one that listed them
+            except OSError:  # the descriptor of /proc/self/fd itself
                 continue
     empty = os.open(os.devnull, os.O_RDONLY)
     out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)

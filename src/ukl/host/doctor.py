@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The findings of `ukl doctor`: what is there, what is missing, what mends it."""
+"""The findings of `ukl doctor`: what is installed, what is missing, and the remedies."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from ukl.host.requirements import REQUIREMENTS, install_command
 from ukl.host.store import FIRST_BUILD, Store, mount_point
 
 MEMORY_NEEDED = 2 << 30
-"""Bytes that the final link of a kernel and a guest take at the same time."""
+"""Bytes that the final link of a kernel and a guest take together."""
 
 
 class Level(StrEnum):
-    """How bad a finding is; only MISSING keeps `ukl` from working."""
+    """The severity of a finding; only MISSING keeps `ukl` from working."""
 
     OK = "ok"
     NOTE = "note"
@@ -29,7 +29,7 @@ class Level(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One line of the report; `remedy` is empty where there is nothing to mend."""
+    """One line of the report; `remedy` is empty if none is needed."""
 
     name: str
     level: Level
@@ -39,7 +39,7 @@ class Finding:
 
 
 def examine(store: Store) -> list[Finding]:
-    """Return the findings about this machine; runs the KVM trial unless its result is kept."""
+    """Return the findings about this machine; tests KVM unless the result is in the cache."""
     return [*_tools(), _kvm(store), _disk(store), _memory(), _processors()]
 
 
@@ -72,7 +72,7 @@ def _disk(store: Store) -> Finding:
         "disk",
         Level.NOTE,
         f"{detail}; a first build takes up to {FIRST_BUILD >> 30} GiB",
-        "free some space, or name another place with --cache-dir or UKL_CACHE_DIR",
+        "free some space, or set another directory with --cache-dir or UKL_CACHE_DIR",
     )
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Commands that end: what they printed, and how they ended."""
+"""Runs commands to their end; returns their output and status."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from ukl.host.process import PIPE, STDOUT, Process, Stream, brief, log_head, spa
 from ukl.host.programs import Arg, find
 
 DRAIN = 1.0
-"""Seconds that output is still read after the child ended but its pipe is held open."""
+"""Seconds to read output after the child's end if another process holds its pipe open."""
 
 TAIL_LINES = 15
 
 
 @dataclass(frozen=True, slots=True)
 class Completed:
-    """A command that ended: what it printed (stdout and stderr merged unless asked otherwise)."""
+    """A command that ended, and its output; stderr is part of stdout except for `run_apart`."""
 
     argv: tuple[str, ...]
     returncode: int
@@ -57,7 +57,7 @@ class CommandFailed(UklError):
         how = (
             f"was killed by {_signal_name(-returncode)}"
             if returncode < 0
-            else f"ended with status {returncode}"
+            else f"exited with status {returncode}"
         )
         text = f"`{brief(self.argv)}` {how}"
         super().__init__(text + (f":\n{self.tail}" if self.tail else ""), log=log, remedy=remedy)
@@ -75,7 +75,7 @@ def _signal_name(number: int) -> str:
 
 @dataclass(slots=True)
 class Record:
-    """The commands that were started while it was active, for a manifest."""
+    """The commands that ran while it was active, for a manifest."""
 
     commands: list[dict[str, object]] = field(default_factory=list)
 
@@ -85,7 +85,7 @@ _records = threading.local()
 
 @contextlib.contextmanager
 def recording() -> Iterator[Record]:
-    """Note each command of this thread that `run` finishes inside the block."""
+    """Record each command that this thread runs inside the block."""
     stack: list[Record] = getattr(_records, "stack", [])
     record = Record()
     _records.stack = [*stack, record]
@@ -108,7 +108,7 @@ def _note(argv: Sequence[str], cwd: Path | None, returncode: int | None, seconds
 
 
 def version(program: str) -> str:
-    """Return the first line of `program --version`, asked once per process and file."""
+    """Return the first line of `program --version`; runs each file once per process."""
     return _version(find(program))
 
 
@@ -131,13 +131,13 @@ def run(
     stdin: bytes | None = None,
     on_line: Callable[[str], None] | None = None,
 ) -> Completed:
-    """Run a command to its end and return what it printed.
+    """Run a command to its end and return its output.
 
-    Output is captured, appended to `log`, and given to `on_line` line by line.
+    Output is captured, appended to `log`, and passed to `on_line` line by line.
     `env` is added to the clean environment; `timeout` is in seconds. Raises
     CommandFailed on a status other than 0 (unless `check` is False),
-    TimeoutExpired, or MissingError when the program is not there. On any
-    exception the child and everything it started are gone.
+    TimeoutExpired, or MissingError if the program is not installed. Any
+    exception kills the child and all processes that it started.
     """
     command = _Command(tuple(os.fspath(word) for word in argv), cwd, env, stdin, timeout)
     done = command.run(_Collector(log, on_line), STDOUT)
@@ -152,7 +152,7 @@ def run_apart(
     timeout: float | None = None,
     check: bool = True,
 ) -> Completed:
-    """Do what `run` does, and keep standard output and errors apart."""
+    """Run a command as `run` does, with standard output and standard error separate."""
     command = _Command(tuple(os.fspath(word) for word in argv), cwd, env, None, timeout)
     done = command.run(_Collector(None, None), PIPE)
     return _checked(done, None) if check else done
@@ -205,12 +205,12 @@ class _Command:
         finally:
             seconds = time.monotonic() - begin
             _note(self.words, self.cwd, status, seconds)
-        said, errors = collector.text("stdout"), collector.text("stderr")
-        return Completed(self.words, status, said, seconds, errors)
+        output, errors = collector.text("stdout"), collector.text("stderr")
+        return Completed(self.words, status, output, seconds, errors)
 
 
 class _Collector:
-    """Takes the child's output: keeps it, logs it, cuts it into lines."""
+    """Collects the child's output, logs it, and splits it into lines."""
 
     def __init__(self, log: Path | None, on_line: Callable[[str], None] | None) -> None:
         self.log = log
@@ -254,7 +254,7 @@ class _Collector:
 
 
 def _pump(process: Process, collector: _Collector, deadline: float | None) -> bool:
-    """Move output to the collector until the child ends; False when the deadline passed."""
+    """Move output to the collector until the child ends; return False after the deadline."""
     with contextlib.ExitStack() as stack:
         selector = stack.enter_context(selectors.DefaultSelector())
         selector.register(process.fileno(), selectors.EVENT_READ, None)
@@ -268,7 +268,7 @@ def _pump(process: Process, collector: _Collector, deadline: float | None) -> bo
         while running or open_streams:
             left = None if limit is None else limit - time.monotonic()
             if left is not None and left <= 0:
-                return not running  # ended, but something it left holds the pipe
+                return not running  # the child has ended, but another process holds its pipe
             for key, _ in selector.select(left):
                 if key.data is None:
                     running = False

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Which of the required packages are not there, and installing them (Debian, Ubuntu)."""
+"""Finds missing packages, and installs them (Debian, Ubuntu)."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from ukl.host.requirements import REQUIREMENTS, Requirement, install_command
 
 LISTS = Path("/var/lib/apt/lists")
 LISTS_FRESH = 7 * 86400.0
-"""Seconds after which `apt-get update` comes before an installation."""
+"""Seconds after which an installation runs `apt-get update` first."""
 
 
 def is_there(row: Requirement) -> bool:
-    """Tell whether the tool (or file) of `row` is on this machine and usable."""
+    """Tell whether the tool (or file) of `row` is installed and usable."""
     if row.file is None:
         return shutil.which(row.tool, path=clean_environment()["PATH"]) is not None
     file = Path(row.file)
@@ -32,32 +32,32 @@ def is_there(row: Requirement) -> bool:
 
 
 def is_static(program: Path) -> bool:
-    """Tell whether an ELF program runs without a dynamic linker, as in an initrd it must."""
+    """Tell whether an ELF program needs no dynamic linker: an initrd has none."""
     with program.open("rb") as stream:
         return b"ld-linux" not in stream.read(1024)
 
 
 def missing(*, optional: bool = False) -> list[Requirement]:
-    """Return what is required (with `optional`: also what would be nice) and not there."""
+    """Return the required tools that are missing; with `optional` also the optional ones."""
     return [row for row in REQUIREMENTS if row.optional <= optional and not is_there(row)]
 
 
 def require(*tools: str) -> None:
-    """Raise MissingError, with the command that installs them, unless all `tools` are there."""
+    """Raise MissingError, with the command to install them, if any of `tools` is missing."""
     absent = [row for row in REQUIREMENTS if row.tool in tools and not is_there(row)]
     if absent:
         raise MissingError(
-            "not on this machine: " + ", ".join(f"{row.tool} ({row.purpose})" for row in absent),
+            "not installed: " + ", ".join(f"{row.tool} ({row.purpose})" for row in absent),
             remedy=install_command(*(row.package for row in absent)),
         )
 
 
 def owners(files: Iterable[str]) -> dict[str, str | None]:
-    """Return file -> Debian package it came with; None for one that no package has."""
+    """Return file -> Debian package that contains it, or None."""
     found: dict[str, str | None] = dict.fromkeys(files)
     if not found or not _has_dpkg():
         return found
-    # dpkg knows a file by the name its package has: /lib and /usr/lib are one directory.
+    # dpkg knows a file by its name in the package; /lib and /usr/lib may be one directory.
     names = {name: other for other in found for name in _merged(other)}
     result = host_exec.run_apart(["dpkg-query", "-S", *names], check=False)
     for line in result.stdout.splitlines():
@@ -68,7 +68,7 @@ def owners(files: Iterable[str]) -> dict[str, str | None]:
 
 
 def files(package: str) -> tuple[str, ...]:
-    """Return the files of an installed Debian package; none if there is no such."""
+    """Return the files of a Debian package; none if it is not installed."""
     if not _has_dpkg():
         return ()
     result = host_exec.run_apart(["dpkg-query", "-L", package], check=False)
@@ -86,7 +86,7 @@ def _merged(name: str) -> tuple[str, ...]:
 
 
 def versions(packages: Iterable[str]) -> dict[str, str]:
-    """Return the versions of those of the Debian packages that are installed."""
+    """Return the versions of the Debian packages that are installed."""
     names = list(packages)
     if not names or shutil.which("dpkg-query") is None:
         return {}
@@ -96,15 +96,15 @@ def versions(packages: Iterable[str]) -> dict[str, str]:
 
 
 def is_installed(package: str) -> bool:
-    """Tell whether a Debian package is installed; where there is no dpkg, nobody knows: yes."""
+    """Tell whether a Debian package is installed; True on a system without dpkg."""
     return shutil.which("dpkg-query") is None or package in versions([package])
 
 
 def install(packages: Iterable[str]) -> None:
-    """Install Debian packages, talking to the person at the terminal (sudo may ask).
+    """Install Debian packages in the foreground: sudo may ask for a password.
 
-    Raises MissingError with the command to give to an administrator when this
-    user may not, and CommandFailed when apt-get fails.
+    Raises MissingError with the command for an administrator if this user may not install
+    packages, and CommandFailed if apt-get fails.
     """
     names = list(dict.fromkeys(packages))
     if not names:
@@ -113,7 +113,7 @@ def install(packages: Iterable[str]) -> None:
     if shutil.which("apt-get") is None:
         raise MissingError(
             f"this is not a Debian or Ubuntu system (no apt-get); needed: {' '.join(names)}",
-            remedy="install what these packages contain with the system's own package manager",
+            remedy="install the content of these packages with the system's package manager",
         )
     prefix: list[str] = []
     if os.geteuid() != 0:
@@ -130,7 +130,7 @@ def install(packages: Iterable[str]) -> None:
 
 
 def _sudo_possible() -> bool:
-    """Tell whether sudo would work: without a password, or with somebody there to type it."""
+    """Tell whether sudo can work: without a password, or with a terminal to enter it."""
     return sys.stdin.isatty() or host_exec.run(["sudo", "-n", "true"], check=False).returncode == 0
 
 
@@ -142,4 +142,4 @@ def _lists_fresh() -> bool:
 def _foreground(argv: list[str], manual: str) -> None:
     status = process.in_foreground(argv, stdout=sys.stderr.fileno())
     if status != 0:
-        raise host_exec.CommandFailed(argv, status, "", remedy=f"try it by hand: {manual}")
+        raise host_exec.CommandFailed(argv, status, "", remedy=f"run it by hand: {manual}")

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What this machine can do, found by trying: the only maker of HostCaps.
+"""Tests the capabilities of the host; only this module makes HostCaps.
 
-/dev/kvm may be there and still not work (nested virtualisation switched off, no
-permission, an emulation that gives up half-way), so KVM counts only if a guest of
-a few instructions, probe.S, ran with it.
+/dev/kvm may exist and still not work (nested virtualisation switched off, no permission, an
+incomplete emulation), so KVM counts only if a guest of a few instructions, probe.S, ran
+with it.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ KVM = Path("/dev/kvm")
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 TRY_TIMEOUT = 5.0
-"""Seconds the tiny guest may take; it needs milliseconds."""
+"""Seconds that the tiny guest may take; it needs milliseconds."""
 
 ROM_SIZE = 1 << 16
 CODE_OFFSET = 0xF000
-"""Where the code lies in the ROM; its last 64 KiB are also seen at 0xf0000."""
+"""Offset of the code in the ROM, whose last 64 KiB are also visible at 0xf0000."""
 
 EXIT_STATUS = 0x21 << 1 | 1
 """QEMU's status after the guest wrote 0x21 to isa-debug-exit."""
@@ -46,7 +46,7 @@ CODE = bytes.fromhex(
     "0000000000000000ffff0000009acf00ffff00000092cf00ffff0000009aaf001f00a0f00f000000"
     "0000000000000000"
 )
-"""probe.S, assembled; sixteen bytes of the caller's follow it."""
+"""probe.S, assembled; the caller appends sixteen bytes."""
 
 
 def tiny_guest(nonce: bytes) -> bytes:
@@ -55,13 +55,13 @@ def tiny_guest(nonce: bytes) -> bytes:
     code = CODE + nonce
     rom[CODE_OFFSET : CODE_OFFSET + len(code)] = code
     reset = ROM_SIZE - 16
-    rom[reset] = 0xE9  # jmp, by a 16-bit displacement from its end
+    rom[reset] = 0xE9  # jmp with a 16-bit displacement from the end of the instruction
     rom[reset + 1 : reset + 3] = (CODE_OFFSET - (reset + 3) & 0xFFFF).to_bytes(2, "little")
     return bytes(rom)
 
 
 def tiny_answer(nonce: bytes) -> bytes:
-    """Return what the guest makes of `nonce`: each byte doubled. Pure."""
+    """Return the guest's answer to `nonce`: each byte doubled. Pure."""
     return bytes(2 * byte & 0xFF for byte in nonce)
 
 
@@ -80,7 +80,7 @@ def tiny_argv(qemu: str, accelerator: Accelerator, rom: Path, debug: Path) -> li
 
 
 def try_accelerator(qemu: str, accelerator: Accelerator, timeout: float = TRY_TIMEOUT) -> str:
-    """Run the tiny guest; return why it did not work, or an empty text."""
+    """Run the tiny guest; return why it failed, empty if it did not."""
     nonce = secrets.token_bytes(16)
     with tempfile.TemporaryDirectory(prefix="ukl-probe-") as name:
         rom, debug = Path(name, "rom"), Path(name, "debug")
@@ -99,20 +99,20 @@ def try_accelerator(qemu: str, accelerator: Accelerator, timeout: float = TRY_TI
         wrote = debug.read_bytes() if debug.is_file() else b""
     if done.returncode == EXIT_STATUS and wrote == tiny_answer(nonce):
         return ""
-    said = done.stdout.strip().splitlines()
-    return said[-1] if said else f"a tiny guest ended QEMU with status {done.returncode}"
+    lines = done.stdout.strip().splitlines()
+    return lines[-1] if lines else f"QEMU exited with status {done.returncode} for a tiny guest"
 
 
 def _give_up_early(line: str) -> None:
-    """Stop at once when QEMU says that KVM failed: it would wait for ever, stopped."""
+    """Raise UklError if QEMU reports that KVM failed: it would stay paused forever."""
     if "KVM internal error" in line:
         raise UklError("KVM cannot run ordinary code (it reports an internal error)")
 
 
 def kvm_obstacle(device: Path = KVM) -> str:
-    """Return what keeps us from opening the KVM device, or an empty text."""
+    """Return why the KVM device cannot be opened, empty if it can."""
     if not device.exists():
-        return f"{device} is not there"
+        return f"{device} does not exist"
     try:
         os.close(os.open(device, os.O_RDWR | os.O_CLOEXEC))
     except PermissionError:
@@ -123,23 +123,23 @@ def kvm_obstacle(device: Path = KVM) -> str:
 
 
 def kvm_remedy(note: str) -> str:
-    """Return what would make KVM work, given the note that says why it does not."""
+    """Return the remedy for a note that says why KVM does not work."""
     if "permission" in note:
         return "sudo usermod -aG kvm $USER, then log in again"
-    if "is not there" in note:
+    if "does not exist" in note:
         return "switch on virtualisation in the firmware (or nested virtualisation, in a VM)"
     if "not installed" in note:
         return install_command(PACKAGE_OF[QEMU])
-    return "none needed: guests run by emulation (TCG), slower"
+    return "none needed: guests run more slowly by emulation (TCG)"
 
 
 def probe(store: Store) -> HostCaps:
-    """Return what this machine can do; the trial's result is kept until the next boot."""
+    """Return the host's capabilities; the result is cached until the next boot."""
     return probe_noted(store)[0]
 
 
 def probe_noted(store: Store) -> tuple[HostCaps, bool]:
-    """As `probe`, and whether the trial was made just now (not taken from the cache)."""
+    """As `probe`; also return whether the test ran now instead of its result being cached."""
     qemu = shutil.which(QEMU, path=clean_environment()["PATH"])
     cpus = len(os.sched_getaffinity(0))
     if qemu is None:
@@ -154,14 +154,14 @@ def probe_noted(store: Store) -> tuple[HostCaps, bool]:
         "user": os.geteuid(),
     }
 
-    def trial(directory: Path) -> None:
+    def test(directory: Path) -> None:
         reason = obstacle or try_accelerator(qemu, Accelerator.KVM)
         text = host_exec.version(qemu)
         (directory / "result.json").write_text(json.dumps({"reason": reason, "version": text}))
 
     key = digest(inputs)
     fresh = store.get("probe", key) is None
-    entry = store.make("probe", key, inputs, trial)
+    entry = store.make("probe", key, inputs, test)
     result = json.loads((entry / "result.json").read_text())
     reason = str(result["reason"])
     caps = HostCaps(
@@ -169,7 +169,7 @@ def probe_noted(store: Store) -> tuple[HostCaps, bool]:
         qemu=qemu,
         qemu_version=parse_version(str(result["version"])),
         cpus=cpus,
-        notes=(f"KVM does not work here: {reason}",) if reason else (),
+        notes=(f"KVM does not work: {reason}",) if reason else (),
     )
     return caps, fresh
 
@@ -181,7 +181,7 @@ def parse_version(text: str) -> tuple[int, ...] | None:
 
 
 def memory_available(meminfo: Sequence[str] | None = None) -> int:
-    """Return the bytes of memory that are free for new work (MemAvailable)."""
+    """Return the bytes of memory available to new programs (MemAvailable)."""
     lines = Path("/proc/meminfo").read_text().splitlines() if meminfo is None else meminfo
     fields = dict(line.split(":", 1) for line in lines if ":" in line)
     return int(fields["MemAvailable"].split()[0]) * 1024

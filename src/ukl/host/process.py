@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Children: how they are started, and how they end at the latest when we do.
+"""Child processes, which never outlive this process.
 
-Every child gets an argument list (never a shell), a clean environment, its own
-process group, and dies with us: the group is ended on a timeout, an exception or
-Ctrl-C; the direct child carries PR_SET_PDEATHSIG; and what it started itself is
-killed by a warden process, which notices our end, however it came, by the end of
-its pipe.
+Every child gets an argument list (never a shell), a clean environment and its own process
+group. The group is ended on a timeout, an exception or Ctrl-C. If this process dies in any
+other way, the direct child is killed by PR_SET_PDEATHSIG, and its descendants by a warden
+process, which notices the death by end of file on its pipe.
 """
 
 from __future__ import annotations
@@ -32,25 +31,25 @@ DEVNULL = subprocess.DEVNULL
 STDOUT = subprocess.STDOUT
 
 GRACE = 2.0
-"""Seconds a process group has between SIGTERM and SIGKILL."""
+"""Seconds between SIGTERM and SIGKILL for a process group."""
 
 _PR_SET_PDEATHSIG = 1
 
 
 def brief(argv: Sequence[str], limit: int = 160) -> str:
-    """Return the command as one would type it, cut in the middle of long lists."""
+    """Return the command as typed in a shell, cut after `limit` characters."""
     text = shlex.join(argv)
     return text if len(text) <= limit else text[: limit - 2].rstrip() + " …"
 
 
 def log_head(words: Sequence[str], cwd: Path | None) -> str:
-    """Return the line of a log above what a command printed."""
+    """Return the line in a log above a command's output."""
     return f"$ {shlex.join(words)}" + (f"  # in {cwd}\n" if cwd else "\n")
 
 
-# --- children die with us --------------------------------------------------
+# --- children die with this process ----------------------------------------
 
-# Reads "+PGID" and "-PGID" lines; when the pipe ends, we ended: kills what is left.
+# Reads "+PGID" and "-PGID" lines; at end of file the parent has died: kills what is left.
 # (dash understands `kill -9 -PGID`, but not `kill -KILL -- -PGID`.)
 _WARDEN = r"""
 trap '' INT TERM HUP QUIT
@@ -68,7 +67,7 @@ exit 0
 
 
 class _Warden:
-    """The process that kills our children's groups when we are no more."""
+    """The process that kills the children's groups when this process has died."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -95,10 +94,10 @@ class _Warden:
         return writer
 
     def pipe(self) -> int:
-        """Return the descriptor that takes the lines; starts the warden if there is none."""
+        """Return the pipe to the warden; start one if needed."""
         with self._lock:
             if self._pipe is not None and self._owner != os.getpid():
-                os.close(self._pipe)  # we are a fork: that warden is our parent's
+                os.close(self._pipe)  # this is a fork: that warden is the parent's
                 self._pipe = None
             if self._pipe is None:
                 self._pipe = self._start()
@@ -106,46 +105,46 @@ class _Warden:
             return self._pipe
 
     def release(self, pgid: int) -> None:
-        """Have it forget a group, which has ended."""
+        """Tell the warden that a group has ended."""
         pipe = self.pipe()
         try:
             os.write(pipe, f"-{pgid}\n".encode())
-        except BrokenPipeError:  # somebody killed the warden; PDEATHSIG still holds
+        except BrokenPipeError:  # the warden was killed; PR_SET_PDEATHSIG still works
             with self._lock:
                 if self._pipe == pipe:
-                    # Left open: a child on its way may still write to this number.
+                    # Not closed: a child being started may still write to this descriptor.
                     self._pipe = None
 
 
 _warden = _Warden()
 _libc = ctypes.CDLL(None, use_errno=True)
 _PIDFD_GETFD = 438
-"""Its number on every architecture; glibc 2.35 and older have no function for it."""
+"""Its number on all architectures; glibc 2.35 and older have no function for it."""
 
 
 def _die_with(parent: int, warden: int | None) -> Callable[[], None]:
-    """Return what runs in the child before exec: it is killed when `parent`'s thread ends.
+    """Return the child's preexec function: the child is killed when `parent`'s thread ends.
 
-    The child tells the `warden` of its group itself: from its first instruction on there may be
-    others in it, and by then `parent` can be gone.
+    The child itself registers its group with the `warden`: after exec it may have children of
+    its own, while `parent` may be dead already.
     """
 
     def prepare() -> None:
         if warden is not None:
-            # Without one (somebody killed it) there is nobody at the pipe's end.
+            # If the warden was killed, no process reads the pipe.
             signal.signal(signal.SIGPIPE, signal.SIG_IGN)
             with contextlib.suppress(BrokenPipeError):
                 os.write(warden, b"+%d\n" % os.getpid())
             signal.signal(signal.SIGPIPE, signal.SIG_DFL)
         _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-        if os.getppid() != parent:  # it died before prctl took effect
+        if os.getppid() != parent:  # the parent died before prctl took effect
             os._exit(127)
 
     return prepare
 
 
 class _Child(subprocess.Popen[bytes]):
-    """A child whose warden forgets it when there was nothing to execute."""
+    """A child whose group the warden forgets if exec fails."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         try:
@@ -160,9 +159,9 @@ class _Child(subprocess.Popen[bytes]):
 
 
 class Process:
-    """A running child; as a context manager it is ended when the block is left.
+    """A running child. Leaving its block as a context manager ends the child.
 
-    Also when nobody refers to it any more: keep it as long as the child shall run.
+    So does the deletion of the object: keep it as long as the child must run.
     """
 
     def __init__(self, popen: subprocess.Popen[bytes], argv: tuple[str, ...], group: bool) -> None:
@@ -196,13 +195,13 @@ class Process:
         return self._pidfd
 
     def duplicate(self, descriptor: int) -> int:
-        """Return a descriptor of our own for one that the child has open; OSError if refused."""
-        ours: int = _libc.syscall(
+        """Duplicate one of the child's descriptors into this process; OSError if refused."""
+        local: int = _libc.syscall(
             _PIDFD_GETFD, self._pidfd, ctypes.c_long(descriptor), ctypes.c_ulong(0)
         )
-        if ours < 0:
+        if local < 0:
             raise OSError(ctypes.get_errno(), "pidfd_getfd")
-        return ours
+        return local
 
     def _ended(self, timeout: float | None) -> bool:
         if self._popen.returncode is not None:
@@ -210,10 +209,9 @@ class Process:
         return bool(select.select([self._pidfd], [], [], timeout)[0])
 
     def _reap(self) -> int:
-        """Take the status of the ended child; what it left in its group is killed.
+        """Return the status of the ended child; kill what is left of its group.
 
-        The group is killed first: until the child is reaped, its id cannot have
-        become that of a stranger.
+        The group is killed first: until the child is reaped, its id cannot be reused.
         """
         if self._popen.returncode is None:
             self._signal(signal.SIGKILL)
@@ -231,11 +229,11 @@ class Process:
                 os.kill(self.pid, number)
 
     def poll(self) -> int | None:
-        """Return the status if the child has ended (negative: the signal), else None."""
+        """Return the status if the child has ended (negative: a signal), else None."""
         return self._reap() if self._ended(0) else None
 
     def wait(self, timeout: float | None = None) -> int:
-        """Wait for the end and return the status; TimeoutExpired after `timeout` seconds."""
+        """Wait for the end and return the status; raises TimeoutExpired after `timeout` seconds."""
         if not self._ended(timeout):
             raise TimeoutExpired(f"`{brief(self.argv)}` did not end within {timeout:g} s")
         return self._reap()
@@ -246,7 +244,7 @@ class Process:
             self._signal(signal.SIGTERM)
 
     def kill(self) -> None:
-        """End the whole group at once (SIGKILL)."""
+        """Kill the whole group (SIGKILL)."""
         if self.poll() is None:
             self._signal(signal.SIGKILL)
 
@@ -256,7 +254,7 @@ class Process:
             self.terminate()
             if not self._ended(grace):
                 self._signal(signal.SIGKILL)
-        except BaseException:  # a second Ctrl-C: no more grace
+        except BaseException:  # a second Ctrl-C: kill at once
             self.kill()
             raise
         return self.wait()
@@ -290,10 +288,9 @@ def spawn(
 ) -> Process:
     """Start a long-running child (QEMU) and return at once.
 
-    Streams that are not given go to `log` (appended) if there is one; without a
-    log, stdin is empty and output is ours. `env` is added to the clean environment.
-    The child is killed when the *thread* that started it ends: start it from one
-    that lives as long as it.
+    Output streams that are None are appended to `log`, or inherited without one; stdin
+    that is None is empty. `env` is added to the clean environment. The child is killed when
+    the *thread* that started it ends, which must therefore live as long as the child.
     """
     words = tuple(os.fspath(word) for word in argv)
     with contextlib.ExitStack() as stack:
@@ -318,9 +315,9 @@ def spawn(
 def in_foreground(
     argv: Sequence[Arg], *, env: Mapping[str, str] | None = None, stdout: Stream = None
 ) -> int:
-    """Run what talks to the person at the terminal (sudo), to its end; return its status.
+    """Run a command that uses the terminal (sudo) to its end; return its status.
 
-    It stays in our process group and has our streams: Ctrl-C reaches it directly.
+    It shares this process's group and streams: Ctrl-C reaches it directly.
     """
     words = tuple(os.fspath(word) for word in argv)
     with _start(words, clean_environment(env), group=False, stdout=stdout) as process:
@@ -330,18 +327,18 @@ def in_foreground(
 def _start(
     words: tuple[str, ...], environment: Mapping[str, str], *, group: bool, **options: Any
 ) -> Process:
-    """Start a child with `options` of Popen; `group` gives it a process group of its own."""
+    """Start a child with `options` of Popen; `group` gives it a new process group."""
     program = find(words[0], environment)
     process: Process | None = None
-    before = _die_with(os.getpid(), _warden.pipe() if group else None)
+    prepare = _die_with(os.getpid(), _warden.pipe() if group else None)
     try:
-        with _signals_held():
+        with _signals_deferred():
             popen = _Child(
                 words,
                 executable=program,
                 env=environment,
                 process_group=0 if group else None,
-                preexec_fn=before,
+                preexec_fn=prepare,
                 **options,
             )
             process = Process(popen, words, group=group)
@@ -357,25 +354,24 @@ def _start(
 
 
 @contextlib.contextmanager
-def _signals_held() -> Iterator[None]:
-    """Hold back Ctrl-C and termination so that no child is started and then forgotten.
+def _signals_deferred() -> Iterator[None]:
+    """Defer Ctrl-C and termination for the block, so that a started child is not lost.
 
-    Only the Python-level handlers are deferred: a blocked signal would stay
-    blocked in the child.
+    Only the handlers in Python are deferred: a blocked signal would stay blocked in the child.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     caught: list[tuple[int, object]] = []
-    held = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = {number: signal.getsignal(number) for number in held}
-    ours = [number for number, handler in before.items() if callable(handler)]
-    for number in ours:
+    deferred = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.getsignal(number) for number in deferred}
+    handled = [number for number, handler in before.items() if callable(handler)]
+    for number in handled:
         signal.signal(number, lambda got, frame: caught.append((got, frame)))
     try:
         yield
     finally:
-        for number in ours:
+        for number in handled:
             signal.signal(number, before[number])
         if caught:
             signal.raise_signal(caught[0][0])

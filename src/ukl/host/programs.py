@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Programs of this machine: where they are, and what environment they get."""
+"""Programs of the host: their paths and their environment."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Arg: TypeAlias = str | os.PathLike[str]
 
 
 def clean_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Return the environment children get: nothing of ours but PATH, HOME and TMPDIR."""
+    """Return the environment of children: PATH, HOME and TMPDIR, LANG, and `extra`."""
     env = {
         "PATH": os.environ.get("PATH") or "/usr/sbin:/usr/bin:/sbin:/bin",
         "HOME": os.environ.get("HOME") or "/",
@@ -29,12 +29,12 @@ def clean_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
 
 
 def find(program: Arg, env: Mapping[str, str] | None = None) -> str:
-    """Return the path of `program`; MissingError names the package that has it."""
+    """Return the path of `program`; raises MissingError with the package that contains it."""
     name = os.fspath(program)
     found = shutil.which(name, path=(env or clean_environment())["PATH"])
     if found is not None:
-        return str(Path(found).absolute())  # cwd= must not move it
+        return str(Path(found).absolute())  # so that it does not depend on cwd=
     package = PACKAGE_OF.get(Path(name).name)
-    remedy = install_command(package) if package else f"install {name}, or put it into PATH"
+    remedy = install_command(package) if package else f"install {name}, or add it to PATH"
     where = "PATH" if os.sep not in name else name
-    raise MissingError(f"the program `{name}` is not on this machine", where=where, remedy=remedy)
+    raise MissingError(f"the program `{name}` is not installed", where=where, remedy=remedy)

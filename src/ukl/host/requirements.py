@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What `ukl` needs of a Debian or Ubuntu machine: pure data, one row per tool.
+"""The tools that `ukl` needs on Debian or Ubuntu: pure data, one row per tool.
 
-The launcher at the top of the repository keeps its own list of the same
-packages, since it runs before Python is there; tests/unit compares the two.
+The launcher at the top of the repository has its own list of the same packages, as it runs
+before Python is installed; tests/unit compares the two.
 """
 
 from __future__ import annotations
@@ -12,10 +12,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Requirement:
-    """A tool or file, the Debian package that has it, and what it is for.
+    """A tool or file, the Debian package that contains it, and its purpose.
 
-    `file` is an absolute path that proves it (for what is not a program);
-    otherwise `tool` is searched in PATH.
+    If `file`, an absolute path, is set, that file must exist; otherwise `tool` must be in PATH.
     """
 
     tool: str
@@ -46,15 +45,15 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     ),
     Requirement("qemu-system-x86_64", "qemu-system-x86", "runs the unikernel"),
     Requirement("musl-gcc", "musl-tools", "compiles the guest's init"),
-    Requirement("busybox", "busybox-static", "userspace beside it", file="/bin/busybox"),
+    Requirement("busybox", "busybox-static", "the guest's userspace", file="/bin/busybox"),
     Requirement("mke2fs", "e2fsprogs", "makes disks for guests", optional=True),
     Requirement("dpkg-source", "dpkg-dev", "unpacks sources of recipes", optional=True),
     Requirement("g++", "g++", "compiles C++ applications", optional=True),
     Requirement("clang", "clang", "compiles kernel and application together", optional=True),
-    Requirement("llvm-link", "llvm", "links what clang made (--lto)", optional=True),
-    Requirement("llvm-extract", "llvm", "cuts functions out (--lto)", optional=True),
-    Requirement("opt", "llvm", "removes the rest (--lto)", optional=True),
-    Requirement("gdb", "gdb", "looks into guests (ukl gdb)", optional=True),
+    Requirement("llvm-link", "llvm", "links clang's bitcode (--lto)", optional=True),
+    Requirement("llvm-extract", "llvm", "extracts functions (--lto)", optional=True),
+    Requirement("opt", "llvm", "removes unused functions (--lto)", optional=True),
+    Requirement("gdb", "gdb", "debugs guests (ukl gdb)", optional=True),
     Requirement("strace", "strace", "traces calls in guests (ukl trace)", optional=True),
     Requirement("ccache", "ccache", "faster kernel rebuilds", optional=True),
 )
@@ -90,7 +89,7 @@ PACKAGE_OF: dict[str, str] = {
     "sudo": "sudo",
     "tar": "tar",
 }
-"""Program name -> Debian package that has it, for the errors about missing programs."""
+"""Program name -> Debian package that contains it, for errors about missing programs."""
 
 
 def install_command(*packages: str) -> str:

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The cache: directories keyed by what they were made from.
+"""The cache: directories keyed by their inputs.
 
     ROOT/<kind>/<key>/            complete entries, each with a manifest.json
     ROOT/<kind>/.<key>.XXXX.tmp/  under construction by the holder of the entry's lock
     ROOT/failed/<kind>-<key>/     log and manifest of the last failure
     ROOT/locks/                   flock files; a `.use` lock is shared by readers
 
-An entry is built beside its place and renamed, so it is there whole or not at
-all. A construction whose lock is free belongs to a process that died: swept.
+An entry is built beside its final path and renamed, so every entry is complete. An incomplete
+one whose lock is free was left by a process that died, and is deleted.
 """
 
 from __future__ import annotations
@@ -33,28 +33,28 @@ from ukl.host import exec as host_exec
 
 MANIFEST = "manifest.json"
 RESERVED = frozenset({"bench", "failed", "guests", "locks", "logs", "runs"})
-"""Names in the root that are not kinds of entries."""
+"""Names in ROOT that are not kinds of entries."""
 
 VERSIONED = frozenset({"gcc", "cc", "clang", "ld", "objcopy", "make", "bison", "flex"})
-"""Programs whose `--version` goes into a manifest."""
+"""Programs whose versions a manifest records."""
 
 FIRST_BUILD = 4 << 30
-"""Bytes that an unpacked kernel, its objects and some images take, with room to work."""
+"""Bytes that an unpacked kernel, its objects, some images and temporary files take."""
 
 LOW_SPACE = 1 << 20
-"""Bytes free below which a failure is taken for a full disk."""
+"""Free bytes below which a failure is attributed to a full disk."""
 
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A command that makes (a part of) an entry, for people to see."""
+    """A command that makes an entry or a part of it, to print."""
 
     argv: tuple[str, ...]
     directory: Path | None = None
 
 
 Plan = Callable[[Path], Sequence[Command]]
-"""Gives the commands that fill an entry's directory. Pure."""
+"""Returns the commands that fill an entry's directory. Pure."""
 
 
 class NoSpace(UklError):
@@ -64,10 +64,10 @@ class NoSpace(UklError):
         usage = shutil.disk_usage(_existing(path))
         super().__init__(
             f"no space left on the file system of {path}, which has {human_size(usage.total)} "
-            f"({human_size(usage.free)} free again, without what was half-made)",
+            f"({human_size(usage.free)} free after the removal of incomplete files)",
             where=mount_point(path),
             remedy=f"a first build takes up to {human_size(FIRST_BUILD)}: free some space "
-            "(`ukl cache clean`), or name another place with --cache-dir or UKL_CACHE_DIR",
+            "(`ukl cache clean`), or set another directory with --cache-dir or UKL_CACHE_DIR",
         )
 
 
@@ -79,7 +79,7 @@ def _existing(path: Path) -> Path:
 
 
 def mount_point(path: Path) -> Path:
-    """Return where the file system that holds `path` (or will) is mounted."""
+    """Return the mount point of the file system that holds `path`, which need not exist."""
     path = _existing(path).resolve()
     while not path.is_mount():
         path = path.parent
@@ -87,7 +87,7 @@ def mount_point(path: Path) -> Path:
 
 
 def human_size(number: int) -> str:
-    """Return a number of bytes as people read it: `512 B`, `3.4 MiB`."""
+    """Return a number of bytes with a unit: `512 B`, `3.4 MiB`."""
     value = float(number)
     for unit in ("B", "KiB", "MiB", "GiB"):
         if value < 1024 or unit == "GiB":
@@ -97,7 +97,7 @@ def human_size(number: int) -> str:
 
 
 def is_no_space(error: BaseException) -> bool:
-    """Tell whether `error` says that a disk (or quota) is full."""
+    """Tell whether `error` means that a disk or quota is full."""
     if isinstance(error, OSError):
         return error.errno in {errno.ENOSPC, errno.EDQUOT}
     if isinstance(error, host_exec.CommandFailed):
@@ -109,11 +109,11 @@ def is_no_space(error: BaseException) -> bool:
 
 
 def digest(*parts: object) -> str:
-    """Return 32 hex characters that stand for `parts`, the same on every machine.
+    """Return a digest of `parts`: 32 hexadecimal digits, the same on every machine.
 
-    A Path stands for the content of the file (a directory: of all files below it,
-    with their relative names); everything else for its value. Values of different
-    type or structure never give the same bytes. Raises TypeError for other types.
+    A Path counts with the content of its file, or of all files below a directory with their
+    relative names; every other part counts with its value. Values of different types or
+    structures never give the same bytes. Raises TypeError for unsupported types.
     """
     state = hashlib.sha256()
     for chunk in _canonical(tuple(parts)):
@@ -150,7 +150,7 @@ def _canonical(value: object) -> Iterator[bytes]:
                 yield from _canonical(item)
             yield b"]"
         case _:
-            raise TypeError(f"no digest of a {type(value).__name__}")
+            raise TypeError(f"cannot digest a {type(value).__name__}")
 
 
 def _path_content(path: Path) -> Iterator[bytes]:
@@ -170,7 +170,7 @@ def _path_content(path: Path) -> Iterator[bytes]:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A complete entry, for `ukl cache info`: size in bytes, age in seconds since made."""
+    """A complete entry, for `ukl cache info`: size in bytes, age in seconds."""
 
     kind: str
     key: str
@@ -182,7 +182,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class _Construction:
-    """An entry in the making: what its manifest will say. `begin` is seconds since the epoch."""
+    """The manifest's data of an entry being built. `begin` is seconds since the epoch."""
 
     kind: str
     key: str
@@ -208,45 +208,45 @@ class _Construction:
             os.fsync(stream.fileno())
 
 
-def _say(text: str) -> None:
+def _print(text: str) -> None:
     sys.stderr.write(f"{text}\n")
 
 
 class Store:
-    """A cache directory; made when first needed. `notify` gets the lines about waiting."""
+    """A cache directory, made when first needed. `notify` gets the lines about waiting."""
 
     dry = False
-    """Whether nothing is to be made or changed, on this machine either."""
+    """Whether this is a dry run, which makes and changes nothing."""
 
-    def __init__(self, root: Path, *, notify: Callable[[str], None] = _say) -> None:
+    def __init__(self, root: Path, *, notify: Callable[[str], None] = _print) -> None:
         self.root = root.expanduser().absolute()
         self.notify = notify
         self._uses: dict[tuple[str, str], int] = {}
 
     @classmethod
     def default(
-        cls, cache_dir: Path | None = None, *, notify: Callable[[str], None] = _say
+        cls, cache_dir: Path | None = None, *, notify: Callable[[str], None] = _print
     ) -> Store:
-        """Return the store of `--cache-dir`, else of UKL_CACHE_DIR, else of XDG_CACHE_HOME."""
+        """Return the store in `--cache-dir`, else UKL_CACHE_DIR, else XDG_CACHE_HOME."""
         if cache_dir is None and (named := os.environ.get("UKL_CACHE_DIR")):
             cache_dir = Path(named)
         if cache_dir is None:
-            from platformdirs import user_cache_path  # noqa: PLC0415 - only here needed
+            from platformdirs import user_cache_path  # noqa: PLC0415 - needed only here
 
             cache_dir = user_cache_path("ukl")
         return cls(cache_dir, notify=notify)
 
     def place(self, kind: str, key: str) -> Path:
-        """Return where the entry is, or will be."""
+        """Return the path of an entry, which need not exist."""
         for word in (kind, key):
             if not word or word.startswith(".") or "/" in word or kind in RESERVED:
-                raise ValueError(f"not a name for a cache entry: {kind!r}, {key!r}")
+                raise ValueError(f"not a valid name for a cache entry: {kind!r}, {key!r}")
         return self.root / kind / key
 
     def get(self, kind: str, key: str) -> Path | None:
         """Return the directory of a complete entry, or None.
 
-        As long as this process lives, `clean` of another one leaves it alone.
+        As long as this process lives, `clean` in another process does not delete it.
         """
         place = self.place(kind, key)
         if not (place / MANIFEST).is_file():
@@ -262,13 +262,12 @@ class Store:
         build: Callable[[Path], None],
         plan: Plan | None = None,
     ) -> Path:
-        """Return the entry's directory; when it is not complete, let `build` fill it first.
+        """Return the entry's directory; if it does not exist, call `build` to fill it.
 
-        `plan` gives the commands that `build` would run, for `--dry-run` (flow/dry.py).
-
-        `build` gets an empty directory beside the place the entry will have, and
-        raises when it fails: then only its `*.log` files (top level) and a manifest
-        stay, in `failed/`. Another process that makes the same entry is waited for.
+        `build` gets an empty directory, which is then renamed to the entry's path. If `build`
+        raises, only the directory's `*.log` files and a manifest are kept, in `failed/`. Waits
+        for another process that makes the same entry. `plan` returns the commands that `build`
+        would run, for `--dry-run` (flow/dry.py).
         """
         if (found := self.get(kind, key)) is not None:
             return found
@@ -285,7 +284,7 @@ class Store:
                 try:
                     build(temporary)
                     made.write_manifest(temporary, "ok")
-                    self._drop(place)  # an incomplete one, of somebody's hand
+                    self._drop(place)  # an incomplete entry, changed by hand
                     temporary.rename(place)
                 except BaseException as error:
                     self._fail(temporary, made, error)
@@ -296,7 +295,10 @@ class Store:
 
     @contextlib.contextmanager
     def lock(self, name: str, what: str = "") -> Iterator[None]:
-        """Hold the lock `name` against other processes and threads; says whom it waits for."""
+        """Hold the lock `name` against other processes and threads.
+
+        If it must wait, it reports the holder, which has described its work as `what`.
+        """
         path = self._lock_path(name)
         handle = _open_lock(path)
         try:
@@ -315,19 +317,19 @@ class Store:
             os.close(handle)
 
     def info(self) -> list[Entry]:
-        """Return all complete entries, the youngest first."""
+        """Return all complete entries, the newest first."""
         entries = [replace(entry, size=tree_size(entry.path)) for entry in self._entries()]
         return sorted(entries, key=lambda entry: entry.age)
 
     def count(self) -> int:
-        """Return how many complete entries there are; at once, unlike `info`."""
+        """Return the number of complete entries; fast, unlike `info`."""
         return sum(1 for _ in self._entries())
 
     def clean(self, kind: str | None = None, older: float | None = None) -> list[Entry]:
         """Delete entries (of one kind, made more than `older` seconds ago) and return them.
 
-        Entries that a living process uses or makes stay. Everything failed or
-        half-made goes too when neither is given.
+        Entries that a living process uses or makes stay. Without `kind` and `older`, this
+        deletes everything failed or incomplete as well.
         """
         gone = []
         chosen = [
@@ -344,17 +346,17 @@ class Store:
         if kind is None and older is None:
             self._drop(self.root / "failed")
             self._drop(self.root / "logs")
-            if not self._places():  # nobody uses the cache, so nothing runs
+            if not self._places():  # no entry is in use, so no guest runs
                 self._drop(self.root / "runs")
         self.sweep()
         return gone
 
     def discard(self, kind: str, key: str) -> None:
-        """Delete an entry that this process made and nobody else can want."""
+        """Delete an entry that this process made and no other process can use."""
         self._drop(self.place(kind, key))
 
     def sweep(self) -> None:
-        """Delete what processes that died left half-made."""
+        """Delete incomplete entries of processes that died."""
         for path in self._kinds():
             for temporary in path.glob(".*.tmp"):
                 key = temporary.name[1:].rsplit(".", 2)[0]
@@ -374,7 +376,7 @@ class Store:
         ]
 
     def _entries(self) -> Iterator[Entry]:
-        """Yield the complete entries without their sizes, which take long to find."""
+        """Yield the complete entries without their sizes, which are slow to compute."""
         for place in self._places():
             try:
                 manifest = json.loads((place / MANIFEST).read_text())
@@ -425,7 +427,7 @@ class Store:
         except Exception as error:
             full = is_no_space(error)
             if isinstance(error, UklError) and not full and not isinstance(error, NoSpace):
-                # A program whose message we do not know may have met it too.
+                # A program may have met a full disk without the known message.
                 full = shutil.disk_usage(_existing(self.root)).free < LOW_SPACE
             if full:
                 raise NoSpace(self.root) from error
@@ -433,11 +435,11 @@ class Store:
 
     def _sweep(self, kind: str, key: str) -> None:
         for temporary in (self.root / kind).glob(f".{key}.*.tmp"):
-            self._drop(temporary)  # we hold the lock: nobody else is at it
+            self._drop(temporary)  # this process holds the lock: no other uses it
         self.sweep()
 
     def _drop(self, path: Path) -> None:
-        """Delete a tree so that at no time half of it is in its place."""
+        """Delete a tree atomically: rename it first, so that no part of it stays at its path."""
         if not path.exists():
             return
         trash = path.with_name(f".{path.name.strip('.')}.{os.getpid()}.tmp")
@@ -446,7 +448,7 @@ class Store:
         shutil.rmtree(trash, ignore_errors=True)
 
     def _fail(self, temporary: Path, made: _Construction, error: BaseException) -> None:
-        """Keep log and manifest of a failed construction, and nothing else of it."""
+        """Keep only the logs and a manifest of a failed construction."""
         failed = self._failed(made.kind, made.key)
         beside = failed.with_name(f".{failed.name}.{os.getpid()}")
         try:
@@ -457,7 +459,7 @@ class Store:
             made.write_manifest(beside, outcome)
             self._drop(failed)
             beside.rename(failed)
-        except OSError:  # the disk is full: the first error matters more
+        except OSError:  # the disk is full: the first error is more important
             shutil.rmtree(beside, ignore_errors=True)
         if isinstance(error, UklError) and error.log is not None:
             with contextlib.suppress(ValueError):
@@ -470,7 +472,7 @@ class Store:
 def tree_size(path: Path) -> int:
     """Return the bytes that a tree takes on the disk.
 
-    A file with several names (patched trees share most of theirs) counts for its share.
+    A file with N hard links counts with 1/N of its size: patched trees share most files.
     """
     total = 0
     for directory, _, files in os.walk(path):
@@ -482,7 +484,7 @@ def tree_size(path: Path) -> int:
 
 
 def jsonable(value: object) -> object:
-    """Return `value` as JSON can hold it: paths and enumerations as text."""
+    """Return `value` in types that JSON supports: paths and enumerations as text."""
     if is_dataclass(value) and not isinstance(value, type):
         return jsonable(asdict(value))
     match value:
@@ -520,4 +522,4 @@ def _holder(path: Path) -> str:
         holder = json.loads(path.read_text())
         return f"process {holder['pid']} {holder['what']}, since {holder['since']}"
     except (OSError, ValueError, KeyError, TypeError):
-        return "its process does not say what it does"
+        return "an unknown process"
