@@ -25,7 +25,7 @@ from ukl.base.progress import Progress
 from ukl.flow.bootable import bootable
 from ukl.flow.context import Context
 from ukl.host.store import Store
-from ukl.image import initrd as initrd_room
+from ukl.image import initrd as initrd_image
 from ukl.settings import manifest
 from ukl.vm import launch, outcome
 from ukl.vm.launch import Options
@@ -230,8 +230,8 @@ class Lab:
         file and its normal executable.
         """
         head = (
-            f"UKL={initrd_room.marker_path(built.spec.name)}; "
-            f"USER={initrd_room.user_path(built.spec.name)}\n"
+            f"UKL={initrd_image.marker_path(built.spec.name)}; "
+            f"USER={initrd_image.user_path(built.spec.name)}\n"
         )
         companion = ("/bin/sh", "-c", head + text)
         options = Options(Guest(companion=companion, start=start, timeout=timeout, append=append))

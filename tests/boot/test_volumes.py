@@ -100,7 +100,7 @@ def test_two_guests_on_one_disk(
                     monkeypatch.setattr(storage, "_is_locked", lambda descriptor: False)
                 with pytest.raises(UklError, match=f"process {guest.session.pid}") as caught:
                     await second()
-                assert "two guests on one disk" in caught.value.message
+                assert "two guests would corrupt it" in caught.value.message
                 assert caught.value.remedy
             assert (await guest.stop()).result.outcome is Outcome.STOPPED
 

@@ -13,7 +13,7 @@ from ukl.base.errors import InputError, UklError, UsageError
 from ukl.guest.rundesc import GuestRun
 from ukl.vm import agent, copy
 from ukl.vm.agent import Decoder, Frame, Type
-from ukl.vm.copy import Inside
+from ukl.vm.copy import GuestPath
 
 FRAMES = [
     Frame(Type.EXEC, 1, b"text", agent.TERMINAL),
@@ -63,8 +63,8 @@ def test_exit_codes(status: int, code: int) -> None:
 @pytest.mark.parametrize(
     ("text", "place"),
     [
-        ("web:/etc/x", Inside("web", "/etc/x")),
-        ("web:/a:b", Inside("web", "/a:b")),
+        ("web:/etc/x", GuestPath("web", "/etc/x")),
+        ("web:/a:b", GuestPath("web", "/a:b")),
         ("./web:/x", Path("web:/x")),
         ("/web:/x", Path("/web:/x")),
         ("file", Path("file")),

@@ -15,7 +15,7 @@ import pytest
 from tests.conftest import Cli
 from ukl.base.errors import UklError, UsageError
 from ukl.debug import bootchart, bootplot, printk
-from ukl.debug.bootchart import BACKBONE, Chart, Lane, Marks, Said
+from ukl.debug.bootchart import BACKBONE, Chart, Event, Lane, Marks
 from ukl.debug.printk import Message
 from ukl.debug.unwind import Unreadable
 from ukl.vm import bootwatch
@@ -143,7 +143,11 @@ MARKS = Marks(
     resumed=0.1,
     long_mode=0.2,
     kernel=0.3,
-    said=(Said("hello", 0.300, 0.652), Said("ready", 0.320, 0.670), Said("started", 0.33, 0.683)),
+    events=(
+        Event("hello", 0.300, 0.652),
+        Event("ready", 0.320, 0.670),
+        Event("started", 0.33, 0.683),
+    ),
     output=0.7,
     log=LOG,
 )
@@ -214,8 +218,8 @@ def test_what_was_not_seen_is_said() -> None:
     assert "kernel; init: mounts, channel" in names
     assert names[-1] == "init: execve of the application"
     assert found.notes == (
-        "the kernel's phases are not known: its log could not be read: why",
-        "not seen: an output of the application",
+        "the kernel's phases are unknown: its log could not be read: why",
+        "no output of the application was observed",
     )
     nothing = chart(Marks(0.1, None, None, (), None, (), "the guest was gone"))
     assert [each.name for each in nothing.spans] == ["QEMU starts"]
@@ -245,7 +249,7 @@ def test_files(tmp_path: Path) -> None:
     assert bootplot.check(tmp_path / "boot") == tmp_path / "boot.svg"
     with pytest.raises(UsageError, match="pdf"):
         bootplot.check(tmp_path / "boot.pdf")
-    with pytest.raises(UsageError, match="no directory"):
+    with pytest.raises(UsageError, match="no such directory"):
         bootplot.check(tmp_path / "none" / "boot.svg")
     for name in ("a.svg", "b.svg", "c.png", "d.json"):
         bootplot.write(chart(), bootplot.check(tmp_path / name))

@@ -270,13 +270,13 @@ def result(outcome: Outcome, status: int | None = None) -> RunResult:
     ],
 )
 def test_who_is_started_again(outcome: Outcome, status: int | None, policies: set[str]) -> None:
-    found = {policy for policy in Restart if keeper.again(policy, result(outcome, status))}
+    found = {policy for policy in Restart if keeper.should_restart(policy, result(outcome, status))}
     assert found == policies
 
 
 def test_pauses_grow_until_it_runs_well() -> None:
     waited: list[float] = []
-    pause = keeper.Pause()
+    pause = keeper.Backoff()
     for lived in (1, 1, 1, 100, 1):
         pause.wait(lived, waited.append)
     assert waited == [0.5, 1, 2, 0.5, 1]

@@ -91,7 +91,7 @@ def test_two_spellings_of_one_path_are_refused() -> None:
 
 
 def test_file_below_a_file_is_refused() -> None:
-    with pytest.raises(InputError, match="no directory"):
+    with pytest.raises(InputError, match="not a directory"):
         cpio.archive({"/a": cpio.regular(b""), "/a/b": cpio.regular(b"")})
 
 

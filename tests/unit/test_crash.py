@@ -157,25 +157,25 @@ def test_names_of_cxx_are_made_readable() -> None:
     if shutil.which("c++filt") is None:
         pytest.skip("optional: no c++filt on this machine")
     names = ["main", "_ZN4shop5Order5checkEi", "_ZSt9terminatev"]
-    assert lines.demangled(names) == {
+    assert lines.demangle(names) == {
         "_ZN4shop5Order5checkEi": "shop::Order::check(int)",
         "_ZSt9terminatev": "std::terminate()",
     }
-    assert lines.demangled([]) == {}
+    assert lines.demangle([]) == {}
 
 
 @pytest.mark.parametrize(
     ("number", "code", "address", "text"),
     [
         (11, 1, 8, "SIGSEGV at address 0x8: nothing is mapped there"),
-        (11, 0x80, 0, "SIGSEGV: not an address, or an instruction that is not allowed"),
+        (11, 0x80, 0, "SIGSEGV: a non-canonical address or a privileged instruction"),
         (6, -6, 0, "SIGABRT"),
-        (4, 2, 0x400000, "SIGILL at address 0x400000: not an instruction"),
+        (4, 2, 0x400000, "SIGILL at address 0x400000: invalid instruction"),
         (99, 0, 0, "signal 99"),
     ],
 )
 def test_reasons(number: int, code: int, address: int, text: str) -> None:
-    assert core.described(number, code, address) == text
+    assert core.describe(number, code, address) == text
 
 
 REPORT = Crash(
@@ -226,7 +226,7 @@ def test_images_are_linked(tmp_path: Path) -> None:
     program.write_bytes(b"kernel")
     report = tmp_path / "report"
     report.mkdir()
-    kept = crash.kept(Images(program, 7, tmp_path / "nothing"), report)
+    kept = crash.link_images(Images(program, 7, tmp_path / "nothing"), report)
     assert kept == Images(report / "vmlinux", 7, None)
     program.unlink()
     assert kept.program.read_bytes() == b"kernel"
@@ -285,6 +285,6 @@ def test_an_uncompressed_copy_has_holes(tmp_path: Path) -> None:
     data = bytes(3 << 20) + b"end" + bytes(2 << 20)
     path = tmp_path / "dump.gz"
     path.write_bytes(gzip.compress(data, 1))
-    with postmortem.opened(path) as copy:
+    with postmortem.decompressed(path) as copy:
         assert copy.read_bytes() == data
     assert not copy.exists()

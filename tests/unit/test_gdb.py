@@ -38,7 +38,7 @@ def test_a_gate_is_taken_apart() -> None:
     low = 0x0A40 | 0x10 << 16 | 0x8E00 << 32 | 0xBBC0 << 48
     dump = f"fffffe0000000000: 0x{low:016x} 0x00000000ffffffff\n"
     assert placement.handler(dump) == 0xFFFFFFFFBBC00A40
-    with pytest.raises(UklError, match="cannot be read"):
+    with pytest.raises(UklError, match="cannot read"):
         placement.handler("Cannot access memory")
 
 
@@ -49,7 +49,7 @@ def test_sources_of_recipes_are_where_the_cache_has_them() -> None:
         section=lambda name: name if name == ".debug_line_str" else None,
         content=lambda _: strings,
     )
-    moves = placement.built(cast(Elf, elf))
+    moves = placement.renamed_directories(cast(Elf, elf))
     assert moves == {f"/c/recipe/.{key}.ab_12xyz.tmp": f"/c/recipe/{key}"}
     [line] = [
         each for each in gdb_script.script({}, "", moves=moves).splitlines() if "substitute" in each

@@ -88,7 +88,7 @@ def test_verdict(observed: Observed, expected: Outcome, status: int | None) -> N
 
 
 def test_details_say_what_happened() -> None:
-    assert "without having reported" in outcome.judge(seen()).detail
+    assert "without a report" in outcome.judge(seen()).detail
     assert "SIGKILL" in outcome.judge(seen(shutdown=None, qemu_status=-9)).detail
     assert outcome.judge(seen(NOEXEC, DONE)).detail == "execve: Exec format error"
     assert outcome.judge(seen(KILLED, DONE)).detail == "core dumped"

@@ -14,7 +14,7 @@ from ukl.base.errors import UklError
 from ukl.debug import flames, samples
 from ukl.debug.samples import Share
 from ukl.observe import perf, trace
-from ukl.vm import bring
+from ukl.vm import install
 
 KERNEL_CONTEXT = (1 << 64) - 128
 
@@ -67,7 +67,7 @@ STACKS = Counter(
 
 
 def test_stacks_are_read_as_they_were_written() -> None:
-    text = samples.written(STACKS)
+    text = samples.render(STACKS)
     assert "web;main;send;tcp_sendmsg_[k] 6\n" in text
     assert samples.read(text) == STACKS
     with pytest.raises(ValueError, match="not a stack"):
@@ -130,8 +130,8 @@ def test_libraries_of_a_program() -> None:
         "\tlibc.so.6 => /lib/x86_64-linux-gnu/libc.so.6 (0x00007f863721e000)\n"
         "\t/lib64/ld-linux-x86-64.so.2 (0x00007f8637718000)\n"
     )
-    assert bring.libraries(listing) == [
+    assert install.libraries(listing) == [
         Path("/lib/x86_64-linux-gnu/libc.so.6"),
         Path("/lib64/ld-linux-x86-64.so.2"),
     ]
-    assert bring.libraries("\tstatically linked\n") == []
+    assert install.libraries("\tstatically linked\n") == []

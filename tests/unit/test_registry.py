@@ -69,7 +69,7 @@ def test_what_is_no_record(data: bytes) -> None:
 
 def test_names_are_unique(guests: Registry) -> None:
     guests.claim(record(), automatic=False)
-    with pytest.raises(InputError, match="there is a guest hello already") as raised:
+    with pytest.raises(InputError, match="a guest hello exists already") as raised:
         guests.claim(record(), automatic=False)
     assert "ukl stop hello" in (raised.value.remedy or "")
     assert guests.claim(record(), automatic=True).record.name == "hello-2"
@@ -79,9 +79,9 @@ def test_names_are_unique(guests: Registry) -> None:
 
 @pytest.mark.parametrize("name", ["", "../x", "a/b", ".lock", "-x", "a" * 65, "a b"])
 def test_what_is_no_name(guests: Registry, name: str) -> None:
-    with pytest.raises(InputError, match="not a name"):
+    with pytest.raises(InputError, match="not a valid name"):
         guests.claim(record(name), automatic=True)
-    with pytest.raises(InputError, match="not a name"):
+    with pytest.raises(InputError, match="not a valid name"):
         guests.get(name)
 
 

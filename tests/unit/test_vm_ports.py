@@ -149,7 +149,7 @@ def test_where_a_guest_is() -> None:
 
 def test_ports_that_are_free() -> None:
     both = (PortForward(11211, 11211), PortForward(11211, 11211, protocol=Protocol.UDP))
-    first, second = ports.moved(both)
+    first, second = ports.with_free_hosts(both)
     # A client of either finds it by the same number.
     assert first.host == second.host != 11211
     assert (first.guest, second.protocol) == (11211, Protocol.UDP)

@@ -50,7 +50,7 @@ def record(
 
     taken = perf.take(registry(), name, STATE.store, seconds, frequency)
     path = output or Path(f"{name}.folded")
-    path.write_text(samples.written(taken.stacks))
+    path.write_text(samples.render(taken.stacks))
     if as_json:
         print_json({"file": path, "samples": taken.samples, "lost": taken.lost})
     else:

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Looking into a guest that runs: symbols of kernel and application at their real addresses."""
+"""Debugging of guests: symbols of kernel and application at their run-time addresses."""

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Where the time of a boot went, from the marks that vm/bootwatch.py has taken. Pure.
+"""Charts the time of a boot, from the marks of vm/bootwatch.py. Pure.
 
-Two clocks meet: this machine's, from the start of QEMU on, and the kernel's, in which its log
-is. The guest's init sends its own (CLOCK_BOOTTIME, which timekeeping_init() sets by
-local_clock(), the log's) with each message, in milliseconds; the message that came soonest
-after that tells how far both are apart. So places that the guest tells are good to 1 ms, and
-lengths within the log to a microsecond.
+Two clocks are combined: the host's, from the start of QEMU on, and the kernel's, which its
+log uses. Each message of the guest's init has the time of CLOCK_BOOTTIME in milliseconds,
+which timekeeping_init() sets from the log's local_clock(). The message with the smallest delay
+gives the difference of the two clocks. So times in the guest are exact to 1 ms, and durations
+within the log to a microsecond.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ LEVELS = {
     "__initcall6_start": "device",
     "__initcall7_start": "late",
 }
-"""Where the initcalls of a level begin, and its name (include/linux/init.h)."""
+"""The symbol at the beginning of each level's initcalls -> the level (include/linux/init.h)."""
 
 _END = "__initcall_end"
 
 MESSAGE = 45
-"""Characters of a message that name a span."""
+"""The most characters of a message in a span's name."""
 
 _CALLING = re.compile(r"calling  ([^\s+]+)\S* @ (\d+)")
 _RETURNED = re.compile(r"initcall ([^\s+]+)\S* returned (-?\d+) after")
@@ -44,12 +44,12 @@ _PROBE = re.compile(r"probe of (\S+) returned (-?\d+) after (\d+) usecs")
 _RUN = re.compile(r"Run (\S+) as init process")
 
 
-# --- what is known ----------------------------------------------------------------------
+# --- observations -----------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
-    """A message of the guest's init: its own time, and ours from the start of QEMU (seconds)."""
+class Event:
+    """A message of the guest's init: guest time, and host time from QEMU's start (seconds)."""
 
     what: str
     guest: float
@@ -58,17 +58,17 @@ class Said:
 
 @dataclass(frozen=True, slots=True)
 class Marks:
-    """What was seen of a boot. Times are seconds from the start of QEMU; None: not seen.
+    """The observations of a boot. Times are seconds from the start of QEMU; None: not observed.
 
-    `resumed` is when the machine began to run, `long_mode` and `kernel` when its processor
-    was first seen so, `output` when the application said something. `log` is the kernel's,
-    empty for the reason in `missing`.
+    `resumed` is when the machine began to run, `long_mode` and `kernel` when its processor was
+    first observed in long mode and in the kernel, `output` the time of the application's first
+    output. `log` is the kernel's; if it is empty, `missing` says why.
     """
 
     resumed: float
     long_mode: float | None
     kernel: float | None
-    said: tuple[Said, ...]
+    events: tuple[Event, ...]
     output: float | None
     log: tuple[Message, ...]
     missing: str = ""
@@ -78,7 +78,7 @@ class Marks:
 
 
 class Lane(StrEnum):
-    """A row of the chart. Those of BACKBONE lie end to end; the others are within them."""
+    """A row of the chart. Spans in BACKBONE follow each other; the others are within them."""
 
     MACHINE = "machine"
     KERNEL = "kernel"
@@ -87,7 +87,7 @@ class Lane(StrEnum):
     INITCALL = "initcalls"
     PROBE = "probes"
     MESSAGE = "up to a message"
-    """What the kernel did, outside of initcalls, before it said something."""
+    """The kernel's work outside of initcalls before a message."""
 
 
 BACKBONE = (Lane.MACHINE, Lane.KERNEL, Lane.INIT, Lane.APPLICATION)
@@ -95,7 +95,7 @@ BACKBONE = (Lane.MACHINE, Lane.KERNEL, Lane.INIT, Lane.APPLICATION)
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Something that took from `begin` to `end`, in seconds from the start of QEMU."""
+    """A span of time from `begin` to `end`, in seconds from the start of QEMU."""
 
     lane: Lane
     name: str
@@ -104,13 +104,13 @@ class Span:
 
     @property
     def seconds(self) -> float:
-        """How long it took."""
+        """The duration."""
         return self.end - self.begin
 
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """A boot. `notes` say what was not seen; `clock` is when the kernel's clock was 0."""
+    """A boot's chart. `notes` tell what is missing; `clock` is when the kernel's clock was 0."""
 
     title: str
     seconds: float
@@ -119,36 +119,36 @@ class Chart:
     clock: float | None = None
 
     def of(self, *lanes: Lane) -> list[Span]:
-        """Return the spans of some lanes, in their order."""
+        """Return the spans of the given lanes, in order."""
         return [each for each in self.spans if each.lane in lanes]
 
 
-def clock_offset(said: Iterable[Said]) -> float | None:
-    """Return when, in our time, the guest's clock was 0; None if nobody has said."""
-    return min((each.host - each.guest for each in said), default=None)
+def clock_offset(events: Iterable[Event]) -> float | None:
+    """Return the host time at which the guest's clock was 0; None without events."""
+    return min((each.host - each.guest for each in events), default=None)
 
 
 @dataclass(slots=True)
 class _Backbone:
-    """Puts spans end to end: each begins where the one before ends."""
+    """Builds consecutive spans: each begins at the end of the previous one."""
 
     at: float = 0.0
     spans: list[Span] = field(default_factory=list)
 
     def until(self, lane: Lane, name: str, end: float | None) -> None:
-        """Add a span that ends at `end`; nothing if that was not seen, or is no later."""
+        """Add a span that ends at `end`, unless that is None or not later."""
         if end is not None and end > self.at:
             self.spans.append(Span(lane, name, self.at, end))
             self.at = end
 
 
 def chart(title: str, marks: Marks, levels: Mapping[str, Sequence[str]]) -> Chart:
-    """Return the chart of a boot; `levels` are those of the kernel's initcalls by function."""
-    zero = clock_offset(marks.said)
-    when = {each.what: each.host for each in marks.said}
+    """Return the chart of a boot; `levels` maps the kernel's initcalls to their levels."""
+    zero = clock_offset(marks.events)
+    when = {each.what: each.host for each in marks.events}
     line = _Backbone()
     line.until(Lane.MACHINE, "QEMU starts", marks.resumed)
-    # A look every millisecond may see the kernel later than its own clock begins.
+    # A poll every millisecond may see the kernel later than its clock begins.
     kernel = _earliest(marks.kernel, zero)
     if marks.long_mode is not None:
         long_mode = _earliest(marks.long_mode, kernel)
@@ -182,28 +182,28 @@ def _earliest(*times: float | None) -> float | None:
 
 def _notes(marks: Marks, zero: float | None) -> Iterator[str]:
     if marks.kernel is None:
-        yield "not seen: when the kernel began"
+        yield "the start of the kernel was not observed"
     if marks.long_mode is None:
-        yield "not told apart: firmware and decompression"
+        yield "firmware and decompression cannot be distinguished"
     if zero is None:
-        yield "the guest's init said nothing: what came after the firmware is not known"
+        yield "the guest's init sent no message: the phases after the firmware are unknown"
     if marks.missing:
-        yield f"the kernel's phases are not known: {marks.missing}"
+        yield f"the kernel's phases are unknown: {marks.missing}"
     elif not any(_CALLING.match(each.text) for each in marks.log):
         yield "the kernel's log has no initcalls"
     elif marks.log[0].number:
         yield f"{marks.log[0].number} messages of the kernel's log were overwritten"
     if marks.output is None:
-        yield "not seen: an output of the application"
+        yield "no output of the application was observed"
 
 
 def _phases(
     log: Iterable[Message], levels: Mapping[str, Sequence[str]]
 ) -> Iterator[tuple[str, float]]:
-    """Yield each phase of the kernel and when it ends, in the kernel's time.
+    """Yield each phase of the kernel and its end, in the kernel's time.
 
-    A level ends where a function of a later one is called, the last where its last function
-    has returned.
+    A level ends when a function of a later level is called, the last when its last function
+    returns.
     """
     order = list(LEVELS.values())
     now, end, called = -1, 0.0, False
@@ -260,13 +260,14 @@ def _gaps(log: Iterable[Message], zero: float) -> Iterator[Span]:
         inside = bool(_CALLING.match(each.text)) or (inside and not _RETURNED.match(each.text))
 
 
-# --- which level an initcall is of --------------------------------------------------------
+# --- the levels of initcalls --------------------------------------------------------------
 
 
 def levels(kernel: Elf) -> dict[str, tuple[str, ...]]:
-    """Return the levels of each initcall's function; a name may be several functions'.
+    """Return initcall's function -> levels; several functions may have the same name.
 
-    The table has, for each, its distance from the entry (HAVE_ARCH_PREL32_RELOCATIONS).
+    Each entry of the kernel's table is the distance of a function from the entry
+    (HAVE_ARCH_PREL32_RELOCATIONS).
     """
     places = kernel.addresses([*LEVELS, _END])
     begins = [(places[symbol], name) for symbol, name in LEVELS.items() if symbol in places]
@@ -296,14 +297,14 @@ def _holds(section: Section, address: int) -> bool:
 # --- as text ------------------------------------------------------------------------------
 
 LONGEST = 10
-"""Initcalls that are listed."""
+"""The most initcalls that are listed."""
 
 GAPS = 5
-"""Times between messages that are."""
+"""The most times before messages that are listed."""
 
 
 def text(found: Chart) -> list[str]:
-    """Return the chart for people, in milliseconds."""
+    """Return the chart as text, in milliseconds."""
     whole = max(found.seconds, 1e-9)
     lines = [f"{found.title}: {1000 * found.seconds:.0f} ms", "      AT      MS      %  WHAT"]
     for span in found.of(*BACKBONE):
@@ -316,6 +317,6 @@ def text(found: Chart) -> list[str]:
         lines += [f"{'':8}{1000 * each.seconds:8.1f}{'':9}{each.name}" for each in calls[:LONGEST]]
     gaps = sorted(found.of(Lane.MESSAGE), key=lambda each: -each.seconds)[:GAPS]
     if gaps:
-        lines.append("      the longest times up to a message, outside of initcalls:")
+        lines.append("      the longest times before a message, outside of initcalls:")
         lines += [f"{'':8}{1000 * each.seconds:8.1f}{'':9}{each.name}" for each in gaps]
     return [*lines, *(f"      {note}" for note in found.notes)]

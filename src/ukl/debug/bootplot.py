@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""A boot's chart as a picture: a row for each thing that took time, one below the other."""
+"""A boot chart as a picture: a row for each span of time."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ COLOURS = {
 }
 
 SHOWN = 40
-"""Of what is within the phases, the longest have a row; the data have all."""
+"""The most spans within the phases that have a row, the longest; the data has all."""
 
 WIDTH, ROW = 10.0, 0.22
-"""Inches: of the picture, and of a row."""
+"""Width of the picture and height of a row, in inches."""
 
 
 def check(file: Path) -> Path:
-    """Return the file that is written, with its ending; UsageError for another kind of file.
+    """Return the file to write, with its suffix; raises UsageError for an unknown suffix.
 
-    MissingError without matplotlib, if that is needed.
+    Raises MissingError if matplotlib is needed and not installed.
     """
     if not file.suffix:
         file = file.with_name(file.name + DEFAULT)
@@ -50,7 +50,7 @@ def check(file: Path) -> Path:
         )
     if not file.parent.is_dir():
         raise UsageError(
-            f"there is no directory {file.parent}", remedy="make it, or name another file"
+            f"no such directory: {file.parent}", remedy="make it, or name another file"
         )
     if file.suffix != DATA:
         figures.require()
@@ -58,7 +58,7 @@ def check(file: Path) -> Path:
 
 
 def write(chart: Chart, file: Path) -> None:
-    """Write a chart as its file's ending says: a picture, or the data."""
+    """Write a chart as a picture or as data, depending on the file's suffix."""
     if file.suffix == DATA:
         file.write_text(json.dumps(jsonable(chart), indent=1) + "\n")
         return
@@ -74,7 +74,7 @@ def write(chart: Chart, file: Path) -> None:
 
 
 def chosen(chart: Chart) -> list[Span]:
-    """Return the spans that have a row: the backbone, then the longest within, by time. Pure."""
+    """Return the spans with a row: the backbone, then the longest others by time. Pure."""
     inner = sorted(
         chart.of(Lane.INITCALL, Lane.PROBE, Lane.MESSAGE), key=lambda each: -each.seconds
     )[:SHOWN]
@@ -82,13 +82,13 @@ def chosen(chart: Chart) -> list[Span]:
 
 
 def _bars(axes: Axes, rows: list[Span], chart: Chart) -> None:
-    told: set[Lane] = set()
+    labelled: set[Lane] = set()
     for place, span in enumerate(rows):
-        label = None if span.lane in told else span.lane.value
-        told.add(span.lane)
+        label = None if span.lane in labelled else span.lane.value
+        labelled.add(span.lane)
         begin, length = 1000 * span.begin, 1000 * span.seconds
         axes.barh(place, length, left=begin, height=0.8, color=COLOURS[span.lane], label=label)
-        late = span.begin > chart.seconds / 2  # the text stands where there is room
+        late = span.begin > chart.seconds / 2  # the text is on the side with more space
         axes.text(
             begin if late else begin + length,
             place,

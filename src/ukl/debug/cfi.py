@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
-"""How the application's frames are left: its call frame information, read by pyelftools.
+"""Unwinds the application's frames by its call frame information, parsed by pyelftools. Pure.
 
-A table has tens of thousands of descriptions, of which a backtrace needs a dozen. So the
-records are only skimmed for the one that covers an address, and pyelftools gets that one
-and its common part. Pure.
+A table has tens of thousands of descriptions (FDEs), of which a backtrace needs a dozen. So
+this module only skims the records for the one that covers an address, and pyelftools parses
+that one and its common part (CIE).
 
 Source: DWARF 5, 6.4; the Linux Standard Base on .eh_frame; System V ABI, AMD64
 supplement, 3.6.2 for the numbers of registers.
@@ -29,27 +29,27 @@ REGISTERS = (
     *("rax", "rdx", "rcx", "rbx", "rsi", "rdi", "rbp", "rsp"),
     *("r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15", "rip"),
 )
-"""By their DWARF numbers; 16 is the return address."""
+"""Names by DWARF number; 16 is the return address."""
 
 PRESERVED = ("rbx", "rbp", "r12", "r13", "r14", "r15")
-"""What a function gives back as it was, where its description says nothing."""
+"""Registers that a function preserves unless its description says otherwise."""
 
 _PCREL_SDATA4 = 0x1B
-"""The encoding of addresses that gcc, clang and our stubs use on x86-64."""
+"""The encoding of addresses that gcc, clang and this tool's stubs use on x86-64."""
 
 _STRUCTS = DWARFStructs(little_endian=True, dwarf_format=32, address_size=8)
 
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """Where the record that covers an address is, and its common part."""
+    """Offsets of the record that covers an address, and of its common part."""
 
     description: int
     common: int
 
 
 class Table:
-    """One .eh_frame section: its bytes from the first record on, which lies at `address`."""
+    """One .eh_frame section: its bytes from the first record on, which is at `address`."""
 
     def __init__(self, data: bytes, address: int) -> None:
         self._data = data
@@ -59,11 +59,11 @@ class Table:
         self._known: dict[int, Rule | None] = {}
 
     def _skim(self) -> Iterator[tuple[int, int, _Found]]:
-        """Yield begin, end and place of each description; its addresses are as linked."""
+        """Yield begin, end and offset of each description, with addresses as linked."""
         data, at = self._data, 0
         while at + 8 <= len(data):
             length, back = struct.unpack_from("<II", data, at)
-            if length in {0, 0xFFFFFFFF}:  # the end; 64-bit DWARF, which nobody writes here
+            if length in {0, 0xFFFFFFFF}:  # the end, or 64-bit DWARF, which is not supported
                 return
             if back and at + 16 <= len(data):
                 distance, size = struct.unpack_from("<iI", data, at + 8)
@@ -72,7 +72,7 @@ class Table:
             at += 4 + length
 
     def find(self, pc: int) -> Rule | None:
-        """Return the rule for the instruction at `pc`, as linked; None where there is none."""
+        """Return the rule for the instruction at `pc`, as linked; None without one."""
         if pc not in self._known:
             at = bisect.bisect_right(self._begins, pc) - 1
             begin, end, found = self._descriptions[at] if at >= 0 else (0, 0, _Found(0, 0))
@@ -85,7 +85,7 @@ class Table:
 
     def _rule(self, found: _Found, offset: int) -> Rule | None:
         common, description = self._record(found.common), bytearray(self._record(found.description))
-        # Side by side, and as if the code began at 0: rows then have offsets.
+        # Put both together as if the code began at 0, so that the rows have offsets.
         where = len(common)
         struct.pack_into("<Ii", description, 4, where + 4, -(where + 8))
         try:
@@ -98,13 +98,13 @@ class Table:
                 return None
             rows = [row for row in entry.get_decoded().table if row["pc"] <= offset]
         except (DWARFError, ELFError, AssertionError, IndexError, KeyError, ValueError):
-            return None  # a description that nobody can read is as good as none
+            return None  # ignore a malformed description
         signal = b"S" in entry.cie.header["augmentation"]
         return Rule(rows[-1], signal) if rows else None
 
 
 class DebugTable:
-    """A .debug_frame section, of which our executables have a few lines for their own stubs."""
+    """A .debug_frame section, which this tool's executables have for their stubs."""
 
     def __init__(self, data: bytes) -> None:
         try:
@@ -114,7 +114,7 @@ class DebugTable:
             self._entries = []
 
     def find(self, pc: int) -> Rule | None:
-        """Return the rule for the instruction at `pc`, as linked; None where there is none."""
+        """Return the rule for the instruction at `pc`, as linked; None without one."""
         for entry in self._entries:
             begin = entry.header["initial_location"]
             if entry.cie is not None and begin <= pc < begin + entry.header["address_range"]:
@@ -125,13 +125,13 @@ class DebugTable:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """How one instruction's frame is left. `signal`: the kernel made it, for a handler."""
+    """How to unwind the frame of one instruction. `signal`: it is a signal frame."""
 
     row: Mapping[Any, Any]
     signal: bool
 
     def step(self, registers: Mapping[str, int], read: Read) -> dict[str, int] | None:
-        """Return the caller's registers, as far as they are known; None if there is none."""
+        """Return the known registers of the caller; None if there is no caller."""
         cfa = self.row["cfa"]
         try:
             if cfa.expr is not None:
@@ -175,7 +175,7 @@ def _value(
 
 
 def _evaluate(expression: Any, registers: Mapping[str, int], read: Read, stack: list[int]) -> int:
-    """Return the value of a DWARF expression, of the operations that such tables use."""
+    """Return the value of a DWARF expression; supports the operations that such tables use."""
     parser: Any = DWARFExprParser(_STRUCTS)
     for operation in parser.parse_expr(list(expression)):
         name, args = operation.op_name, operation.args

@@ -19,18 +19,18 @@ NT_PRSTATUS = 1
 NT_SIGINFO = 0x53494749
 
 _PID_AT, _REGISTERS_AT = 32, 112
-"""In struct elf_prstatus."""
+"""Offsets in struct elf_prstatus."""
 
 _ADDRESS_AT = 16
-"""Of si_addr in siginfo_t."""
+"""Offset of si_addr in siginfo_t."""
 
 _FAULTS = {signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGTRAP}
 _CODES = {
     (signal.SIGSEGV, 1): "nothing is mapped there",
-    (signal.SIGSEGV, 2): "not allowed there",
+    (signal.SIGSEGV, 2): "access is not permitted",
     (signal.SIGBUS, 1): "not aligned",
-    (signal.SIGBUS, 2): "nothing is behind the mapping",
-    (signal.SIGILL, 2): "not an instruction",
+    (signal.SIGBUS, 2): "beyond the end of the mapped file",
+    (signal.SIGILL, 2): "invalid instruction",
     (signal.SIGFPE, 1): "division by zero",
 }
 SI_KERNEL = 0x80
@@ -69,16 +69,16 @@ class Core:
         return found
 
     def reason(self, number: int) -> str:
-        """Return what happened in words, by the signal that ended it."""
+        """Return a description of the signal that ended the process."""
         for kind, content in self._notes():
             if kind == NT_SIGINFO and len(content) >= _ADDRESS_AT + 8:
                 found, _, code = struct.unpack_from("<iii", content)
                 address = struct.unpack_from("<Q", content, _ADDRESS_AT)[0]
-                return described(found, code, address)
-        return described(number, 0, 0)
+                return describe(found, code, address)
+        return describe(number, 0, 0)
 
     def fetch(self, address: int, size: int) -> bytes:
-        """Return memory, less than `size` where it ends; Unreadable where there is none."""
+        """Return memory, less than `size` at the end of a segment; raises Unreadable."""
         for each in self._loads:
             if each.address <= address < each.address + each.file_size:
                 begin = each.offset + address - each.address
@@ -88,15 +88,15 @@ class Core:
         raise Unreadable(hex(address))
 
 
-def described(number: int, code: int, address: int) -> str:
-    """Return a signal in words."""
+def describe(number: int, code: int, address: int) -> str:
+    """Return a signal with its cause and address as text."""
     try:
         name = signal.Signals(number).name
     except ValueError:
         return f"signal {number}"
     if number not in _FAULTS or code <= 0:
         return name
-    if code == SI_KERNEL:  # a general protection: no address is known
-        return f"{name}: not an address, or an instruction that is not allowed"
+    if code == SI_KERNEL:  # a general protection fault, which has no address
+        return f"{name}: a non-canonical address or a privileged instruction"
     how = _CODES.get((signal.Signals(number), code))
     return f"{name} at address {address:#x}" + (f": {how}" if how else "")

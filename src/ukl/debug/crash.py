@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What is kept of a crash: a report with backtraces, and a dump that gdb can open.
+"""Crash reports: backtraces, and a dump that gdb can open.
 
-A report is a file, `crash.json`, in a directory of its own beside the dump; the images that
-it refers to are linked there as well, so that it can be opened when the cache is cleaned.
+A report is a file, `crash.json`, in a directory with its dump; the images that it refers to
+are linked there as well, so that the dump can be opened after the cache was cleaned.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ class Kind(StrEnum):
     """What has crashed."""
 
     PANIC = "panic"
-    """The kernel: the dump is the machine's memory, its threads the processors."""
+    """The kernel: the dump is the machine's memory, its threads are the processors."""
     RESET = "reset"
-    """The machine, without a word of the kernel: a fault while it handled one, above all."""
+    """The machine, without a message of the kernel: mostly by a triple fault."""
     TIMEOUT = "timeout"
-    """Nothing: its time was over, and this is where it was."""
+    """Nothing: the run exceeded its time, and the backtraces show where it was."""
     SIGNAL = "signal"
-    """A process: the dump is a core file of it."""
+    """A process: the dump is its core file."""
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """One line of a backtrace. `file` is empty and `line` 0 where they are not known."""
+    """One line of a backtrace. `file` is empty and `line` 0 if unknown."""
 
     address: int
     function: str
@@ -52,7 +52,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """The backtrace of a thread, or of a processor."""
+    """The backtrace of a thread or a processor."""
 
     title: str
     places: tuple[Place, ...]
@@ -60,10 +60,10 @@ class Trace:
 
 @dataclass(frozen=True, slots=True)
 class Images:
-    """What the addresses belong to.
+    """The files that the addresses belong to.
 
-    `program` is vmlinux, moved by `offset`, or the normal executable; `debug` the
-    application's object with debug information, whose files are relative to `sources`.
+    `program` is vmlinux, relocated by `offset`, or the normal executable; `debug` is the
+    application's object with debug information, whose paths are relative to `sources`.
     """
 
     program: Path
@@ -74,9 +74,9 @@ class Images:
 
 @dataclass(frozen=True, slots=True)
 class Crash:
-    """A report. `time` is seconds since the epoch; the first of the `traces` is the culprit's.
+    """A report. `time` is seconds since the epoch; the first of `traces` has the cause.
 
-    `dump` is compressed by gzip; None: there is none, for the reason in `missing`.
+    `dump` is compressed by gzip; if it is None, `missing` says why.
     """
 
     guest: str
@@ -93,15 +93,15 @@ class Crash:
 # --- from frames to lines -------------------------------------------------------------
 
 
-def located(program: Program, images: Images, traces: Mapping[str, list[Frame]]) -> list[Trace]:
-    """Return backtraces with their source lines, as far as these are known."""
+def locate(program: Program, images: Images, traces: Mapping[str, list[Frame]]) -> list[Trace]:
+    """Return backtraces with source lines where these are known."""
     linked = {program.linked(each.place) for frames in traces.values() for each in frames}
     places: dict[int, tuple[lines.Line, ...]] = dict(
         lines.of_kernel(images.program, program.elf, linked)
     )
     if images.debug is not None and images.debug.exists():
         places |= lines.of_object(images.debug, program.elf, linked)
-    plain = lines.demangled(each.function for frames in traces.values() for each in frames)
+    plain = lines.demangle(each.function for frames in traces.values() for each in frames)
     named = {
         title: [replace(each, function=plain.get(each.function, each.function)) for each in frames]
         for title, frames in traces.items()
@@ -127,11 +127,11 @@ def _places(
 # --- as text --------------------------------------------------------------------------
 
 MAX_TRACES = 8
-"""Backtraces that are printed; the report has all."""
+"""The most backtraces that are printed; the report has all."""
 
 
 def text(report: Crash, *, everything: bool = False) -> list[str]:
-    """Return the lines that people see. Pure."""
+    """Return the report's lines to print. Pure."""
     result = [report.reason]
     shown = report.traces if everything else report.traces[:MAX_TRACES]
     for trace in shown:
@@ -146,7 +146,7 @@ def text(report: Crash, *, everything: bool = False) -> list[str]:
 
 
 def lines_about(report: Crash, *, everything: bool = False) -> list[str]:
-    """Return what is said at the end of a run: what happened, where, and how to go on. Pure."""
+    """Return the lines at the end of a run: the report, and how to open its dump. Pure."""
     result = text(report, everything=everything)
     if report.dump is not None:
         result.append(f"  dump: {report.dump}")
@@ -176,7 +176,7 @@ def _table(places: Iterable[Place]) -> Iterator[str]:
 
 
 def write(report: Crash, directory: Path) -> None:
-    """Write the report into `directory`: whole, or not at all."""
+    """Write the report into `directory` atomically."""
     value = jsonable(report)
     assert isinstance(value, dict)
     data = json.dumps({"version": VERSION, **value}, indent=1) + "\n"
@@ -186,7 +186,7 @@ def write(report: Crash, directory: Path) -> None:
 
 
 def read(directory: Path) -> Crash | None:
-    """Return the report in `directory`; None if there is none that can be read."""
+    """Return the report in `directory`; None if it is missing or unreadable."""
     try:
         return decode(json.loads((directory / REPORT).read_text()))
     except (OSError, ValueError, KeyError, TypeError):
@@ -194,7 +194,10 @@ def read(directory: Path) -> Crash | None:
 
 
 def decode(value: dict[str, Any]) -> Crash:
-    """Return the report of a file's content; ValueError and its like for what is none. Pure."""
+    """Return the report of a file's content. Pure.
+
+    Raises ValueError, KeyError or TypeError if it is malformed.
+    """
     if value.pop("version") != VERSION:
         raise ValueError("not a report of this version")
     images = value["images"]
@@ -211,11 +214,11 @@ def decode(value: dict[str, Any]) -> Crash:
     return Crash(**{name: item for name, item in value.items() if name in known})
 
 
-def kept(images: Images, directory: Path) -> Images:
-    """Link what the dump needs into `directory`, and return it with these names.
+def link_images(images: Images, directory: Path) -> Images:
+    """Link the images that a dump needs into `directory`, and return the links.
 
-    A hard link takes no space, and outlives the entry of the cache; where the file system
-    has none the originals are named.
+    A hard link takes no space and outlives the cache's entry. On a file system without hard
+    links this returns the originals.
     """
 
     def link(path: Path | None, name: str) -> Path | None:
@@ -232,5 +235,5 @@ def kept(images: Images, directory: Path) -> Images:
 
     program = link(images.program, images.program.name)
     if program is None:
-        raise UklError(f"{images.program} is not there any more")
+        raise UklError(f"{images.program} no longer exists")
     return Images(program, images.offset, link(images.debug, "app.debug.o"), images.sources)

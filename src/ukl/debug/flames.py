@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
-"""A flame graph as SVG: stacks side by side, as wide as they were often. Pure.
+"""A flame graph as SVG: stacks side by side, their widths proportional to their counts. Pure.
 
-The idea is Brendan Gregg's (https://www.brendangregg.com/flamegraphs.html). One file without
-scripts: a browser shows the whole name and the share of what the pointer is on.
+The idea is Brendan Gregg's (https://www.brendangregg.com/flamegraphs.html). The file has no
+scripts: a browser shows name and share of the box under the pointer.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from xml.sax.saxutils import escape
 
 WIDTH, ROW, MARGIN, HEAD = 1200, 17, 10, 40
 LETTER = 6.6
-"""Units that a letter takes."""
+"""Width of a letter, in units of the picture."""
 
 NARROWEST = 0.4
-"""Units below which a box is left out."""
+"""The width below which a box is omitted, in units of the picture."""
 
 KERNEL, APPLICATION, OTHER = "#f0a35e", "#7eb26d", "#b0b8c4"
 
@@ -68,8 +68,8 @@ def _boxes(
     shown = name.removesuffix("_[k]")
     colour = KERNEL if kernel else OTHER if name in {"all", "[unknown]"} else APPLICATION
     share = f"{100 * node.count / max(1, whole):.1f}%"
-    room = int((width - 4) / LETTER)
-    text = shown if len(shown) <= room else f"{shown[: room - 2]}.." if room > 3 else ""
+    fits = int((width - 4) / LETTER)
+    text = shown if len(shown) <= fits else f"{shown[: fits - 2]}.." if fits > 3 else ""
     yield (
         f"<g><title>{escape(shown)}{' (kernel)' if kernel else ''}: {node.count} samples, "
         f'{share}</title><rect x="{x:.1f}" y="{y:.0f}" width="{max(0.3, width - 0.5):.1f}" '

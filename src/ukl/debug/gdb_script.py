@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""gdb's commands that load the symbols of a guest, and unwind its kernel's frames. Pure."""
+"""Commands for gdb that load a guest's symbols and unwind its kernel's frames. Pure."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ def script(
     sources: Path | None = None,
     moves: Mapping[str, str] | None = None,
 ) -> str:
-    """Return the commands that load the symbols of `files`, and then do `target`.
+    """Return the commands that load the symbols of `files`, followed by the command `target`.
 
-    `sources` is the directory that names of source files are relative to, `moves` tells
-    where directories are that are not any more where sources were compiled.
+    `files` maps each file to its sections' addresses. Names of source files are relative to
+    `sources`; `moves` maps directories in which sources were compiled to their current paths.
     """
     commands = ["set confirm off", "set architecture i386:x86-64"]
     for before, after in (moves or {}).items():
@@ -31,7 +31,7 @@ def script(
     for file, sections in files.items():
         places = " ".join(f"-s {name} {address:#x}" for name, address in sections.items())
         commands.append(f"add-symbol-file {_quoted(file)} {places}")
-    # By way of gdb's Python: nobody wants to see what each of them says.
+    # gdb.execute() in Python can suppress the output of each command.
     lines = [f"python gdb.execute({json.dumps(command)}, to_string=True)" for command in commands]
     return "\n".join([*lines, target, ""])
 
@@ -46,9 +46,9 @@ def unwinder(vmlinux: Path, kernel: Elf, offset: int) -> str:
     }
     if len(places) < len(ORC):
         return ""
-    ours = str(Path(__file__).parents[2])
+    root = str(Path(__file__).parents[2])
     call = f"in_gdb.install({str(vmlinux)!r}, {places!r}, {offset})"
-    words = [f"sys.path.insert(0, {ours!r})", "from ukl.debug import in_gdb", call]
+    words = [f"sys.path.insert(0, {root!r})", "from ukl.debug import in_gdb", call]
     return f"python import sys; {'; '.join(words)}\n"
 
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 """Runs inside gdb: unwinds the kernel's frames by its ORC tables.
 
-`install` is called by the script of debug/gdb_script.py. Frames of the application are left to
-gdb, which has DWARF tables for them.
+The script of debug/gdb_script.py calls `install`. gdb itself unwinds the application's frames,
+for which it has DWARF tables.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ STACK = (1 << 40) - 1
 
 
 class _Frame:
-    """What gdb takes for a frame's identity."""
+    """The identity of a frame for gdb."""
 
     def __init__(self, sp: Any, pc: Any) -> None:
         self.sp = sp
@@ -28,7 +28,7 @@ class _Frame:
 
 
 class OrcUnwinder(Unwinder):  # type: ignore[misc]
-    """Knows the frames between `begin` and `end` of a kernel moved by `offset`."""
+    """Unwinds frames between `begin` and `end` of a kernel relocated by `offset`."""
 
     def __init__(self, table: orc.Table, offset: int, begin: int, end: int) -> None:
         super().__init__("ukl-orc")
@@ -38,12 +38,12 @@ class OrcUnwinder(Unwinder):  # type: ignore[misc]
         self._end = end
 
     def __call__(self, pending: Any) -> Any:
-        """Return how `pending` is left, None if it is not the kernel's."""
+        """Return how to unwind `pending`, None if it is not the kernel's."""
         values = {name: pending.read_register(name) for name in WANTED[:3]}
         pc = int(values["rip"]) & orc.MASK
         if not self._begin <= pc < self._end:
             return None
-        # A return address may lie behind the end of the function that called.
+        # A return address may lie after the end of the calling function.
         level = pending.level() if hasattr(pending, "level") else 1
         rule = self._table.find(pc - self._offset - (level > 0))
         if rule is None:
@@ -52,7 +52,7 @@ class OrcUnwinder(Unwinder):  # type: ignore[misc]
         for name in WANTED[3:]:
             try:
                 registers[name] = int(pending.read_register(name)) & orc.MASK
-            except (gdb.error, ValueError):  # not known in this frame, and seldom needed
+            except (gdb.error, ValueError):  # unknown in this frame, and rarely needed
                 registers[name] = 0
         try:
             caller = orc.step(rule, registers, _read)
@@ -60,8 +60,8 @@ class OrcUnwinder(Unwinder):  # type: ignore[misc]
             return None
         if caller is None:
             return None
-        # Not the real stack pointer: gdb stops where a caller's stack lies below, as the
-        # application's does. The low bits keep the order, and lie below that.
+        # Not the real stack pointer: gdb stops if a caller's stack is at a lower address, as the
+        # application's is. The low bits keep the order and are below that stack.
         identity = gdb.Value(registers["rsp"] & STACK).cast(values["rsp"].type)
         found = pending.create_unwind_info(_Frame(identity, values["rip"]))
         for name, number in caller.items():
@@ -84,13 +84,13 @@ def _read(address: int) -> int:
 
 
 def install(vmlinux: str, sections: dict[str, tuple[int, int, int]], offset: int) -> None:
-    """Unwind by the tables of `vmlinux`.
+    """Register an unwinder for the tables of `vmlinux`.
 
-    `sections` tells address, offset in the file and size of .text, .orc_unwind_ip and
+    `sections` holds address, offset in the file and size of .text, .orc_unwind_ip and
     .orc_unwind.
     """
     content = {}
-    with open(vmlinux, "rb") as stream:  # noqa: PTH123 - gdb's Python may be an old one
+    with open(vmlinux, "rb") as stream:  # noqa: PTH123 - gdb may have an old Python
         for name, (_, position, size) in sections.items():
             if name != ".text":
                 stream.seek(position)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Source lines of addresses, by addr2line, which knows the application's object as it is.
+"""Finds source lines of addresses with addr2line.
 
-The object is relocatable, so addresses are asked for by section; where each section went in
-the running kernel is told by symbols (debug/placement.py).
+The application's object is relocatable, so addresses are looked up by section; symbols give
+each section's address in the running kernel (debug/placement.py).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ukl.base.errors import UklError
-from ukl.debug.placement import placed
+from ukl.debug.placement import application_sections
 from ukl.elf.reader import SHF_EXECINSTR, Elf
 from ukl.host import exec as host_exec
 
@@ -21,19 +21,19 @@ ADDR2LINE = "addr2line"
 CXXFILT = "c++filt"
 
 MANGLED = ("_Z", "_R")
-"""How names of C++ and Rust begin that say their types, too."""
+"""Prefixes of mangled names in C++ and Rust."""
 
 AT_A_TIME = 500
-"""Names for one c++filt; they may be long, and an argument list has an end."""
+"""Names per call of c++filt: they may be long, and argument lists are limited."""
 
 TIMEOUT = 120.0
 """Seconds; an application with 100 MB of debug information takes two or three."""
 
 BUILD_PREFIX = "/ukl/"
-"""What stands for the application's directory in debug information."""
+"""Replaces the application's directory in debug information."""
 
-_HALF_MADE = re.compile(r".*/\.[0-9a-f]{32}\.[^/]+\.tmp/(?:tree/)?")
-"""A directory of the cache in which something was built, before it had its place."""
+_TEMPORARY = re.compile(r".*/\.[0-9a-f]{32}\.[^/]+\.tmp/(?:tree/)?")
+"""A temporary directory of the cache, in which an entry was built."""
 
 _ADDRESS = re.compile(r"0x[0-9a-f]{16}")
 _LINE = re.compile(r"(?P<file>.+):(?P<line>\d+)(?: \(discriminator \d+\))?")
@@ -41,7 +41,7 @@ _LINE = re.compile(r"(?P<file>.+):(?P<line>\d+)(?: \(discriminator \d+\))?")
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A place in the source. `function` is that of this line: of an inlined one its own name."""
+    """A source line. `function` is its function, which may be an inlined one."""
 
     function: str
     file: str
@@ -49,7 +49,7 @@ class Line:
 
 
 def parse(text: str) -> dict[int, tuple[Line, ...]]:
-    """Return what `addr2line -a -f -i` printed: address -> places, the innermost first. Pure."""
+    """Parse the output of `addr2line -a -f -i`: address -> lines, the innermost first. Pure."""
     found: dict[int, tuple[Line, ...]] = {}
     address, function = None, None
     for each in text.splitlines():
@@ -60,19 +60,19 @@ def parse(text: str) -> dict[int, tuple[Line, ...]]:
             function = each
         elif address is not None:
             if match := _LINE.fullmatch(each):
-                file = _HALF_MADE.sub("", match["file"]).removeprefix(BUILD_PREFIX)
+                file = _TEMPORARY.sub("", match["file"]).removeprefix(BUILD_PREFIX)
                 found[address] += (Line(function, file, int(match["line"])),)
             function = None
     return found
 
 
 def of_object(debug: Path, program: Elf, addresses: Iterable[int]) -> dict[int, tuple[Line, ...]]:
-    """Return the places of addresses as linked into `program`, by its object `debug`.
+    """Return the source lines of addresses in `program`, from the application's object `debug`.
 
-    Nothing for those that are not in it, and nothing at all where there is no addr2line.
+    Omits addresses outside of the application, and all addresses if addr2line fails.
     """
     application = Elf.open(debug)
-    starts = placed(application, program, 0)
+    starts = application_sections(application, program, 0)
     asked: dict[str, list[int]] = {}
     for section in application.sections:
         start = starts.get(section.name)
@@ -91,7 +91,7 @@ def of_object(debug: Path, program: Elf, addresses: Iterable[int]) -> dict[int, 
 def of_kernel(
     vmlinux: Path, kernel: Elf, addresses: Iterable[int]
 ) -> Mapping[int, tuple[Line, ...]]:
-    """Return the places of addresses in the kernel, if it has debug information."""
+    """Return the source lines of addresses in the kernel, if it has debug information."""
     wanted = sorted(set(addresses))
     if kernel.section(".debug_line") is None or kernel.section(".debug_info") is None:
         return {}
@@ -107,16 +107,16 @@ def _ask(file: Path, section: str | None, offsets: list[int]) -> dict[int, tuple
         return {}
 
 
-def demangled(names: Iterable[str]) -> dict[str, str]:
-    """Return those of the names that C++ or Rust has made, as people write them."""
+def demangle(names: Iterable[str]) -> dict[str, str]:
+    """Return mangled name -> demangled name, for the names of C++ and Rust."""
     wanted = sorted({name for name in names if name.startswith(MANGLED)})
     found: dict[str, str] = {}
     for begin in range(0, len(wanted), AT_A_TIME):
         part = wanted[begin : begin + AT_A_TIME]
         try:
-            said = host_exec.run([CXXFILT, *part], timeout=TIMEOUT).stdout.splitlines()
-        except UklError:  # no binutils here: as they are
+            output = host_exec.run([CXXFILT, *part], timeout=TIMEOUT).stdout.splitlines()
+        except UklError:  # without c++filt the names stay mangled
             return found
-        if len(said) == len(part):
-            found.update(zip(part, said, strict=True))
+        if len(output) == len(part):
+            found.update(zip(part, output, strict=True))
     return found

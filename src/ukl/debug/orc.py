@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The kernel's own unwind tables (ORC), read by gdb: a backtrace through kernel and application.
+"""Unwinds the kernel's frames by its ORC tables.
 
-The kernel has no DWARF tables for its frames. It has a rule for each of its instructions
-instead: where the caller's stack pointer, frame pointer and return address are, and where a
+The kernel has no DWARF tables for its frames. Instead, it has a rule for each instruction
+that tells where the caller's stack pointer, frame pointer and return address are, or where a
 whole `struct pt_regs` lies, as at the entry from the application. The format is that of
-arch/x86/include/asm/orc_types.h, the meaning Documentation/arch/x86/orc-unwinder.rst.
+arch/x86/include/asm/orc_types.h; Documentation/arch/x86/orc-unwinder.rst describes it.
 
-Pure, and without imports of ours: gdb's Python runs it (see debug/in_gdb.py).
+Pure, and without imports of other modules of ukl: gdb's Python runs it (see debug/in_gdb.py).
 """
 
 from __future__ import annotations
@@ -31,11 +31,12 @@ PT_REGS = (
 IRET_FRAME = ("rip", "cs", "eflags", "rsp", "ss")
 
 RESTORED = frozenset(PT_REGS) - {"orig_rax", "cs", "eflags", "ss"}
-"""Those that a debugger wants. Some have other sizes; `cs` may carry the kernel's mark."""
+"""Registers to return to a debugger: the others have other sizes, and the kernel may set
+additional bits in `cs`."""
 
 
 class Base(IntEnum):
-    """What an offset counts from."""
+    """The base of an offset."""
 
     UNDEFINED = 0
     PREVIOUS_SP = 1
@@ -69,7 +70,7 @@ class Kind(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """How one instruction's frame is left."""
+    """How to unwind the frame of one instruction."""
 
     sp_offset: int
     bp_offset: int
@@ -79,7 +80,7 @@ class Rule:
 
 
 class Table:
-    """The rules of a kernel. `ip` is the content of .orc_unwind_ip, which lies at `address`."""
+    """The rules of a kernel. `ip` is the content of .orc_unwind_ip, which is at `address`."""
 
     def __init__(self, ip: bytes, address: int, rules: bytes) -> None:
         found = [
@@ -92,7 +93,7 @@ class Table:
         self._rules = rules
 
     def find(self, pc: int) -> Rule | None:
-        """Return the rule for an address as linked; None where there is none."""
+        """Return the rule for an address as linked; None without one."""
         at = bisect.bisect_right(self._addresses, pc) - 1
         if at < 0:
             return None
@@ -106,9 +107,9 @@ Read = Callable[[int], int]
 
 
 def step(rule: Rule, registers: Mapping[str, int], read: Read) -> dict[str, int] | None:
-    """Return the caller's registers, as far as the rule tells them; None if it does not.
+    """Return the caller's registers that the rule gives; None if it is not supported.
 
-    Of a called function those are rip, rsp and rbp; of an interrupted program all.
+    For a called function these are rip, rsp and rbp; for an interrupted program all.
     """
     match rule.sp_base:
         case Base.SP:

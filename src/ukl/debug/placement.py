@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Where a boot has put what the kernel and the application are linked of. Pure.
+"""Finds the run-time addresses of kernel and application in a guest. Pure.
 
-KASLR moves the kernel, and the application's text with it; the application's data stays in
-the user half. The guest need not answer for that to be found: an entry of the interrupt
-descriptor table, read by way of QEMU, points to a function of the kernel.
+KASLR relocates the kernel, and the application's text with it; the application's data stays
+in the user half. To find the offset, the guest need not respond: an entry of the interrupt
+descriptor table, read through QEMU, points to a function of the kernel.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from ukl.base.errors import UklError
 from ukl.elf.reader import Elf
 
 VECTOR, HANDLER = 2, "asm_exc_nmi"
-"""A vector of the interrupt descriptor table, and what it points to. It has to be one with a stack
-of its own: an application's address space has other gates for the rest (arch/x86/ukl/gate.S)."""
+"""A vector of the interrupt descriptor table, and its handler. It must have its own stack: an
+application's address space has other gates for all other vectors (arch/x86/ukl/gate.S)."""
 
 GATE_SIZE = 16
-"""Bytes (Intel SDM vol. 3, 6.14.1)."""
+"""Bytes of a gate descriptor (Intel SDM vol. 3, 6.14.1)."""
 
 KERNEL_HALF = 1 << 63
 
@@ -34,7 +34,7 @@ def idt_base(registers: str) -> int:
     """Return the address of the descriptor table in QEMU's `info registers`."""
     found = _IDT.search(registers)
     if found is None:
-        raise UklError("QEMU does not tell where the interrupt descriptor table is")
+        raise UklError("QEMU does not print the address of the interrupt descriptor table")
     return int(found[1], 16)
 
 
@@ -48,23 +48,23 @@ def handler(dump: str) -> int:
     words = [int(word, 16) for word in _WORDS.findall(dump)]
     if len(words) != 2:
         raise UklError(
-            "the guest's interrupt descriptor table cannot be read",
-            remedy="it may not have booted far enough yet: try it again",
+            "cannot read the guest's interrupt descriptor table",
+            remedy="the guest may not have booted far enough yet: try again later",
         )
     low, high = words
     return low & 0xFFFF | low >> 32 & 0xFFFF0000 | (high & 0xFFFFFFFF) << 32
 
 
 def offset_of(kernel: Elf, found: int, vmlinux: Path | None = None) -> int:
-    """Return by how much this boot has moved the kernel, whose VECTOR leads to `found`."""
+    """Return the offset by which the kernel, whose VECTOR points to `found`, was relocated."""
     linked = kernel.addresses([HANDLER]).get(HANDLER)
     if linked is None:
         raise UklError(f"the kernel has no symbol {HANDLER}", where=vmlinux)
     return found - linked
 
 
-def moved(elf: Elf, offset: int) -> dict[str, int]:
-    """Return the addresses of vmlinux' sections when the kernel half is moved by `offset`."""
+def kernel_sections(elf: Elf, offset: int) -> dict[str, int]:
+    """Return section -> address of a vmlinux whose kernel half is relocated by `offset`."""
     return {
         section.name: section.address + (offset if section.address >= KERNEL_HALF else 0)
         for section in elf.sections
@@ -72,10 +72,10 @@ def moved(elf: Elf, offset: int) -> dict[str, int]:
     }
 
 
-def placed(application: Elf, vmlinux: Elf, offset: int) -> dict[str, int]:
-    """Return where the sections of the application's object are in the running kernel.
+def application_sections(application: Elf, vmlinux: Elf, offset: int) -> dict[str, int]:
+    """Return section -> address in the running kernel, for the application's object.
 
-    A symbol that either file has but once tells where its section went.
+    A symbol that occurs exactly once in both files gives the address of its section.
     """
     once = {
         name for name, times in Counter(each.name for each in vmlinux.symbols).items() if times == 1
@@ -103,11 +103,11 @@ def placed(application: Elf, vmlinux: Elf, offset: int) -> dict[str, int]:
 _BUILDING = re.compile(rb"(/[^\0]*/)\.([0-9a-f]{32})\.\w+\.tmp(?=[/\0])")
 
 
-def built(elf: Elf) -> dict[str, str]:
-    """Return where directories went in which sources were compiled: the cache renames them.
+def renamed_directories(elf: Elf) -> dict[str, str]:
+    """Return old -> new names of the directories that the cache renamed after compilation.
 
-    A recipe is built in ROOT/KIND/.KEY.XXXX.tmp, which is ROOT/KIND/KEY when it is whole
-    (host/store.py); its debug information has the former.
+    A recipe is built in ROOT/KIND/.KEY.XXXX.tmp, which is then renamed to ROOT/KIND/KEY
+    (host/store.py); its debug information has the old name.
     """
     found = {}
     for name in (".debug_line_str", ".debug_str"):

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The kernel's log, read out of a guest's memory: nothing in the guest has to answer. Pure.
+"""Reads the kernel's log from a guest's memory, without help from the guest. Pure.
 
-Source: kernel/printk/printk_ringbuffer.{h,c} of Linux 6.12, whose layout is that of x86-64.
-Only records that are whole count (committed or finalized); what overwrites them is said by
-their sequence numbers.
+Source: kernel/printk/printk_ringbuffer.{h,c} of Linux 6.12, in the layout of x86-64. Only
+complete records (committed or finalized) are read; gaps in their sequence numbers show
+overwritten ones.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ SYMBOL = "prb"
 """The kernel's pointer to its ring buffer."""
 
 Fetch = Callable[[int, int], bytes]
-"""Returns the bytes (address, size) of the guest's memory; Unreadable where there are none."""
+"""Returns bytes (address, size) of the guest's memory; raises Unreadable."""
 
 _RING = struct.Struct("<I4xQQQQQI4xQQQQ")  # struct printk_ringbuffer
 _DESC = struct.Struct("<QQQ")  # state_var, text_blk_lpos.{begin,next}
@@ -29,18 +29,18 @@ _COMMITTED, _FINALIZED = 1, 2
 _ID = (1 << _STATE_SHIFT) - 1
 
 _NO_DATA = 1
-"""Bit of a logical position that stands for no data (FAILED_LPOS, EMPTY_LINE_LPOS)."""
+"""Bit of a logical position that marks a block without data (FAILED_LPOS, EMPTY_LINE_LPOS)."""
 
 _ID_SIZE = 8
-"""Bytes before each text: the id of its descriptor."""
+"""Bytes in front of each text: the id of its descriptor."""
 
 MAX_BITS = 28
-"""Of a ring's size: what claims to be larger is none."""
+"""The most bits of a ring's size; a larger value is not that of a ring."""
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A record of the log. `seconds` is the kernel's clock (local_clock(), from 0 on)."""
+    """A record of the log. `seconds` is the time of local_clock(), which starts at 0."""
 
     number: int
     seconds: float
@@ -49,7 +49,7 @@ class Message:
 
 
 def messages(fetch: Fetch, pointer: int) -> list[Message]:
-    """Return the log in its order; `pointer` is where SYMBOL is. Unreadable if it is none."""
+    """Return the log in order; `pointer` is the address of SYMBOL. Raises Unreadable."""
     address = int.from_bytes(fetch(pointer, 8), "little")
     ring = _RING.unpack(fetch(address, _RING.size))
     desc_bits, descs_at, infos_at, text_bits, text_at = (ring[i] for i in (0, 1, 2, 6, 7))
@@ -75,11 +75,11 @@ def messages(fetch: Fetch, pointer: int) -> list[Message]:
 
 
 def _text(ring: bytes, size: int, begin: int, after: int, identity: int) -> bytes:
-    """Return the text of a block, empty where there is none (any more)."""
+    """Return the text of a block, empty if it has none or was overwritten."""
     if begin & _NO_DATA or after & _NO_DATA:
         return b""
     at = begin % size
-    if begin // size != (after - 1) // size:  # it did not fit before the end: get_data()
+    if begin // size != (after - 1) // size:  # the block wraps to the start: get_data()
         at = 0
     if int.from_bytes(ring[at : at + _ID_SIZE], "little") != identity:
         return b""

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Samples of what a guest executes, and the stacks in them. Pure.
+"""Samples of a guest's execution, and their stacks. Pure.
 
-guest/tools/profile.c sends the kernel's records as they are; their format is the kernel's ABI:
-perf_event_open(2), struct perf_event_header and PERF_RECORD_SAMPLE. Here the application's part
-of each stack is unwound from its registers and the top of its stack (debug/cfi.py), and joined
-with the kernel's part, which the kernel has unwound.
+guest/tools/profile.c sends the kernel's records unchanged; their format is the kernel's ABI:
+perf_event_open(2), struct perf_event_header and PERF_RECORD_SAMPLE. This module unwinds the
+application's part of each stack from its registers and the top of its stack (debug/cfi.py), and
+joins it with the kernel's part, which the kernel has unwound.
 """
 
 from __future__ import annotations
@@ -24,25 +24,25 @@ PERF_RECORD_SAMPLE = 9
 
 _HEADER = struct.Struct("<IHH")
 _BEGIN = struct.Struct("<QIIQ")
-"""Of a sample: instruction pointer, process, thread, length of the call chain."""
+"""Start of a sample: instruction pointer, process, thread, length of the call chain."""
 
 _CONTEXT_MAX = (1 << 64) - 4095
-"""PERF_CONTEXT_MAX: what is not below says to whom the addresses behind it belong."""
+"""PERF_CONTEXT_MAX: values from here on mark the context of the addresses after them."""
 
 _REGISTERS = (
     *("rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rbp", "rsp", "rip"),
     *("r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15"),
 )
-"""Those that profile.c asks for, in the order of asm/perf_regs.h."""
+"""The registers that profile.c requests, in the order of asm/perf_regs.h."""
 
 UNKNOWN = "[unknown]"
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One sample: addresses of the kernel's frames, the innermost first; what is known of the rest.
+    """One sample. `chain` has the addresses of the kernel's frames, the innermost first.
 
-    `registers` are empty where there is no user half (a kernel thread).
+    `registers` and `stack` are the application's; both are empty for a kernel thread.
     """
 
     address: int
@@ -55,7 +55,7 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """What profile.c has sent. `text` is where _stext was, `lost` how many samples got lost."""
+    """The data from profile.c. `text` is the address of _stext, `lost` the lost samples."""
 
     text: int
     processors: int
@@ -64,7 +64,7 @@ class Profile:
 
 
 def parse(data: bytes) -> Profile:
-    """Return the profile in what profile.c wrote; UklError for what is none."""
+    """Parse the output of profile.c; raises UklError if it is malformed."""
     line, newline, records = data.partition(b"\n")
     numbers = line.removeprefix(MAGIC).split()
     if not line.startswith(MAGIC) or not newline or len(numbers) != 2:
@@ -123,10 +123,10 @@ def _sample(content: bytes) -> Sample:
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """Who is who: names of processes, and which of them run the application's code.
+    """The names of processes, and the processes that run the application's code.
 
-    `program` is that of the application and of the kernel, `own` the normal executable of the
-    same (None: the application is in the kernel).
+    `program` is vmlinux, `own` the application's normal executable (None: the application is
+    linked into the kernel).
     """
 
     processes: Mapping[int, str]
@@ -136,11 +136,11 @@ class Names:
 
 
 def stack(sample: Sample, names: Names) -> tuple[str, ...]:
-    """Return a sample's frames, the outermost first, behind the process' name.
+    """Return the process's name, and the sample's frames, the outermost first.
 
-    A function of the kernel has `_[k]` behind its name, as tools for such files know it.
+    A kernel function has `_[k]` after its name, as other tools for such files expect.
     """
-    # All but the innermost are addresses that a call returns to.
+    # All but the innermost are return addresses.
     places = [each - (number > 0) for number, each in enumerate(sample.chain)]
     inner = [
         f"{names.program.name(place)[0] or UNKNOWN}_[k]"
@@ -164,7 +164,7 @@ def _application(sample: Sample, names: Names) -> list[str]:
         at = address - begin
         if at < -size or at >= len(sample.stack):
             raise Unreadable(hex(address))
-        # Before the stack pointer nothing is known; nobody reads that either.
+        # Memory below the stack pointer is unknown, and not used.
         data = bytes(max(0, -at)) + sample.stack[max(0, at) : max(0, at + size)]
         return data[:size]
 
@@ -173,18 +173,18 @@ def _application(sample: Sample, names: Names) -> list[str]:
 
 
 def folded(samples: Iterable[Sample], names: Names) -> Counter[tuple[str, ...]]:
-    """Return how often each stack was seen."""
+    """Return the number of samples of each stack."""
     return Counter(stack(sample, names) for sample in samples)
 
 
-def written(stacks: Mapping[tuple[str, ...], int]) -> str:
-    """Return stacks as a file's content: frames joined by semicolons, a blank, the number. Pure."""
+def render(stacks: Mapping[tuple[str, ...], int]) -> str:
+    """Return the content of a file of folded stacks: `frame;frame… count` per line. Pure."""
     lines = (f"{';'.join(frames)} {count}\n" for frames, count in sorted(stacks.items()))
     return "".join(lines)
 
 
 def read(text: str) -> Counter[tuple[str, ...]]:
-    """Return the stacks of such a file; ValueError for what is none. Pure."""
+    """Parse a file of folded stacks; raises ValueError if it is malformed. Pure."""
     found: Counter[tuple[str, ...]] = Counter()
     for line in text.splitlines():
         frames, blank, count = line.rpartition(" ")
@@ -196,7 +196,7 @@ def read(text: str) -> Counter[tuple[str, ...]]:
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """How many samples were in a function itself, and how many in it or below it."""
+    """The number of samples in a function itself, and in it or its callees."""
 
     function: str
     own: int
@@ -204,7 +204,7 @@ class Share:
 
 
 def shares(stacks: Mapping[tuple[str, ...], int]) -> list[Share]:
-    """Return the functions by the samples in themselves, the most first. Pure."""
+    """Return the functions, sorted by their own samples, the most first. Pure."""
     own: Counter[str] = Counter()
     total: Counter[str] = Counter()
     for frames, count in stacks.items():

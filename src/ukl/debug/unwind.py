@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
 """Backtraces through kernel and application, without a debugger. Pure but for reading files.
 
-The kernel's frames are left by its ORC tables (debug/orc.py), the application's by its call
+The kernel's frames are unwound by its ORC tables (debug/orc.py), the application's by its call
 frame information (debug/cfi.py); at the entry of the kernel a `struct pt_regs` leads from
-one to the other. All that is needed of the guest is registers and its stacks.
+one to the other. Only the guest's registers and stacks are needed.
 """
 
 from __future__ import annotations
@@ -19,27 +19,27 @@ from ukl.elf.reader import SHN_UNDEF, STB_LOCAL, Elf
 
 KERNEL_HALF = 1 << 63
 EH_FRAME = "__ukl_eh_frame_start"
-"""Where an application's table begins: a local symbol of each."""
+"""A local symbol of each application, at the beginning of its table."""
 
 TEXT = ("_stext", "_etext")
 APPLICATIONS = ("__ukl_text_start", "__ukl_text_end")
 
 MAX_FRAMES = 128
-"""A stack that is deeper has gone wrong, or says nothing more."""
+"""The most frames: a deeper stack is corrupt or no longer informative."""
 
 STT_NOTYPE, STT_FUNC, STT_GNU_IFUNC = 0, 2, 10
 
 
 class Unreadable(Exception):
-    """Memory that is not there."""
+    """Memory that cannot be read."""
 
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One frame: the address in the guest, and how far it is into which function.
+    """One frame: the address in the guest, its function and the offset into it.
 
-    `called` says that the address is one that a call returns to: what is being executed is
-    the instruction before it. `kernel` tells kernel from application; None: neither.
+    `called` says that the address is a return address: the instruction before it is the one
+    being executed. `kernel` is True in the kernel, False in the application; None: neither.
     """
 
     address: int
@@ -50,13 +50,13 @@ class Frame:
 
     @property
     def place(self) -> int:
-        """An address within the instruction that is being executed."""
+        """An address within the instruction being executed."""
         return self.address - self.called
 
 
 @dataclass
 class Program:
-    """Text that runs in the guest: vmlinux, moved by `offset`, or a normal executable."""
+    """A program in the guest: vmlinux, relocated by `offset`, or a normal executable."""
 
     elf: Elf
     offset: int = 0
@@ -71,11 +71,11 @@ class Program:
         return begin is not None and end is not None and begin <= linked < end
 
     def linked(self, address: int) -> int:
-        """Return the address as the file has it."""
+        """Return the address as linked in the file."""
         return address - self.offset & MASK if address >= KERNEL_HALF else address
 
     def is_kernel(self, address: int) -> bool | None:
-        """Tell whether the kernel's text is there; None: neither its nor the application's."""
+        """Tell whether an address is in the kernel's text; None: nor in the application's."""
         linked = self.linked(address)
         if self._within(APPLICATIONS, linked):
             return False
@@ -91,7 +91,7 @@ class Program:
 
     @cached_property
     def _names(self) -> tuple[list[int], list[tuple[str, int]]]:
-        """Addresses of functions in order, and name and size of each; global names win."""
+        """Sorted addresses of functions, and (name, size) of each; global names are preferred."""
         found: dict[int, tuple[bool, int, str]] = {}
         for symbol in self.elf.symbols:
             if symbol.section == SHN_UNDEF or symbol.kind not in {
@@ -114,7 +114,7 @@ class Program:
         return addresses, [(found[at][2], found[at][1]) for at in addresses]
 
     def name(self, address: int) -> tuple[str, int]:
-        """Return the function's name and how far into it the address is; "" if unknown."""
+        """Return the function's name and the offset of the address in it; "" if unknown."""
         if self.is_kernel(address) is None:
             return "", 0
         addresses, names = self._names
@@ -147,7 +147,7 @@ class Program:
     def step(
         self, registers: Mapping[str, int], read: Read, *, called: bool
     ) -> tuple[dict[str, int], bool] | None:
-        """Return the caller's registers, and whether it called (False: was interrupted)."""
+        """Return the caller's registers, and whether it called (False: it was interrupted)."""
         pc = registers["rip"] - called
         linked = self.linked(pc)
         kernel = self.is_kernel(pc)
@@ -169,7 +169,7 @@ class Program:
 
 
 def backtrace(program: Program, registers: Mapping[str, int], read: Read) -> list[Frame]:
-    """Return the frames, the innermost first; as far as tables and memory lead."""
+    """Return the frames, the innermost first, as far as tables and memory allow."""
     return list(_frames(program, registers, read))
 
 
@@ -179,7 +179,7 @@ def _frames(program: Program, registers: Mapping[str, int], read: Read) -> Itera
     for _ in range(MAX_FRAMES):
         address = known["rip"]
         here = (address, known.get("rsp", 0))
-        # A return address of 0 is the end; the innermost frame may well be a call of it.
+        # A return address of 0 is the end, but the innermost frame may be a call of address 0.
         if here in seen or (seen and not address):
             return
         seen.add(here)
@@ -200,9 +200,9 @@ def _frames(program: Program, registers: Mapping[str, int], read: Read) -> Itera
 def _after_a_wild_jump(
     program: Program, registers: Mapping[str, int], read: Read
 ) -> tuple[dict[str, int], bool] | None:
-    """Return the caller of what is no code: a call through a bad pointer has just been made.
+    """Return the caller of an address without code, after a call through a bad pointer.
 
-    The return address is what the stack pointer points to, if that is code.
+    The return address is at the stack pointer, if it is in code.
     """
     if program.is_kernel(registers["rip"]) is not None:
         return None
@@ -213,9 +213,9 @@ def _after_a_wild_jump(
 
 
 def words(fetch: Callable[[int, int], bytes], page: int = 1024) -> Read:
-    """Return a reader of 8 bytes that fetches whole pages, each once.
+    """Return a function that reads 8 bytes, and fetches each page only once.
 
-    `fetch` gets address and size, and raises Unreadable.
+    `fetch` gets an address and a size, and raises Unreadable.
     """
     pages: dict[int, bytes] = {}
 

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What the kernel would say of itself in VMCOREINFO, made from its vmlinux. Pure.
+"""Makes the VMCOREINFO note of a kernel from its vmlinux. Pure.
 
-Our kernels do not compile it in (CONFIG_VMCORE_INFO, which comes with kexec or /proc/kcore), and
-everything in it is known here. Source: Documentation/admin-guide/kdump/vmcoreinfo.rst.
+This tool's kernels are built without it (CONFIG_VMCORE_INFO, which kexec or /proc/kcore
+selects), but vmlinux has all of its content. Source:
+Documentation/admin-guide/kdump/vmcoreinfo.rst.
 """
 
 from __future__ import annotations
@@ -14,14 +15,14 @@ from ukl.base.errors import UklError
 from ukl.elf.reader import Elf
 
 PHYS_BASE = "phys_base"
-"""Where the kernel is, physically, less where it was linked to (arch/x86/kernel/head_64.S)."""
+"""The kernel's physical address minus its link address (arch/x86/kernel/head_64.S)."""
 
 BANNER = "linux_banner"
 TABLES = "init_top_pgt"
-"""What swapper_pg_dir is called in vmlinux."""
+"""The name of swapper_pg_dir in vmlinux."""
 
 LEVELS = "__pgtable_l5_enabled"
-"""Whether page tables have five levels; there only with CONFIG_X86_5LEVEL."""
+"""Whether page tables have five levels; exists only with CONFIG_X86_5LEVEL."""
 
 WANTED = (TABLES, "mem_section")
 
@@ -31,20 +32,20 @@ _RELEASE = re.compile(rb"Linux version (\S+) ")
 
 
 def release(kernel: Elf) -> str:
-    """Return what `uname -r` says: it stands in the banner."""
+    """Return the release (`uname -r`) from the kernel's banner."""
     place = kernel.addresses([BANNER]).get(BANNER, 0)
     for each in kernel.sections:
         if each.allocated and each.address <= place < each.address + each.size:
             content = kernel.content(each)
             if match := _RELEASE.match(content[place - each.address :]):
                 return match[1].decode()
-    raise UklError("the kernel does not tell its version")
+    raise UklError("the kernel's banner has no version")
 
 
 def text(kernel: Elf, offset: int, read: Callable[[int, int], bytes]) -> str:
-    """Return the note's text for a kernel moved by `offset`.
+    """Return the note's text for a kernel relocated by `offset`.
 
-    `read` returns memory at a virtual address; it raises what it likes.
+    `read` returns memory at a virtual address and a size; its exceptions are passed on.
     """
 
     def number(symbol: str, size: int) -> int:

@@ -110,7 +110,7 @@ class _Lab:
             spec = replace(self.made.spec, args=self.tests.runs[name], ports=())
             plan = self._plan(spec, options, directory)
             try:
-                return launch.carried_out(plan, self._attend)
+                return launch.run_plan(plan, self._attend)
             finally:
                 for disk in plan.machine.disks:
                     if disk.file.parent == directory:
@@ -128,7 +128,7 @@ class _Lab:
         served = replace(
             spec,
             args=spec.args if tests.args is None else tests.args,
-            ports=ports.moved(spec.ports),
+            ports=ports.with_free_hosts(spec.ports),
         )
         env = {**ports.environment(served.ports), "RECIPE": str(spec.directory)}
         directory = self._directory()

@@ -218,7 +218,7 @@ def _boot(lab: _Lab, each: _Prepared, guest: Guest) -> _Boot:
     directory = running.run_directory(lab.context.store, each.spec.name)
     options = launch.Options(guest, output=take)
     plan = running.plan(each.made, options, lab.context, directory, each.spec)
-    result = launch.carried_out(plan, attend)
+    result = launch.run_plan(plan, attend)
     if result.outcome is Outcome.STOPPED:
         raise KeyboardInterrupt
     if (error := outcome.error_of(result)) is not None:

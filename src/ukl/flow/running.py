@@ -116,7 +116,7 @@ def run_app(
     with _claimed(spec, options, context.store, detached=False) as entry:
         running = _ready(spec, options, launch_options, context, entry)
         if spec.ports:
-            forwards = ", ".join(map(ports.written, spec.ports))
+            forwards = ", ".join(map(ports.host_end, spec.ports))
             context.progress.line(f"  {spec.name}: {forwards}; Ctrl-C ends it")
         directory = run_directory(context.store, spec.name)
         result = keeper.attended(entry, directory, running, dumping=options.dump)
@@ -167,7 +167,7 @@ def _claimed(
             mode=options.guest.mode,
             args=spec.args,
             env=spec.env,
-            ports=tuple(f"{ports.written(port)}->{port.guest}" for port in spec.ports),
+            ports=tuple(f"{ports.host_end(port)}->{port.guest}" for port in spec.ports),
             volumes=tuple(f"{volume.source}:{volume.target}" for volume in spec.volumes),
             disks=tuple(f"{disk.file}:{disk.target}" for disk in spec.disks),
             network=network.label(network_),
@@ -263,11 +263,11 @@ def _ready(
     if options.bootchart is not None:
         title = f"{spec.name}, {caps.accelerator.value.upper()}"
         watch = _watch(bootplot.check(options.bootchart), title, image.vmlinux, context.progress)
-        connected = replace(connected, output=watch.listening(connected.output))
+        connected = replace(connected, output=watch.wrap_sink(connected.output))
 
     def run(directory: Path, attend: session.Attend) -> RunResult:
         if watch is not None:
-            attend = watch.attending(attend)
+            attend = watch.wrap_attend(attend)
         return launch.attempt(
             image,
             spec,
@@ -290,7 +290,7 @@ def _standard_input(*, ours: bool, shell: bool) -> int | None:
     """
     try:
         if os.isatty(0):
-            return 0 if shell or terminal.is_ours(0) else None
+            return 0 if shell or terminal.is_foreground(0) else None
         status = os.fstat(0)
     except OSError:  # closed
         return None

@@ -138,7 +138,7 @@ def train(
 def _companion(spec: AppSpec) -> tuple[str, ...]:
     """Return the program of the guest that starts the application, and saves the counts. Pure."""
     program = spec.entrypoint or initrd_room.marker_path(spec.name)
-    words = initrd_room.started(spec, initrd_room.marker_path(spec.name))[1:]
+    words = initrd_room.argument_vector(spec, initrd_room.marker_path(spec.name))[1:]
     return ("/bin/sh", "-c", SCRIPT, "sh", program, *words)
 
 

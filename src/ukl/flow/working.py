@@ -15,7 +15,7 @@ from ukl.vm import ports as ports_room
 
 def served(spec: AppSpec) -> AppSpec:
     """Return `spec` with its ports at free ones of this machine."""
-    return replace(spec, ports=ports_room.moved(spec.ports))
+    return replace(spec, ports=ports_room.with_free_hosts(spec.ports))
 
 
 @dataclass(frozen=True, slots=True)

@@ -90,7 +90,7 @@ class Own:
         options = launch.Options(Guest(timeout=self.bench.timeout), output=_nowhere)
         plan, attend = self.bench.plan(spec, watch, options)
         with _stage(self.bench, self.title, watch) as done:
-            done.append(_judged(launch.carried_out(plan, attend)))
+            done.append(_judged(launch.run_plan(plan, attend)))
         return done[0]
 
 
@@ -196,7 +196,7 @@ def idle(spec: AppSpec, watch: Watch, bench: Bench) -> None:
     options = launch.Options(Guest(start=False, companion=IDLE), output=_nowhere)
     plan, attend = bench.plan(replace(spec, ports=()), watch, options)
     with bench.context.progress.stage("a guest that does nothing, watched"):
-        result = launch.carried_out(plan, attend)
+        result = launch.run_plan(plan, attend)
     if result.outcome is not Outcome.STOPPED:
         raise outcome.error_of(result) or UklError(
             "the guest that should do nothing ended", log=result.console

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Builds what runs in the guest beside the application: init, and programs for measuring.
+"""Builds the guest's other programs: init, and programs for measurements.
 
-With the compiler of this machine, once per content. Init is linked with musl: it is in each
-guest's memory, twice while that is unpacked, and the C library of this machine makes 840 KiB of
-what is 90 KiB so.
+The host's compiler builds them, once per content. Init is linked with musl: it is in each
+guest's memory, twice while the initrd is unpacked, and takes 90 KiB instead of the 840 KiB
+with the host's C library.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ CFLAGS = ("-std=gnu11", "-D_GNU_SOURCE", "-O2", "-Wall", "-Wextra")
 LDFLAGS = ("-static", "-s", "-Wl,--build-id=none")
 
 TIMEOUT = 120.0
-"""Seconds; it takes one or two."""
+"""Seconds for a compilation, which takes one or two."""
 
 
 def compile_argv(sources: Sequence[str], output: str, compiler: str = COMPILER) -> list[str]:
-    """Return the command that makes a program, run in the directory of `sources`. Pure."""
+    """Return the command that compiles a program, to run in the directory of `sources`. Pure."""
     return [compiler, *CFLAGS, *LDFLAGS, "-o", output, *sources]
 
 
@@ -46,7 +46,7 @@ def program(
     *,
     compiler: str = COMPILER,
 ) -> Path:
-    """Return a normal static executable of the files in `directory`, for use in the guest."""
+    """Return a normal static executable for the guest, built from the files in `directory`."""
     inputs = {
         "sources": {file: digest(directory / file) for file in [*sources, *headers]},
         "argv": compile_argv(sources, name, compiler),
@@ -54,7 +54,7 @@ def program(
     }
 
     def build(output: Path) -> None:
-        # In the directory of the sources: no path of this machine gets into the file.
+        # In the directory of the sources, so that the file contains no path of the host.
         host_exec.run(
             compile_argv(sources, str(output / name), compiler),
             cwd=directory,

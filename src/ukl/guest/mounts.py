@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Where init mounts volumes and disks, and by what name it finds each of their devices. Pure."""
+"""Where init mounts volumes and disks, and the names of their devices. Pure."""
 
 from __future__ import annotations
 

@@ -14,19 +14,19 @@ from dataclasses import dataclass, field
 from ukl.base.errors import InputError
 
 PATH = "/etc/ukl/run"
-"""Where init finds it."""
+"""The file in the guest."""
 
 MAX_SIZE = 1 << 20
-"""Bytes that init reads at most."""
+"""The most bytes that init reads."""
 
 MAX_NAME = 64
 """Bytes of a host name (HOST_NAME_MAX of Linux)."""
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-"""What the name of an application consists of; it goes into messages unescaped."""
+"""A valid name of an application; init puts it into its messages unescaped."""
 
 GRACE_MS = 1500
-"""Milliseconds between SIGTERM and SIGKILL for a program that has nothing to save."""
+"""Milliseconds between SIGTERM and SIGKILL for a program without volumes and disks."""
 
 DEFAULT_ENV = {
     "PATH": "/bin:/sbin:/usr/bin:/usr/sbin:/ukl",
@@ -58,10 +58,10 @@ class Owner:
 
 @dataclass(frozen=True, slots=True)
 class Console:
-    """What the console is to the programs.
+    """How the programs use the console.
 
     `input` makes it the application's standard input instead of /dev/null. `interactive`
-    gives it to the companion as controlling terminal of `rows` and `columns`.
+    makes it the companion's controlling terminal, of `rows` and `columns`.
     """
 
     input: bool = False
@@ -78,14 +78,14 @@ OUTPUT_ONLY = Console()
 class GuestRun:
     """What init does in one run.
 
-    `path` is the marker file or executable; with `start` False only the `companion`
-    runs: an argument vector of a normal program beside the application, with whose
-    end the run ends. `grace_ms` lie between SIGTERM and SIGKILL when the
-    host asks for the end. `nonce` is what init proves itself with. `mounts` are made in
-    their order, and taken down before the machine is switched off. `address` is that of the
-    second interface, like `10.77.0.5/24`, or `dhcp`; empty: there is none. `cores` has core
-    files sent to the host. `dhcp` has the first interface ask for its address, unless the
-    kernel has set it (`ip=`). `reset` ends the machine by a reset: its monitor knows no other way.
+    `path` is the marker file or executable. `companion` is the argument vector of a normal
+    program that runs beside the application, and whose end is the end of the run; with
+    `start` False only the companion runs. `grace_ms` is the time between SIGTERM and SIGKILL
+    when the host requests a stop. `nonce` identifies init's messages. `mounts` are mounted in
+    order, and unmounted before the machine is switched off. `address` is that of the second
+    interface, like `10.77.0.5/24`, or `dhcp`; empty if there is none. `cores` sends core
+    files to the host. `dhcp` gets the first interface's address by DHCP, unless the kernel
+    has set it (`ip=`). `reset` ends the machine by a reset, for a monitor without power-off.
     """
 
     name: str
@@ -107,10 +107,10 @@ class GuestRun:
 
 
 def encode(run: GuestRun) -> bytes:
-    """Return the file's content. InputError for what the format or execve() cannot take."""
+    """Return the file's content; raises InputError if the format or execve() cannot hold it."""
     if len(run.name) > MAX_NAME or not NAME.fullmatch(run.name):
         raise InputError(
-            f"not a name for an application: {run.name!r}",
+            f"not a valid name for an application: {run.name!r}",
             remedy=f"use at most {MAX_NAME} letters, digits, `.`, `_` and `-`",
         )
     text = "".join(f"{line}\n" for line in ["ukl-run 1", *_lines(run), "end"])
@@ -130,7 +130,7 @@ def _lines(run: GuestRun) -> Iterator[str]:
         yield _line("arg", word)
     for key, value in sorted(run.env.items()):
         if not key or "=" in key:
-            raise InputError(f"not a name of an environment variable: {key!r}")
+            raise InputError(f"not a valid name for an environment variable: {key!r}")
         yield _line("env", f"{key}={value}")
     for word in run.companion:
         yield _line("companion", word)

@@ -3,9 +3,9 @@
 
 The format is described in the kernel's Documentation/driver-api/early-userspace/
 buffer-format.rst: a 110 byte ASCII header of 8-digit hexadecimal fields, the name
-with its NUL, the content, each padded to 4 bytes. Writing the bytes ourselves needs
-no root for device nodes and gives the same bytes for the same tree everywhere:
-owner 0, time 0, names sorted, inode numbers by order.
+with its NUL, the content, each padded to 4 bytes. Unlike the cpio program, this module needs
+no root for device nodes, and gives the same bytes for the same tree everywhere: owner 0,
+time 0, names sorted, inode numbers by order.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from ukl.base.errors import InputError
 MAGIC = b"070701"
 TRAILER = "TRAILER!!!"
 MAX_SIZE = 0xFFFFFFFF
-"""Bytes a member may have at most: the header's field has 8 hexadecimal digits."""
+"""The most bytes of a member: the header's field has 8 hexadecimal digits."""
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One member: `mode` with the file type's bits, content, and numbers of a device node."""
+    """One member: `mode` with the file type, content, and a device node's numbers."""
 
     mode: int
     data: bytes = b""
@@ -52,11 +52,11 @@ def character_device(major: int, minor: int, mode: int = 0o600) -> Entry:
 
 
 def normalise(name: str) -> str:
-    """Return a guest path without its leading slash; InputError if it is not a clean one."""
+    """Return a guest path without its leading slash; raises InputError if it is not normal."""
     parts = name.strip("/").split("/")
     if "\0" in name or any(part in {"", ".", ".."} for part in parts):
         raise InputError(
-            f"not a path in the guest: {name!r}",
+            f"not a valid path in the guest: {name!r}",
             remedy="use an absolute path without `.`, `..` and doubled slashes",
         )
     return "/".join(parts)
@@ -65,22 +65,22 @@ def normalise(name: str) -> str:
 def archive(entries: Mapping[str, Entry]) -> bytes:
     """Return the archive of `entries` (path in the guest -> member).
 
-    Parents that are not listed become directories of mode 0755, since the kernel
-    does not make them by itself. Raises InputError for a path that is unclean, given
-    twice in two spellings, or below something that is no directory.
+    Missing parents become directories of mode 0755, as the kernel does not make them.
+    Raises InputError for a path that is not normal, is given twice in two spellings, or lies
+    below something other than a directory.
     """
     tree: dict[str, Entry] = {}
     for name, entry in entries.items():
         path = normalise(name)
         if path in tree:
-            raise InputError(f"two files for /{path} in the guest")
+            raise InputError(f"two files have the path /{path} in the guest")
         tree[path] = entry
     for path in list(tree):
         for parent in _parents(path):
             tree.setdefault(parent, directory())
             if not stat.S_ISDIR(tree[parent].mode):
-                raise InputError(f"/{path} cannot be in the guest: /{parent} is no directory")
-    # Sorted by components, so that "a" and what is in it come before "a-b".
+                raise InputError(f"/{path} cannot be in the guest: /{parent} is not a directory")
+    # Sorted by components, so that "a" and its content precede "a-b".
     members = sorted(tree.items(), key=lambda item: item[0].split("/"))
     return b"".join(_members(members))
 

@@ -1,14 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The initramfs a guest boots from.
+"""The initramfs that a guest boots from.
 
-It comes in two parts, which the kernel unpacks one after the other: the base holds
-everything that depends on the application and is kept in the store; `with_run` puts
-a small archive behind it whose run description replaces the one of the base, so that
-other arguments (and the nonce of each run) do not make another base.
+It has two parts, which the kernel unpacks in order. The base depends only on the application
+and is kept in the cache. `with_run` appends a small archive whose run description replaces
+that of the base, so that other arguments, and the nonce of each run, need no new base.
 
-What an application that is PID 1 itself finds (`--init app`): the same files and the
-static device nodes below, standard streams on the console, loopback and (where the
-kernel can) the network configured by it, but nothing mounted: no /proc, no /sys.
+An application that is PID 1 (`--init app`) has the same files and the static device nodes
+below, standard streams on the console, loopback and, if the kernel can configure it, the
+network. No file system is mounted: it has neither /proc nor /sys.
 """
 
 from __future__ import annotations
@@ -34,24 +33,25 @@ from ukl.kernel import symbols
 
 BUSYBOX = Path("/bin/busybox")
 NO_APPLETS = frozenset({"busybox", "init", "linuxrc"})
-"""Names that must not become links: ours, or a second init."""
+"""Applets that get no link: busybox itself, and those that would be a second init."""
 
 PLAIN_MAX = 16 << 20
 """Bytes up to which an initrd is not compressed.
 
-To unpack a byte takes an emulated guest 23 instructions, as many for busybox as a small kernel's
-whole boot; but both forms are in memory until that is done, and large ones want too much of it.
+An emulated guest needs 23 instructions to unpack a byte: for busybox as many as for the whole
+boot of a small kernel. But until the end of unpacking both forms are in memory, of which a
+large initrd needs too much if it is not compressed.
 """
 
 GZIP_LEVEL = 1
-"""The fastest: an initrd is made for each application and read once."""
+"""The fastest level: an initrd is made for each application and read once."""
 
 MARKER_DIRECTORY = "/ukl"
 USER_DIRECTORY = "/user"
 
 DIRECTORIES: Mapping[str, int] = {
     "/bin": 0o755,
-    "/data": 0o755,  # where recipes keep theirs, and disks are mounted by default
+    "/data": 0o755,  # for the data of recipes; the default mount point of disks
     "/dev": 0o755,
     "/etc": 0o755,
     "/proc": 0o555,
@@ -98,7 +98,7 @@ TEXTS: Mapping[str, str] = {
 
 DHCP_SCRIPT = """\
 #!/bin/sh
-# What busybox' udhcpc says: $1, and the lease in variables.
+# The script of busybox's udhcpc: the event is in $1, the lease in variables.
 case $1 in
 deconfig)
 	ip addr flush dev "$interface"
@@ -111,21 +111,21 @@ bound | renew)
 	;;
 esac
 """
-"""Sets what a DHCP server gives to the second interface: guest/net.c starts the client."""
+"""Configures an interface from its DHCP lease: guest/net.c starts the client."""
 
 
 def marker_path(name: str) -> str:
-    """Return where the marker file of an application is in the guest."""
+    """Return the path of an application's marker file in the guest."""
     return f"{MARKER_DIRECTORY}/{name}"
 
 
 def user_path(name: str) -> str:
-    """Return where the normal executable of an application is in the guest."""
+    """Return the path of an application's normal executable in the guest."""
     return f"{USER_DIRECTORY}/{name}"
 
 
 def has_userspace(spec: AppSpec) -> bool:
-    """Tell whether a normal userspace is beside the application, as it is specified. Pure.
+    """Tell whether the specification includes a normal userspace. Pure.
 
     An entrypoint is a program of that userspace, or a script for its shell.
     """
@@ -135,13 +135,13 @@ def has_userspace(spec: AppSpec) -> bool:
 
 
 def needs_userspace(spec: AppSpec, guest: Guest) -> bool:
-    """Tell whether a normal userspace has to be in the guest: asked for, or in use. Pure."""
-    asks = guest.network.address == DHCP  # by a client of that userspace
-    return has_userspace(spec) or guest.is_process or guest.shell or asks or not guest.start
+    """Tell whether the guest needs a normal userspace: as specified, or for its options. Pure."""
+    dhcp = guest.network.address == DHCP  # its client is in that userspace
+    return has_userspace(spec) or guest.is_process or guest.shell or dhcp or not guest.start
 
 
 def skeleton(name: str, init: bytes) -> dict[str, cpio.Entry]:
-    """Return the files that are there whatever the application is. Pure."""
+    """Return the files that every guest has. Pure."""
     entries = {path: cpio.directory(mode) for path, mode in DIRECTORIES.items()}
     entries.update({path: cpio.symlink(target) for path, target in LINKS.items()})
     for path, (major, minor, mode) in NODES.items():
@@ -152,8 +152,8 @@ def skeleton(name: str, init: bytes) -> dict[str, cpio.Entry]:
     return entries
 
 
-def companions(busybox: bytes, applets: list[str]) -> dict[str, cpio.Entry]:
-    """Return the normal programs that are beside any application. Pure."""
+def userland(busybox: bytes, applets: list[str]) -> dict[str, cpio.Entry]:
+    """Return the programs of the normal userspace. Pure."""
     entries = {
         "/etc/ukl/udhcpc": cpio.regular(DHCP_SCRIPT.encode(), 0o755),
         "/bin/busybox": cpio.regular(busybox, 0o755),
@@ -165,17 +165,17 @@ def companions(busybox: bytes, applets: list[str]) -> dict[str, cpio.Entry]:
 
 
 def portable(base: bytes, spec: AppSpec, image: Image, *, reset: bool = False) -> bytes:
-    """Return an initrd for a machine that is not ours: its network gives the address. Pure.
+    """Return an initrd for another hypervisor, whose network has a DHCP server. Pure.
 
-    `reset`: such a machine ends by a reset, and cannot be switched off.
+    `reset`: its machine cannot power off, and ends by a reset.
     """
     return with_run(base, replace(default_run(spec, image), dhcp=True, reset=reset))
 
 
 def default_run(spec: AppSpec, image: Image | None) -> GuestRun:
-    """Return the run that an initrd has by itself: the application as specified."""
+    """Return the run in the base of an initrd: the application as specified."""
     path = marker_path(spec.name) if _has_marker(image) else user_path(spec.name)
-    argv = started(spec, path)
+    argv = argument_vector(spec, path)
     return GuestRun(
         name=spec.name,
         path=spec.entrypoint or path,
@@ -185,10 +185,10 @@ def default_run(spec: AppSpec, image: Image | None) -> GuestRun:
     )
 
 
-def started(spec: AppSpec, path: str) -> tuple[str, ...]:
-    """Return the argument vector that init starts, for an application at `path`. Pure.
+def argument_vector(spec: AppSpec, path: str) -> tuple[str, ...]:
+    """Return the argument vector of what init starts, for an application at `path`. Pure.
 
-    An entrypoint gets that path, and behind it what would be the application's arguments.
+    An entrypoint gets that path as an argument, followed by the application's arguments.
     """
     words = (spec.entrypoint, path) if spec.entrypoint else (spec.name,)
     return (*words, *spec.command, *spec.args)
@@ -199,10 +199,10 @@ def _has_marker(image: Image | None) -> bool:
 
 
 def application_files(files: Mapping[str, Path]) -> dict[str, cpio.Entry]:
-    """Return the members for `files` (guest path -> file or directory of this machine).
+    """Return the members for `files` (guest path -> file or directory of the host).
 
-    Owner becomes root, and of the mode only "executable" is kept. InputError for what
-    is not there or is neither file, directory nor symbolic link.
+    The owner becomes root, and only the executable bit of the mode is kept. Raises InputError
+    for a missing file, and for one that is neither file, directory nor symbolic link.
     """
     entries: dict[str, cpio.Entry] = {}
     for target, source in sorted(files.items()):
@@ -245,20 +245,19 @@ def build(
 ) -> Path:
     """Return the base initrd for `image`, the same for the same inputs.
 
-    `user` is the normal executable of the application, put beside its marker file. Without
-    `userspace` there are neither normal programs nor normal forms of applications in it, but
-    for what the kernel has no marker file of.
-    By itself the initrd starts the application as the manifest says; `with_run` makes one for
-    a certain run.
+    `user` is the normal executable of the application. Without `userspace` the initrd has no
+    normal programs, and no normal executables of applications except for one that is not
+    linked into the kernel. The base starts the application as the manifest says; `with_run`
+    makes an initrd for a certain run.
     """
     if not _has_marker(image) and user is None:
-        raise InputError(f"nothing to start: the kernel has no application {spec.name}")
+        raise InputError(f"nothing to start: the kernel does not contain {spec.name}")
     with progress.stage(f"initrd {spec.name}") as stage:
         init = guest_build.init(store)
         entries = skeleton(spec.name, init.read_bytes())
         if userspace:
-            entries.update(companions(_busybox(), _applets()))
-        for each in (*reversed(spec.with_), spec):  # of the same file, the main one's counts
+            entries.update(userland(_busybox(), _applets()))
+        for each in (*reversed(spec.with_), spec):  # the main application's files override
             entries.update(application_files(each.files))
         if image is not None and image.marker is not None:
             entries[marker_path(spec.name)] = _marker(image.marker, spec)
@@ -285,7 +284,7 @@ def _marker(file: Path, spec: AppSpec) -> cpio.Entry:
 
 
 def _write(directory: Path, data: bytes, level: int) -> None:
-    # Time 0 and no name in the header: the same bytes each time.
+    # Time 0 and no name in the header, so that the bytes are always the same.
     content = gzip.compress(data, level, mtime=0) if level else data
     (directory / "initrd").write_bytes(content)
 
@@ -295,7 +294,7 @@ def _busybox() -> bytes:
         return BUSYBOX.read_bytes()
     except OSError as error:
         raise MissingError(
-            "busybox is not on this machine",
+            "busybox is not installed",
             where=BUSYBOX,
             remedy=install_command("busybox-static"),
         ) from error
@@ -306,9 +305,9 @@ def _applets() -> list[str]:
 
 
 def with_run(base: bytes, run: GuestRun) -> bytes:
-    """Return an initrd that is `base` but for the run description. Pure.
+    """Return `base` with another run description. Pure.
 
-    The kernel wants an archive to begin at a multiple of 4 bytes, and skips zeros.
+    The kernel requires archives to begin at multiples of 4 bytes, and skips zeros.
     """
     entry = cpio.regular(rundesc.encode(run), 0o600)
     return base + bytes(-len(base) % 4) + cpio.archive({rundesc.PATH: entry})

@@ -68,7 +68,7 @@ def debug(store: Store, name: str, args: Sequence[str]) -> int:
     report = dumped(store, name)
     images = report.images
     assert report.dump is not None
-    with postmortem.opened(report.dump) as dump:
+    with postmortem.decompressed(report.dump) as dump:
         return gdb.open_dump(
             dump,
             images.program,

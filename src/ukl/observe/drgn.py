@@ -161,7 +161,7 @@ def crashed(store: Store, name: str) -> Iterator[Target]:
     kernel = Elf.open(report.images.program)
     check(kernel, report.images.program)
     assert report.dump is not None
-    with postmortem.opened(report.dump) as path:
+    with postmortem.decompressed(report.dump) as path:
         core = Elf.open(path)
         virtual = reader(core.segments, core.data, physical=False)
         physical = reader(core.segments, core.data, physical=True)

@@ -14,7 +14,13 @@ from pathlib import Path
 
 from ukl.base.errors import UklError
 from ukl.debug.gdb_script import script, unwinder
-from ukl.debug.placement import built, handler, moved, offset_of, placed
+from ukl.debug.placement import (
+    application_sections,
+    handler,
+    kernel_sections,
+    offset_of,
+    renamed_directories,
+)
 from ukl.elf.reader import Elf
 from ukl.host import exec as host_exec
 from ukl.host import process, programs
@@ -101,7 +107,7 @@ def _told(connection: socket.socket) -> int:
 
 
 def _moves(debug: Path | None) -> dict[str, str]:
-    return built(Elf.open(debug)) if debug is not None and debug.exists() else {}
+    return renamed_directories(Elf.open(debug)) if debug is not None and debug.exists() else {}
 
 
 def symbols(
@@ -111,13 +117,13 @@ def symbols(
 
     The latter is a copy in `temporary`, whose unwind table has the name that everybody knows.
     """
-    files: dict[Path, Mapping[str, int]] = {vmlinux: moved(kernel, offset)}
+    files: dict[Path, Mapping[str, int]] = {vmlinux: kernel_sections(kernel, offset)}
     if debug is not None and debug.exists():
         # gdb looks for the unwind tables by their usual name.
         own = temporary / debug.name
         rename = (".ukl.eh_frame", ".eh_frame")
         host_exec.run([OBJCOPY, "--rename-section", "=".join(rename), debug, own])
-        files[own] = placed(Elf.open(own), kernel, offset)
+        files[own] = application_sections(Elf.open(own), kernel, offset)
     return {file: sections for file, sections in files.items() if sections}
 
 

@@ -20,7 +20,7 @@ from ukl.elf.reader import Elf
 from ukl.guest import build as guest_build
 from ukl.host.store import Store, digest
 from ukl.vm import control, execute
-from ukl.vm.bring import DIRECTORY, place_file
+from ukl.vm.install import DIRECTORY, install_file
 from ukl.vm.registry import Record, Registry, State, effective
 
 SAMPLER = "profile"
@@ -52,7 +52,7 @@ def take(
         raise UklError(f"the kernel of {name} is not in the cache any more")
     program = guest_build.program(SAMPLER, resource("guest/tools"), [f"{SAMPLER}.c"], [], store)
     there = f"{DIRECTORY}/{SAMPLER}-{digest(program)[:12]}"
-    place_file(guests, name, program, there)
+    install_file(guests, name, program, there)
     command = (there, str(frequency), f"{seconds:g}")
     with tempfile.TemporaryFile() as out:
         streams = execute.Streams(None, out.fileno())
@@ -68,7 +68,7 @@ def take(
 
 def _plain(stacks: Counter[tuple[str, ...]]) -> Counter[tuple[str, ...]]:
     """Return stacks with names of C++ and Rust as people write them."""
-    plain = lines.demangled({name for frames in stacks for name in frames})
+    plain = lines.demangle({name for frames in stacks for name in frames})
     found: Counter[tuple[str, ...]] = Counter()
     for frames, count in stacks.items():
         found[tuple(plain.get(name, name).replace(";", ",") for name in frames)] += count

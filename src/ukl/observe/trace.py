@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ukl.base.errors import UklError
-from ukl.vm import bring, control, execute
+from ukl.vm import control, execute, install
 from ukl.vm.registry import Record, Registry, State, effective
 
 STRACE = "strace"
@@ -49,7 +49,7 @@ def application(record: Record) -> int:
 def trace(guests: Registry, name: str, options: Options) -> int:
     """Trace until the process ends, the time is over or Ctrl-C; return strace's exit code."""
     pids = options.pids or (application(guests.get(name)),)
-    program = bring.bring(guests, name, STRACE)
+    program = install.install(guests, name, STRACE)
     limit = () if options.seconds is None else ("timeout", "-s", "INT", f"{options.seconds:g}")
     command = (*limit, *program, *words(pids, options))
     code = execute.in_guest(guests, name, command, streams=execute.Streams(None))

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The language of the guest's agent: frames on a virtio-serial port. Pure.
+"""The protocol of the guest's agent: frames on a virtio-serial port. Pure.
 
-guest/agent.c is the other side, docs/design/guest.md the description. A frame is
+guest/agent.c is the other side; docs/design/guest.md describes the protocol. A frame is
 
     type (1 byte)  flags (1)  length of the payload (2)  channel (4)  payload
 
-little endian. The agent begins with the line `ukl-agent 1 NONCE`; what came before it is
-an earlier agent's and counts for nothing.
+in little-endian order. The agent begins with the line `ukl-agent 1 NONCE`; bytes before it
+come from an earlier agent and are discarded.
 """
 
 from __future__ import annotations
@@ -22,50 +22,50 @@ from ukl.guest.rundesc import GuestRun
 HEADER = struct.Struct("<BBHI")
 MAX_PAYLOAD = 65535
 CHUNK = 16384
-"""Bytes of input that are sent in one frame."""
+"""Most bytes of input in one frame."""
 
 WINDOW = 65536
-"""Bytes of input that the agent keeps for a program: no more without its TAKEN."""
+"""Bytes of input that the agent buffers for a program; a TAKEN frame allows more."""
 
 GRANT = 256 << 10
-"""Bytes of output that a client takes before it has to grant more."""
+"""Bytes of output that a client accepts before it must grant more."""
 
 TERMINAL = 1
-"""Flag of EXEC: the program gets a terminal."""
+"""Flag of EXEC: give the program a terminal."""
 
 
 class Type(IntEnum):
-    """The frames; below 16 the host's."""
+    """The types of frames; the host sends those below 16."""
 
     EXEC = 1
-    """Text of a run description whose companion is the program."""
+    """The text of a run description whose companion is the program."""
     INPUT = 2
-    """Bytes; none: the end."""
+    """Bytes of standard input; none at its end."""
     SIGNAL = 3
-    """One byte: the number, for the program's process group."""
+    """One byte: the number of a signal to the program's process group."""
     RESIZE = 4
     """Rows and columns, 2 bytes each."""
     CLOSE = 5
-    """Nobody waits for the program any more: SIGHUP."""
+    """The client is gone: the program gets SIGHUP."""
     GRANT = 6
-    """4 bytes: how much more output is taken."""
+    """4 bytes: how many more bytes of output the client accepts."""
 
     STARTED = 16
     """4 bytes: process id. execve() has succeeded."""
     FAILED = 17
-    """4 bytes: errno, and its text. The channel has ended."""
+    """4 bytes: errno, and its text. Ends the channel."""
     OUTPUT = 18
     ERRORS = 19
-    """Bytes of standard output and standard error; none: the end."""
+    """Bytes of standard output and standard error; none at their ends."""
     EXITED = 20
-    """4 bytes: status as of wait(2). The channel has ended."""
+    """4 bytes: status as of wait(2). Ends the channel."""
     TAKEN = 21
-    """4 bytes: how much input was taken."""
+    """4 bytes: how many bytes of input the program has taken."""
 
 
 FROM_HOST = frozenset(kind for kind in Type if kind < 16)
 LAST = frozenset({Type.FAILED, Type.EXITED})
-"""Behind these comes nothing more of their channel."""
+"""The frames that end a channel."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,7 @@ class Frame:
 
     @property
     def number(self) -> int:
-        """The number at the beginning of the payload, 0 if there is none."""
+        """The number at the beginning of the payload, or 0."""
         return int.from_bytes(self.data[:4], "little") if len(self.data) >= 4 else 0
 
 
@@ -94,29 +94,29 @@ def number(kind: Type, channel: int, value: int) -> Frame:
 
 
 def exec_frame(channel: int, run: GuestRun) -> Frame:
-    """Return the frame that starts the companion of `run`; InputError for what is too long."""
+    """Return the frame that starts the companion of `run`; raises InputError if it is too long."""
     data = rundesc.encode(run)
     if len(data) > MAX_PAYLOAD:
         raise InputError(
             f"arguments and environment are too long: {len(data)} bytes",
-            remedy=f"at most {MAX_PAYLOAD} go to a guest; put them into a file (ukl cp)",
+            remedy=f"a guest accepts at most {MAX_PAYLOAD}; put them into a file (ukl cp)",
         )
     return Frame(Type.EXEC, channel, data, TERMINAL if run.console.interactive else 0)
 
 
 class Malformed(ValueError):
-    """What came is no frame."""
+    """The received bytes are not a frame."""
 
 
 @dataclass(slots=True)
 class Decoder:
-    """Cuts bytes into frames. With `hello`, those before that line are thrown away."""
+    """Splits bytes into frames. With `hello`, discards all bytes up to that line."""
 
     hello: bytes | None = None
     _rest: bytearray = field(default_factory=bytearray)
 
     def feed(self, data: bytes) -> list[Frame]:
-        """Take bytes as they came and return the frames that are complete now."""
+        """Take received bytes and return the frames that are now complete."""
         self._rest += data
         if self.hello is not None:
             at = self._rest.find(self.hello)
@@ -134,7 +134,7 @@ class Decoder:
             try:
                 frame = Frame(Type(kind), channel, bytes(self._rest[HEADER.size : end]), flags)
             except ValueError:
-                raise Malformed(f"a frame of the unknown type {kind}") from None
+                raise Malformed(f"a frame of unknown type {kind}") from None
             frames.append(frame)
             del self._rest[:end]
         return frames
@@ -151,6 +151,6 @@ def hello(nonce: str) -> bytes:
 
 
 def exit_code(wait_status: int) -> int:
-    """Return what a shell makes of a status of wait(2): 128 + N for signal N."""
+    """Return a shell's exit code for a status of wait(2): 128 + N for signal N."""
     signal = wait_status & 0x7F
     return 128 + signal if signal else wait_status >> 8 & 0xFF

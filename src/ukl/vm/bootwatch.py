@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Watches a boot from outside: when QEMU was ready, what the processor did, who said what.
+"""Watches a boot from outside: when QEMU is ready, when the kernel starts, and its log.
 
-The machine begins to run when we say so, so its begin is known. Until the kernel is seen, the
-first processor's registers are looked at again and again: the mode and the descriptor tables
-tell firmware, decompressor and kernel from each other, and nothing has to be built for it. The
-kernel's own log is read from the guest's memory when the boot is over, or the machine at its
-end; the guest does nothing for that.
+The machine starts paused and is resumed here, so its start time is known. Until the kernel
+runs, the first processor's registers are polled: its mode and descriptor tables distinguish
+firmware, decompressor and kernel, without any change to them. The kernel's log is read from
+the guest's memory after the boot, or at the machine's end, without help from the guest.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from pathlib import Path
 
 from ukl.base.errors import UklError
 from ukl.debug import printk
-from ukl.debug.bootchart import Marks, Said
+from ukl.debug.bootchart import Event, Marks
 from ukl.debug.placement import offset_of
 from ukl.debug.unwind import Unreadable
 from ukl.elf.reader import Elf
@@ -29,17 +28,17 @@ from ukl.vm import postmortem, status
 from ukl.vm.session import Session, Sink
 
 KERNEL_WORDS = ("initcall_debug", "log_buf_len=1M")
-"""What the kernel is told, so that its log says when what was called. Documented in
+"""Kernel parameters that make the log show the time of each initcall. Documented in
 Documentation/admin-guide/kernel-parameters.txt."""
 
 INTERVAL = 0.001
-"""Seconds between two looks at the processor."""
+"""Seconds between two polls of the processor."""
 
 SILENT = 5.0
-"""Seconds after its start in which an application that says nothing may yet do so."""
+"""Seconds to wait for the application's first output after its start."""
 
 SETTLE = 0.1
-"""Seconds after the first output in which what belongs to the boot still comes in."""
+"""Seconds to wait for further messages of the boot after the first output."""
 
 _EFER = re.compile(r"^EFER=([0-9a-f]{16})", re.MULTILINE)
 _GDT = re.compile(r"^GDT=\s*([0-9a-f]{16}|[0-9a-f]{8})", re.MULTILINE)
@@ -50,14 +49,14 @@ _KERNEL_HALF = 1 << 63
 
 
 def stage(registers: str) -> tuple[bool, bool]:
-    """Return whether `info registers` shows long mode, and the kernel's own tables. Pure.
+    """Return whether `info registers` shows long mode, and the kernel's tables. Pure.
 
-    The decompressor runs in long mode with tables at low addresses; the kernel loads its own,
-    in the kernel half, among its first instructions (arch/x86/kernel/head_64.S).
+    The decompressor runs in long mode with tables at low addresses; the kernel's first
+    instructions load tables in the kernel half (arch/x86/kernel/head_64.S).
     """
     efer, gdt = _EFER.search(registers), _GDT.search(registers)
     if efer is None or gdt is None:
-        raise UklError("QEMU does not tell the processor's mode")
+        raise UklError("QEMU does not print the processor's mode")
     long_mode = bool(int(efer[1], 16) & _LONG_MODE)
     return long_mode, long_mode and bool(int(gdt[1], 16) & _KERNEL_HALF)
 
@@ -66,10 +65,10 @@ Attend = Callable[[Session], AbstractAsyncContextManager[object]]
 
 
 class Watch:
-    """Watches the boot of one session; `done` is called in a thread when all is known.
+    """Watches the boot of one session and passes its marks to `done`, called in a thread.
 
-    `done` gets the marks once: when the application has said something, was silent for a
-    while, or at the machine's end.
+    `done` is called once: after the application's first output, after SILENT seconds without
+    any, or at the machine's end.
     """
 
     def __init__(self, vmlinux: Path, done: Callable[[Marks], None]) -> None:
@@ -81,33 +80,33 @@ class Watch:
         self._kernel: float | None = None
         self._ready: float | None = None
         self._output: float | None = None
-        self._said: list[Said] = []
-        self._spoke = asyncio.Event()
-        self._finished = asyncio.Lock()
-        self._told = False
+        self._events: list[Event] = []
+        self._has_output = asyncio.Event()
+        self._finishing = asyncio.Lock()
+        self._finished = False
 
-    def listening(self, sink: Sink) -> Sink:
-        """Return `sink`, which notes as well when the application first says something."""
+    def wrap_sink(self, sink: Sink) -> Sink:
+        """Return a sink that also notes the time of the application's first output."""
 
         def write(data: bytes) -> None:
             if self._output is None and self._ready is not None:
                 self._output = self._now()
-                self._spoke.set()
+                self._has_output.set()
             sink(data)
 
         return write
 
-    def attending(self, attend: Attend) -> Attend:
-        """Return `attend`, with the watch around it."""
+    def wrap_attend(self, attend: Attend) -> Attend:
+        """Return an `Attend` that watches the boot around `attend`."""
 
         @contextlib.asynccontextmanager
         async def both(session: Session) -> AsyncIterator[object]:
             self._begin = session.begin
-            session.farewell = lambda: self._finish(session)
+            session.on_shutdown = lambda: self._finish(session)
             async with attend(session) as value:
                 tasks = [
                     asyncio.create_task(each)
-                    for each in (self._follow(session), self._wait(session), self._look(session))
+                    for each in (self._follow(session), self._wait(session), self._poll(session))
                 ]
                 try:
                     yield value
@@ -122,14 +121,14 @@ class Watch:
     def _now(self) -> float:
         return time.monotonic() - self._begin
 
-    async def _look(self, session: Session) -> None:
+    async def _poll(self, session: Session) -> None:
         self._resumed = self._now()
         await session.monitor.resume()
         with contextlib.suppress(UklError):
             while self._kernel is None:
                 before = self._now()
                 long_mode, kernel = stage(await session.monitor.human("info registers"))
-                # It was so when QEMU looked: between the question and the answer.
+                # QEMU read the registers between the question and the answer.
                 seen = (before + self._now()) / 2
                 if long_mode and self._long_mode is None:
                     self._long_mode = seen
@@ -140,25 +139,25 @@ class Watch:
     async def _follow(self, session: Session) -> None:
         async for message in session.follow():
             now = self._now()
-            about = message.who in {None, status.APPLICATION}
-            if about and message.type is not status.Type.CLOCK:
-                self._said.append(Said(message.type.value, message.seconds, now))
+            relevant = message.who in {None, status.APPLICATION}
+            if relevant and message.type is not status.Type.CLOCK:
+                self._events.append(Event(message.type.value, message.seconds, now))
             if message.type is status.Type.READY:
                 self._ready = now
 
     async def _wait(self, session: Session) -> None:
         await session.until(status.Type.STARTED)
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._spoke.wait(), SILENT)
+            await asyncio.wait_for(self._has_output.wait(), SILENT)
             await asyncio.sleep(SETTLE)
         await self._finish(session)
 
     async def _finish(self, session: Session | None) -> None:
-        """Read the log, if there is a machine to read it from, and hand all over; once."""
-        async with self._finished:
-            if self._told:
+        """Read the log, if a machine is left to read it from, and call `done`; once."""
+        async with self._finishing:
+            if self._finished:
                 return
-            self._told = True
+            self._finished = True
             log: tuple[printk.Message, ...] = ()
             missing = "the guest was gone before its log was read"
             if session is not None:
@@ -170,7 +169,7 @@ class Watch:
                 resumed=self._resumed,
                 long_mode=self._long_mode,
                 kernel=self._kernel,
-                said=tuple(self._said),
+                events=tuple(self._events),
                 output=self._output,
                 log=log,
                 missing=missing,
@@ -187,7 +186,7 @@ class Watch:
         if running:
             await session.monitor.stop()
         try:
-            offset = offset_of(kernel, await postmortem.entered(session.monitor))
+            offset = offset_of(kernel, await postmortem.handler_address(session.monitor))
             with tempfile.TemporaryDirectory(prefix="ukl-log-") as temporary:
                 file = Path(temporary) / "memory"
 

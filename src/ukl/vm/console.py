@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The guest's console: what people see of it, and the one number read from it.
+"""The guest's console: filters its output, and reads the one number needed from it.
 
 Whether a run succeeded is never read from the console, with one documented
-exception: when the application is PID 1, nobody is left in the guest to report, and
+exception: when the application is PID 1, no process is left in the guest to report, and
 the kernel's panic about its end carries the exit code.
 """
 
@@ -21,7 +21,7 @@ _MAYBE_PANIC = re.compile(rb"(?:\[ *[\d.]*|\[ *\d+\.\d+\][^\r\n]{0,120}|\r)\Z")
 
 
 def last_lines(data: bytes, count: int = 15) -> str:
-    """Return the last lines, without what a terminal would act on."""
+    """Return the last lines, without control characters and escape sequences."""
     text = data.decode("utf-8", "replace").replace("\r\n", "\n")
     text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text)
     text = "".join(char for char in text if char.isprintable() or char in "\n\t")
@@ -29,11 +29,11 @@ def last_lines(data: bytes, count: int = 15) -> str:
 
 
 def panic_lines(data: bytes, count: int = 15) -> str:
-    """Return the lines from the (last) panic's report on: what it says comes before the trace."""
+    """Return the first lines of the last panic's report: its cause, and part of the trace."""
     found = list(PANIC.finditer(data))
     if not found:
         return last_lines(data, count)
-    # What led to it (BUG:, the registers) stands above, its trace below.
+    # The cause (BUG:, the registers) is printed before the panic, the trace after it.
     begin = data.rfind(b"\n", 0, max(0, found[-1].start() - 400)) + 1
     return "\n".join(last_lines(data[begin:], 1 << 20).splitlines()[:count])
 
@@ -41,9 +41,8 @@ def panic_lines(data: bytes, count: int = 15) -> str:
 def init_exit(data: bytes) -> tuple[int | None, int | None] | None:
     """Return (exit status, None) or (None, signal) of the application that was PID 1.
 
-    None when the console does not say that it ended. The kernel prints the status
-    in the form of wait(2): the signal in the low 7 bits, or else the exit status
-    above the low 8.
+    None if the console does not show that it ended. The kernel prints the status in the
+    format of wait(2): the signal in the low 7 bits, or else the exit status in bits 8 to 15.
     """
     found = INIT_DIED.findall(data)
     if not found:
@@ -54,24 +53,24 @@ def init_exit(data: bytes) -> tuple[int | None, int | None] | None:
 
 
 def panic_reason(data: bytes) -> str | None:
-    """Return what the kernel's panic says, None without one."""
+    """Return the message of the kernel's panic, None if it did not panic."""
     found = PANIC.findall(data)
     return found[-1].decode("utf-8", "replace").strip() if found else None
 
 
 @dataclass(slots=True)
 class InitFilter:
-    """Takes from the output the panic that is the normal end of an application as PID 1.
+    """Removes the panic that normally ends an application as PID 1 from the output.
 
-    It also turns the terminal's CR LF into LF: without our init nobody switched that
-    off. Bytes that may be the beginning of the panic's line are held back.
+    It also turns the terminal's CR LF into LF, which the guest's init otherwise switches
+    off. Bytes that may begin the panic's line are held back.
     """
 
     _held: bytes = field(default=b"")
     _ended: bool = field(default=False)
 
     def feed(self, data: bytes) -> bytes:
-        """Take console bytes and return those that people shall see."""
+        """Take console bytes and return those to show."""
         if self._ended:
             return b""
         data = self._held + data
@@ -85,6 +84,6 @@ class InitFilter:
         return data.replace(b"\r\n", b"\n")
 
     def flush(self) -> bytes:
-        """Return what was held back, at the end."""
+        """Return the bytes held back, at the end of the output."""
         held, self._held = self._held, b""
         return held.replace(b"\r\n", b"\n")

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The socket on which a guest's keeper takes requests of other `ukl` processes.
+"""The socket on which a guest's keeper takes requests from other `ukl` processes.
 
-A client sends one line of JSON, the keeper answers with one:
+A client sends one line of JSON, and the keeper answers with one:
 
     {"request": "stop", "grace": SECONDS or null}     {"ok": true}
     {"request": "exec"}                               {"ok": true}, then frames (vm/agent.py)
-    anything else, or what cannot be done             {"ok": false, "message": …, "remedy": …}
+    {"request": "gdb", "stub": PATH}                  {"ok": true}, then {"idt": …}
+    an unknown request, or one that fails             {"ok": false, "message": …, "remedy": …}
 
 The socket lies in the guest's directory, which only its owner may enter.
 """
@@ -25,12 +26,12 @@ from ukl.vm.registry import CONTROL, Record, State, effective
 
 MAX_LINE = 1 << 16
 TIMEOUT = 20.0
-"""Seconds a keeper may take to answer; on a loaded machine it takes a few."""
+"""Seconds that a keeper may take to answer; on a loaded machine it takes a few."""
 
 
 @contextlib.contextmanager
 def _short(directory: Path) -> Iterator[str]:
-    """Give a path of the socket that fits into struct sockaddr_un's 108 bytes."""
+    """Yield a path of the socket that fits into struct sockaddr_un's 108 bytes."""
     descriptor = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         yield f"/proc/self/fd/{descriptor}/{CONTROL}"
@@ -40,17 +41,17 @@ def _short(directory: Path) -> Iterator[str]:
 
 def listen(directory: Path) -> socket.socket:
     """Return the listening socket of a guest's keeper."""
-    ours = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         (directory / CONTROL).unlink(missing_ok=True)
         with _short(directory) as path:
-            ours.bind(path)
-        ours.listen(16)
-        ours.setblocking(False)
+            listener.bind(path)
+        listener.listen(16)
+        listener.setblocking(False)
     except BaseException:
-        ours.close()
+        listener.close()
         raise
-    return ours
+    return listener
 
 
 def request(
@@ -58,43 +59,43 @@ def request(
 ) -> socket.socket:
     """Send a request to a running guest's keeper and return the connection.
 
-    `timeout` is how many seconds the answer may take.
-    UklError if the guest does not run, its keeper does not answer, or refuses.
+    `timeout` is the number of seconds that the answer may take. Raises UklError if the
+    guest does not run, or its keeper does not answer or refuses the request.
     """
     if (state := effective(record)) is not State.RUNNING:
         raise not_running(record, state)
-    ours = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        ours.settimeout(timeout)
+        connection.settimeout(timeout)
         with _short(directory) as path:
-            ours.connect(path)
-        ours.sendall(json.dumps(values).encode() + b"\n")
-        answer = _answer(ours)
-        ours.settimeout(None)
+            connection.connect(path)
+        connection.sendall(json.dumps(values).encode() + b"\n")
+        answer = _answer(connection)
+        connection.settimeout(None)
     except OSError as error:
-        ours.close()
+        connection.close()
         raise UklError(
-            f"process {record.keeper.pid}, which attends to {record.name}, does not answer: "
-            f"{error.strerror or 'it takes too long'}",
-            remedy=f"ukl stop {record.name} ends the guest nevertheless",
+            f"process {record.keeper.pid}, the keeper of {record.name}, does not answer: "
+            f"{error.strerror or 'timeout'}",
+            remedy=f"ukl stop {record.name} still ends the guest",
         ) from error
     except BaseException:
-        ours.close()
+        connection.close()
         raise
     if answer.get("ok") is not True:
-        ours.close()
+        connection.close()
         remedy = answer.get("remedy")
         raise UklError(
-            str(answer.get("message") or "the guest's keeper refuses"),
+            str(answer.get("message") or "the guest's keeper refused the request"),
             remedy=str(remedy) if remedy else None,
         )
-    return ours
+    return connection
 
 
-def _answer(ours: socket.socket) -> Mapping[str, Any]:
+def _answer(connection: socket.socket) -> Mapping[str, Any]:
     line = bytearray()
     while not line.endswith(b"\n") and len(line) < MAX_LINE:
-        byte = ours.recv(1)  # no more: what follows is not ours to read
+        byte = connection.recv(1)  # one at a time: the caller reads what follows the line
         if not byte:
             raise ConnectionResetError(104, "it closed the connection")
         line += byte
@@ -106,7 +107,7 @@ def _answer(ours: socket.socket) -> Mapping[str, Any]:
 
 
 def parse(line: bytes) -> Mapping[str, Any]:
-    """Return a client's request, empty for what is none. Pure."""
+    """Return a client's request, empty if it is malformed. Pure."""
     try:
         value = json.loads(line)
     except ValueError:
@@ -115,21 +116,21 @@ def parse(line: bytes) -> Mapping[str, Any]:
 
 
 def accepted() -> bytes:
-    """Return the answer that a request is taken. Pure."""
+    """Return the answer that a request is accepted. Pure."""
     return b'{"ok": true}\n'
 
 
 def refused(message: str, remedy: str | None = None) -> bytes:
-    """Return the answer that it is not. Pure."""
+    """Return the answer that a request is refused. Pure."""
     return json.dumps({"ok": False, "message": message, "remedy": remedy}).encode() + b"\n"
 
 
 def not_running(record: Record, state: State) -> UklError:
-    """Return the error about a guest that does not run (yet, or any more)."""
+    """Return the error about a guest that does not run yet, or no longer runs."""
     if state in {State.BUILDING, State.STARTING}:
-        return UklError(f"the guest {record.name} is not up yet", remedy="try it again")
+        return UklError(f"the guest {record.name} is not up yet", remedy="try again later")
     how = "was lost" if state is State.LOST else "has ended"
     return UklError(
         f"the guest {record.name} {how}",
-        remedy=f"ukl logs {record.name} shows what it said, ukl ps lists those that run",
+        remedy=f"ukl logs {record.name} shows its output, ukl ps lists running guests",
     )

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Copies files between this machine and a running guest: tar through `ukl exec`.
+"""Copies files between the host and a running guest: tar through `ukl exec`.
 
-The guest is not trusted with this machine's files: what comes out of it is unpacked here
-member by member, into a new directory, and gets its name when it is whole.
+The guest is not trusted with the host's files: an archive from it is unpacked member by
+member into a new directory, and the result is renamed when it is complete.
 """
 
 from __future__ import annotations
@@ -27,17 +27,18 @@ _INSIDE = re.compile(rf"({NAME.pattern}):(.*)", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
-class Inside:
+class GuestPath:
     """A path in a guest."""
 
     guest: str
     path: str
 
 
-def parse(text: str) -> Inside | Path:
-    """Return a place as people write it: `NAME:/path` in a guest, else of this machine.
+def parse(text: str) -> GuestPath | Path:
+    """Parse `NAME:/path` as a path in a guest, anything else as a path on the host.
 
-    A local path with a colon is written with `./`. UsageError for a relative one in a guest.
+    A path on the host that has a colon needs `./`. Raises UsageError for a relative path in
+    a guest.
     """
     found = None if text.startswith((".", "/")) else _INSIDE.fullmatch(text)
     if found is None:
@@ -45,62 +46,66 @@ def parse(text: str) -> Inside | Path:
     name, path = found.groups()
     if not path.startswith("/"):
         raise UsageError(
-            f"a path in a guest is absolute: {name}:/{path}",
-            remedy=f"if you mean a file of this machine: ./{text}",
+            f"a path in a guest must be absolute: {name}:/{path}",
+            remedy=f"for a file of the host, write ./{text}",
         )
-    return Inside(name, path)
+    return GuestPath(name, path)
 
 
-def copy(guests: Registry, source: Inside | Path, target: Inside | Path) -> None:
-    """Copy a file or directory, from a guest or to one. Onto a directory means into it."""
-    if isinstance(source, Path) and isinstance(target, Inside):
+def copy(guests: Registry, source: GuestPath | Path, target: GuestPath | Path) -> None:
+    """Copy a file or directory from a guest or to one; into the target if it is a directory."""
+    if isinstance(source, Path) and isinstance(target, GuestPath):
         _to_guest(guests, source, target)
-    elif isinstance(source, Inside) and isinstance(target, Path):
+    elif isinstance(source, GuestPath) and isinstance(target, Path):
         _from_guest(guests, source, target)
     else:
         raise UsageError(
-            "one of the two is in a guest, and only one",
-            remedy="write it NAME:/path, as in: ukl cp ./file NAME:/tmp/",
+            "exactly one of the two paths must be in a guest",
+            remedy="write that path as NAME:/path, as in: ukl cp ./file NAME:/tmp/",
         )
 
 
 def guest_command(
     guests: Registry, name: str, *command: str, given: int | None = None, result: int | None = None
 ) -> tuple[int, str]:
-    """Execute a command; return its exit code and what it said on standard error."""
-    with tempfile.TemporaryFile() as said, Path(os.devnull).open("r+b") as nothing:
+    """Execute a command in a guest; return its exit code and standard error.
+
+    `given` and `result` are descriptors for its standard input and output; None for empty
+    input, and output that is discarded.
+    """
+    with tempfile.TemporaryFile() as errors, Path(os.devnull).open("r+b") as nothing:
         output = nothing.fileno() if result is None else result
-        streams = Streams(given, output, said.fileno())
+        streams = Streams(given, output, errors.fileno())
         code = in_guest(guests, name, command, streams=streams)
-        said.seek(0)
-        return code, said.read(4096).decode("utf-8", "replace").strip()
+        errors.seek(0)
+        return code, errors.read(4096).decode("utf-8", "replace").strip()
 
 
 # --- into the guest -----------------------------------------------------------------
 
 
-def _to_guest(guests: Registry, source: Path, target: Inside) -> None:
+def _to_guest(guests: Registry, source: Path, target: GuestPath) -> None:
     if not source.exists():
-        raise InputError("there is no such file", where=source)
+        raise InputError("no such file", where=source)
     code, _ = guest_command(guests, target.guest, "test", "-d", target.path)
     if code == 0:
         directory, name = target.path, source.resolve().name
     elif target.path.endswith("/"):
-        raise InputError(f"there is no directory {target.path} in {target.guest}")
+        raise InputError(f"{target.guest} has no directory {target.path}")
     else:
         directory, name = posixpath.split(target.path)
     with tempfile.TemporaryFile() as packed:
         with tarfile.open(fileobj=packed, mode="w", format=tarfile.GNU_FORMAT) as archive:
             archive.add(source.resolve(), name, filter=as_root)
-        code, said = guest_command(
+        code, errors = guest_command(
             guests, target.guest, "tar", "-x", "-C", directory, given=descriptor(packed)
         )
     if code != 0:
-        raise UklError(f"{target.guest}: {said or f'tar ended with status {code}'}")
+        raise UklError(f"{target.guest}: {errors or f'tar exited with status {code}'}")
 
 
 def as_root(member: tarfile.TarInfo) -> tarfile.TarInfo | None:
-    """Return a member as the guest shall have it: nobody of this machine is anybody there."""
+    """Return a member with owner root: the host's users do not exist in the guest."""
     member.uid = member.gid = 0
     member.uname = member.gname = "root"
     return member
@@ -109,23 +114,25 @@ def as_root(member: tarfile.TarInfo) -> tarfile.TarInfo | None:
 # --- out of the guest ---------------------------------------------------------------
 
 
-def _from_guest(guests: Registry, source: Inside, target: Path) -> None:
+def _from_guest(guests: Registry, source: GuestPath, target: Path) -> None:
     path = posixpath.normpath(source.path)
     directory, name = posixpath.split(path)
     if not name:
-        raise InputError("not the whole guest", remedy="name a file or directory in it")
+        raise InputError(
+            "cannot copy a guest's root directory", remedy="name a file or directory in it"
+        )
     final = target / name if target.is_dir() else target
     if not final.parent.is_dir():
-        raise InputError("there is no such directory", where=final.parent)
+        raise InputError("no such directory", where=final.parent)
     with tempfile.TemporaryFile() as packed:
-        code, said = guest_command(
+        code, errors = guest_command(
             guests,
             source.guest,
             *("tar", "-c", "-C", directory, "--", name),
             result=packed.fileno(),
         )
         if code != 0:
-            raise UklError(f"{source.guest}: {said or f'tar ended with status {code}'}")
+            raise UklError(f"{source.guest}: {errors or f'tar exited with status {code}'}")
         descriptor(packed)
         beside = Path(tempfile.mkdtemp(prefix=f".{final.name}.", dir=final.parent))
         try:
@@ -138,22 +145,22 @@ def _from_guest(guests: Registry, source: Inside, target: Path) -> None:
 
 
 def unpack(packed: IO[bytes], directory: Path, name: str) -> None:
-    """Unpack what is called `name`, and what is below it, into an empty directory.
+    """Unpack the file or directory tree `name` into an empty directory.
 
-    Anything else, a way through a symbolic link among it, is an error; device nodes and
-    the like are left out. Owner is the caller; of the mode the permissions are kept.
+    Raises UklError for any other member, and for a path through a symbolic link. Skips device
+    nodes, FIFOs and sockets. Keeps permissions, but neither owners nor set-id bits.
     """
     modes: list[tuple[Path, int]] = []
     with tarfile.open(fileobj=packed, mode="r:") as archive:
         for member in archive:
             parts = member.name.rstrip("/").split("/")
             if parts[0] != name or any(part in {"", ".", ".."} for part in parts):
-                raise UklError(f"the guest sent a file that nobody asked for: {member.name!r}")
+                raise UklError(f"the guest sent a file that was not requested: {member.name!r}")
             place = directory
             for part in parts[:-1]:
                 place /= part
                 if place.is_symlink() or not place.is_dir():
-                    raise UklError(f"the guest sent a file in no directory: {member.name!r}")
+                    raise UklError(f"the guest sent a file without its directory: {member.name!r}")
             place /= parts[-1]
             if member.isdir():
                 if place.is_symlink() or not place.is_dir():
@@ -163,7 +170,7 @@ def unpack(packed: IO[bytes], directory: Path, name: str) -> None:
                 place.symlink_to(member.linkname)
             elif member.isreg() or member.islnk():
                 _file(archive, member, place)
-    for place, mode in reversed(modes):  # a directory's last: it may forbid what is below
+    for place, mode in reversed(modes):  # last: a directory's mode may forbid access below it
         place.chmod(mode)
 
 
@@ -173,7 +180,7 @@ def _file(archive: tarfile.TarFile, member: tarfile.TarInfo, place: Path) -> Non
     except KeyError:
         content = None
     if content is None:
-        raise UklError(f"the guest sent a link to nothing: {member.name!r}")
+        raise UklError(f"the guest sent a dangling hard link: {member.name!r}")
     with content, place.open("xb") as stream:
         shutil.copyfileobj(content, stream)
     place.chmod(member.mode & 0o777)
@@ -183,9 +190,9 @@ def _file(archive: tarfile.TarFile, member: tarfile.TarInfo, place: Path) -> Non
 
 def _put(made: Path, final: Path) -> None:
     if not made.is_symlink() and not made.exists():
-        raise UklError("the guest has only a device or a socket of that name")
+        raise UklError("this is a device or a socket in the guest")
     if final.is_dir() and not final.is_symlink():
-        raise InputError("there is such a directory already", where=final, remedy="remove it")
+        raise InputError("this directory exists already", where=final, remedy="remove it")
     if made.is_dir() and not made.is_symlink() and (final.exists() or final.is_symlink()):
-        raise InputError("there is such a file already", where=final, remedy="remove it")
+        raise InputError("this file exists already", where=final, remedy="remove it")
     made.replace(final)

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Core files as they come from the guest: guest/core.c is the other side.
+"""Receives core files from the guest: guest/core.c is the other side.
 
-What comes is not trusted: a stream that is none of ours is an end of it, and what is read is
-written to a file and nothing else. Compressed at once: a core is as large as the memory that
-the program has touched, and mostly the same bytes.
+The guest is not trusted: a malformed stream ends the reception, and its content is only
+written to a file. Cores are compressed at once: a core is as large as the memory that the
+program has touched, and compresses well.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 LIMIT = 64 << 30
-"""Bytes of a core that are kept, not compressed; the rest is thrown away."""
+"""Bytes of a core that are kept, before compression; the rest is discarded."""
 
 LEVEL = 1
-"""Of zlib: ten times as fast as the usual one, and a fifth larger."""
+"""Level of zlib: ten times as fast as the default, and the result is a fifth larger."""
 
 MAX_PIECE = 1 << 20
 MAX_LINE = 4096
@@ -28,7 +28,7 @@ _HEADER = re.compile(rb"ukl-core 1 (\d{1,9}) (\d{1,3}) ([0-9a-f]{1,16}) ([^\0-\x
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What a core is of. `text` is where the kernel's text begins, 0 if that is not known."""
+    """What a core was made of. `text` is the address of the kernel's text, 0 if unknown."""
 
     pid: int
     signal: int
@@ -37,18 +37,18 @@ class Header:
 
 
 class Malformed(ValueError):
-    """What came is no core."""
+    """The received bytes are not a core."""
 
 
 @dataclass(slots=True)
 class Decoder:
-    """Cuts the port's bytes into headers, pieces and ends (empty pieces), in their order."""
+    """Splits the port's bytes into headers, pieces and ends (empty pieces), in order."""
 
     _rest: bytearray = field(default_factory=bytearray)
     _within: bool = False
 
     def feed(self, data: bytes) -> list[Header | bytes]:
-        """Take bytes as they came and return what is complete now."""
+        """Take received bytes and return the items that are now complete."""
         self._rest += data
         found: list[Header | bytes] = []
         while (each := self._next()) is not None:
@@ -62,19 +62,19 @@ class Decoder:
                 return None
             match = _HEADER.fullmatch(bytes(self._rest[: max(0, end)]))
             if match is None:
-                raise Malformed("not the begin of a core")
+                raise Malformed("not the beginning of a core")
             del self._rest[: end + 1]
             self._within = True
             executable = match[4].decode("utf-8", "replace").replace("!", "/")
             return Header(int(match[1]), int(match[2]), int(match[3], 16), executable)
         if len(self._rest) < 4:
             return None
-        if self._rest.startswith(_BEGIN):  # the one before was killed; no piece is as large
+        if self._rest.startswith(_BEGIN):  # the sender was killed; no piece has this as its size
             self._within = False
             return self._next()
         size = int.from_bytes(self._rest[:4], "little")
         if size > MAX_PIECE:
-            raise Malformed("a piece that is too large")
+            raise Malformed("a piece is too large")
         if len(self._rest) < 4 + size:
             return None
         piece = bytes(self._rest[4 : 4 + size])
@@ -84,7 +84,7 @@ class Decoder:
 
 
 class Writer:
-    """Writes a core's pieces into a compressed file: whole, or not at all."""
+    """Writes a core's pieces into a compressed file, which gets its name when complete."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -93,13 +93,13 @@ class Writer:
         self._size = 0
 
     def write(self, piece: bytes) -> None:
-        """Write a piece; what is more than the limit is not kept."""
+        """Write a piece, unless the core is larger than LIMIT."""
         self._size += len(piece)
         if self._size <= LIMIT:
             self._stream.write(piece)
 
     def done(self) -> None:
-        """Give the file its name."""
+        """Finish the file and give it its name."""
         self._stream.close()
         self._beside.replace(self._path)
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 """Executes a program in a running guest: the client of `ukl exec`.
 
-Standard input is sent as the program takes it, output is granted as it is written, so
-neither side ever holds more than a window of the other's bytes.
+Input is sent only as fast as the program takes it, and output granted only as fast as it is
+written here, so neither side ever buffers more than a window of the other's bytes.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ class NotStarted(UklError):
         missing = number == errno.ENOENT
         super().__init__(
             f"the guest cannot execute {program}: {os.strerror(number)}",
-            remedy="in the guest are busybox (--userspace with the profile tiny), the application "
-            "(/ukl/NAME, /user/NAME) and the manifest's [run] files; ukl cp brings others"
+            remedy="the guest has busybox (--userspace with the profile tiny), the application "
+            "(/ukl/NAME, /user/NAME) and the manifest's [run] files; ukl cp copies others"
             if missing
             else None,
         )
@@ -51,7 +51,7 @@ class NotStarted(UklError):
 
 @dataclass(frozen=True, slots=True)
 class Streams:
-    """Descriptors of this side: `input` None is an empty input."""
+    """Descriptors of the client; `input` None is empty input."""
 
     input: int | None = None
     output: int = 1
@@ -60,7 +60,7 @@ class Streams:
 
 @dataclass(slots=True)
 class _State:
-    """What is under way."""
+    """The state of one execution."""
 
     input: int | None
     window: int = agent.WINDOW
@@ -72,13 +72,14 @@ class _State:
 def execute(connection: socket.socket, run: GuestRun, streams: Streams) -> int:
     """Run the companion of `run` over a keeper's connection, and return its exit code.
 
-    Takes the connection over. Of a terminal (`run.console.interactive`) its keys go to the guest,
-    Ctrl-] leaves; else signals are passed on, and a second Ctrl-C leaves. NotStarted if the
-    guest could not execute it, VmLost if the guest ended before the program.
+    Closes the connection. With a terminal (`run.console.interactive`) all keys go to the
+    guest, and Ctrl-] leaves; otherwise signals are passed on, and a second Ctrl-C leaves.
+    Raises NotStarted if the guest could not execute the program, VmLost if the guest ended
+    before it.
     """
     state = _State(streams.input)
     with connection, contextlib.ExitStack() as stack:
-        wake = stack.enter_context(_signals(state, terminal_=run.console.interactive))
+        wake = stack.enter_context(_signals(state, interactive=run.console.interactive))
         if run.console.interactive and streams.input is not None:
             stack.enter_context(terminal.raw(streams.input))
         connection.sendall(agent.encode(agent.exec_frame(0, run)))
@@ -108,8 +109,8 @@ def _pump(
             data = connection.recv(1 << 16)
             if not data:
                 raise VmLost(
-                    "the guest, or its agent, ended before the program did",
-                    remedy="ukl logs shows what the guest said",
+                    "the guest or its agent ended before the program",
+                    remedy="ukl logs shows the guest's output",
                 )
             for frame in decoder.feed(data):
                 _take(connection, frame, run, streams, state)
@@ -125,7 +126,7 @@ def _send_input(connection: socket.socket, run: GuestRun, state: _State) -> bool
         data = os.read(state.input, min(agent.CHUNK, state.window))
     except BlockingIOError:
         return True
-    except OSError:  # the terminal went away
+    except OSError:  # the terminal is gone
         data = b""
     if run.console.interactive and terminal.QUIT in data:
         return False
@@ -137,7 +138,7 @@ def _send_input(connection: socket.socket, run: GuestRun, state: _State) -> bool
 
 
 def _send(connection: socket.socket, frame: Frame) -> None:
-    with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # reading will tell
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # recv() sees it too
         connection.sendall(agent.encode(frame))
 
 
@@ -165,7 +166,7 @@ def _write(descriptor: int, data: bytes) -> None:
 
 
 def _pass_signals(connection: socket.socket, streams: Streams, state: _State) -> bool:
-    """Send the signals that came; False when the person has had enough."""
+    """Send the received signals to the guest; return False after a second Ctrl-C."""
     while state.signals:
         number = state.signals.pop(0)
         if number == signal.SIGWINCH:
@@ -181,14 +182,14 @@ def _pass_signals(connection: socket.socket, streams: Streams, state: _State) ->
 
 
 @contextlib.contextmanager
-def _signals(state: _State, *, terminal_: bool) -> Iterator[int]:
-    """Note signals instead of acting on them; gives a descriptor that wakes poll()."""
+def _signals(state: _State, *, interactive: bool) -> Iterator[int]:
+    """Queue signals in `state` instead of acting on them; yield a descriptor that wakes poll()."""
     reader, writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
 
     def note(number: int, frame: object) -> None:
         state.signals.append(number)
 
-    numbers = [*_FORWARDED, *([signal.SIGWINCH] if terminal_ else [])]
+    numbers = [*_FORWARDED, *([signal.SIGWINCH] if interactive else [])]
     before = {number: signal.getsignal(number) for number in numbers}
     wakeup = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
     try:
@@ -214,9 +215,9 @@ def in_guest(
     tty: bool = False,
     directory: str = "/",
 ) -> int:
-    """Execute a command in the guest called `name` and return its exit code.
+    """Execute a command in the guest `name` and return its exit code.
 
-    It has the application's variables, and those in `env`. Raises what `execute` does, and
+    Its environment is the application's, and `env`. Raises what `execute` raises, and
     UklError if the guest does not run.
     """
     record = guests.get(name)
@@ -230,23 +231,23 @@ def in_guest(
         cwd=directory,
         console=rundesc.Console(interactive=tty, rows=rows, columns=columns),
     )
-    agent.exec_frame(0, run)  # what is too long is found before anything happens
+    agent.exec_frame(0, run)  # raises an error before anything has happened
     patience = HELLO_TIMEOUT + control.TIMEOUT
     connection = control.request(record, guests.place(name), patience, request="exec")
     return execute(connection, run, streams)
 
 
 def standard_input() -> int | None:
-    """Return the descriptor of our standard input, None if it is not ours to read."""
+    """Return the descriptor of standard input, None if this process must not read it."""
     try:
-        readable = not os.isatty(0) or terminal.is_ours(0)
+        readable = not os.isatty(0) or terminal.is_foreground(0)
     except OSError:  # closed
         return None
     return 0 if readable else None
 
 
 def descriptor(stream: IO[bytes]) -> int:
-    """Return a file's descriptor, flushed and at its beginning."""
+    """Flush and rewind a file, and return its descriptor."""
     stream.flush()
     stream.seek(0)
     return stream.fileno()
@@ -255,11 +256,11 @@ def descriptor(stream: IO[bytes]) -> int:
 def captured(guests: Registry, name: str, command: tuple[str, ...]) -> tuple[int, bytes]:
     """Execute a command without input in a guest; return its exit code and standard output.
 
-    Raises what `in_guest` does.
+    Raises what `in_guest` raises.
     """
-    with tempfile.TemporaryFile() as said, Path(os.devnull).open("r+b") as nothing:
+    with tempfile.TemporaryFile() as output, Path(os.devnull).open("r+b") as nothing:
         code = in_guest(
-            guests, name, command, streams=Streams(None, said.fileno(), nothing.fileno())
+            guests, name, command, streams=Streams(None, output.fileno(), nothing.fileno())
         )
-        said.seek(0)
-        return code, said.read()
+        output.seek(0)
+        return code, output.read()

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What goes to the guest's console: bytes of a descriptor, in order, not before it listens.
+"""Sends input to the guest's console: bytes of a descriptor, in order, once it listens.
 
-The guest's terminal holds a few thousand bytes for a program that does not read, and
-drops what is more than that: this is for people and scripts, not for bulk data.
+The guest's terminal buffers a few thousand bytes for a program that does not read, and
+drops the rest: this is for people and scripts, not for bulk data.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ _CHUNK = 4096
 class Feed:
     """Sends bytes to the console's socket.
 
-    With `keys` the descriptor is a person's: it is read at once, so that the keys that
-    end the guest work from the beginning (then `quit` is called), and what is typed is
-    kept until `open`. Without, it is read only from `open` on.
+    With `keys` the descriptor is a terminal: it is read at once, so that the keys that end
+    the guest work from the beginning (they call `on_quit`); other keys are kept until `open`.
+    Without `keys` it is read only from `open` on.
     """
 
     def __init__(
@@ -34,12 +34,12 @@ class Feed:
         console: socket.socket,
         descriptor: int | None,
         keys: Keys | None,
-        quit_: Callable[[], None],
+        on_quit: Callable[[], None],
     ) -> None:
         self._console = console
         self._descriptor = descriptor
         self._keys = keys
-        self._quit = quit_
+        self._on_quit = on_quit
         self._queue: asyncio.Queue[bytes] = asyncio.Queue()
         self._tasks: list[asyncio.Task[None]] = []
         self._watched = False
@@ -48,7 +48,7 @@ class Feed:
             self._watch()
 
     def open(self) -> None:
-        """The guest listens now."""
+        """Start to send: the guest listens."""
         if self._open:
             return
         self._open = True
@@ -57,7 +57,7 @@ class Feed:
             self._watch()
 
     def type(self, data: bytes) -> None:
-        """Send bytes behind those that were read or typed before."""
+        """Send bytes after those that were read or typed before."""
         self._queue.put_nowait(data)
 
     async def close(self) -> None:
@@ -82,7 +82,7 @@ class Feed:
         try:
             asyncio.get_running_loop().add_reader(self._descriptor, self._read)
             self._watched = True
-        except PermissionError:  # a regular file: always ready, and epoll does not take it
+        except PermissionError:  # a regular file: always ready, and epoll refuses it
             self._read()
 
     def _unwatch(self) -> None:
@@ -97,7 +97,7 @@ class Feed:
             data = os.read(self._descriptor, _CHUNK)
         except BlockingIOError:
             return
-        except OSError:  # the terminal went away
+        except OSError:  # the terminal is gone
             data = b""
         if not data:
             self._unwatch()
@@ -105,10 +105,10 @@ class Feed:
             self.type(END_OF_INPUT)
             return
         if self._keys is None:
-            self._unwatch()  # until it is sent: no more in memory than that
+            self._unwatch()  # until these bytes are sent, to bound the memory
         else:
             data = self._keys.feed(data)
         if data:
             self.type(data)
         if self._keys is not None and self._keys.quit:
-            self._quit()
+            self._on_quit()

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Brings a program of this machine into a running guest, with the libraries it needs.
+"""Installs a program of the host in a running guest, with the libraries it needs.
 
-The guest has busybox and no dynamic linker. Both run Linux on x86-64, so the program runs there
-as it does here, by its own dynamic linker and with its own libraries.
+The guest has busybox and no dynamic linker. Host and guest both run Linux on x86-64, so the
+program runs there with the host's dynamic linker and libraries.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ukl.vm.execute import descriptor
 from ukl.vm.registry import Registry
 
 DIRECTORY = "/run/ukl/tools"
-"""Where they are in the guest: memory, so they go with it."""
+"""The programs' directory in the guest: in memory, so it is lost with the guest."""
 
 LOADER = Path("/lib64/ld-linux-x86-64.so.2")
 """The program interpreter: System V ABI, AMD64 supplement, 5.2.1."""
@@ -30,14 +30,15 @@ _LIBRARY = re.compile(r"^\t(?:\S+ => )?(/\S+) \(0x[0-9a-f]+\)$", re.MULTILINE)
 
 
 def libraries(listing: str) -> list[Path]:
-    """Return the files in what `ld.so --list` prints; none for a static program. Pure."""
+    """Return the files that `ld.so --list` prints; none for a static program. Pure."""
     return [Path(path) for path in _LIBRARY.findall(listing)]
 
 
-def bring(guests: Registry, guest: str, program: str) -> tuple[str, ...]:
-    """Put `program`, a name in our PATH, into a guest, and return the words that execute it there.
+def install(guests: Registry, guest: str, program: str) -> tuple[str, ...]:
+    """Install `program`, a name in the host's PATH, in a guest; return the words that execute it.
 
-    MissingError names the package if it is not here; UklError if the guest has no room.
+    Raises MissingError with its package if the host lacks it, UklError if the guest has not
+    enough memory.
     """
     path = Path(find(program))
     listed = host_exec.run([LOADER, "--list", path], check=False)
@@ -53,7 +54,7 @@ def bring(guests: Registry, guest: str, program: str) -> tuple[str, ...]:
 
 
 def _unpack(guests: Registry, guest: str, files: dict[str, Path], place: str) -> None:
-    """Fill a directory beside its place, and give it its name when it is whole."""
+    """Fill a temporary directory beside `place`, and rename it when it is complete."""
     beside = f"{place}.part"
     with tempfile.TemporaryFile() as packed:
         with tarfile.open(fileobj=packed, mode="w", format=tarfile.GNU_FORMAT) as archive:
@@ -62,26 +63,26 @@ def _unpack(guests: Registry, guest: str, files: dict[str, Path], place: str) ->
         script = (
             f"rm -rf {beside} && mkdir -p {beside} && tar -x -C {beside} && mv {beside} {place}"
         )
-        code, said = guest_command(guests, guest, "sh", "-c", script, given=descriptor(packed))
+        code, errors = guest_command(guests, guest, "sh", "-c", script, given=descriptor(packed))
     if code != 0:
         raise UklError(
-            f"{guest}: {next(iter(files))} cannot be brought there: "
-            f"{said or f'tar ended with status {code}'}",
-            remedy="it takes some MB of the guest's memory: give it more with -m",
+            f"cannot install {next(iter(files))} in {guest}: "
+            f"{errors or f'tar exited with status {code}'}",
+            remedy="it takes some MB of the guest's memory: give the guest more with -m",
         )
 
 
-def place_file(guests: Registry, guest: str, file: Path, place: str) -> None:
-    """Put an executable file at a place in a guest, unless something is there already."""
+def install_file(guests: Registry, guest: str, file: Path, place: str) -> None:
+    """Put an executable file at a path in a guest, unless an executable is there already."""
     if guest_command(guests, guest, "test", "-x", place)[0] == 0:
         return
     script = f"mkdir -p {DIRECTORY} && cat > {place}.part && chmod 755 {place}.part"
     with file.open("rb") as stream:
-        code, said = guest_command(
+        code, errors = guest_command(
             guests,
             guest,
             *("sh", "-c", f"{script} && mv {place}.part {place}"),
             given=stream.fileno(),
         )
     if code != 0:
-        raise UklError(f"{guest}: {file.name} cannot be brought there: {said or code}")
+        raise UklError(f"cannot install {file.name} in {guest}: {errors or code}")

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The keeper: the `ukl` that attends to one guest, in the foreground or detached.
+"""The keeper: the `ukl` process that supervises one guest, in the foreground or detached.
 
-It holds QEMU, which dies with it, keeps the guest's record up to date, and takes the
-requests of other `ukl` processes.
+It is QEMU's parent, which does not outlive it; it keeps the guest's record up to date, and
+serves requests of other `ukl` processes.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ from ukl.vm.relay import Relay
 from ukl.vm.session import Attend, Session
 
 NAMES_INTERVAL = 0.5
-"""Seconds between two looks at who is in the guest's network."""
+"""Seconds between two checks for guests that join or leave the guest's network."""
 
 Run = Callable[[Path, Attend], RunResult]
-"""Runs the guest: gets the directory for its files, and what attends to it meanwhile."""
+"""Runs the guest: gets the directory for its files, and what to do while it runs."""
 
 
 @contextlib.contextmanager
 def claimed(guests: Registry, record: Record, *, automatic: bool) -> Iterator[Entry]:
-    """Hold the entry of a guest for the block; one that never ran goes with an error."""
+    """Claim a guest's entry for the block; an error deletes it, unless the guest has run."""
     entry = guests.claim(record, automatic=automatic)
     try:
         yield entry
@@ -52,9 +52,9 @@ def claimed(guests: Registry, record: Record, *, automatic: bool) -> Iterator[En
 
 
 class Keeper:
-    """Attends to one session. `announce` is called when the application has started.
+    """Supervises one session. `announce` is called when the application has started.
 
-    `dumping` keeps dumps of what crashes, beside its backtraces.
+    `dumping` keeps dumps of crashes, beside their backtraces.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class Keeper:
 
     @contextlib.asynccontextmanager
     async def attend(self, session: Session) -> AsyncIterator[None]:
-        """Serve clients and keep the record, until the block is left."""
+        """Serve clients and update the record, until the block is left."""
         self._entry.change(
             state=State.STARTING,
             life=replace(
@@ -81,13 +81,13 @@ class Keeper:
         )
         self._relay = Relay(session)
         if self._entry.record.given.network:
-            session.greeting = _others(self._entry)
+            session.greeting = _hosts(self._entry)
         listening = control.listen(self._entry.directory)
         server = await asyncio.start_unix_server(
             lambda reader, writer: self._client(session, reader, writer), sock=listening
         )
         watching = asyncio.create_task(self._watch(session))
-        naming = asyncio.create_task(self._name_others(session))
+        naming = asyncio.create_task(self._send_hosts(session))
         crashes = self._crashes(session)
         try:
             yield
@@ -135,16 +135,16 @@ class Keeper:
             if ended and message.who == status.AGENT_PROCESS and self._relay is not None:
                 self._relay.lost()
 
-    async def _name_others(self, session: Session) -> None:
-        """Tell the guest who is in its network, whenever that has changed."""
+    async def _send_hosts(self, session: Session) -> None:
+        """Send the guest the names and addresses in its network, whenever they change."""
         record, known = self._entry.record, session.greeting
         if record.given.network and session.settings.nonce is not None:
             await session.until(status.Type.HELLO)
             while True:
-                words = _others(self._entry)
-                if words != known:
-                    session.say(words)
-                    known = words
+                hosts = _hosts(self._entry)
+                if hosts != known:
+                    session.send(hosts)
+                    known = hosts
                 await asyncio.sleep(NAMES_INTERVAL)
 
     def _started(self, pid: int | None) -> None:
@@ -162,7 +162,7 @@ class Keeper:
         try:
             line = await reader.readline()
             await self._serve(session, control.parse(line), reader, writer)
-        except (OSError, ValueError):  # it went away, or talks like nobody we know
+        except (OSError, ValueError):  # the client is gone, or sent a line that is too long
             pass
         finally:
             self._clients.discard(task)
@@ -178,7 +178,7 @@ class Keeper:
         match request.get("request"):
             case "stop":
                 grace = request.get("grace")
-                # A second `ukl stop` is no second Ctrl-C: it must not cut a database short.
+                # Unlike a second Ctrl-C, a second `ukl stop` must not shorten the grace period.
                 if not session.stopping or grace == 0:
                     session.stop(float(grace) if isinstance(grace, int | float) else None)
                 writer.write(control.accepted())
@@ -201,27 +201,27 @@ class Keeper:
             case "gdb":
                 writer.write(control.refused("another gdb is attached to this guest"))
             case other:
-                writer.write(control.refused(f"no such request: {other!r}"))
+                writer.write(control.refused(f"unknown request: {other!r}"))
         await writer.drain()
 
 
-def _others(entry: Entry) -> bytes:
-    """Return what a guest is told of those in its network (vm/status.py)."""
+def _hosts(entry: Entry) -> bytes:
+    """Return the message with the hosts in a guest's network (vm/status.py)."""
     return status.hosts(entry.registry.hosts(entry.record.given.network))
 
 
 async def _debug(
     monitor: Monitor, stub: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
 ) -> None:
-    """Open QEMU's gdb stub on the socket `stub` as long as the client is there.
+    """Open QEMU's gdb stub on the socket `stub` until the client closes its connection.
 
-    Tells what a gate of the interrupt descriptor table holds: see debug/placement.py.
+    Sends the client a gate of the interrupt descriptor table: see debug/placement.py.
     """
     table = idt_base(await monitor.human("info registers"))
     gate = await monitor.human(gate_dump(table))
-    said = await monitor.human(f"gdbserver unix:{stub.replace(',', ',,')},server=on,wait=off")
+    output = await monitor.human(f"gdbserver unix:{stub.replace(',', ',,')},server=on,wait=off")
     if not Path(stub).exists():
-        raise UklError(f"QEMU does not open its gdb stub: {said.strip()}")
+        raise UklError(f"QEMU does not open its gdb stub: {output.strip()}")
     try:
         writer.write(control.accepted() + json.dumps({"idt": gate}).encode() + b"\n")
         await writer.drain()
@@ -230,7 +230,7 @@ async def _debug(
     finally:
         with contextlib.suppress(UklError):
             await monitor.human("gdbserver none")
-            await monitor.human("cont")  # a gdb that was killed left it standing
+            await monitor.human("cont")  # a gdb that was killed leaves the machine stopped
 
 
 def _ended(entry: Entry, result: RunResult) -> None:
@@ -250,7 +250,7 @@ def _ended(entry: Entry, result: RunResult) -> None:
 
 
 def attended(entry: Entry, directory: Path, run: Run, *, dumping: bool = True) -> RunResult:
-    """Run a guest in this process and return how it ended; the entry is gone then."""
+    """Run a guest in this process and return how it ended; deletes the entry."""
     try:
         return run(directory, Keeper(entry, dumping=dumping).attend)
     finally:
@@ -261,9 +261,9 @@ def attended(entry: Entry, directory: Path, run: Run, *, dumping: bool = True) -
 
 
 def detached(entry: Entry, run: Run, *, dumping: bool = True) -> Record:
-    """Run a guest in a process of its own, and return its record when the program has started.
+    """Run a guest in a new process, and return its record when the program has started.
 
-    Raises what `run` raises until then, and the error of a guest that ended before.
+    Raises what `run` raises until then, and an error for a guest that ended before.
     """
     parent = entry.record
     try:
@@ -271,16 +271,16 @@ def detached(entry: Entry, run: Run, *, dumping: bool = True) -> Record:
             lambda report: _background(entry, run, report, dumping),
             entry.directory / "keeper.log",
         )
-    except BaseException:  # Ctrl-C: the guest was not ours to leave behind
+    except BaseException:  # Ctrl-C: do not leave the guest behind
         with contextlib.suppress(UklError):
             registry.kill(entry.registry.get(parent.name))
         raise
     if not answer:
         raise UklError(
-            "the process that should attend to the guest ended without a word",
+            "the guest's keeper process ended without a report",
             log=entry.directory / "keeper.log",
         )
-    error = _error(json.loads(answer))
+    error = _decode_error(json.loads(answer))
     if error is None or (entry.directory / registry.RECORD).exists():
         entry.record = entry.registry.get(parent.name)
     if error is not None:
@@ -289,28 +289,28 @@ def detached(entry: Entry, run: Run, *, dumping: bool = True) -> Record:
 
 
 RESTART_FIRST, RESTART_MOST = 0.5, 60.0
-"""Seconds before a guest is started again, and after many ends in short order."""
+"""Seconds before the first restart of a guest, and at most before any."""
 
 RESTART_WELL = 10.0
-"""Seconds after which a guest counts as one that ran well."""
+"""Seconds after which the time before a restart is reset."""
 
 
-def again(policy: Restart, result: RunResult) -> bool:
-    """Tell whether a guest that ended so is to be started again. Pure."""
+def should_restart(policy: Restart, result: RunResult) -> bool:
+    """Tell whether the policy restarts a guest that ended with this result. Pure."""
     if policy is Restart.NO or result.outcome in {Outcome.STOPPED, Outcome.TIMEOUT}:
         return False
     return policy is Restart.ALWAYS or outcome.exit_code(result) != 0
 
 
 @dataclass(slots=True)
-class Pause:
-    """The time between two lives: twice as long each time, short again after a long life."""
+class Backoff:
+    """The time before a restart: doubles each time, and is reset after a long run."""
 
     seconds: float = RESTART_FIRST
 
-    def wait(self, lived: float, sleep: Callable[[float], None] = time.sleep) -> None:
-        """Let the time pass after a life of `lived` seconds."""
-        if lived >= RESTART_WELL:
+    def wait(self, ran: float, sleep: Callable[[float], None] = time.sleep) -> None:
+        """Wait after a run of `ran` seconds."""
+        if ran >= RESTART_WELL:
             self.seconds = RESTART_FIRST
         sleep(self.seconds)
         self.seconds = min(RESTART_MOST, 2 * self.seconds)
@@ -318,22 +318,23 @@ class Pause:
 
 def _background(entry: Entry, run: Run, report: detach.Report, dumping: bool) -> None:
     entry.change(keeper=registry.myself())
-    pause = Pause()
-    told = False
+    backoff = Backoff()
+    reported = False
 
-    def tell(value: dict[str, Any]) -> None:
-        nonlocal told
-        if not told:
-            told = True
+    def report_once(value: dict[str, Any]) -> None:
+        nonlocal reported
+        if not reported:
+            reported = True
             report(json.dumps(value).encode())
 
     try:
         while True:
             began = time.monotonic()
-            result = run(entry.directory, Keeper(entry, lambda: tell({}), dumping=dumping).attend)
-            if not told or not again(entry.record.given.restart, result):
+            keeper = Keeper(entry, lambda: report_once({}), dumping=dumping)
+            result = run(entry.directory, keeper.attend)
+            if not reported or not should_restart(entry.record.given.restart, result):
                 break
-            pause.wait(time.monotonic() - began)
+            backoff.wait(time.monotonic() - began)
             life = entry.record.life
             entry.change(
                 state=State.STARTING,
@@ -345,18 +346,18 @@ def _background(entry: Entry, run: Run, report: detach.Report, dumping: bool) ->
         if isinstance(failure, UklError):
             error = failure
         else:
-            error = UklError("it was asked to end before it had started")
-        if entry.record.life.qemu is None:  # nothing has run: nothing to keep
+            error = UklError("the guest was stopped before it had started")
+        if entry.record.life.qemu is None:  # the guest never ran: keep no entry
             entry.release()
         else:
             entry.change(state=State.ENDED, end=End(time.time(), detail=error.message))
     if error is not None:
         sys.stderr.write(f"{error.message}\n")
-        tell(_written(error))
-    tell({})
+        report_once(_encode_error(error))
+    report_once({})
 
 
-def _written(error: UklError) -> dict[str, Any]:
+def _encode_error(error: UklError) -> dict[str, Any]:
     return {
         "message": error.message,
         "where": error.where,
@@ -366,7 +367,7 @@ def _written(error: UklError) -> dict[str, Any]:
     }
 
 
-def _error(value: dict[str, Any]) -> UklError | None:
+def _decode_error(value: dict[str, Any]) -> UklError | None:
     if not value:
         return None
     error = UklError(
@@ -382,18 +383,18 @@ def _error(value: dict[str, Any]) -> UklError | None:
 # --- from outside -------------------------------------------------------------------
 
 STOP_MARGIN = 15.0
-"""Seconds beyond the application's own until a guest that does not end is killed: the kill
-by init, the unmounting, QMP's `quit`."""
+"""Seconds beyond the application's grace period until a guest that does not end is killed:
+for init's SIGKILL, the unmounting, and QMP's `quit`."""
 
 POLL = 0.05
 
 
 def stop(guests: Registry, name: str, grace: float | None, patience: float) -> None:
-    """End a guest: its program, then the machine; by force if it does not end by itself.
+    """Stop a guest: its program, then the machine; kill it if that does not end it.
 
-    `grace` is how many seconds the program has between SIGTERM and SIGKILL (None: what
-    the guest was started with), `patience` how many the whole may take then. Nothing
-    happens to one that has ended.
+    `grace` is the number of seconds between SIGTERM and SIGKILL for the program (None: as
+    the guest was started), `patience` the number of seconds until the guest is killed. Does
+    nothing if the guest has ended.
     """
     record = guests.get(name)
     if registry.effective(record) not in registry.ALIVE:
@@ -401,7 +402,7 @@ def stop(guests: Registry, name: str, grace: float | None, patience: float) -> N
     try:
         control.request(record, guests.place(name), request="stop", grace=grace).close()
     except UklError:
-        registry.send(record.keeper, signal.SIGTERM)  # not up yet, or it does not answer
+        registry.send(record.keeper, signal.SIGTERM)  # not up yet, or the keeper does not answer
     if _gone(record, patience):
         return
     registry.kill(record)

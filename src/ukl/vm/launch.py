@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""From an image and what is asked for to a machine, and through its session to a result."""
+"""Plans a guest's machine from an image and options, and runs it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from ukl.guest.mounts import mounts
 from ukl.guest.rundesc import Console, GuestRun, Owner
 from ukl.host import exec as host_exec
 from ukl.host import probe, tsc
-from ukl.image import initrd as initrd_room
+from ukl.image import initrd as initrd_image
 from ukl.vm import ports, qemu, session, status, storage, terminal
 
 SHELL = ("/bin/sh", "-l")
@@ -39,31 +39,31 @@ MAX_COMMAND_LINE = 2047
 """Bytes: COMMAND_LINE_SIZE of x86, with its NUL."""
 
 MAX_INIT_WORDS = 30
-"""Arguments, and variables, that the kernel gives to its first process (limit 32)."""
+"""The most arguments, and the most variables, that the kernel passes to PID 1 (limit 32)."""
 
 NETWORK = "ip=10.0.2.15::10.0.2.2:255.255.255.0::eth0:off"
-"""Where nobody else does it: the kernel configures the network (CONFIG_IP_PNP)."""
+"""Makes the kernel configure the network (CONFIG_IP_PNP) where no init does."""
 
 TRACE = "boot.trace"
-"""File of a run's directory with what QEMU has translated."""
+"""File in a run's directory with the code that QEMU has translated."""
 
 KEEP_RUNS = 20
 KEEP_SECONDS = 24 * 3600.0
-"""The newest runs' console files stay, and all of the last day."""
+"""The console logs of the newest KEEP_RUNS runs stay, and those of the last KEEP_SECONDS."""
 
 _ENV_KEY = re.compile(r"[A-Z_][A-Z0-9_]*")
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How a guest is launched: what it is given, and what its session does.
+    """How a guest is launched.
 
-    `input` is the descriptor that becomes the console's input, `output` gets the console's
-    bytes. `agent` lets programs be executed in the guest while it runs (`ukl exec`). `crashes`
-    has a guest whose kernel panics wait for `attend`, and core files sent to it
-    (vm/postmortem.py). `paused` leaves the begin to `attend`, too. `traced` are ranges of the
-    kernel's addresses, as linked: the guest is emulated, and what it executes there is written
-    into TRACE (flow/watch.py).
+    `input` is the descriptor of the console's input, `output` gets the console's bytes.
+    `agent` allows to execute programs in the running guest (`ukl exec`). `crashes` pauses a
+    guest whose kernel panics until `attend` resumes it, and sends it core files
+    (vm/postmortem.py). `paused` starts the machine paused: `attend` resumes it. `traced` are
+    ranges of the kernel's link addresses: the guest is emulated, and the code that it executes
+    there is written into TRACE (flow/watch.py).
     """
 
     guest: Guest = field(default_factory=Guest)
@@ -82,7 +82,7 @@ class Options:
 
 
 def guest_run(image: Image, spec: AppSpec, options: Options, nonce: str) -> GuestRun:
-    """Return what the guest's init shall do. Pure, but for the size of the terminal."""
+    """Return the run description for the guest's init. Pure, but for the terminal's size."""
     rows, columns = (0, 0)
     if options.guest.shell and options.input is not None:
         rows, columns = terminal.size(options.input)
@@ -90,7 +90,7 @@ def guest_run(image: Image, spec: AppSpec, options: Options, nonce: str) -> Gues
     return GuestRun(
         name=spec.name,
         path=spec.entrypoint or program,
-        argv=initrd_room.started(spec, program),
+        argv=initrd_image.argument_vector(spec, program),
         env={**rundesc.DEFAULT_ENV, **spec.env},
         nonce=nonce,
         owner=Owner(options.guest.uid, options.guest.gid),
@@ -110,24 +110,24 @@ def guest_run(image: Image, spec: AppSpec, options: Options, nonce: str) -> Gues
 
 
 def has_storage(spec: AppSpec) -> bool:
-    """Tell whether the application has something to save before it ends. Pure."""
+    """Tell whether the application has volumes or disks, and needs time to save. Pure."""
     return bool(spec.volumes or spec.disks)
 
 
 def program_path(image: Image, spec: AppSpec, options: Options) -> str:
-    """Return the path in the guest of what is executed. Pure."""
+    """Return the path of the program in the guest. Pure."""
     if options.guest.is_process:
-        return initrd_room.user_path(spec.name)
+        return initrd_image.user_path(spec.name)
     if image.marker is None and options.guest.start:
-        raise InputError(f"the kernel has no application {spec.name} in it")
-    return initrd_room.marker_path(spec.name)
+        raise InputError(f"the kernel does not contain the application {spec.name}")
+    return initrd_image.marker_path(spec.name)
 
 
 def clock_words(accelerator: Accelerator, options: Options) -> tuple[str, ...]:
-    """Return the kernel parameters by which an emulated guest knows how fast its clocks are.
+    """Return the kernel parameters that tell an emulated guest the frequency of its clocks.
 
-    KVM tells it itself. The time-stamp counter is this machine's; with icount it counts
-    instructions, and the guest finds out how fast it is: nothing happens by chance there.
+    KVM tells them itself. The time-stamp counter is the host's; with icount it counts
+    instructions, and the guest can calibrate it: its time is then deterministic.
     """
     if accelerator is not Accelerator.TCG:
         return ()
@@ -139,14 +139,14 @@ def clock_words(accelerator: Accelerator, options: Options) -> tuple[str, ...]:
 def command_line(
     image: Image, spec: AppSpec, options: Options, clocks: tuple[str, ...] = ()
 ) -> str:
-    """Return the kernel's command line. Pure; InputError for what it cannot carry."""
+    """Return the kernel's command line. Pure. Raises InputError for what it cannot hold."""
     words = qemu.kernel_words(verbose=options.guest.verbose, page_size=spec.page_size)
     words += clocks
-    words += ["nokaslr"] if options.traced else []  # else the ranges lie elsewhere
+    words += ["nokaslr"] if options.traced else []  # keeps the ranges at their link addresses
     words += options.guest.append
     if options.guest.init == "app":
         path = program_path(image, spec, options)
-        # Both: should the first fail, the kernel must not fall back to a shell.
+        # Both: if the first fails, the kernel must not fall back to a shell.
         words += [NETWORK, f"rdinit={path}", f"init={path}"]
         args = (*spec.command, *spec.args)
         words += init_words(args, {"PATH": rundesc.DEFAULT_ENV["PATH"], **spec.env})
@@ -160,28 +160,28 @@ def command_line(
 
 
 def init_words(args: tuple[str, ...], env: Mapping[str, str]) -> list[str]:
-    """Return how variables and arguments of PID 1 are written on the kernel's command line.
+    """Return the words of the kernel's command line for PID 1's variables and arguments.
 
-    The kernel passes on what it does not know itself: `KEY=VALUE` as environment, and
-    all behind `--` as arguments. Double quotes keep a word together and cannot be
-    escaped.
+    The kernel passes parameters that it does not know to PID 1: `KEY=VALUE` in the
+    environment, and all words after `--` as arguments. Double quotes keep a word together
+    and cannot be escaped.
     """
     remedy = "change it, or let `--init ukl` start the program"
     for key in env:
         if not _ENV_KEY.fullmatch(key):
             raise InputError(
-                f"with --init app the kernel would take {key!r} for one of its own parameters",
+                f"with --init app the kernel would take {key!r} for a kernel parameter",
                 remedy="use capital letters, digits and `_`, or `--init ukl`",
             )
     if len(args) > MAX_INIT_WORDS or len(env) > MAX_INIT_WORDS:
         raise InputError(
-            f"the kernel gives PID 1 at most {MAX_INIT_WORDS} arguments and variables",
+            f"the kernel passes at most {MAX_INIT_WORDS} arguments and variables to PID 1",
             remedy=remedy,
         )
     for word in (*args, *env.values()):
         if word == "--" or any(char in word for char in '"\0\n'):
             raise InputError(
-                f"the kernel's command line cannot carry the word {word!r}", remedy=remedy
+                f"the kernel's command line cannot hold the word {word!r}", remedy=remedy
             )
     words = [_quoted(f"{key}={value}") for key, value in sorted(env.items())]
     return [*words, "--", *map(_quoted, args)] if args else words
@@ -193,11 +193,11 @@ def _quoted(word: str) -> str:
 
 
 MEMORY = 64 << 20
-"""Bytes that a kernel needs, except that of the profile SMALL."""
+"""Bytes that a kernel needs, except with the profile SMALL."""
 
 
 def check(options: Options, spec: AppSpec) -> None:
-    """Raise UsageError for options that do not go together, or not with `spec`."""
+    """Raise UsageError for options that conflict with each other or with `spec`."""
     guest = options.guest
     if spec.memory < MEMORY and spec.profile != SMALL:
         raise UsageError(
@@ -206,26 +206,26 @@ def check(options: Options, spec: AppSpec) -> None:
         )
     if guest.init == "app" and (options.has_companion or not guest.start or guest.uid or guest.gid):
         raise UsageError(
-            "with --init app nothing but the application runs, as root",
-            remedy="leave --shell out, or use --init ukl",
+            "with --init app only the application runs, as root",
+            remedy="omit --shell, or use --init ukl",
         )
     if guest.init == "app" and spec.entrypoint:
         raise UsageError(
-            f"with --init app nobody runs {spec.entrypoint}, which starts {spec.name}",
+            f"with --init app no process runs {spec.entrypoint}, which starts {spec.name}",
             remedy="use --init ukl",
         )
     if guest.init == "app" and has_storage(spec):
         raise UsageError(
-            "with --init app nobody mounts the volumes and disks",
-            remedy="leave them out, or use --init ukl",
+            "with --init app no process mounts the volumes and disks",
+            remedy="omit them, or use --init ukl",
         )
     if guest.init == "app" and guest.network.kind is not NetworkKind.NONE:
         raise UsageError(
-            "with --init app nobody sets up a second interface",
-            remedy="leave the network out, or use --init ukl",
+            "with --init app no process sets up a second interface",
+            remedy="omit the network, or use --init ukl",
         )
     if guest.shell and guest.companion:
-        raise UsageError("a run has one companion: the shell, or another program")
+        raise UsageError("a run has only one companion: the shell or another program")
 
 
 def machine(
@@ -240,7 +240,7 @@ def machine(
 ) -> Machine:
     """Return the machine for a run. Pure."""
     return Machine(
-        # The decompressor is what moves the kernel (KASLR). What stays need not be unpacked.
+        # The decompressor relocates the kernel (KASLR); otherwise vmlinux needs no unpacking.
         kernel=image.bzimage if image.relocatable else image.vmlinux,
         initrd=initrd,
         cmdline=command_line(image, spec, options, clocks),
@@ -261,7 +261,7 @@ def machine(
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A machine and how its session attends to it; `initrd` is to be written before."""
+    """A machine and the settings of its session."""
 
     machine: Machine
     settings: session.Settings
@@ -278,9 +278,8 @@ def prepare(
 ) -> Plan:
     """Write the run's initrd into `directory` and return the plan.
 
-    `initrd` is the base of image.initrd.build(). Raises UsageError for a bad
-    combination of options, PortBusy for a port that is taken, and the errors of
-    vm/storage.py; disks that are not there are made.
+    `initrd` is the base of image.initrd.build(). Makes missing disks. Raises UsageError for
+    a bad combination of options, PortBusy for a port in use, and the errors of vm/storage.py.
     """
     check(options, spec)
     storage.check(spec)
@@ -306,7 +305,7 @@ def prepare(
         own.write_bytes(initrd.read_bytes())
     else:
         run = guest_run(image, spec, options, nonce)
-        own.write_bytes(initrd_room.with_run(initrd.read_bytes(), run))
+        own.write_bytes(initrd_image.with_run(initrd.read_bytes(), run))
     settings = session.Settings(
         directory=directory,
         nonce=nonce,
@@ -341,19 +340,19 @@ def attempt(
 ) -> RunResult:
     """Run `spec` in `image` and return how that ended, well or not.
 
-    `directory` gets the console's file. `attend` is entered when QEMU runs, and left at
-    its end. Raises what keeps QEMU from starting.
+    The console's log is written into `directory`. `attend` is entered when QEMU runs, and
+    left at its end. Raises an error if QEMU cannot start.
     """
     plan = prepare(
         image, spec, initrd, accelerator=accelerator, options=options, directory=directory
     )
     if options.guest.shell and options.input is not None:
         sys.stderr.write(f"{terminal.HINT}\n")
-    return carried_out(plan, attend)
+    return run_plan(plan, attend)
 
 
-def carried_out(plan: Plan, attend: session.Attend | None = None) -> RunResult:
-    """Run a planned guest to its end, and return how that came."""
+def run_plan(plan: Plan, attend: session.Attend | None = None) -> RunResult:
+    """Run a planned guest to its end, and return how it ended; deletes its initrd."""
     try:
         return session.run(plan.machine, plan.settings, attend)
     finally:
@@ -361,20 +360,20 @@ def carried_out(plan: Plan, attend: session.Attend | None = None) -> RunResult:
 
 
 def run_directory(runs: Path, name: str, keep: Iterable[Path] = ()) -> Path:
-    """Make the directory of a new run, and delete what is left of long past ones.
+    """Make the directory of a new run, and delete those of old runs.
 
-    Those in `keep` stay: guests that still run write into them.
+    Directories in `keep` stay: running guests write into them.
     """
     runs.mkdir(parents=True, exist_ok=True)
-    _forget(runs, frozenset(keep))
+    _delete_old(runs, frozenset(keep))
     stamp = time.strftime("%Y%m%d-%H%M%S")
     return Path(tempfile.mkdtemp(prefix=f"{name}-{stamp}-", dir=runs))
 
 
-def _forget(runs: Path, keep: frozenset[Path]) -> None:
+def _delete_old(runs: Path, keep: frozenset[Path]) -> None:
     aged = []
     for path in runs.iterdir():
-        with contextlib.suppress(OSError):  # another ukl forgets it too
+        with contextlib.suppress(OSError):  # another `ukl` deletes it too
             aged.append((path.stat().st_mtime, path))
     for made, path in sorted(aged)[:-KEEP_RUNS]:
         if time.time() - made > KEEP_SECONDS and path not in keep:

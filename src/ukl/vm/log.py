@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The file of a guest's console, which begins anew before it gets too large.
+"""The log of a guest's console, rotated before it gets too large.
 
-    console.log.3   what was said before, older
-    console.log.4   what was said before
-    console.log     what is said now
+    console.log.3   older output
+    console.log.4   old output
+    console.log     current output
 
-A file that is full is renamed, once, to a number that no other had: a reader can tell by
-it which one comes next, whatever happened meanwhile, and needs no lock. Only a line that
-came in pieces, or is longer than a file, begins in one file and ends in the next; read one
-after the other they are what the guest has said.
+A full file is renamed once, to a number that was never used before: the number tells a
+reader which file comes next, whatever happened meanwhile, so it needs no lock. Only a line
+that arrived in pieces, or is longer than a file, begins in one file and ends in the next;
+the files in order hold the guest's output.
 """
 
 from __future__ import annotations
@@ -22,43 +22,43 @@ from typing import BinaryIO
 from ukl.base.model import LogLimits
 
 TAIL = 1 << 16
-"""Bytes from the end of what was said that are looked at, for how the guest ended."""
+"""Bytes at the end of the output that are searched for how the guest ended."""
 
 _CHUNK = 1 << 16
 
 
 class Log:
-    """Writes the console's file. Raises the OSErrors of its files.
+    """Writes the console's log. Raises the OSErrors of its files.
 
-    Without `limits` it grows as long as something is written.
+    Without `limits` the file grows without bound.
     """
 
     def __init__(self, path: Path, limits: LogLimits | None = None) -> None:
         self._path = path
         self._limits = limits
-        # Behind what was said in the life before, if the guest is started again.
+        # Append: a restarted guest has output from before.
         self._stream = path.open("ab", buffering=0)
         self._size = self._stream.tell()
         self._tail = bytearray()
 
     def write(self, data: bytes) -> None:
-        """Append to the file, and begin it anew where it would get too large."""
+        """Append to the file, and rotate it before it gets too large."""
         self._tail += data
         if len(self._tail) > 2 * TAIL:
             del self._tail[:-TAIL]
         while self._limits is not None and self._size + len(data) > self._limits.size:
-            room = max(0, self._limits.size - self._size)
-            cut = data.rfind(b"\n", 0, room) + 1
-            # A line that does not fit any more begins in the next file, if it fits there.
+            left = max(0, self._limits.size - self._size)
+            cut = data.rfind(b"\n", 0, left) + 1
+            # A line that no longer fits begins in the next file, if it fits there.
             if not cut and not 0 <= data.find(b"\n") < self._limits.size:
-                cut = room
+                cut = left
             self._append(data[:cut])
             data = data[cut:]
             self._rotate(self._limits.files - 1)
         self._append(data)
 
     def tail(self) -> bytes:
-        """Return the last TAIL bytes that were written: not those of a life before."""
+        """Return the last TAIL bytes that this object wrote, none from before a restart."""
         return bytes(self._tail[-TAIL:])
 
     def close(self) -> None:
@@ -73,7 +73,7 @@ class Log:
 
     def _rotate(self, kept: int) -> None:
         numbered = _numbered(self._path)
-        # The oldest go first, so that at no time there is more than was allowed.
+        # Delete the oldest before the rename, so that the limit holds at any time.
         for _, path in numbered[: max(0, len(numbered) - kept + 1)]:
             path.unlink(missing_ok=True)
         self._stream.close()
@@ -87,7 +87,7 @@ class Log:
 
 
 def _numbered(path: Path) -> list[tuple[int, Path]]:
-    """Return the files that were full, the oldest first."""
+    """Return the rotated files and their numbers, the oldest first."""
     found = []
     for each in path.parent.glob(f"{path.name}.*"):
         number = each.name.removeprefix(f"{path.name}.")
@@ -105,14 +105,14 @@ def _identity(stream: BinaryIO) -> tuple[int, int]:
 
 
 def _opened(path: Path) -> list[BinaryIO]:
-    """Open what there is, the oldest first, the file that is written last.
+    """Open all files, the oldest first, the current file last.
 
-    In this order: whoever has the newest sees all that were there before it by their
-    numbers, unless they were deleted. What came after it by then does not belong to it.
+    Opens the current file first: all files before it then have their numbers, unless they
+    were deleted. Files that are rotated after that are not included.
     """
     streams: list[BinaryIO] = []
     newest: BinaryIO | None = None
-    with contextlib.suppress(FileNotFoundError):  # just renamed, or never there
+    with contextlib.suppress(FileNotFoundError):  # just renamed, or never written
         newest = path.open("rb")
     for _, each in _numbered(path):
         try:
@@ -129,11 +129,10 @@ def _opened(path: Path) -> list[BinaryIO]:
 
 
 class Reader:
-    """Reads what a guest has said, from the oldest that there is, and goes on as it comes.
+    """Reads a guest's output from the oldest file on, and follows it as it is written.
 
-    As a context manager it closes its files. `missed` says that files were deleted which
-    had not been read: half a line before them is ended then. FileNotFoundError if there is
-    nothing at all.
+    As a context manager it closes its files. `missed` says that unread files were deleted; a
+    line cut short by that gets a newline. Raises FileNotFoundError if no file exists.
     """
 
     def __init__(self, path: Path) -> None:
@@ -141,9 +140,9 @@ class Reader:
         self._streams = _opened(path)
         self.missed = False
         self._is_half = False
-        """Whether what was read last has no end of line."""
-        self._is_behind = False
-        """Whether what comes next is not what was said next."""
+        """Whether the last bytes read do not end a line."""
+        self._has_gap = False
+        """Whether output is missing between the last bytes read and the next."""
         if not self._streams:
             raise FileNotFoundError(path)
 
@@ -159,12 +158,12 @@ class Reader:
             stream.close()
 
     def read(self) -> bytes:
-        """Return what comes next, empty if there is nothing more by now."""
+        """Return the next bytes, empty if there are none yet."""
         data = self._read()
         if data:
-            if self._is_behind and self._is_half:
+            if self._has_gap and self._is_half:
                 data = b"\n" + data
-            self._is_behind = False
+            self._has_gap = False
             self._is_half = not data.endswith(b"\n")
         return data
 
@@ -174,7 +173,7 @@ class Reader:
                 return data
             if len(self._streams) == 1:
                 after = self._after()
-                # Asked again: it was written to until it was renamed.
+                # Read again: it was written until it was renamed.
                 if data := self._streams[0].read(_CHUNK):
                     for stream in after:
                         stream.close()
@@ -185,8 +184,8 @@ class Reader:
             self._streams.pop(0).close()
 
     def _after(self) -> list[BinaryIO]:
-        """Return the files after the one we are in."""
-        # As long as we have it open no other file gets its number.
+        """Return the files after the current one."""
+        # As long as it is open here, no other file gets its inode number.
         own = _identity(self._streams[0])
         found = _opened(self._path)
         for position, stream in enumerate(found):
@@ -195,32 +194,32 @@ class Reader:
                     each.close()
                 return found[position + 1 :]
         self.missed = self.missed or bool(found)
-        self._is_behind = bool(found)
+        self._has_gap = bool(found)
         return found
 
     def to_last_lines(self, count: int) -> None:
-        """Go to where the last `count` lines begin."""
+        """Seek to the beginning of the last `count` lines."""
         if count == 0:
             last = len(self._streams) - 1
-            self._go(last, self._streams[last].seek(0, os.SEEK_END))
+            self._seek(last, self._streams[last].seek(0, os.SEEK_END))
             return
-        needed = count + 1  # the newline before them
+        needed = count + 1  # plus the newline before them
         end = True
         for number in reversed(range(len(self._streams))):
             stream = self._streams[number]
             for at, data in _backwards(stream):
                 if end and not data.endswith(b"\n"):
-                    needed -= 1  # the last line has no end yet
+                    needed -= 1  # the last line has no newline yet
                 end = False
                 found = len(data)
                 while (found := data.rfind(b"\n", 0, found)) >= 0:
                     needed -= 1
                     if needed == 0:
-                        self._go(number, at + found + 1)
+                        self._seek(number, at + found + 1)
                         return
-        self._go(0, 0)
+        self._seek(0, 0)
 
-    def _go(self, number: int, offset: int) -> None:
+    def _seek(self, number: int, offset: int) -> None:
         for stream in self._streams[:number]:
             stream.close()
         del self._streams[:number]
@@ -230,7 +229,7 @@ class Reader:
 
 
 def _backwards(stream: BinaryIO) -> Iterator[tuple[int, bytes]]:
-    """Yield the parts of a file and where they begin, from its end on."""
+    """Yield the parts of a file and their offsets, from its end on."""
     at = stream.seek(0, os.SEEK_END)
     while at > 0:
         begin = max(0, at - _CHUNK)
@@ -240,7 +239,7 @@ def _backwards(stream: BinaryIO) -> Iterator[tuple[int, bytes]]:
 
 
 def tail(path: Path, size: int = TAIL) -> bytes:
-    """Return the last `size` bytes of the files, empty if there is none."""
+    """Return the last `size` bytes of the files, empty if no file exists."""
     parts: list[bytes] = []
     left = size
     streams = _opened(path)

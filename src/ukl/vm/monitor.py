@@ -18,7 +18,7 @@ PANICKED = "GUEST_PANICKED"
 SHUTDOWN = "SHUTDOWN"
 
 _LOST = (QMPError, OSError, EOFError)
-"""What a connection that ends may raise; that QEMU ended is learned elsewhere."""
+"""What a lost connection may raise; the end of QEMU is noticed elsewhere."""
 
 
 class Monitor:
@@ -32,13 +32,13 @@ class Monitor:
         self._client.register_listener(self._panics)
         self._shutdowns = EventListener(SHUTDOWN)
         self._client.register_listener(self._shutdowns)
-        # It logs what is handled here, a lost connection above all.
+        # It logs errors that are handled here, such as a lost connection.
         logging.getLogger("qemu.qmp").setLevel(logging.CRITICAL)
 
-    async def connect(self, ours: socket.socket) -> bool:
-        """Take `ours` over and greet; False when QEMU ended before it answered."""
+    async def connect(self, connection: socket.socket) -> bool:
+        """Take `connection` over and greet; return False if QEMU ended before it answered."""
         try:
-            await self._client.connect(ours)
+            await self._client.connect(connection)
         except ConnectError:
             return False
         return True
@@ -49,29 +49,29 @@ class Monitor:
             await self._client.execute("quit")
 
     async def human(self, line: str, cpu: int | None = None) -> str:
-        """Execute a command of QEMU's monitor for people and return what it prints.
+        """Execute a command of QEMU's human monitor and return its output.
 
-        `cpu` is the processor whose registers and memory it is about (None: the first).
+        `cpu` is the processor whose registers and memory it uses (None: the first).
         """
         words: dict[str, object] = {"command-line": line}
         if cpu is not None:
             words["cpu-index"] = cpu
         try:
-            said = await self._client.execute("human-monitor-command", words)
+            output = await self._client.execute("human-monitor-command", words)
         except _LOST as error:
             raise UklError(f"QEMU does not execute `{line}`: {error}") from error
-        return str(said)
+        return str(output)
 
     async def panic(self) -> None:
         """Wait until the guest's kernel has panicked."""
         await self._panics.get()
 
     async def end(self) -> str:
-        """Wait until the machine is to be switched off or reset, and return the reason."""
+        """Wait until the machine shuts down or resets, and return the reason."""
         return _reason(await self._shutdowns.get())
 
     async def stop(self) -> None:
-        """Let the machine stand still."""
+        """Pause the machine."""
         with contextlib.suppress(*_LOST):
             await self._client.execute("stop")
 
@@ -84,26 +84,26 @@ class Monitor:
             raise UklError(f"QEMU does not dump the memory: {error}") from error
 
     async def running(self) -> bool:
-        """Tell whether the machine runs; one that stands still, or is gone, does not."""
+        """Tell whether the machine runs, and is neither paused nor gone."""
         try:
-            said = await self._client.execute("query-status")
+            answer = await self._client.execute("query-status")
         except _LOST:
             return False
-        return isinstance(said, dict) and said.get("running") is True
+        return isinstance(answer, dict) and answer.get("running") is True
 
     async def save(self, address: int, size: int, file: Path) -> None:
         """Write memory at a virtual address, as the first processor sees it, into a file."""
-        said = await self.human(f'memsave {address:#x} {size} "{file}"', cpu=0)
-        if words := " ".join(said.split()):
+        output = await self.human(f'memsave {address:#x} {size} "{file}"', cpu=0)
+        if words := " ".join(output.split()):
             raise UklError(f"QEMU does not save the memory at {address:#x}: {words}")
 
     async def resume(self) -> None:
-        """Let a machine that stands still go on."""
+        """Resume a paused machine."""
         with contextlib.suppress(*_LOST):
             await self._client.execute("cont")
 
     async def close(self) -> None:
-        """Wait until QEMU has closed its end and all events are in; then close ours."""
+        """Wait until QEMU has closed its end and all events are in; then disconnect."""
         with contextlib.suppress(*_LOST):
             while self._client.runstate is Runstate.RUNNING:
                 await self._client.runstate_changed()
@@ -111,13 +111,13 @@ class Monitor:
             await self._client.disconnect()
 
     async def drop(self) -> None:
-        """Close our end at once."""
+        """Disconnect at once."""
         with contextlib.suppress(*_LOST, asyncio.InvalidStateError):
             await self._client.disconnect()
 
     @property
     def panicked(self) -> bool:
-        """Whether the guest's pvpanic driver has told of a panic."""
+        """Whether the guest's pvpanic driver has reported a panic."""
         return any(event["event"] == PANICKED for event in self._events.history)
 
     @property

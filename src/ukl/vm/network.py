@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0
-"""A guest's second interface: a network of guests, a tap device, or a bridge of this machine.
+"""A guest's second interface: a network of guests, a tap device, or a bridge of the host.
 
-The first one is QEMU's user network always: it needs no root, and forwards ports.
+The first interface is always QEMU's user network: it needs no root, and forwards ports.
 
-A network of guests needs no root either, nor a process of its own: each QEMU sends its
-frames to one multicast group of the loopback interface, and takes what comes from there.
-The group is a digest of the cache and the network's name. Whoever may send packets on this
-machine can take part.
+A network of guests needs neither root nor an extra process: each QEMU sends its frames to a
+multicast group on the loopback interface, and receives those of the others. The group is a
+digest of the cache and the network's name. Any process on the host that may send packets can
+take part.
 """
 
 from __future__ import annotations
@@ -34,25 +34,25 @@ _SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 0x1
 
 
 def label(network: Network) -> str:
-    """Return the network as a guest's record has it; empty for none. Pure."""
+    """Return the network as written in a guest's record; empty for none. Pure."""
     if network.kind in {NetworkKind.NONE, NetworkKind.SHARED}:
         return network.name
     return f"{network.kind.value}:{network.name}"
 
 
 def next_address(taken: Iterable[str]) -> str:
-    """Return the first address of a network of guests that nobody has; InputError. Pure."""
+    """Return the first free address of a network of guests; raises InputError. Pure."""
     used = {each.partition("/")[0] for each in taken}
     subnet = ipaddress.IPv4Network(SUBNET)
     for host in subnet.hosts():
-        # The first is left to whoever wants to be a router.
+        # The first is reserved for a router.
         if host != subnet[1] and str(host) not in used:
             return f"{host}/{subnet.prefixlen}"
-    raise InputError("the network has no free address", remedy="give one with --ip")
+    raise InputError("the network has no free address", remedy="set one with --ip")
 
 
 def hardware_address(guest: str, cache: Path) -> str:
-    """Return the interface's MAC address: the same for the same guest. Pure but for our name."""
+    """Return the interface's MAC address, a digest of host name, cache and guest's name."""
     text = f"{os.uname().nodename}\0{cache}\0{guest}"
     first, second, third = hashlib.sha256(text.encode()).digest()[:3]
     return f"52:54:00:{first:02x}:{second:02x}:{third:02x}"
@@ -60,13 +60,13 @@ def hardware_address(guest: str, cache: Path) -> str:
 
 def group(network: str, cache: Path) -> tuple[str, int]:
     """Return multicast address and port of a network of guests. Pure."""
-    # 239.255.0.0/16 is for one site (RFC 2365), and the packets do not leave loopback.
+    # 239.255.0.0/16 is site-local (RFC 2365), and the packets do not leave loopback.
     high, low, first, second = hashlib.sha256(f"{cache}\0{network}".encode()).digest()[:4]
     return f"239.255.{high}.{low}", 20000 + (first << 8 | second) % 20000
 
 
 def qemu_words(network: Network, descriptor: int | None) -> list[str]:
-    """Return QEMU's options; `descriptor` is that of the tap device, if it is one. Pure."""
+    """Return QEMU's options; `descriptor` is that of the tap device, if any. Pure."""
     if network.kind is NetworkKind.NONE:
         return []
     if network.kind is NetworkKind.SHARED:
@@ -81,22 +81,20 @@ def qemu_words(network: Network, descriptor: int | None) -> list[str]:
 # --- tap devices ------------------------------------------------------------------
 
 DEVICES = frozenset({NetworkKind.TAP, NetworkKind.BRIDGE})
-"""Those that are an interface of this machine."""
+"""The kinds that need an interface of the host."""
 
 
 def check(network: Network) -> None:
-    """Raise InputError when the network needs an interface that is not there."""
+    """Raise InputError if the network needs an interface that does not exist."""
     if network.kind in DEVICES and not Path("/sys/class/net", network.name).exists():
-        raise InputError(
-            f"there is no interface {network.name} on this machine", remedy=_remedy(network)
-        )
+        raise InputError(f"this machine has no interface {network.name}", remedy=_remedy(network))
 
 
 def open_device(network: Network) -> int | None:
     """Return the descriptor of the tap device that `network` needs, None if it needs none.
 
-    A device that somebody made for this user needs no privilege; a bridge does. Raises
-    MissingError where the kernel has no tap devices, UklError for what is not permitted.
+    A tap device made for this user needs no privilege, a bridge does. Raises MissingError if
+    the kernel has no tap devices, UklError if this user may not use the device.
     """
     if network.kind not in DEVICES:
         return None
@@ -105,9 +103,9 @@ def open_device(network: Network) -> int | None:
         descriptor = os.open(TUN, os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as error:
         raise MissingError(
-            f"there are no tap devices here: {error.strerror}",
+            f"this machine has no tap devices: {error.strerror}",
             where=TUN,
-            remedy="load the kernel's module `tun`, or use --network, which needs none",
+            remedy="load the kernel module `tun`, or use --network, which needs none",
         ) from error
     try:
         name = "ukl%d" if is_bridge else network.name
@@ -133,14 +131,14 @@ def _attach(bridge: str, device: bytes) -> None:
 def _refused(network: Network, error: OSError) -> UklError:
     if error.errno == errno.EBUSY:
         return UklError(
-            "another program has this tap device",
+            "another program uses this tap device",
             where=network.name,
-            remedy="end that one (`ukl ps` lists the guests), or use another device",
+            remedy="end that program (`ukl ps` lists the guests), or use another device",
         )
     if error.errno in {errno.EPERM, errno.EACCES}:
-        what = "this user may not use it"
+        what = "this user may not use the device"
     else:
-        what = f"it cannot be used: {error.strerror}"
+        what = f"cannot use the device: {error.strerror}"
     return UklError(what, where=network.name, remedy=_remedy(network))
 
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
-"""How a run ended: from what was observed to one verdict. Pure.
+"""How a run ended: derives one verdict from what was observed. Pure.
 
-The rules, the first that fits: a panic; a timeout; a stop that was asked for; what
-init could not do; what init reported; and everything else means that the machine was
-lost, a guest that powers off without having reported among them.
+The first rule that matches counts: a panic; the application's end that init reported; a
+requested stop; a timeout; an error that init reported. Otherwise the machine was lost, even
+if the guest powered off without a report.
 """
 
 from __future__ import annotations
@@ -20,21 +20,22 @@ from ukl.vm import console, log
 from ukl.vm.status import APPLICATION, COMPANION, Message, Type
 
 SIGNAL_BASE = 128
-"""A program killed by signal N makes the exit code SIGNAL_BASE + N, as in a shell."""
+"""A program killed by signal N gives the exit code SIGNAL_BASE + N, as in a shell."""
 
 LOST_REMEDY = (
-    "run it with --mode process: as a normal process it cannot take the machine down, "
-    "and what it does wrong is a signal; `ukl -v run` shows what the kernel says"
+    "run it with --mode process: as a normal process it cannot crash the machine, and its "
+    "errors become signals; `ukl -v run` shows the kernel's messages"
 )
-"""In the kernel, an error of the program is the most likely reason for the machine's end."""
+"""In the kernel, an error of the program is the most likely cause of the machine's end."""
 
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """What a session saw. `tail` is the end of the console.
+    """What a session observed. `tail` is the end of the console's output.
 
     `shutdown` is the reason of QMP's SHUTDOWN event (`guest-shutdown`, `guest-reset`,
-    `host-qmp-quit`, …), None if there was none. `qemu_status` is QEMU's exit status.
+    `host-qmp-quit`, …), None without one. `qemu_status` is QEMU's exit status,
+    `qemu_output` the end of its messages.
     """
 
     messages: Sequence[Message]
@@ -46,12 +47,12 @@ class Observed:
     stopped: bool
     shutdown: str | None
     qemu_status: int
-    qemu_said: str = ""
+    qemu_output: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The end of a run in one word, a number and a sentence."""
+    """How a run ended: a word, a number (exit status or signal) and a sentence."""
 
     outcome: Outcome
     status: int | None = None
@@ -59,7 +60,7 @@ class Verdict:
 
 
 def judge(seen: Observed) -> Verdict:
-    """Return the verdict about what was observed."""
+    """Return the verdict on what was observed."""
     if seen.init_is_app:
         return _judge_init(seen)
     ended = _ended(seen.messages, COMPANION if seen.companion else APPLICATION)
@@ -79,7 +80,7 @@ def judge(seen: Observed) -> Verdict:
 
 
 def _judge_init(seen: Observed) -> Verdict:
-    """Return the verdict when the application was PID 1: its end is a panic of the kernel."""
+    """Return the verdict for an application as PID 1, whose end is a panic of the kernel."""
     ended = console.init_exit(seen.tail)
     if ended is not None:
         status, number = ended
@@ -93,7 +94,7 @@ def _judge_init(seen: Observed) -> Verdict:
     if seen.timed_out:
         return Verdict(Outcome.TIMEOUT, detail="the application was still running")
     if seen.shutdown == "guest-shutdown":
-        return Verdict(Outcome.EXITED, 0, "the application powered the machine off")
+        return Verdict(Outcome.EXITED, 0, "the application powered off the machine")
     return Verdict(Outcome.LOST, detail=_lost(seen))
 
 
@@ -136,26 +137,26 @@ def _panic(seen: Observed) -> str:
 
 def _progress(messages: Sequence[Message]) -> str:
     if not messages:
-        return "the guest did not come as far as its init"
+        return "the guest did not reach its init"
     if _last(messages, Type.STARTED) is None:
         return "the guest's init did not start the application"
     if _ended(messages, APPLICATION) or _ended(messages, COMPANION):
-        return "the application had ended, the machine did not power off"
+        return "the application had ended, but the machine did not power off"
     return "the application was still running"
 
 
 def _lost(seen: Observed) -> str:
     match seen.shutdown:
         case "guest-shutdown":
-            return "the guest powered off without having reported how the application ended"
+            return "the guest powered off without a report of how the application ended"
         case "guest-reset":
             return "the guest reset itself"
         case "host-signal" | "host-qmp-quit":
-            return "QEMU was told to end"
-    said = f": {seen.qemu_said}" if seen.qemu_said else ""
+            return "QEMU was told to quit"
+    output = f": {seen.qemu_output}" if seen.qemu_output else ""
     if seen.qemu_status < 0:
-        return f"QEMU was killed by {_signal_name(-seen.qemu_status)}{said}"
-    return f"QEMU ended with status {seen.qemu_status}{said}"
+        return f"QEMU was killed by {_signal_name(-seen.qemu_status)}{output}"
+    return f"QEMU exited with status {seen.qemu_status}{output}"
 
 
 def _signal_name(number: int) -> str:
@@ -166,9 +167,9 @@ def _signal_name(number: int) -> str:
 
 
 def error_of(result: RunResult, reports: Sequence[Crash] = ()) -> UklError | None:
-    """Return the error that a run amounts to, None when the application itself ended it.
+    """Return the error of a run, None if the application or a requested stop ended it.
 
-    `reports` are those about its crashes.
+    `reports` are those about crashes in the run.
     """
     tail = log.tail(result.console)
     match result.outcome:
@@ -180,7 +181,7 @@ def error_of(result: RunResult, reports: Sequence[Crash] = ()) -> UklError | Non
                     f"the guest did not end within {result.seconds:.1f} s ({result.detail})", tail
                 )
                 + (f"\n{lines}" if (lines := _about(reports, Kind.TIMEOUT)) else ""),
-                remedy="give it more with --timeout",
+                remedy="allow more time with --timeout",
                 log=result.console,
             )
         case Outcome.PANICKED:
@@ -191,8 +192,8 @@ def error_of(result: RunResult, reports: Sequence[Crash] = ()) -> UklError | Non
             )
         case Outcome.FAILED:
             return UklError(
-                _with_lines(f"the guest could not run it: {result.detail}", tail),
-                remedy="`ukl -v run` shows what the kernel says about it",
+                _with_lines(f"the guest could not run the application: {result.detail}", tail),
+                remedy="`ukl -v run` shows the kernel's messages",
                 log=result.console,
             )
         case Outcome.LOST:
@@ -218,7 +219,7 @@ def _with_lines(text: str, tail: bytes) -> str:
 
 
 def death(result: RunResult) -> str:
-    """Return what a shell would say about a program that a signal killed, else nothing."""
+    """Return a shell's message about a program killed by a signal, otherwise nothing."""
     if result.outcome is not Outcome.SIGNALED or result.status is None:
         return ""
     core = f" ({result.detail})" if result.detail else ""
@@ -226,7 +227,7 @@ def death(result: RunResult) -> str:
 
 
 def exit_code(result: RunResult) -> int:
-    """Return the exit code of `ukl run`: the application's own where it has one."""
+    """Return the exit code of `ukl run`: the application's if it has one."""
     match result.outcome:
         case Outcome.EXITED:
             return result.status or 0

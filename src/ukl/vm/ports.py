@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Forwarded ports: whether they can be had, asked before anything is started; their backlog."""
+"""Forwarded ports: checked for availability before the start, and given a larger backlog."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from ukl.host.process import Process
 PROC = Path("/proc")
 
 HOST = "127.0.0.1"
-"""Where a guest that something here works with takes connections."""
+"""The address on which a guest for measurements accepts connections."""
 
 BACKLOG = 4096
-"""Connections that wait on a forwarded port; the kernel's net.core.somaxconn limits it."""
+"""Connections that may wait on a forwarded port; net.core.somaxconn limits this."""
 
 _STATE = {Protocol.TCP: "0A", Protocol.UDP: "07"}
-"""State of a socket that takes what comes, in /proc/net/tcp and udp: TCP_LISTEN and
-TCP_CLOSE in the kernel's tcp_states.h."""
+"""State of a listening socket in /proc/net/tcp and udp: TCP_LISTEN and TCP_CLOSE in the
+kernel's tcp_states.h."""
 
 
 class PortBusy(UklError):
-    """Another process listens on a port that should be forwarded."""
+    """Another process listens on a port that the guest needs."""
 
 
 def free() -> int:
@@ -38,8 +38,8 @@ def free() -> int:
         return number
 
 
-def moved(ports: Sequence[PortForward]) -> tuple[PortForward, ...]:
-    """Return forwards of the same ports of a guest from free ones here: it may run already."""
+def with_free_hosts(ports: Sequence[PortForward]) -> tuple[PortForward, ...]:
+    """Return forwards to the same guest ports from free host ports: another guest may run."""
     hosts = {port.guest: free() for port in ports}
     return tuple(
         PortForward(hosts[each.guest], each.guest, protocol=each.protocol) for each in ports
@@ -47,9 +47,9 @@ def moved(ports: Sequence[PortForward]) -> tuple[PortForward, ...]:
 
 
 def environment(ports: Sequence[PortForward]) -> dict[str, str]:
-    """Return the variables that say where a guest is: HOST, PORT, and PORT_n of its port n. Pure.
+    """Return the variables with a guest's address: HOST, PORT, and PORT_n for its port n. Pure.
 
-    PORT is the first for TCP, or else the first.
+    PORT is that of the first TCP port, or else of the first port.
     """
     variables = {"HOST": HOST, **{f"PORT_{each.guest}": str(each.host) for each in ports}}
     first = min(ports, key=lambda each: each.protocol is not Protocol.TCP, default=None)
@@ -57,7 +57,7 @@ def environment(ports: Sequence[PortForward]) -> dict[str, str]:
 
 
 def check(ports: Sequence[PortForward]) -> None:
-    """Raise an error that names the first port that cannot be had, its owner and the remedy.
+    """Raise an error for the first port that is not available.
 
     InputError for a port that is out of range or given twice, PortBusy for one in use.
     """
@@ -66,7 +66,7 @@ def check(ports: Sequence[PortForward]) -> None:
         if not 0 < port.host < 1 << 16 or not 0 < port.guest < 1 << 16:
             raise InputError(f"not a port: {port.host}:{port.guest}", remedy="use 1 to 65535")
         if (port.address, port.host, port.protocol) in seen:
-            raise InputError(f"port {port.host} is forwarded twice", remedy="leave one of them out")
+            raise InputError(f"port {port.host} is forwarded twice", remedy="omit one of the two")
         seen.add((port.address, port.host, port.protocol))
         _try(port)
 
@@ -76,7 +76,7 @@ def _try(port: PortForward) -> None:
     kind = socket.SOCK_STREAM if is_tcp else socket.SOCK_DGRAM
     with socket.socket(socket.AF_INET, kind) as probe:
         if is_tcp:
-            # As QEMU does it: connections of a former run that linger are no obstacle.
+            # Like QEMU: connections of a previous run in TIME_WAIT do not matter.
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((port.address, port.host))
@@ -88,7 +88,7 @@ def _try(port: PortForward) -> None:
 
 def _explain(port: PortForward, error: OSError) -> UklError:
     suffix = _suffix(port)
-    where = written(port)
+    where = host_end(port)
     example = f"{_another(port.host)}:{port.guest}{suffix}"
     if error.errno == errno.EADDRINUSE:
         owner = find_owner(port.host, protocol=port.protocol)
@@ -97,19 +97,19 @@ def _explain(port: PortForward, error: OSError) -> UklError:
         return PortBusy(
             f"port {port.host} is already in use{by}",
             where=where,
-            remedy=f"{stop}forward another one, e.g. -p {example}",
+            remedy=f"{stop}forward another port, e.g. -p {example}",
         )
     if error.errno == errno.EACCES:
         return UklError(
             f"no permission to listen on port {port.host}",
             where=where,
-            remedy=f"forward one above 1023, e.g. -p {example}",
+            remedy=f"forward a port above 1023, e.g. -p {example}",
         )
     return UklError(f"cannot listen on port {port.host}: {error.strerror}", where=where)
 
 
-def written(port: PortForward) -> str:
-    """Return this machine's end as people write it: `127.0.0.1:53/udp`. Pure."""
+def host_end(port: PortForward) -> str:
+    """Return the host's end as text: `127.0.0.1:53/udp`. Pure."""
     return f"{port.address}:{port.host}{_suffix(port)}"
 
 
@@ -124,7 +124,7 @@ def _another(port: int) -> int:
 def find_owner(
     port: int, proc: Path = PROC, protocol: Protocol = Protocol.TCP
 ) -> tuple[int, str] | None:
-    """Return id and name of a process that listens on a port, None if we cannot see it."""
+    """Return id and name of a process that listens on a port, None if it cannot be found."""
     state = _STATE[protocol]
     inodes = {
         inode
@@ -138,18 +138,18 @@ def find_owner(
         try:
             if any(_target(link) in wanted for link in (process / "fd").iterdir()):
                 return int(process.name), (process / "comm").read_text().strip()
-        except OSError:  # another user's, or gone meanwhile
+        except OSError:  # another user's, or has ended
             continue
     return None
 
 
 def widen(process: Process, ports: Sequence[PortForward], proc: Path = PROC) -> int:
-    """Let more connections wait on the TCP ports of QEMU; return on how many ports it was done.
+    """Raise the backlog of QEMU's TCP ports; return the number of ports changed.
 
-    libslirp listens with a backlog of 1. Of connections that come at the same time Linux
-    drops the handshakes that do not fit, and tries again after 1 s, 2 s, 4 s, ...: some
-    clients then wait for more than a minute. A second listen() changes the backlog. Where
-    it is not permitted, everything works as before.
+    libslirp listens with a backlog of 1. If more connections arrive at once, Linux drops
+    their handshakes and retries after 1 s, 2 s, 4 s, ...: some clients then wait for more
+    than a minute. A second listen() changes the backlog. Where that is not permitted,
+    nothing changes.
     """
     state = _STATE[Protocol.TCP]
     wanted = {

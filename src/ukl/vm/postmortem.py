@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Looks at what has crashed in a guest, and keeps it: backtraces and a dump.
+"""Examines a crash in a guest, and keeps its report: backtraces and a dump.
 
-A kernel that panics stops at pvpanic's call (`-action panic=pause`): its processors'
-registers and stacks are read by QEMU's monitor, its memory is dumped as an ELF core, and the
-machine goes on to its reset. A process that a signal kills with a core sends that (vm/cores.py).
+When the kernel panics, QEMU pauses the machine at pvpanic's call (`-action panic=pause`):
+QEMU's monitor reads its processors' registers and stacks and dumps its memory as an ELF core,
+and the machine then resets. The guest sends the core of a process killed by a signal
+(vm/cores.py).
 
-Nothing here is an error of the run: what cannot be learned is said in the report.
+A failure here is not an error of the run: the report says what is missing.
 """
 
 from __future__ import annotations
@@ -26,28 +27,28 @@ from pathlib import Path
 
 from ukl.base.errors import UklError
 from ukl.debug import crash, unwind
-from ukl.debug.core import Core, described
+from ukl.debug.core import Core, describe
 from ukl.debug.crash import Crash, Images, Kind
 from ukl.debug.placement import gate_dump, handler, idt_base, offset_of
 from ukl.debug.unwind import Frame, Program, Unreadable
 from ukl.elf.reader import Elf
 from ukl.vm import console, cores, status
 from ukl.vm.monitor import Monitor
-from ukl.vm.session import Session, Stand
+from ukl.vm.session import PauseReason, Session
 
 DIRECTORY = "crash-"
-"""How the directories of reports begin, in that of the run."""
+"""Prefix of the reports' directories, in that of the run."""
 
 MAX_REPORTS = 5
-"""Of a run: a server whose children crash one after the other does not fill the disk."""
+"""Most reports per run, so that a server whose children all crash cannot fill the disk."""
 
 DUMP = "dump.gz"
 FIFO = "dump.fifo"
 FAILURES = "postmortem.log"
-"""Beside the console's log: what went wrong while a report was made."""
+"""Beside the console's log: errors while a report was made."""
 
 FINISH = 60.0
-"""Seconds that the last core's report may take when the guest has ended."""
+"""Seconds that the last core's report may take after the guest's end."""
 
 _PAGE = 1024
 _CHUNK = 1 << 20
@@ -78,16 +79,16 @@ class Subject:
         return Images(program, offset, self.debug, self.sources)
 
 
-# --- what QEMU's monitor says; pure -----------------------------------------------------
+# --- the output of QEMU's monitor; pure -------------------------------------------------
 
 
 def registers(text: str) -> dict[str, int]:
-    """Return the general registers in `info registers`, by their names in small letters."""
+    """Return the general registers in `info registers`, by their names in lower case."""
     return {name.lower(): int(value, 16) for name, value in _REGISTER.findall(text)}
 
 
 def memory(text: str) -> bytes:
-    """Return the bytes of a dump in words of 8 bytes; Unreadable if there are none."""
+    """Return the bytes of a dump in words of 8 bytes; raises Unreadable if it has none."""
     words = _WORD.findall(text)
     if not words:
         raise Unreadable(text.strip())
@@ -95,19 +96,19 @@ def memory(text: str) -> bytes:
 
 
 def reason_of(tail: bytes, *, init: bool) -> str | None:
-    """Return why the kernel panicked; None if that is how the application ended in peace.
+    """Return why the kernel panicked; None if that was the application's normal end.
 
-    `init` says that it was process 1, whose end is a panic always.
+    `init` says that the application was process 1, whose end is always a panic.
     """
     ended = console.init_exit(tail) if init else None
     if ended is None:
         return console.panic_reason(tail) or "the kernel panicked"
     _, number = ended
-    return None if number is None else f"{described(number, 0, 0)}, of process 1"
+    return None if number is None else f"{describe(number, 0, 0)}, of process 1"
 
 
 def from_panic(frames: list[Frame]) -> list[Frame]:
-    """Return a backtrace from panic() on: what that itself calls says nothing."""
+    """Return a backtrace from panic() on, without the functions that panic() calls."""
     for number, frame in enumerate(frames):
         if frame.function in PANIC:
             return frames[number:]
@@ -115,10 +116,10 @@ def from_panic(frames: list[Frame]) -> list[Frame]:
 
 
 def canonical(head: bytes, table: int, count: int) -> bytes:
-    """Return the begin of a dump with the addresses that its segments really have.
+    """Return the beginning of a dump with canonical addresses in its segments.
 
-    `table` is where its `count` program headers are. QEMU (target/i386/arch_memory_mapping.c,
-    walk_pml4e()) sets the upper 16 bits of all of them; those of the user half have none.
+    `table` is the offset of its `count` program headers. QEMU (target/i386/arch_memory_mapping.c,
+    walk_pml4e()) sets the upper 16 bits of all addresses; those of the user half have none.
     """
     fixed = bytearray(head)
     for number in range(count):
@@ -131,11 +132,11 @@ def canonical(head: bytes, table: int, count: int) -> bytes:
     return bytes(fixed)
 
 
-# --- a machine that stands still ----------------------------------------------------------
+# --- a paused machine ---------------------------------------------------------------------
 
 
-async def entered(monitor: Monitor) -> int:
-    """Return where this boot has the handler of VECTOR; UklError if that cannot be told."""
+async def handler_address(monitor: Monitor) -> int:
+    """Return the address of VECTOR's handler in this boot; raises UklError if it is unknown."""
     table = idt_base(await monitor.human("info registers"))
     return handler(await monitor.human(gate_dump(table)))
 
@@ -147,9 +148,9 @@ async def processors(monitor: Monitor, program: Program, cpus: int) -> list[list
     def reader(cpu: int) -> Callable[[int, int], bytes]:
         def fetch(address: int, size: int) -> bytes:
             line = f"x /{size // 8}gx {address:#x}"
-            told = asyncio.run_coroutine_threadsafe(monitor.human(line, cpu), loop)
+            output = asyncio.run_coroutine_threadsafe(monitor.human(line, cpu), loop)
             try:
-                return memory(told.result())
+                return memory(output.result())
             except UklError as error:
                 raise Unreadable(str(error)) from error
 
@@ -164,7 +165,7 @@ async def processors(monitor: Monitor, program: Program, cpus: int) -> list[list
 
 
 async def dump(monitor: Monitor, target: Path) -> None:
-    """Write the machine's memory, compressed, to `target`: whole, or not at all."""
+    """Write the machine's memory, compressed, to `target`, which exists only if complete."""
     fifo, beside = target.with_name(FIFO), target.with_name(f".{target.name}.tmp")
     os.mkfifo(fifo, 0o600)
 
@@ -183,7 +184,7 @@ async def dump(monitor: Monitor, target: Path) -> None:
         try:
             await monitor.dump(fifo)
         finally:
-            # A reader that waits for a writer that never came is let go.
+            # Releases a reader that waits for a writer, if QEMU has not opened the FIFO.
             with contextlib.suppress(OSError):
                 os.close(os.open(fifo, os.O_WRONLY | os.O_NONBLOCK))
             await compressing
@@ -193,7 +194,7 @@ async def dump(monitor: Monitor, target: Path) -> None:
         fifo.unlink(missing_ok=True)
 
 
-async def look(
+async def examine(
     monitor: Monitor,
     subject: Subject,
     directory: Path,
@@ -202,16 +203,15 @@ async def look(
     dumping: bool,
     vector: int | None = None,
 ) -> Crash:
-    """Return the report of a machine that stands still; `what` is its kind and reason.
+    """Return the report on a paused machine; `what` is its kind and reason.
 
-    `vector` is what entered() has told before: where page tables are destroyed it cannot any
-    more.
+    `vector` is an earlier result of handler_address(), which fails if page tables are destroyed.
     """
     kernel = await asyncio.to_thread(Elf.open, subject.vmlinux)
     program, missing, file = Program(kernel), "", None
     stacks: list[list[Frame]] = []
     try:
-        program.offset = offset_of(kernel, vector or await entered(monitor))
+        program.offset = offset_of(kernel, vector or await handler_address(monitor))
         stacks = await processors(monitor, program, subject.cpus)
     except UklError as error:
         missing = error.message
@@ -222,7 +222,7 @@ async def look(
         except (OSError, UklError) as error:
             missing = str(error)
     elif what[0] is not Kind.TIMEOUT:
-        missing = "none was wanted"
+        missing = "not requested"
     named = {f"processor {cpu}": frames for cpu, frames in enumerate(stacks) if frames}
     culprit = {
         title: from_panic(frames)
@@ -230,7 +230,7 @@ async def look(
         if any(frame.function in PANIC for frame in frames)
     }
     images = subject.images(subject.vmlinux, program.offset)
-    traces = await asyncio.to_thread(crash.located, program, images, {**culprit, **named} | culprit)
+    traces = await asyncio.to_thread(crash.locate, program, images, {**culprit, **named} | culprit)
     return Crash(
         guest=subject.guest,
         application=subject.application,
@@ -238,7 +238,7 @@ async def look(
         reason=what[1],
         time=time.time(),
         traces=tuple(traces),
-        images=crash.kept(images, directory),
+        images=crash.link_images(images, directory),
         dump=file,
         missing=missing,
     )
@@ -248,9 +248,9 @@ async def look(
 
 
 @contextlib.contextmanager
-def opened(dump_file: Path) -> Iterator[Path]:
-    """Give an uncompressed copy of a dump, with holes where it is zero, for the block."""
-    with tempfile.TemporaryDirectory(prefix="ukl-dump-", dir=_roomy()) as temporary:
+def decompressed(dump_file: Path) -> Iterator[Path]:
+    """Yield a sparse, decompressed copy of a dump for the block."""
+    with tempfile.TemporaryDirectory(prefix="ukl-dump-", dir=_large_directory()) as temporary:
         path = Path(temporary) / "core"
         with gzip.open(dump_file, "rb") as source, path.open("wb") as out:
             while data := source.read(_CHUNK):
@@ -262,19 +262,19 @@ def opened(dump_file: Path) -> Iterator[Path]:
         yield path
 
 
-def _roomy() -> str | None:
-    """Return where large files go: not /tmp, which may be memory, unless somebody says so."""
+def _large_directory() -> str | None:
+    """Return the directory for large files: TMPDIR, or /var/tmp, as /tmp may be in memory."""
     return os.environ.get("TMPDIR") or ("/var/tmp" if os.access("/var/tmp", os.W_OK) else None)
 
 
-def examined(header: cores.Header, subject: Subject, directory: Path) -> Crash:
-    """Return the report of a core that lies in `directory`."""
+def examine_core(header: cores.Header, subject: Subject, directory: Path) -> Crash:
+    """Return the report on a core that lies in `directory`."""
     file = directory / DUMP
-    with opened(file) as path:
+    with decompressed(file) as path:
         core = Core(Elf.open(path))
         threads = core.threads()
         if not threads:
-            raise UklError("a core without threads")
+            raise UklError("the core has no threads")
         linked, offset = subject.vmlinux, 0
         kernel = Elf.open(subject.vmlinux)
         if subject.user is not None and header.executable == f"/user/{subject.application}":
@@ -294,53 +294,53 @@ def examined(header: cores.Header, subject: Subject, directory: Path) -> Crash:
             kind=Kind.SIGNAL,
             reason=core.reason(header.signal),
             time=time.time(),
-            traces=tuple(crash.located(program, images, stacks)),
-            images=crash.kept(images, directory),
+            traces=tuple(crash.locate(program, images, stacks)),
+            images=crash.link_images(images, directory),
             dump=file,
         )
 
 
-# --- as long as a session runs ----------------------------------------------------------------
+# --- while a session runs ---------------------------------------------------------------------
 
 
 class PostMortem:
-    """Attends to the crashes of one session. `tell` gets the directory of each report."""
+    """Handles the crashes of one session. `notify` gets the directory of each report."""
 
     def __init__(
-        self, session: Session, subject: Subject, tell: Callable[[Path], None], *, dumping: bool
+        self, session: Session, subject: Subject, notify: Callable[[Path], None], *, dumping: bool
     ) -> None:
         self._session = session
         self._subject = subject
-        self._tell = tell
+        self._notify = notify
         self._dumping = dumping
-        self._taking: asyncio.Task[None] | None = None
-        self._learning: asyncio.Task[None] | None = None
+        self._receiver: asyncio.Task[None] | None = None
+        self._locator: asyncio.Task[None] | None = None
         self._vector: int | None = None
         self._reports = 0
 
     def begin(self) -> None:
-        """Wait for panics and cores from now on."""
-        self._session.look = self._look
-        self._learning = asyncio.create_task(self._learn())
+        """Start to handle panics and cores."""
+        self._session.on_pause = self._on_pause
+        self._locator = asyncio.create_task(self._locate())
         if self._session.core is not None:
-            self._taking = asyncio.create_task(self._cores())
+            self._receiver = asyncio.create_task(self._receive_cores())
 
     async def finish(self) -> None:
-        """Let reports that are being made be finished, and stop; the guest has ended."""
-        if self._learning is not None:
-            self._learning.cancel()
-            await asyncio.gather(self._learning, return_exceptions=True)
-        if self._taking is not None:
-            await asyncio.wait([self._taking], timeout=FINISH)
-            self._taking.cancel()
-            await asyncio.gather(self._taking, return_exceptions=True)
+        """Complete reports in progress, and stop; called after the guest's end."""
+        if self._locator is not None:
+            self._locator.cancel()
+            await asyncio.gather(self._locator, return_exceptions=True)
+        if self._receiver is not None:
+            await asyncio.wait([self._receiver], timeout=FINISH)
+            self._receiver.cancel()
+            await asyncio.gather(self._receiver, return_exceptions=True)
 
-    async def _learn(self) -> None:
-        """Find out where the kernel is while its page tables are as they should be."""
+    async def _locate(self) -> None:
+        """Find the kernel's address while its page tables are intact."""
         if self._session.settings.nonce is not None:
             with contextlib.suppress(UklError):
                 await self._session.until(status.Type.HELLO)
-                self._vector = await entered(self._session.monitor)
+                self._vector = await handler_address(self._session.monitor)
 
     def _directory(self) -> Path:
         self._reports += 1
@@ -350,37 +350,37 @@ class PostMortem:
 
     def _keep(self, report: Crash, directory: Path) -> None:
         crash.write(report, directory)
-        self._tell(directory)
+        self._notify(directory)
 
-    async def _look(self, why: Stand) -> None:
-        panicked: str | None = None
-        if why is Stand.PANIC:
-            panicked = reason_of(self._session.tail(), init=self._session.settings.nonce is None)
-            if panicked is None:
+    async def _on_pause(self, why: PauseReason) -> None:
+        panic: str | None = None
+        if why is PauseReason.PANIC:
+            panic = reason_of(self._session.tail(), init=self._session.settings.nonce is None)
+            if panic is None:
                 return
         directory = self._directory()
         reason = {
-            Stand.PANIC: panicked or "",
-            Stand.RESET: "the machine was reset: a fault in the handling of a fault, or asked for",
-            Stand.TIMEOUT: "this is where it was",
+            PauseReason.PANIC: panic or "",
+            PauseReason.RESET: "the machine was reset: by a triple fault, or on request",
+            PauseReason.TIMEOUT: "this is where it was",
         }[why]
         try:
-            report = await look(
+            report = await examine(
                 self._session.monitor,
                 self._subject,
                 directory,
                 (Kind(why.value), reason),
-                dumping=self._dumping and why is not Stand.TIMEOUT,
+                dumping=self._dumping and why is not PauseReason.TIMEOUT,
                 vector=self._vector,
             )
             self._keep(report, directory)
-        except Exception:  # noqa: BLE001 - a defect of ours is no reason to lose the run's end
+        except Exception:  # noqa: BLE001 - a bug here must not lose the run's result
             shutil.rmtree(directory, ignore_errors=True)
             self._session.settings.console_log.with_name(FAILURES).write_text(
                 traceback.format_exc()
             )
 
-    async def _cores(self) -> None:
+    async def _receive_cores(self) -> None:
         loop = asyncio.get_running_loop()
         port = self._session.core
         assert port is not None
@@ -392,7 +392,7 @@ class PostMortem:
             while data := await loop.sock_recv(port, _CHUNK):
                 for each in decoder.feed(data):
                     if isinstance(each, cores.Header):
-                        if writer is not None:  # of one that was killed while it dumped
+                        if writer is not None:  # its sender was killed while it dumped
                             writer.drop()
                             shutil.rmtree(directory, ignore_errors=True)
                         header, writer = each, None
@@ -416,8 +416,8 @@ class PostMortem:
 
     async def _examine(self, header: cores.Header, directory: Path) -> None:
         try:
-            report = await asyncio.to_thread(examined, header, self._subject, directory)
-        except Exception as error:  # noqa: BLE001 - what the guest sent may be anything
+            report = await asyncio.to_thread(examine_core, header, self._subject, directory)
+        except Exception as error:  # noqa: BLE001 - the guest may send anything
             images = self._subject.images(self._subject.vmlinux, 0)
             report = Crash(
                 guest=self._subject.guest,
@@ -432,11 +432,11 @@ class PostMortem:
             )
         if not self._dumping:
             (directory / DUMP).unlink(missing_ok=True)
-            report = replace(report, dump=None, missing="none was wanted")
+            report = replace(report, dump=None, missing="not requested")
         self._keep(report, directory)
 
 
 def reports(directory: Path) -> list[Crash]:
-    """Return the reports of a run, in their order."""
+    """Return the reports of a run in order."""
     found = sorted(directory.glob(f"{DIRECTORY}*"), key=lambda path: (len(path.name), path.name))
     return [report for path in found if (report := crash.read(path)) is not None]

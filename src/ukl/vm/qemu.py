@@ -2,9 +2,9 @@
 """QEMU's argument vector. Pure: a Machine and the session's descriptors in, argv out.
 
 The machine type was chosen by measurement (QEMU 7.2, TCG, from start to the first
-line of the application): q35 without the devices nobody uses 0.75 s, plain q35
-0.85 s, pc 1.1 s; microvm is faster yet, but its virtio-serial port did not come up
-reliably. vmlinux by its PVH note and bzImage take the same time.
+line of the application): q35 without unused devices 0.75 s, plain q35 0.85 s, pc
+1.1 s; microvm is faster still, but its virtio-serial port did not come up reliably.
+vmlinux by its PVH note and bzImage take the same time.
 """
 
 from __future__ import annotations
@@ -22,29 +22,29 @@ STATUS_PORT = "org.unikernel-linux.status"
 """Name of the virtio-serial port that guest/status.c looks for."""
 
 AGENT_PORT = "org.unikernel-linux.agent"
-"""Name of the one that guest/agent.c looks for when it is wanted."""
+"""Name of the port that guest/agent.c uses."""
 
 CORE_PORT = "org.unikernel-linux.core"
-"""Name of the one to which guest/core.c writes core files."""
+"""Name of the port to which guest/core.c writes core files."""
 
 MACHINE = "q35,sata=off,smbus=off,usb=off,vmport=off,i8042=off"
 
 SANDBOX = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
 
 QBOOT = Path("/usr/share/qemu/qboot.rom")
-"""A firmware for kernels that QEMU has in memory already; Debian's qemu-system-data has it."""
+"""A minimal firmware for kernels that QEMU loads itself; part of Debian's qemu-system-data."""
 
 LAPIC_KHZ = 1_000_000
-"""Of the local APIC's timer that QEMU emulates, before its divider: it counts nanoseconds of the
-virtual clock (QEMU's hw/intc/apic_common.c, apic_next_timer())."""
+"""Frequency of the local APIC's timer that QEMU emulates, before its divider: it counts
+nanoseconds of the virtual clock (QEMU's hw/intc/apic_common.c, apic_next_timer())."""
 
 MULTITHREADED_SINCE = (8, 1)
-"""QEMU's version from which emulated processors may run in threads of their own. Before,
-one could translate code while another patched it (the kernel's jump labels) and execute
-the old instruction later: an int3 that is no longer there. About one boot in 60 died."""
+"""QEMU's version from which each emulated processor may have its own thread. In older
+versions one processor could translate code while another patched it (the kernel's jump
+labels) and execute the old instruction later: a stale int3. About one boot in 60 died."""
 
 QUIET = ("quiet", "loglevel=3")
-"""Only what is critical reaches the console; a panic raises the level by itself."""
+"""Only critical messages reach the console; a panic raises the level by itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ def argv(
         qemu,
         *("-name", "ukl,debug-threads=on"),
         *("-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"),
-        # Else a panic, or a reset, is the end of QEMU, and of what the memory could tell.
+        # Otherwise QEMU exits on a panic or reset, and the memory is lost.
         *(("-action", "panic=pause,shutdown=pause") if machine.held else ()),
         *(("-S",) if machine.paused else ()),
         *(_trace(machine.trace) if machine.trace is not None else ()),
@@ -85,7 +85,7 @@ def argv(
         *("-append", machine.cmdline),
         *("-chardev", f"socket,id=qmp,fd={channels.qmp}"),
         *("-mon", "chardev=qmp,mode=control"),
-        # No logfile= of QEMU's: bytes that the socket does not take at once are logged twice.
+        # Without QEMU's logfile=: it logs bytes twice that the socket does not accept at once.
         *("-chardev", f"socket,id=console,fd={channels.console}"),
         *("-serial", "chardev:console"),
         *("-device", "virtio-rng-pci"),
@@ -115,10 +115,10 @@ def argv(
 
 
 def firmware(accelerator: Accelerator) -> Path | None:
-    """Return the firmware of a machine that has it only to start a kernel; None for QEMU's own.
+    """Return the firmware that starts a guest's kernel; None for QEMU's default, SeaBIOS.
 
-    SeaBIOS looks for option ROMs and disks: 40 ms of an emulated guest's boot. With KVM it is a
-    matter of a few, and stays what everybody's virtual machines have.
+    SeaBIOS looks for option ROMs and disks, which takes 40 ms of an emulated guest's boot.
+    With KVM it takes a few, so the default stays.
     """
     return QBOOT if accelerator is Accelerator.TCG and QBOOT.is_file() else None
 
@@ -128,7 +128,7 @@ def _processor(machine: Machine, version: tuple[int, ...] | None) -> list[str]:
     emulated = machine.accelerator is Accelerator.TCG
     if emulated and machine.cpus > 1 and (version is None or version < MULTITHREADED_SINCE):
         accelerator += ",thread=single"
-    # "max" has SMEP and SMAP under TCG too, which QEMU's default model has not.
+    # Unlike QEMU's default model, "max" has SMEP and SMAP under TCG too.
     words = ["-accel", accelerator, "-cpu", "max", "-smp", str(machine.cpus)]
     if machine.icount and emulated:
         words += ["-icount", "shift=0,sleep=off"]
@@ -137,12 +137,12 @@ def _processor(machine: Machine, version: tuple[int, ...] | None) -> list[str]:
 
 def _trace(trace: Trace) -> list[str]:
     ranges = ",".join(f"{first:#x}..{last:#x}" for first, last in trace.ranges)
-    # No doubled comma: -D takes its word as it is.
+    # Commas are not doubled: -D takes its argument literally.
     return ["-d", "in_asm", "-D", str(trace.file), "-dfilter", ranges]
 
 
 def _network(ports: Sequence[PortForward]) -> str:
-    # Without IPv6: the addresses are then known and nothing waits for router advertisements.
+    # Without IPv6 the addresses are known, and nothing waits for router advertisements.
     forwards = "".join(
         f",hostfwd={port.protocol}:{port.address}:{port.host}-:{port.guest}" for port in ports
     )
@@ -150,13 +150,13 @@ def _network(ports: Sequence[PortForward]) -> str:
 
 
 def kernel_words(*, verbose: bool, page_size: int = 0) -> list[str]:
-    """Return what every guest has on its kernel command line, here and elsewhere.
+    """Return the kernel parameters of every guest, under this QEMU or elsewhere.
 
-    A panic and an oops end the machine: panic=-1 resets at once, and QEMU leaves on
-    a reset because of -no-reboot. The trial of the timer at boot counts interrupts in
-    a short time: on a busy host it may see none, and panic, for no fault of anything.
-    `page_size` is what anonymous memory is given in where it fits (bytes, 0: the kernel's
-    default); admin-guide/mm/transhuge.rst.
+    A panic or an oops ends the machine: panic=-1 resets at once, and QEMU exits on a reset
+    because of -no-reboot. no_timer_check skips a test at boot that counts timer interrupts
+    for a short time: on a busy host it may see none and panic without a fault.
+    `page_size` is the preferred size of pages of anonymous memory (bytes, 0: the kernel's
+    default); see admin-guide/mm/transhuge.rst.
     """
     levels = ["loglevel=7"] if verbose else list(QUIET)
     pages = [f"thp_anon={page_size >> 10}K:always"] if page_size else []

@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The guests of this machine: one directory each, so that every `ukl` knows of all.
+"""The registry of guests: one directory each, so that every `ukl` knows all guests.
 
-    ROOT/NAME/guest.json     what it is and how it is: one Record, written beside and renamed
-    ROOT/NAME/control        socket of the `ukl` that attends to it (see vm/control.py)
+    ROOT/NAME/guest.json     its Record; each change is written to a new file and renamed
+    ROOT/NAME/control        socket of its keeper (see vm/control.py)
     ROOT/NAME/console.log    of a detached guest; older parts beside it (see vm/log.py)
 
-Nothing here is believed because it is written: a record says which process attends to the
-guest (id, start time, boot), and the guest is there as long as that very process is. So a
-`ukl` that was killed, a machine that was switched off and a process id that meanwhile
-belongs to somebody else all show the guest as what it is: lost.
+The state in a record is not trusted: a record names the guest's keeper process (id, start
+time, boot), and the guest counts as alive only as long as exactly that process runs. So if
+the keeper was killed, the machine was switched off or the process id now belongs to another
+process, the guest is shown as lost.
 """
 
 from __future__ import annotations
@@ -46,14 +46,14 @@ VERSION = 1
 
 
 class State(StrEnum):
-    """Where a guest is in its life; LOST is never written, only found."""
+    """The state of a guest; LOST is never written, only detected."""
 
     BUILDING = "building"
     STARTING = "starting"
     RUNNING = "running"
     ENDED = "ended"
     LOST = "lost"
-    """The `ukl` that attended to it is gone without having said how it ended."""
+    """Its keeper is gone without a record of how the guest ended."""
 
 
 ALIVE = frozenset({State.BUILDING, State.STARTING, State.RUNNING})
@@ -61,9 +61,9 @@ ALIVE = frozenset({State.BUILDING, State.STARTING, State.RUNNING})
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """A process, told from every other that has had or will have its id.
+    """A process, distinguished from all others that have had or will have its id.
 
-    `start` is its start in clock ticks since the boot (field 22 of /proc/PID/stat),
+    `start` is its start time in clock ticks since the boot (field 22 of /proc/PID/stat),
     `boot` the id of that boot.
     """
 
@@ -78,19 +78,19 @@ class Identity:
 
 
 def identify(pid: int, proc: Path = PROC) -> Identity | None:
-    """Return the identity of a running process, None if there is none with this id."""
+    """Return the identity of a running process, None if no process has this id."""
     try:
         text = (proc / str(pid) / "stat").read_text()
         boot = (proc / "sys/kernel/random/boot_id").read_text().strip()
     except OSError:
         return None
-    # The name stands in parentheses and may itself have some.
+    # The name is in parentheses and may itself contain some.
     state, *rest = text.rpartition(")")[2].split()
     return None if state in "ZX" else Identity(pid, int(rest[18]), boot)
 
 
 def myself() -> Identity:
-    """Return this process' identity."""
+    """Return this process's identity."""
     found = identify(os.getpid())
     assert found is not None
     return found
@@ -98,11 +98,10 @@ def myself() -> Identity:
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """How a guest was started: what its application got, and its machine.
+    """How a guest was started: its application's options, and its machine.
 
-    `mode` is what its program runs as. `network` is that of the second
-    interface: the name of a network of guests, or `tap:NAME`, `bridge:NAME`; `address` is
-    the guest's address there.
+    `mode` is what its program runs as. `network` is that of the second interface: the name
+    of a network of guests, `tap:NAME` or `bridge:NAME`; `address` is the guest's address there.
     """
 
     mode: Mode = Mode.UNIKERNEL
@@ -120,10 +119,10 @@ class Given:
 
 @dataclass(frozen=True, slots=True)
 class Images:
-    """What a guest was made of.
+    """The files that a guest was made from.
 
     `image` is the key of its kernel in the cache. `program` is the normal executable, `debug`
-    the application's object with its debug information, whose files are relative to `sources`.
+    the application's object with debug information, whose paths are relative to `sources`.
     """
 
     image: str = ""
@@ -135,9 +134,9 @@ class Images:
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """The service of a compose file that a guest is; all empty for what is none.
+    """The service of a compose file that a guest runs; all empty for other guests.
 
-    `config` stands for all that the file says of it.
+    `config` is a digest of the service's definition.
     """
 
     project: str = ""
@@ -150,10 +149,10 @@ NO_MEMBER = Member()
 
 @dataclass(frozen=True, slots=True)
 class Life:
-    """How a guest lives, since it was started the last time.
+    """A guest's current run.
 
     `qemu` is the virtual machine's process, `pid` the application's process id in the guest.
-    `restarts` counts how often the guest was started again.
+    `restarts` is the number of restarts before this run.
     """
 
     started: float | None = None
@@ -166,7 +165,7 @@ class Life:
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """How a guest ended: when, and the verdict. `exit_code` is what `ukl run` ended with."""
+    """How a guest ended: time and verdict. `exit_code` is that of `ukl run`."""
 
     ended: float | None = None
     outcome: str | None = None
@@ -177,10 +176,10 @@ class End:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What is known of a guest. Times are seconds since the epoch.
+    """What is known about a guest. Times are seconds since the epoch.
 
-    `keeper` is the process that attends to it. `kept` says that the entry stays after the
-    guest's end, until `ukl rm`. `crash` is the directory of the newest report of a crash
+    `keeper` is the process that supervises it. `kept` says that the entry stays after the
+    guest's end, until `ukl rm`. `crash` is the directory of the newest crash report
     (debug/crash.py).
     """
 
@@ -206,18 +205,18 @@ GROUPS: Mapping[str, type[Given | Images | Member | Life | End]] = {
     "life": Life,
     "end": End,
 }
-"""Members of a record that are records themselves. In a file all names are side by side."""
+"""Members of a record that are records themselves. A file has all names on one level."""
 
 
 def effective(record: Record) -> State:
-    """Return the state that is so, whatever was written."""
+    """Return the actual state, which may differ from the recorded one."""
     if record.state in ALIVE and not record.keeper.alive:
         return State.LOST
     return record.state
 
 
 def shown(record: Record) -> dict[str, Any]:
-    """Return a record for people's programs: as written, with the state that is so."""
+    """Return a record for JSON output: as in its file, but with the actual state."""
     return {**_flat(record), "state": effective(record).value}
 
 
@@ -238,7 +237,7 @@ def encode(record: Record) -> bytes:
 
 
 def decode(data: bytes) -> Record:
-    """Return the record of a file's content; ValueError for what is none. Pure."""
+    """Return the record of a file's content; raises ValueError if it is malformed. Pure."""
     value = json.loads(data)
     if not isinstance(value, dict) or value.pop("version", None) != VERSION:
         raise ValueError("not a record of this version")
@@ -261,7 +260,7 @@ def decode(data: bytes) -> Record:
 
 
 def _of(kind: type[DataclassInstance], value: Mapping[str, Any]) -> dict[str, Any]:
-    """Return of the members in a file those that `kind` has."""
+    """Return the members of a file that are fields of `kind`."""
     return {each.name: value[each.name] for each in fields(kind) if each.name in value}
 
 
@@ -269,7 +268,7 @@ def _of(kind: type[DataclassInstance], value: Mapping[str, Any]) -> dict[str, An
 
 
 class Registry:
-    """All guests whose entries are below one directory."""
+    """The guests whose entries are below one directory."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -279,10 +278,10 @@ class Registry:
         return self.root / name
 
     def claim(self, record: Record, *, automatic: bool) -> Entry:
-        """Make the entry of a new guest, the only one of its name.
+        """Make the entry of a new guest; names are unique.
 
-        If `automatic`, a number is put behind a name that is taken. InputError otherwise,
-        and for what is no name.
+        If the name is in use and `automatic`, a number is appended to it. Raises InputError if
+        the name is in use otherwise, or is invalid.
         """
         check_name(record.name)
         with self._locked():
@@ -290,7 +289,7 @@ class Registry:
             name, number = record.name, 1
             while not self._reclaim(name):
                 if not automatic:
-                    raise self._taken(name)
+                    raise self._name_in_use(name)
                 number += 1
                 suffix = f"-{number}"
                 name = record.name[: MAX_NAME - len(suffix)] + suffix
@@ -304,33 +303,34 @@ class Registry:
             return entry
 
     def _sweep(self) -> None:
-        """Forget those whose `ukl` in the foreground was killed: nobody wants their entries."""
+        """Delete the entries of foreground guests whose keeper was killed."""
         for each in self.all():
             if not each.kept and effective(each) is State.LOST:
                 self.forget(each.name)
 
     def _reclaim(self, name: str) -> bool:
-        """Tell whether a name is free; an entry that nobody wants any more makes it so."""
+        """Tell whether a name is free; deletes a stale entry of this name."""
         place = self.place(name)
         if not place.exists():
             return True
         record = self._read(name)
         if record is None:
-            # Half made, for we hold the lock; one of another version may well live.
-            unwanted = not (place / RECORD).exists()
+            # Without a file it is incomplete, as this holds the lock; an unreadable file may be
+            # another version's, of a guest that runs.
+            stale = not (place / RECORD).exists()
         else:
-            unwanted = not record.kept and effective(record) is State.LOST
-        if unwanted:
+            stale = not record.kept and effective(record) is State.LOST
+        if stale:
             shutil.rmtree(place, ignore_errors=True)
         return not place.exists()
 
     def members(self, name: str) -> list[Record]:
-        """Return the guests of a network that are there, the oldest first."""
-        there = [each for each in self.all() if effective(each) in ALIVE]
-        return [each for each in there if each.given.network == name]
+        """Return the guests in a network that are alive, the oldest first."""
+        alive = [each for each in self.all() if effective(each) in ALIVE]
+        return [each for each in alive if each.given.network == name]
 
     def hosts(self, network: str) -> list[tuple[str, str]]:
-        """Return address and name of what is in a network, by guest and by service."""
+        """Return (address, name) for each guest, and each service, in a network."""
         return [
             (each.given.address.partition("/")[0], name)
             for each in self.members(network)
@@ -339,33 +339,33 @@ class Registry:
         ]
 
     def _address(self, given: Given) -> str:
-        """Return the address a guest gets: its own, unless it leaves that to us."""
+        """Return a guest's address: as given, or the next free one; raises InputError."""
         taken = {each.given.address: each.name for each in self.members(given.network)}
         if given.address == AUTOMATIC:
             return next_address(taken)
         if given.address != DHCP and (owner := taken.get(given.address)):
             raise InputError(
                 f"the guest {owner} has the address {given.address} in {given.network}",
-                remedy="give another one with --ip, or none",
+                remedy="use another address with --ip, or omit it",
             )
         return given.address
 
-    def _taken(self, name: str) -> InputError:
+    def _name_in_use(self, name: str) -> InputError:
         record = self._read(name)
         alive = record is not None and effective(record) in ALIVE
         return InputError(
-            f"there is a guest {name} already" + ("" if alive else ", which has ended"),
-            remedy=f"give this one another --name, or {'stop' if alive else 'remove'} that one: "
+            f"a guest {name} exists already" + ("" if alive else ", which has ended"),
+            remedy=f"use another --name, or {'stop' if alive else 'remove'} that guest: "
             f"ukl {'stop' if alive else 'rm'} {name}",
         )
 
     def get(self, name: str) -> Record:
-        """Return the record of a guest; InputError if there is none."""
+        """Return the record of a guest; raises InputError if it does not exist."""
         check_name(name)
         record = self._read(name)
         if record is None:
             names = [each.name for each in self.all()]
-            known = f"there are: {', '.join(names)}" if names else "there is none at all"
+            known = f"use one of: {', '.join(names)}" if names else "no guests exist"
             raise InputError(f"there is no guest {name}", remedy=f"{known} (ukl ps -a)")
         return record
 
@@ -379,7 +379,7 @@ class Registry:
         return sorted((each for each in found if each), key=lambda each: each.created)
 
     def remove(self, name: str) -> None:
-        """Delete the entry of a guest that has ended; UklError if it has not."""
+        """Delete the entry of a guest; raises UklError if it is alive."""
         with self._locked():
             if effective(self.get(name)) in ALIVE:
                 raise UklError(
@@ -389,8 +389,8 @@ class Registry:
             self.forget(name)
 
     def forget(self, name: str) -> None:
-        """Delete an entry, whatever it says."""
-        # The record first: without it the rest is nobody's.
+        """Delete an entry, whatever its state."""
+        # The record first: a directory without it is not an entry.
         (self.place(name) / RECORD).unlink(missing_ok=True)
         shutil.rmtree(self.place(name), ignore_errors=True)
 
@@ -413,12 +413,12 @@ class Registry:
 
 
 def of(store: Store) -> Registry:
-    """Return the guests that were started with this cache."""
+    """Return the registry of a cache's guests."""
     return Registry(store.root / GUESTS)
 
 
 class Entry:
-    """The entry of a guest that this process attends to."""
+    """The entry of a guest that this process supervises."""
 
     def __init__(self, registry: Registry, record: Record) -> None:
         self.registry = registry
@@ -426,22 +426,22 @@ class Entry:
 
     @property
     def directory(self) -> Path:
-        """Where it is."""
+        """The guest's directory."""
         return self.registry.place(self.record.name)
 
     def connected(self, network: Network) -> Network:
-        """Return a network with what this guest has in it: addresses, and the cache."""
+        """Return a network with this guest's addresses and cache."""
         cache = self.registry.root.absolute()
         mac = hardware_address(self.record.name, cache)
         return replace(network, address=self.record.given.address, mac=mac, cache=cache)
 
     def change(self, **values: Any) -> None:
-        """Replace members of the record, and write it."""
+        """Change members of the record, and write it."""
         self.record = replace(self.record, **values)
         self.write()
 
     def write(self) -> None:
-        """Write the record: readers see the old one or the new one, whole."""
+        """Write the record atomically: readers see the old or the new one."""
         handle, name = tempfile.mkstemp(".tmp", ".guest.", self.directory)
         try:
             with os.fdopen(handle, "wb") as stream:
@@ -452,34 +452,34 @@ class Entry:
             raise
 
     def release(self) -> None:
-        """Delete the entry of a guest that is no more."""
+        """Delete the entry; the guest has ended."""
         self.registry.forget(self.record.name)
 
 
 def check_name(name: str) -> None:
-    """Raise InputError for what cannot be a guest's name."""
+    """Raise InputError for an invalid name of a guest."""
     if len(name) > MAX_NAME or not NAME.fullmatch(name):
         raise InputError(
-            f"not a name for a guest: {name!r}",
+            f"not a valid name for a guest: {name!r}",
             remedy=f"use at most {MAX_NAME} letters, digits, `.`, `_` and `-`",
         )
 
 
 def kill(record: Record) -> None:
-    """End what is left of a guest at once: its QEMU, then the `ukl` that attends to it."""
+    """Kill what is left of a guest: its QEMU, then its keeper."""
     for process in (record.life.qemu, record.keeper):
         if process is not None:
             send(process, signal.SIGKILL)
 
 
 def send(process: Identity, number: int) -> bool:
-    """Send a signal to that very process; False if it is no more."""
+    """Send a signal to exactly this process; return False if it has ended."""
     try:
         descriptor = os.pidfd_open(process.pid)
     except OSError:
         return False
     try:
-        if not process.alive:  # asked after the open: the descriptor cannot change its process
+        if not process.alive:  # checked after the open: the descriptor's process is now fixed
             return False
         signal.pidfd_send_signal(descriptor, number)
         return True

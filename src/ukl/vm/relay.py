@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Between the clients of `ukl exec` and the guest's agent: a channel for each client.
+"""Relays frames between the clients of `ukl exec` and the guest's agent.
 
-The keeper does nothing with the frames but write the channel's number into them. How
-much may be under way is settled between client and agent; a client that nevertheless
-does not take what comes loses its channel, not the others theirs.
+Each client has a channel; the keeper only writes its number into the frames. Client and
+agent do their own flow control; a client that still does not read its frames loses its
+channel, without an effect on other clients.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ukl.vm.agent import Decoder, Frame, Type
 from ukl.vm.session import Session
 
 HELLO_TIMEOUT = 30.0
-"""Seconds the agent may take to start; a busy emulated guest needs some."""
+"""Seconds that the agent may take to start; a busy emulated guest needs some."""
 
 _CHUNK = 1 << 16
 
@@ -37,31 +37,31 @@ class Relay:
         self._reader: asyncio.Task[None] | None = None
 
     async def ready(self) -> None:
-        """Wait until the agent is there; UklError if it does not come."""
+        """Start the agent and wait until it is ready; raises UklError if it does not answer."""
         async with self._starting:
             if self._greeted.is_set():
                 return
             nonce = self._session.settings.nonce
             if self._session.agent is None or nonce is None:
                 raise UklError(
-                    "nobody in this guest can execute something: the application is process 1",
+                    "this guest cannot execute programs: the application is process 1",
                     remedy="run it without --init app",
                 )
             self._decoder = Decoder(agent.hello(nonce))
             if self._reader is None or self._reader.done():
                 self._reader = asyncio.create_task(self._read())
-            self._session.say(status.AGENT)
+            self._session.send(status.AGENT)
             try:
                 await asyncio.wait_for(self._greeted.wait(), HELLO_TIMEOUT)
             except TimeoutError:
                 raise UklError(
                     "the guest does not answer",
-                    remedy="it may be out of memory or stuck: ukl logs shows what it said, "
-                    "and ukl gdb where it is",
+                    remedy="it may be out of memory or stuck: ukl logs shows its output, "
+                    "ukl gdb where it is",
                 ) from None
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Carry one client's frames both ways, until its program or the client has ended."""
+        """Relay one client's frames both ways, until its program or the client has ended."""
         channel = next(self._numbers)
         self._clients[channel] = writer
         decoder = Decoder()
@@ -75,7 +75,7 @@ class Relay:
                 await self._send(Frame(Type.CLOSE, channel))
 
     def lost(self) -> None:
-        """The agent has died: so have the programs' streams. The next client starts another."""
+        """Close all clients after the agent's death. The next client starts another agent."""
         self._greeted.clear()
         clients, self._clients = self._clients, {}
         for writer in clients.values():
@@ -90,7 +90,7 @@ class Relay:
     async def _send(self, frame: Frame) -> None:
         port = self._session.agent
         if port is not None:
-            async with self._sending:  # a frame is not to be broken by another
+            async with self._sending:  # frames must not interleave
                 with contextlib.suppress(OSError):
                     await asyncio.get_running_loop().sock_sendall(port, agent.encode(frame))
 
@@ -106,7 +106,7 @@ class Relay:
                 return
             try:
                 frames = self._decoder.feed(data)
-            except agent.Malformed:  # whoever is root in the guest may write what he likes
+            except agent.Malformed:  # root in the guest may write anything to the port
                 self.lost()
                 return
             if self._decoder.greeted:

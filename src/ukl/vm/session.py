@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0
 """A session with a virtual machine: from the start of QEMU to the verdict.
 
-Everything between QEMU and us goes over socket pairs whose other ends QEMU inherits:
-no socket files, nobody else can connect, and their end is QEMU's end. The console is
-shown and written to a file while it comes. QEMU does not outlive us, even if we are
-killed (see host/process.py).
+All communication with QEMU goes over socket pairs whose other ends QEMU inherits: no socket
+files are needed, no other process can connect, and end of file means that QEMU has ended. The
+console's output is shown and logged as it arrives. QEMU does not outlive this process, even
+if that is killed (see host/process.py).
 """
 
 from __future__ import annotations
@@ -33,41 +33,40 @@ from ukl.vm.monitor import Monitor
 from ukl.vm.ports import PortBusy
 
 STOP_GRACE = 2.0
-"""Seconds the guest has to end by itself after a stop; init kills after 1.5 of them."""
+"""Seconds that a guest has to end by itself after a stop; init kills after 1.5 of them."""
 
 QUIT_GRACE = 1.0
-"""Seconds QEMU has to leave after QMP's `quit`."""
+"""Seconds that QEMU has to exit after QMP's `quit`."""
 
 POWER_OFF_GRACE = 10.0
-"""Seconds between init's last message and the end of QEMU."""
+"""Seconds that QEMU has to exit after init's last message."""
 
 QMP_TIMEOUT = 20.0
-"""Seconds QEMU may take to greet; a loaded machine needs a few."""
+"""Seconds that QEMU may take for its QMP greeting; a loaded machine needs a few."""
 
 _CHUNK = 1 << 16
 
-LOOK = 60.0
-"""Seconds that a look at a machine that stands still may take, without its dump."""
+EXAMINE_TIMEOUT = 60.0
+"""Seconds that the examination of a paused machine may take, without its dump."""
 
 RESET = "guest-reset"
-"""The reason of QMP's SHUTDOWN event when the machine was to be reset."""
+"""The reason of QMP's SHUTDOWN event for a reset of the machine."""
 
 Sink = Callable[[bytes], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How a machine is attended to.
+    """The settings of a session.
 
-    `directory` gets `console.log` and `qemu.log`; it must exist. `nonce` is what the
-    guest's init proves itself with; None means that the application is PID 1 and
-    that there is no status channel. `companion` says that the run ends with the
-    companion. `output` gets the console's bytes, `input` is a descriptor whose bytes
-    go to the console (None: nothing does); `interactive` makes it, if it is a
-    terminal, the guest's terminal. `timeout` is in seconds, from the start.
-    `qemu_version` None means that it is not known.
-    `agent` gives the guest the port on which its agent listens (vm/agent.py), `cores` the
-    one to which it sends core files (vm/cores.py). `log` bounds the console's file.
+    `directory` gets `console.log` and `qemu.log`; it must exist. `nonce` identifies the
+    messages of the guest's init; None means that the application is PID 1, without a status
+    channel. `companion` says that the run ends with the companion. `output` gets the
+    console's bytes, `input` is a descriptor whose bytes go to the console (None: no input);
+    `interactive` makes it, if it is a terminal, the guest's terminal. `timeout` is in
+    seconds, from the start. `qemu_version` is None if unknown. `agent` gives the guest the
+    agent's port (vm/agent.py), `cores` the port for core files (vm/cores.py). `log` limits
+    the size of the console's log.
     """
 
     directory: Path
@@ -86,26 +85,26 @@ class Settings:
 
     @property
     def console_log(self) -> Path:
-        """Where the console is written."""
+        """The log of the console."""
         return self.directory / "console.log"
 
     @property
     def qemu_log(self) -> Path:
-        """Where QEMU's own messages go."""
+        """The log of QEMU's messages."""
         return self.directory / "qemu.log"
 
 
 @dataclass(slots=True)
 class _Seen:
-    """What happened so far; only grows."""
+    """The events so far."""
 
     messages: list[status.Message] = field(default_factory=list)
     timed_out: bool = False
     stopped: bool = False
 
 
-class Stand(StrEnum):
-    """Why a machine stands still."""
+class PauseReason(StrEnum):
+    """Why a machine is paused."""
 
     PANIC = "panic"
     RESET = "reset"
@@ -115,8 +114,8 @@ class Stand(StrEnum):
 class Session:
     """One run of one machine, as an asynchronous context manager.
 
-    Leaving the block ends QEMU, however it is left. QEMU is killed when the thread
-    that entered the block ends.
+    Leaving the block always ends QEMU. QEMU is killed if the thread that entered the block
+    ends.
     """
 
     def __init__(self, machine: Machine, settings: Settings) -> None:
@@ -124,17 +123,17 @@ class Session:
         self.settings = settings
         self.begin = 0.0
         self.greeting = b""
-        """Words for the guest's init that it has read before it starts the application."""
-        self.look: Callable[[Stand], Awaitable[None]] | None = None
-        """What is done with a machine of `held` that stands still, before it goes on."""
-        self.farewell: Callable[[], Awaitable[None]] | None = None
-        """What is done with a machine of `held` that was switched off, before QEMU ends."""
+        """Lines that the guest's init reads before it starts the application."""
+        self.on_pause: Callable[[PauseReason], Awaitable[None]] | None = None
+        """Called when a `held` machine is paused, before it resumes."""
+        self.on_shutdown: Callable[[], Awaitable[None]] | None = None
+        """Called when a `held` machine has shut down, before QEMU ends."""
         self._seen = _Seen()
         self._process: Process | None = None
         self._monitor = Monitor()
         self._sockets: dict[str, socket.socket] = {}
         self._tasks: list[asyncio.Task[None]] = []
-        self._holders: list[asyncio.Task[None]] = []
+        self._handlers: list[asyncio.Task[None]] = []
         self._timers: list[asyncio.TimerHandle] = []
         self._ended = asyncio.Event()
         self._news = asyncio.Condition()
@@ -169,24 +168,24 @@ class Session:
             names.append("agent")
         if self.settings.cores:
             names.append("core")
-        theirs = {}
+        remote = {}
         with contextlib.ExitStack() as stack:
             for name in names:
-                ours, other = socket.socketpair()
-                theirs[name] = stack.enter_context(other)
-                ours.setblocking(False)
-                self._sockets[name] = ours
+                local, other = socket.socketpair()
+                remote[name] = stack.enter_context(other)
+                local.setblocking(False)
+                self._sockets[name] = local
             tap = network.open_device(self.machine.network)
-            inherited = [other.fileno() for other in theirs.values()]
+            inherited = [other.fileno() for other in remote.values()]
             if tap is not None:
                 stack.callback(os.close, tap)
                 inherited.append(tap)
             channels = qemu.Channels(
-                console=theirs["console"].fileno(),
-                qmp=theirs["qmp"].fileno(),
-                status=theirs["status"].fileno() if "status" in theirs else None,
-                agent=theirs["agent"].fileno() if "agent" in theirs else None,
-                core=theirs["core"].fileno() if "core" in theirs else None,
+                console=remote["console"].fileno(),
+                qmp=remote["qmp"].fileno(),
+                status=remote["status"].fileno() if "status" in remote else None,
+                agent=remote["agent"].fileno() if "agent" in remote else None,
+                core=remote["core"].fileno() if "core" in remote else None,
                 tap=tap,
             )
             self._process = spawn(
@@ -221,25 +220,25 @@ class Session:
             raise self._start_error()
         self._greeted = True
         if self.machine.held:
-            self._holders = [loop.create_task(self._hold()), loop.create_task(self._release())]
+            handlers = (self._handle_panics(), self._handle_end())
+            self._handlers = [loop.create_task(each) for each in handlers]
         ports.widen(self._process, self.machine.ports)
 
     def _start_error(self) -> UklError:
-        said = self._qemu_said()
-        written = self.settings.qemu_log
-        if "Could not set up host forwarding rule" in said:
+        output = self._qemu_output()
+        if "Could not set up host forwarding rule" in output:
             return PortBusy(
-                "a port to forward was taken while QEMU started",
-                remedy="end the program that has it, or forward another one with -p",
-                log=written,
+                "another program took a forwarded port while QEMU started",
+                remedy="end that program, or forward another port with -p",
+                log=self.settings.qemu_log,
             )
-        if "Failed to get" in said and "lock" in said:
+        if "Failed to get" in output and "lock" in output:
             for disk in self.machine.disks:
-                if str(disk.file) in said:
+                if str(disk.file) in output:
                     return storage.in_use(disk.file)
-        return UklError(f"QEMU did not start: {said or 'no message'}", log=written)
+        return UklError(f"QEMU did not start: {output or 'no message'}", log=self.settings.qemu_log)
 
-    def _qemu_said(self) -> str:
+    def _qemu_output(self) -> str:
         tail = log.tail(self.settings.qemu_log, 4096).decode("utf-8", "replace")
         lines = [line for line in tail.splitlines() if line and not line.startswith("$ ")]
         return "; ".join(line.removeprefix(f"{self.settings.qemu}: ") for line in lines[-3:])
@@ -255,13 +254,13 @@ class Session:
             self._process.wait()
         if self._feed is not None:
             await self._feed.close()
-        tasks = [*self._tasks, *self._holders]
+        tasks = [*self._tasks, *self._handlers]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await self._monitor.drop()
-        for ours in self._sockets.values():
-            ours.close()
+        for local in self._sockets.values():
+            local.close()
         if self._log is not None:
             self._log.close()
 
@@ -270,7 +269,7 @@ class Session:
         await self._ended.wait()
         assert self._process is not None
         code = self._process.wait()
-        # What QEMU wrote before it ended is still in the sockets; they end with it.
+        # The sockets still hold what QEMU wrote before it ended; then they reach end of file.
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._monitor.close()
         if self._failure is not None:
@@ -291,7 +290,7 @@ class Session:
                 stopped=self._seen.stopped,
                 shutdown=self._monitor.shutdown,
                 qemu_status=code,
-                qemu_said=self._qemu_said(),
+                qemu_output=self._qemu_output(),
             )
         )
         return RunResult(
@@ -310,7 +309,7 @@ class Session:
         return None
 
     async def until(self, kind: status.Type) -> status.Message:
-        """Wait for a message of the guest's init; UklError when QEMU ends without it."""
+        """Wait for a message of the guest's init; raises UklError if QEMU ends without it."""
         async with self._news:
             while True:
                 for message in self._seen.messages:
@@ -318,13 +317,13 @@ class Session:
                         return message
                 if self._ended.is_set():
                     raise UklError(
-                        f"the guest ended without having said `{kind.value}`",
+                        f"the guest ended before its message `{kind.value}`",
                         log=self.settings.console_log,
                     )
                 await self._news.wait()
 
     async def follow(self) -> AsyncIterator[status.Message]:
-        """Give each message of the guest's init, from the first to the end of QEMU."""
+        """Yield each message of the guest's init, from the first to the end of QEMU."""
         seen = 0
         while True:
             async with self._news:
@@ -339,11 +338,11 @@ class Session:
 
     @property
     def messages(self) -> tuple[status.Message, ...]:
-        """What the guest's init has said so far."""
+        """The messages of the guest's init so far."""
         return tuple(self._seen.messages)
 
     def tail(self) -> bytes:
-        """Return the end of what the guest has said on its console in this life."""
+        """Return the end of the console's output in this session."""
         assert self._log is not None
         return self._log.tail()
 
@@ -370,22 +369,22 @@ class Session:
 
     @property
     def stopping(self) -> bool:
-        """Whether it was asked to end."""
+        """Whether a stop was requested."""
         return self._seen.stopped
 
     # --- ways to end it --------------------------------------------------
 
     def stop(self, grace: float | None = None) -> None:
-        """Ask the guest to end; then QEMU, then kill it. A second call does not wait.
+        """Ask the guest to end, then QEMU, then kill it. A second call does not wait.
 
-        `grace` is how many seconds the application has; None: what the guest was told.
+        `grace` is the number of seconds for the application; None: as in its run description.
         """
         if self._seen.stopped or self.settings.nonce is None:
             self._seen.stopped = True
             self._quit()
             return
         self._seen.stopped = True
-        self.say(status.stop(grace))
+        self.send(status.stop(grace))
         margin = STOP_GRACE - rundesc.GRACE_MS / 1000
         self._later(self.settings.stop_grace if grace is None else grace + margin, self._quit)
 
@@ -395,45 +394,45 @@ class Session:
             self._quit()
             return
 
-        async def look() -> None:
+        async def examine() -> None:
             try:
                 await self._monitor.stop()
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._look(Stand.TIMEOUT), LOOK)
+                    await asyncio.wait_for(self._paused(PauseReason.TIMEOUT), EXAMINE_TIMEOUT)
             finally:
                 self._quit()
 
-        self._tasks.append(asyncio.get_running_loop().create_task(look()))
+        self._tasks.append(asyncio.get_running_loop().create_task(examine()))
 
-    async def _look(self, why: Stand) -> None:
-        if self.look is not None:
-            await self.look(why)
+    async def _paused(self, why: PauseReason) -> None:
+        if self.on_pause is not None:
+            await self.on_pause(why)
 
-    async def _hold(self) -> None:
-        """Have a panic looked at, and let the machine go on: it resets itself."""
+    async def _handle_panics(self) -> None:
+        """Call `on_pause` for a panic, and resume the machine, which then resets itself."""
         while True:
             await self._monitor.panic()
             try:
-                await self._look(Stand.PANIC)
+                await self._paused(PauseReason.PANIC)
             finally:
                 await self._monitor.resume()
 
-    async def _release(self) -> None:
-        """End a QEMU that waits at the machine's end."""
+    async def _handle_end(self) -> None:
+        """End a QEMU that is paused at the machine's end."""
         reason = await self._monitor.end()
         try:
-            # A kernel without ACPI ends by a reset, too: after it has said that it is done.
+            # A kernel without ACPI also ends by a reset, after init's last message.
             done = any(each.type is status.Type.DONE for each in self._seen.messages)
             if reason == RESET and not self._monitor.panicked and not done:
-                await self._look(Stand.RESET)
-            elif self.farewell is not None:
+                await self._paused(PauseReason.RESET)
+            elif self.on_shutdown is not None:
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self.farewell(), LOOK)
+                    await asyncio.wait_for(self.on_shutdown(), EXAMINE_TIMEOUT)
         finally:
             self._quit()
 
     def _quit(self) -> None:
-        """End QEMU by QMP, and if that does not help, by SIGKILL."""
+        """End QEMU by QMP, or else by SIGKILL."""
         if self._ended.is_set():
             return
         if self._greeted:
@@ -453,9 +452,9 @@ class Session:
         assert self._process is not None
         asyncio.get_running_loop().remove_reader(self._process.fileno())
         self._ended.set()
-        self._tell_news()
+        self._notify()
 
-    def _tell_news(self) -> None:
+    def _notify(self) -> None:
         async def notify() -> None:
             async with self._news:
                 self._news.notify_all()
@@ -484,7 +483,7 @@ class Session:
             shown = data
         else:
             shown = self._filter.feed(data)
-            # Nobody says that the application listens; a first word of it does.
+            # The first output shows that the application runs: no init reports it here.
             if self._feed is not None:
                 self._feed.open()
         if shown:
@@ -494,22 +493,22 @@ class Session:
         for message in reader.feed(data):
             self._seen.messages.append(message)
             if message.type is status.Type.HELLO:
-                self.say(self.greeting)
+                self.send(self.greeting)
             if message.type is status.Type.CLOCK:
-                self.say(status.clock(time.time_ns()))
+                self.send(status.clock(time.time_ns()))
             if message.type is status.Type.READY and self._feed is not None:
                 self._feed.open()
             if message.type is status.Type.DONE:
-                self.say(status.ACK)
+                self.send(status.ACK)
                 self._later(POWER_OFF_GRACE, self._quit)
-            self._tell_news()
+            self._notify()
 
     # --- what goes out ---------------------------------------------------
 
-    def say(self, words: bytes) -> None:
-        """Send words to the guest's init."""
-        with contextlib.suppress(OSError):  # a few bytes: they fit, or nobody is there
-            self._sockets["status"].send(words)
+    def send(self, lines: bytes) -> None:
+        """Send lines to the guest's init."""
+        with contextlib.suppress(OSError):  # a few bytes: they fit, or QEMU has ended
+            self._sockets["status"].send(lines)
 
     def type(self, data: bytes) -> None:
         """Send bytes to the guest's console, as soon as it listens."""
@@ -523,7 +522,7 @@ class Session:
 def to_descriptor(descriptor: int) -> Sink:
     """Return a sink that writes to a descriptor (1: standard output) at once.
 
-    A reader that went away (`ukl run … | head -1`) is no error; the rest is dropped.
+    If the reader is gone (`ukl run … | head -1`), the rest is discarded without an error.
     """
     gone = False
 
@@ -542,7 +541,7 @@ def to_descriptor(descriptor: int) -> Sink:
 
 @contextlib.contextmanager
 def _stop_on_signals(session: Session) -> Iterator[None]:
-    """Let Ctrl-C, SIGTERM and a closed terminal stop the guest, and nothing else, meanwhile."""
+    """Make Ctrl-C, SIGTERM and a closed terminal stop only the guest during the block."""
     loop = asyncio.get_running_loop()
     signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     before = {number: signal.getsignal(number) for number in signals}
@@ -558,7 +557,7 @@ def _stop_on_signals(session: Session) -> Iterator[None]:
 
 
 Attend = Callable[[Session], AbstractAsyncContextManager[object]]
-"""What else is done with a session as long as it runs."""
+"""Does further work with a session while it runs."""
 
 
 async def _run(machine: Machine, settings: Settings, attend: Attend | None) -> RunResult:
@@ -569,10 +568,10 @@ async def _run(machine: Machine, settings: Settings, attend: Attend | None) -> R
 
 
 def run(machine: Machine, settings: Settings, attend: Attend | None = None) -> RunResult:
-    """Run `machine` to its end and return how it ended; from the main thread.
+    """Run `machine` to its end and return how it ended. Must be called in the main thread.
 
-    Ctrl-C stops it in steps: the guest's init ends the application, then QMP, then
-    SIGKILL; a second Ctrl-C shortens that. Raises UklError if QEMU does not start.
+    Ctrl-C stops it in steps: init ends the application, then QMP ends QEMU, then SIGKILL;
+    a second Ctrl-C skips the first step. Raises UklError if QEMU does not start.
     """
     settings.directory.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as stack:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The status channel: lines of JSON from the guest's init, words back to it.
+"""The status channel: lines of JSON from the guest's init, lines of words back to it. Pure.
 
-Only a line that carries the nonce of this run counts. Pure.
+Only lines with the nonce of this run are messages.
 """
 
 from __future__ import annotations
@@ -15,25 +15,25 @@ from enum import StrEnum
 STOP = b"stop\n"
 ACK = b"ack\n"
 AGENT = b"agent\n"
-"""Start the agent, which then says hello on its own port."""
+"""Starts the agent, which then sends its hello on its own port."""
 
 
 def stop(grace: float | None = None) -> bytes:
-    """Return the word that ends the application; it has `grace` seconds to comply. Pure."""
+    """Return the line that ends the application within `grace` seconds. Pure."""
     return STOP if grace is None else b"stop %d\n" % round(1000 * grace)
 
 
 def clock(now_ns: int) -> bytes:
-    """Return the word that says what time it is: nanoseconds since the epoch. Pure."""
+    """Return the line that sets the clock: nanoseconds since the epoch. Pure."""
     return b"time %d %d\n" % divmod(now_ns, 1_000_000_000)
 
 
 MAX_LINE = 4096
-"""Bytes of a message at most (init's have below 512); a longer line is thrown away."""
+"""Most bytes of a message (init's have less than 512); a longer line is discarded."""
 
 
 class Type(StrEnum):
-    """The messages, in the order in which they come."""
+    """The types of messages, in the order in which they arrive."""
 
     HELLO = "hello"
     CLOCK = "clock"
@@ -60,29 +60,29 @@ class Message:
 
     @property
     def who(self) -> str | None:
-        """Whom it is about: `application` or `companion`."""
+        """The process that it is about: `application`, `companion` or `agent`."""
         who = self.fields.get("who")
         return who if isinstance(who, str) else None
 
     def number(self, name: str) -> int | None:
-        """Return an integer member, None if it is not there or none."""
+        """Return an integer member, None if it is missing or not an integer."""
         value = self.fields.get(name)
         return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 def hosts(members: Iterable[tuple[str, str]]) -> bytes:
-    """Return the words that say who is in the network: address and name of each. Pure."""
+    """Return the lines with address and name of each member of the network. Pure."""
     lines = ["hosts", *(f"host {address} {name}" for address, name in members), "hosts-end"]
     return "".join(f"{line}\n" for line in lines).encode()
 
 
 def make_nonce() -> str:
-    """Return the nonce of a run: it proves whose message it is, and is no secret."""
+    """Return the nonce of a run: it identifies init's messages, and is not a secret."""
     return secrets.token_hex(8)
 
 
 def parse(line: bytes, nonce: str) -> Message | None:
-    """Return the message in `line`, None when it is not one of this run."""
+    """Return the message in `line`, None if it is not one of this run."""
     try:
         value = json.loads(line)
     except ValueError:
@@ -101,14 +101,14 @@ def parse(line: bytes, nonce: str) -> Message | None:
 
 @dataclass(slots=True)
 class Reader:
-    """Cuts the channel's bytes into messages. `foreign` counts the lines that are none."""
+    """Splits the channel's bytes into messages. `foreign` counts other lines."""
 
     nonce: str
     foreign: int = 0
     _rest: bytes = field(default=b"")
 
     def feed(self, data: bytes) -> list[Message]:
-        """Take bytes as they came and return the messages that are complete now."""
+        """Take received bytes and return the messages that are now complete."""
         *lines, rest = (self._rest + data).split(b"\n")
         self._rest = rest[: MAX_LINE + 1]
         messages = []

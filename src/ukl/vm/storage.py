@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Volumes and disks of a guest: what QEMU gives it, and what may be wrong.
+"""Volumes and disks of a guest: QEMU's arguments, and checks for errors.
 
-A volume is a directory of this machine by 9p, which every QEMU serves by itself. The
-files belong to who runs `ukl`: QEMU does what the guest asks with its own rights
-(`security_model=none`: owners that cannot be set are ignored, as without root they
-cannot be). The other models write the guest's owners and modes into extended
-attributes, and nobody but another guest reads the directory as it is meant.
+A volume is a directory of the host, shared by 9p, which QEMU serves without a further
+program. Its files belong to the user who runs `ukl`: QEMU acts on them with its own
+privileges (`security_model=none`; changes of owner that need root are ignored). The other
+models store the guest's owners and modes in extended attributes, which only other guests
+understand.
 
-A disk is a raw file with ext4. `fsync()` in the guest is a flush of the virtio device,
-and that is fdatasync() of the file: QEMU may be killed at any time after it.
+A disk is a raw file with ext4. `fsync()` in the guest flushes the virtio device, and that
+calls fdatasync() on the file: after it QEMU may be killed at any time.
 """
 
 from __future__ import annotations
@@ -40,23 +40,23 @@ EXT4_MAGIC = (0x438, b"\x53\xef")
 """Offset and value of s_magic: Documentation/filesystems/ext4/super.rst, 1024 + 0x38."""
 
 QEMU_LOCKS = (100, 300)
-"""Bytes of an image that QEMU locks: RAW_LOCK_PERM_BASE and the end of the range of
-RAW_LOCK_SHARED_BASE in QEMU's block/file-posix.c."""
+"""The range of bytes that QEMU locks in an image: from RAW_LOCK_PERM_BASE to the end of
+RAW_LOCK_SHARED_BASE's range in QEMU's block/file-posix.c."""
 
 F_OFD_GETLK = 36
-"""Of <linux/fcntl.h>; Python's fcntl has it from 3.12 on only where libc says so."""
+"""From <linux/fcntl.h>; Python's fcntl has it only since 3.12, and if libc defines it."""
 
 MKE2FS = "mke2fs"
 MKE2FS_OPTIONS = ("-q", "-F", "-t", "ext4", "-m", "0", "-E", "root_owner=0:0,lazy_itable_init=1")
 _SBIN = "/usr/sbin:/sbin"
-"""Not in everybody's PATH, and mke2fs is there."""
+"""Where mke2fs is; often not in a user's PATH."""
 
 GRACE = 10.0
-"""Seconds a program with a volume or disk has to end by itself once it is asked to:
-databases save what they have. As long as containers have."""
+"""Seconds that a program with a volume or disk has to end after SIGTERM, so that databases
+can save their data. Containers have the same time."""
 
 
-# --- what QEMU is told; pure ---------------------------------------------------
+# --- QEMU's arguments; pure ----------------------------------------------------
 
 
 def qemu_words(volumes: Sequence[Volume], disks: Sequence[Disk]) -> list[str]:
@@ -75,7 +75,7 @@ def qemu_words(volumes: Sequence[Volume], disks: Sequence[Disk]) -> list[str]:
     for number, disk in enumerate(disks):
         file = {"driver": "file", "filename": str(disk.file), "locking": "on", "discard": "unmap"}
         drive = {"driver": "raw", "node-name": f"disk{number}", "file": file, "discard": "unmap"}
-        # An error of the file is the guest's EIO; the default would stop the machine on ENOSPC.
+        # The guest gets EIO for an error of the file; the default stops the machine on ENOSPC.
         words += [
             "-blockdev",
             json.dumps(drive),
@@ -87,21 +87,21 @@ def qemu_words(volumes: Sequence[Volume], disks: Sequence[Disk]) -> list[str]:
 
 
 def _escaped(path: Path) -> str:
-    """Return a path as QEMU's option lists take it: a comma is doubled."""
+    """Return a path for QEMU's option lists, in which commas are doubled."""
     return str(path).replace(",", ",,")
 
 
-# --- what may be wrong, asked before anything is built -------------------------
+# --- checks, before anything is built ------------------------------------------
 
 
 def check(spec: AppSpec) -> None:
-    """Raise an error for the first volume or disk that cannot be had; changes nothing."""
+    """Raise an error for the first volume or disk that cannot be used; changes nothing."""
     targets = Counter(mount.target for mount in mounts(spec))
     target, times = max(targets.items(), key=lambda item: item[1], default=("", 0))
     if times > 1:
         raise InputError(
-            f"{times} volumes or disks want to be mounted on {target}",
-            remedy="give each a path of its own",
+            f"{times} volumes or disks have the mount point {target}",
+            remedy="give each a different path",
         )
     for file in spec.files:
         for target in targets:
@@ -109,7 +109,7 @@ def check(spec: AppSpec) -> None:
                 raise InputError(
                     f"the volume or disk on {target} would hide the manifest's file {file}",
                     where=spec.origin,
-                    remedy="mount it elsewhere, or leave the file out of [run] files",
+                    remedy="mount it elsewhere, or remove the file from [run] files",
                 )
     for volume in spec.volumes:
         _check_volume(volume)
@@ -117,7 +117,7 @@ def check(spec: AppSpec) -> None:
     for disk in spec.disks:
         if files[disk.file] > 1:
             raise InputError(
-                "the same file is two disks", where=disk.file, remedy="leave one of them out"
+                "two disks use the same file", where=disk.file, remedy="omit one of them"
             )
         _check_disk(disk)
 
@@ -127,12 +127,12 @@ def _check_volume(volume: Volume) -> None:
     if not source.is_dir():
         if source.exists():
             raise InputError(
-                "a volume is a directory, and this is none",
+                "a volume must be a directory",
                 where=source,
-                remedy="name a directory; a file of ext4 is given with --disk",
+                remedy="name a directory; use --disk for a file with ext4",
             )
         raise InputError(
-            "the volume's directory is not there",
+            "the volume's directory does not exist",
             where=source,
             remedy=f"mkdir -p {shlex.quote(str(source))}",
         )
@@ -144,7 +144,7 @@ def _check_volume(volume: Volume) -> None:
             else "no permission to read the volume's directory",
             where=source,
             remedy="change its owner or mode"
-            + (", or give it to the guest read-only (:ro)" if needed & os.W_OK else ""),
+            + (", or make the volume read-only (:ro)" if needed & os.W_OK else ""),
         )
 
 
@@ -156,12 +156,12 @@ def _check_disk(disk: Disk) -> None:
         find_mke2fs()
         return
     except OSError as error:
-        raise UklError(f"cannot be looked at: {error.strerror}", where=disk.file) from error
+        raise UklError(f"cannot access the disk: {error.strerror}", where=disk.file) from error
     if not stat.S_ISREG(status.st_mode):
         raise InputError(
-            "a disk is a file, and this is none",
+            "a disk must be a regular file",
             where=disk.file,
-            remedy="name a file; a directory is given with -v DIR:/path",
+            remedy="name a file; use -v DIR:/path for a directory",
         )
     try:
         with disk.file.open("r+b") as stream:
@@ -181,7 +181,7 @@ def _check_disk(disk: Disk) -> None:
         raise InputError(
             "this file is not a disk with ext4",
             where=disk.file,
-            remedy=f"name a file that is not there yet (it is made), or: "
+            remedy=f"name a new file, which is then made, or run "
             f"mke2fs -t ext4 {shlex.quote(str(disk.file))}",
         )
 
@@ -189,7 +189,7 @@ def _check_disk(disk: Disk) -> None:
 def _check_parent(file: Path) -> None:
     if not file.parent.is_dir():
         raise InputError(
-            "the directory for the disk's file is not there",
+            "the directory for the disk's file does not exist",
             where=file,
             remedy=f"mkdir -p {shlex.quote(str(file.parent))}",
         )
@@ -197,31 +197,31 @@ def _check_parent(file: Path) -> None:
         raise UklError(
             "no permission to make the disk's file",
             where=file,
-            remedy="name a file in a directory of yours",
+            remedy="name a file in a directory that you may write to",
         )
 
 
 def _is_locked(descriptor: int) -> bool:
-    """Tell whether a QEMU has the image; it locks bytes of it for as long as it runs."""
+    """Tell whether a QEMU uses the image: it locks bytes of it as long as it runs."""
     first, end = QEMU_LOCKS
     # struct flock of 64-bit Linux: type, whence, start, length, process.
-    asked = struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, first, end - first, 0)
+    query = struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, first, end - first, 0)
     try:
-        answer = fcntl.fcntl(descriptor, F_OFD_GETLK, asked)
-    except OSError:  # a file system without locks: QEMU does without them too
+        answer = fcntl.fcntl(descriptor, F_OFD_GETLK, query)
+    except OSError:  # a file system without locks: QEMU does not lock either
         return False
     kind: int = struct.unpack("hhqqi4x", answer)[0]
     return kind != fcntl.F_UNLCK
 
 
 def in_use(file: Path, proc: Path = PROC) -> UklError:
-    """Return the error about a disk that another guest has."""
+    """Return the error about a disk that another guest uses."""
     owner = _owner(file, proc)
     by = f" by {owner[1]} (process {owner[0]})" if owner else ""
     return UklError(
-        f"the disk is in use{by}: two guests on one disk would destroy it",
+        f"the disk is in use{by}: two guests would corrupt it",
         where=file,
-        remedy="end the other guest, or give this one a disk of its own",
+        remedy="end the other guest, or use another disk",
     )
 
 
@@ -229,7 +229,7 @@ def _owner(file: Path, proc: Path) -> tuple[int, str] | None:
     with contextlib.suppress(OSError):
         wanted = file.stat()
         for process in sorted(proc.glob("[0-9]*"), key=lambda path: int(path.name)):
-            with contextlib.suppress(OSError):  # another user's, or gone meanwhile
+            with contextlib.suppress(OSError):  # another user's, or has ended
                 name = (process / "comm").read_text().strip()
                 if name.startswith("qemu") and any(
                     os.path.samestat(link.stat(), wanted) for link in (process / "fd").iterdir()
@@ -242,20 +242,20 @@ def _owner(file: Path, proc: Path) -> tuple[int, str] | None:
 
 
 def prepare(spec: AppSpec) -> None:
-    """Make the disks that are not there yet: whole, or not at all."""
+    """Make missing disks. A disk's file exists only when it is complete."""
     for disk in spec.disks:
         if not disk.file.exists():
             _make(disk)
 
 
 def find_mke2fs() -> str:
-    """Return the path of mke2fs; MissingError names its package."""
+    """Return the path of mke2fs; raises MissingError with its package."""
     path = f"{clean_environment()['PATH']}:{_SBIN}"
     try:
         return find(MKE2FS, {"PATH": path})
     except MissingError:
         raise MissingError(
-            "mke2fs, which makes disks, is not on this machine",
+            "mke2fs, which makes disks, is not installed",
             where="PATH",
             remedy=install_command("e2fsprogs"),
         ) from None
@@ -278,7 +278,7 @@ def _make(disk: Disk) -> None:
 
 
 def _put(beside: Path, file: Path) -> None:
-    """Give a finished disk its name; one that another `ukl` made meanwhile stays."""
+    """Give a finished disk its name, unless another `ukl` has made it meanwhile."""
     try:
         os.link(beside, file)
     except FileExistsError:
@@ -301,7 +301,7 @@ def _explain(disk: Disk, error: OSError | host_exec.CommandFailed) -> UklError:
     return UklError(
         f"cannot make the disk: {error.strerror}",
         where=disk.file,
-        remedy="its file system has no files that large; name a smaller size"
+        remedy="its file system does not allow files of this size; use a smaller one"
         if too_large
         else None,
     )

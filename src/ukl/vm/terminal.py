@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The terminal of the person, as the terminal of a guest: raw, and restored afterwards."""
+"""The user's terminal as the terminal of a guest: in raw mode, and restored afterwards."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ QUIT = 0x1D
 """Ctrl-]"""
 
 PREFIX = 0x01
-"""Ctrl-A; then x quits (as in QEMU), and Ctrl-A is Ctrl-A itself."""
+"""Ctrl-A; x after it quits (as in QEMU), a second Ctrl-A sends one to the guest."""
 
 HINT = "Ctrl-] or Ctrl-A x ends the guest"
 
 
 @dataclass(slots=True)
 class Keys:
-    """Tells what is for the guest from the keys that end it."""
+    """Separates the guest's input from the keys that end the guest."""
 
     quit: bool = False
     _prefixed: bool = field(default=False)
 
     def feed(self, data: bytes) -> bytes:
-        """Take what was typed and return what the guest gets; `quit` is then set or not."""
+        """Take typed bytes and return those for the guest; sets `quit` at the keys that end it."""
         out = bytearray()
         for byte in data:
             if self._prefixed:
@@ -46,20 +46,20 @@ class Keys:
         return bytes(out)
 
 
-def is_ours(descriptor: int) -> bool:
-    """Say whether we are in the foreground of a terminal; reading from it stops others."""
+def is_foreground(descriptor: int) -> bool:
+    """Tell whether this process is in a terminal's foreground; reading stops any other."""
     return os.tcgetpgrp(descriptor) == os.getpgrp()
 
 
 @contextlib.contextmanager
 def raw(descriptor: int) -> Iterator[None]:
-    """Set a terminal to raw mode for the block; does nothing with what is no terminal."""
+    """Set a terminal to raw mode for the block; does nothing with other descriptors."""
     if not os.isatty(descriptor):
         yield
         return
     before = termios.tcgetattr(descriptor)
     try:
-        # TCSADRAIN, not FLUSH: what is typed ahead is for the guest.
+        # TCSADRAIN, not TCSAFLUSH: the guest gets the keys that were typed ahead.
         tty.setraw(descriptor, termios.TCSADRAIN)
         yield
     finally:
@@ -67,7 +67,7 @@ def raw(descriptor: int) -> Iterator[None]:
 
 
 def size(descriptor: int) -> tuple[int, int]:
-    """Return rows and columns of a terminal, (0, 0) of what is none."""
+    """Return rows and columns of a terminal, (0, 0) for other descriptors."""
     try:
         found = os.get_terminal_size(descriptor)
     except OSError:
