@@ -6,11 +6,18 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
-import typer
+from typer.main import get_command
 
 from ukl.cli.app import app
+
+
+@cache
+def root() -> Any:
+    """Return what typer makes of all verbs, which takes longer than most of them."""
+    return get_command(app)
 
 
 def commands(text: str) -> Iterator[str]:
@@ -22,7 +29,7 @@ def commands(text: str) -> Iterator[str]:
 
 def unknown(line: str) -> list[str]:
     """Return what a command line has that its verb does not: verbs and options."""
-    command: Any = typer.main.get_command(app)
+    command = root()
     known = {"--help"}
     words = shlex.split(line)[1:]
     while words:

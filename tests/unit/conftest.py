@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import gc
 import io
 import os
@@ -18,6 +17,7 @@ import pytest
 import typer.main
 
 from tests.conftest import Cli
+from tests.typed import root
 from ukl import cli as command_line
 from ukl.cli import complete
 from ukl.cli.state import STATE
@@ -63,10 +63,6 @@ def pytest_runtest_call() -> Generator[None, None, None]:
         pytest.fail(GUARD.refused, pytrace=False)
 
 
-COMMAND = functools.cache(typer.main.get_command)
-"""What typer makes of all functions each time it is called, which takes longer than they do."""
-
-
 @pytest.fixture
 def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cli:
     """Return what `cli` of tests/conftest.py does, called here rather than in a new process."""
@@ -86,7 +82,7 @@ def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cli:
             patch.setattr(sys, "stdin", streams[0])
             patch.setattr(os, "environ", environment)
             if not complete.is_asked(env):  # which leaves its mark on the command
-                patch.setattr(typer.main, "get_command", COMMAND)
+                patch.setattr(typer.main, "get_command", lambda application: root())
             patch.setattr(gc, "freeze", lambda: None)  # this process has more to come
             patch.setattr(STATE, "_progress", None)
             try:

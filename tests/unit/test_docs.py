@@ -8,13 +8,11 @@ import tomllib
 from pathlib import Path
 
 import pytest
-import typer
 
 from tests import tables
 from tests.conftest import TOP
-from tests.typed import commands, unknown
+from tests.typed import commands, root, unknown
 from ukl.base.errors import ExitCode
-from ukl.cli.app import app
 from ukl.settings import manifest
 
 REFERENCE = TOP / "docs" / "reference"
@@ -37,7 +35,7 @@ def options() -> set[str]:
         for inner in getattr(command, "commands", {}).values():
             walk(inner)
 
-    walk(typer.main.get_command(app))
+    walk(root())
     return found
 
 

@@ -14,6 +14,7 @@ import pty
 import re
 import sys
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -43,8 +44,9 @@ MANY_FIELDS: Mapping[str, str] = {
 """What is larger, and why. An entry that is not needed fails as one does that is missing."""
 
 
-def definitions() -> Iterator[tuple[str, ast.AST]]:
-    """Yield name and node of each function and class."""
+@cache
+def definitions() -> list[tuple[str, ast.AST]]:
+    """Return name and node of each function and class."""
 
     def walk(node: ast.AST, name: str) -> Iterator[tuple[str, ast.AST]]:
         for inner in ast.iter_child_nodes(node):
@@ -54,8 +56,7 @@ def definitions() -> Iterator[tuple[str, ast.AST]]:
             else:
                 yield from walk(inner, name)
 
-    for module, tree in layout.trees().items():
-        yield from walk(tree, module)
+    return [each for module, tree in layout.trees().items() for each in walk(tree, module)]
 
 
 def parameters(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
@@ -216,9 +217,11 @@ def on_terminal(*argv: str, **env: str) -> bytes:
 
 @pytest.mark.process
 def test_colours(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    cache = {"UKL_CACHE_DIR": str(tmp_path / "cache")}
+    # With nothing in PATH, so that no accelerator is tried.
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("UKL_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.delenv("NO_COLOR", raising=False)
-    assert b"\x1b[3" in on_terminal("doctor", **cache)
-    assert b"\x1b[3" in on_terminal("doctor", NO_COLOR="", **cache)
-    assert b"\x1b[3" not in on_terminal("doctor", NO_COLOR="1", **cache)
+    assert b"\x1b[3" in on_terminal("doctor")
+    assert b"\x1b[3" in on_terminal("doctor", NO_COLOR="")
+    assert b"\x1b[3" not in on_terminal("doctor", NO_COLOR="1")
     assert "\x1b" not in cli("doctor").stdout
