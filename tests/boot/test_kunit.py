@@ -21,7 +21,7 @@ def test_unit_tests_of_the_kernel(lab: Lab) -> None:
     ran = lab.script(
         built,
         "mount -t debugfs none /sys/kernel/debug\ncat /sys/kernel/debug/kunit/ukl/results\n",
-        append=("kunit.enable=1",),
+        append=("kunit.enable=1", "kunit.autorun=1"),
     )
     assert (ran.result.outcome, ran.result.status) == (Outcome.EXITED, 0), ran.text
     passed = re.findall(r"^\s+ok \d+ (\w+)$", ran.text, re.MULTILINE)
