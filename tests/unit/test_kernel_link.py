@@ -127,8 +127,8 @@ def test_the_commands_of_a_kernel_with_an_unstripped_vmlinux_are_read() -> None:
     ]
     with pytest.raises(UklError):
         make_args.parse_strip_commands("savedcmd_vmlinux := cp vmlinux.unstripped vmlinux\n")
-    recipe = make_args.Recipe("/src", "/old", {}, first, [], [["objcopy", "/old/vmlinux"]])
-    moved = recipe.moved(Path("/tree"), Path("/new")).commands()
+    recipe = make_args.LinkRecipe("/src", "/old", {}, first, [], [["objcopy", "/old/vmlinux"]])
+    moved = recipe.for_directory(Path("/tree"), Path("/new")).commands()
     assert moved == [["/tree/scripts/link-vmlinux.sh", *first[1:]], ["objcopy", "/new/vmlinux"]]
 
 
