@@ -172,7 +172,7 @@ def test_file_in_the_place_of_a_directory(
     spec: AppSpec, image: Image, tmp_path: Path, store: Store, progress: Progress
 ) -> None:
     broken = replace(spec, files={"/etc": tmp_path / "marker"})
-    with pytest.raises(InputError, match="no directory"):
+    with pytest.raises(InputError, match="not a directory"):
         initrd.build(image, broken, None, store, progress)
 
 

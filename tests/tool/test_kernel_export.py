@@ -181,7 +181,7 @@ def test_a_history_that_is_no_series_is_refused(development: Path, tmp_path: Pat
         import_series.read_git(tmp_path)
     git(development, "rm", "-q", "arch/x86/ukl/alone.c")
     commit(development, "Remove it again", "")
-    with pytest.raises(InputError, match=r"removes arch/x86/ukl/alone\.c"):
+    with pytest.raises(InputError, match=r"deletes arch/x86/ukl/alone\.c"):
         import_series.read_git(development)
 
 

@@ -325,7 +325,7 @@ def test_a_missing_file_is_named(
     toy: Path, tmp_path: Path, store: Store, progress: Progress
 ) -> None:
     (toy / "arch/x86/kernel/setup.c").unlink()
-    with pytest.raises(InputError, match=r"there is no arch/x86/kernel/setup\.c"):
+    with pytest.raises(InputError, match=r"this tree has no arch/x86/kernel/setup\.c"):
         prepared(toy, series(tmp_path), store, progress)
 
 
