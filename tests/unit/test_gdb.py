@@ -99,6 +99,22 @@ def test_a_rule_holds_until_the_next() -> None:
     assert rules.find(0x500) is None
 
 
+def test_newer_tables_have_other_numbers() -> None:
+    # ORC_REG_SP, ORC_REG_PREV_SP; ORC_REG_DI; ORC_REG_AX: of Linux 7.3
+    call, by_di = Rule(16, -16, 3, 8, Kind.CALL), Rule(0, 0, 5, 0, Kind.REGS)
+    by_ax = Rule(8, 0, 1, 4, Kind.CALL)
+    rules = table((0x200, call), (0x300, by_di), (0x400, call), (0x500, by_ax))
+    assert rules.find(0x200) == CALL
+    assert rules.find(0x300) == Rule(0, 0, Base.DI, Base.UNDEFINED, Kind.REGS)
+    found = rules.find(0x500)
+    assert found is not None
+    assert found == Rule(8, 0, Base.AX, Base.BP, Kind.CALL)
+    memory = Memory({0x9000: 0xABC, 0x7FF0: 0x5})
+    memory = Memory({0x8FF8: 0xABC, 0x7FE8: 0x5})
+    caller = orc.step(found, {"rsp": 0, "rbp": 0x7FE8, "rax": 0x9000}, memory)
+    assert caller == {"rip": 0xABC, "rsp": 0x9000, "rbp": 0x5}
+
+
 class Memory:
     """Words at addresses."""
 

@@ -36,7 +36,7 @@ additional bits in `cs`."""
 
 
 class Base(IntEnum):
-    """The base of an offset."""
+    """The base of an offset; the numbers are those of Linux 6.12."""
 
     UNDEFINED = 0
     PREVIOUS_SP = 1
@@ -48,9 +48,17 @@ class Base(IntEnum):
     R13 = 7
     BP_INDIRECT = 8
     SP_INDIRECT = 9
+    AX = 10
 
+
+_NEWER = (
+    *(Base.UNDEFINED, Base.AX, Base.DX, Base.SP, Base.BP, Base.DI, Base.R10, Base.R13),
+    *(Base.PREVIOUS_SP, Base.SP_INDIRECT, Base.BP_INDIRECT),
+)
+"""What the numbers mean in the tables of newer kernels, such as 7.3."""
 
 _REGISTERS = {
+    Base.AX: "rax",
     Base.DX: "rdx",
     Base.DI: "rdi",
     Base.R10: "r10",
@@ -91,6 +99,15 @@ class Table:
         self._addresses = [at for at, _ in found]
         self._numbers = [number for _, number in found]
         self._rules = rules
+        # Tables do not say which numbers they have. Nearly all rules count from the stack
+        # pointer, hardly one from rdi, and these two have changed places.
+        bases = [bits & 15 for _, _, bits in _ENTRY.iter_unpack(rules)]
+        self._newer = bases.count(_NEWER.index(Base.SP)) > bases.count(Base.SP)
+
+    def _base(self, number: int) -> int:
+        if not self._newer:
+            return number
+        return _NEWER[number] if number < len(_NEWER) else Base.UNDEFINED
 
     def find(self, pc: int) -> Rule | None:
         """Return the rule for an address as linked; None without one."""
@@ -98,7 +115,7 @@ class Table:
         if at < 0:
             return None
         sp, bp, bits = _ENTRY.unpack_from(self._rules, _ENTRY.size * self._numbers[at])
-        rule = Rule(sp, bp, bits & 15, bits >> 4 & 15, bits >> 8 & 7)
+        rule = Rule(sp, bp, self._base(bits & 15), self._base(bits >> 4 & 15), bits >> 8 & 7)
         return None if rule.kind in {Kind.UNDEFINED, Kind.END} else rule
 
 
@@ -120,7 +137,7 @@ def step(rule: Rule, registers: Mapping[str, int], read: Read) -> dict[str, int]
             frame = read(registers["rsp"]) + rule.sp_offset
         case Base.BP_INDIRECT:
             frame = read(registers["rbp"] + rule.sp_offset & MASK)
-        case Base.DX | Base.DI | Base.R10 | Base.R13:
+        case Base.AX | Base.DX | Base.DI | Base.R10 | Base.R13:
             frame = registers[_REGISTERS[Base(rule.sp_base)]]
         case _:
             return None
