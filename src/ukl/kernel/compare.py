@@ -43,7 +43,16 @@ _FORTIFIED = re.compile(rb'^(field ".*" at \S+):\d+$')
 """The message of __fortify_memcpy_chk() (include/linux/fortify-string.h), with a line number."""
 
 _BUG_TABLE = "__bug_table"
-_BUG_SIZE = 12
+
+
+def _without_lines(rows: list[str]) -> list[str]:
+    """Return a table of struct bug_entry, content and relocations, without its line numbers."""
+    # Two or, in newer kernels, three places (instruction, format, file) are in front of it.
+    line = 12 if any(int(row.split()[0], 16) == 8 for row in rows[1:]) else 8
+    content = bytearray.fromhex(rows[0])
+    for start in range(0, len(content), line + 4):
+        content[start + line : start + line + 2] = b"\0\0"
+    return [content.hex(), *rows[1:]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,17 +186,16 @@ def data(raw: Mapping[str, bytes], relocations: str, symbols: Symbols) -> dict[s
     found: dict[str, list[str]] = {}
     name = ""
     for name, fixed in raw.items():
-        content = bytearray(fixed)
-        if name.startswith(_BUG_TABLE):
-            for start in range(0, len(content), _BUG_SIZE):
-                content[start + 8 : start + 10] = b"\0\0"
-        found[name] = [content.hex()]
+        found[name] = [bytes(fixed).hex()]
     for line in relocations.splitlines():
         if match := re.match(r"^RELOCATION RECORDS FOR \[(\S+)\]:$", line):
             name = match[1]
         elif (match := re.match(r"^([0-9a-f]+) (R_X86_64_\w+)\s+(\S+)$", line)) and name in found:
             found[name].append(f"{match[1]} {match[2]} {symbols.target(match[3])}")
-    return found
+    return {
+        name: _without_lines(rows) if name.startswith(_BUG_TABLE) else rows
+        for name, rows in found.items()
+    }
 
 
 def read(file: Path) -> dict[str, list[str]]:
