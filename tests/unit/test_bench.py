@@ -198,7 +198,14 @@ def test_a_comparison_closes_with_the_number_of_each_verdict() -> None:
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(12.34, "12.3 ns"), (1234, "1.23 us"), (5.6e6, "5.6 ms"), (9.4e9, "9.4 s")],
+    [
+        (12.34, "12.3 ns"),
+        (1234, "1.23 us"),
+        (5.6e6, "5.6 ms"),
+        (999.6e6, "1000 ms"),
+        (9.4e9, "9.4 s"),
+        (1234e9, "1234 s"),
+    ],
 )
 def test_times_have_units(value: float, text: str) -> None:
     assert table.number(value, Meter.TIME) == text

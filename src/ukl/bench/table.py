@@ -31,10 +31,11 @@ def number(value: float, meter: Meter) -> str:
     """Return a figure with its unit where it has one."""
     if meter is Meter.INSTRUCTIONS:
         return f"{value:,.1f}" if value < 1e5 else f"{value:,.0f}"
-    for unit, size in (("s", 1e9), ("ms", 1e6), ("us", 1e3)):
-        if abs(value) >= size:
-            return f"{value / size:.3g} {unit}" if value < 999 * size else f"{value / size:.0f} s"
-    return f"{value:.3g} ns"
+    units = (("s", 1e9), ("ms", 1e6), ("us", 1e3), ("ns", 1.0))
+    unit, size = next((each for each in units if abs(value) >= each[1]), units[-1])
+    scaled = value / size
+    # .3g would write 1e+03.
+    return f"{scaled:.3g} {unit}" if abs(scaled) < 999 else f"{scaled:.0f} {unit}"
 
 
 def figure(estimate: Estimate, meter: Meter) -> str:
