@@ -198,7 +198,7 @@ def test_library_that_is_shared_only(project: Path, run: Run) -> None:
     for words in (["-L.", "-lpart"], ["./libpart.so"]):
         done = run("ukl-cc", "main.c", *words, "-o", "prog", check=False)
         assert done.returncode == 1
-        assert "`part` is here as a shared object only" in done.stderr
+        assert "`part` is installed as a shared object only" in done.stderr
         assert "remedy:" in done.stderr
     run("ukl-cc", "-c", "part.c")
     run("ar", "rcs", "libpart.a", "part.o")
@@ -215,7 +215,7 @@ def test_program_without_unikernel_form(project: Path, run: Run, store: Store) -
     done = run("ukl-cc", "low.o", "-o", "prog")
     assert output(project / "prog") == ""
     assert done.stderr.count("no unikernel form") == 1
-    with pytest.raises(InputError, match="`callee` in 32 bits") as caught:
+    with pytest.raises(InputError, match="`callee` in 32 unsigned bits") as caught:
         taken(project / "prog", store)
     assert caught.value.remedy is not None
     assert "-fPIC" in caught.value.remedy

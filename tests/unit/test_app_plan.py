@@ -169,7 +169,7 @@ def inputs() -> link.Inputs:
 
 
 def test_order_of_the_partial_link() -> None:
-    words = link.words(TOOLS, inputs())
+    words = link.ld_inputs(TOOLS, inputs())
     argv = link.partial_argv("ld", words, script=Path("s"), parts=Path("p"), output=Path("o"))
     files = argv[argv.index("/l/crt1.o") :]
     assert files == [
@@ -198,8 +198,8 @@ def test_who_wants_a_symbol() -> None:
         "ld: /l/libx.a(y.o): reference to lost\n/l/libx.a(y.o): reference to gone\n"
         "/l/libx.a(z.o): definition of main\n"
     )
-    wanted = link.wanted_by(output, ("lost", "gone", "main"), {"/c/1/out.o": "main.c"})
-    assert wanted == {"lost": "main.c", "gone": "/l/libx.a(y.o)"}
+    used_by = link.referrers(output, ("lost", "gone", "main"), {"/c/1/out.o": "main.c"})
+    assert used_by == {"lost": "main.c", "gone": "/l/libx.a(y.o)"}
 
 
 def test_two_definitions() -> None:

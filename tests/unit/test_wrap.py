@@ -11,7 +11,7 @@ import pytest
 
 from tests.conftest import TOP
 from ukl.base.cflags import CANARY, KERNEL_MODEL, NO_LTO, NO_RED_ZONE
-from ukl.wrap import arguments, driver, ldwords, linker, settings
+from ukl.wrap import arguments, driver, ld_arguments, linker, settings
 
 OURS = [*NO_RED_ZONE, *CANARY, *NO_LTO]
 
@@ -136,8 +136,8 @@ GCC = (
 )
 
 
-def link(text: str) -> ldwords.Link:
-    return ldwords.Link(text.split())
+def link(text: str) -> ld_arguments.Link:
+    return ld_arguments.Link(text.split())
 
 
 def test_what_a_link_makes() -> None:
@@ -153,7 +153,7 @@ def test_what_a_link_makes() -> None:
 
 
 def test_partial_link_keeps_order_and_exchanges_the_start_files() -> None:
-    words, left = ldwords.partial_words(link(GCC), "/t/crt.o", lambda path: False)
+    words, left = ld_arguments.partial_inputs(link(GCC), "/t/crt.o", lambda path: False)
     expected = (
         "-m elf_x86_64 /l/crt1.o /l/crti.o /g/crtbeginS.o /t/crt.o -L/g -Ldir main.o"
         " --whole-archive libw.a --no-whole-archive --wrap=malloc"
@@ -165,22 +165,22 @@ def test_partial_link_keeps_order_and_exchanges_the_start_files() -> None:
 
 
 def test_program_without_start_files_gets_ours() -> None:
-    words, _ = ldwords.partial_words(link("-static a.o"), "/t/crt.o", lambda path: False)
+    words, _ = ld_arguments.partial_inputs(link("-static a.o"), "/t/crt.o", lambda path: False)
     assert words == ["/t/crt.o", "a.o"]
 
 
 def test_static_link_asks_for_nothing_shared() -> None:
     text = "-static -pie -Bdynamic a.o --fatal-warnings /x/libz.so /x/liby.so.1.2 -l:libw.so.3"
-    words = ldwords.static_words(link(text), lambda path: path == "/x/libz.a")
+    words = ld_arguments.static_arguments(link(text), lambda path: path == "/x/libz.a")
     assert words == ["-static", "a.o", "/x/libz.a", "/x/liby.so.1.2", "-l:libw.a"]
 
 
 def test_rusts_list_is_closed_by_the_group() -> None:
     text = "-static a.o -lgcc_s -lc crtend.o crtn.o"
-    words = ldwords.static_words(link(text), lambda path: False)
+    words = ld_arguments.static_arguments(link(text), lambda path: False)
     closed = "-static a.o -lgcc_eh -lgcc -lc --start-group -lgcc -lgcc_eh -lc --end-group"
     assert words == [*closed.split(), "crtend.o", "crtn.o"]
-    assert ldwords.static_words(link(GCC), lambda path: False).count("-lc") == 1
+    assert ld_arguments.static_arguments(link(GCC), lambda path: False).count("-lc") == 1
 
 
 @pytest.mark.parametrize(
@@ -193,7 +193,7 @@ def test_rusts_list_is_closed_by_the_group() -> None:
     ],
 )
 def test_archive_of_a_shared_object(name: str, archive: str | None) -> None:
-    assert ldwords.archive_of(name) == archive
+    assert ld_arguments.archive_of(name) == archive
 
 
 def test_probes() -> None:
@@ -206,19 +206,19 @@ def test_probes() -> None:
         "b/meson-private/tmp1/output.exe",
         "target/release/build/x-1/build_script_build-1",
     ):
-        assert ldwords.is_probe(name, patterns), name
+        assert ld_arguments.is_probe(name, patterns), name
     for name in ("prog", "conftests", "/tmp/go-build1/b001/exe/a.out", "meson-private", "x.test"):
-        assert not ldwords.is_probe(name, patterns), name
+        assert not ld_arguments.is_probe(name, patterns), name
     skips = linker.probes({"UKL_WRAP_SKIP": "gen:helper-*:*.test"})
-    assert ldwords.is_probe("helper-3", skips)
-    assert ldwords.is_probe("/tmp/go-build1/b001/sync.test", skips)
+    assert ld_arguments.is_probe("helper-3", skips)
+    assert ld_arguments.is_probe("/tmp/go-build1/b001/sync.test", skips)
 
 
 def test_what_go_moves_away_is_known() -> None:
     for name in ("/tmp/go-build1/b001/exe/a.out", "/tmp/go-build1/b001/sync.test"):
-        assert ldwords.vanishes(name), name
+        assert ld_arguments.is_temporary(name), name
     for name in ("a.out", "/src/sync.test", "/tmp/go-build1/b001/_cgo_.o"):
-        assert not ldwords.vanishes(name), name
+        assert not ld_arguments.is_temporary(name), name
     assert linker.probes({"UKL_WRAP_ALL": "1"}) == []
 
 
@@ -231,7 +231,7 @@ def test_environment_has_us_in_front_once() -> None:
     assert again["PATH"] == first["PATH"]
     assert first["PATH"].endswith(":/usr/bin:/bin")
     assert first["PATH"].startswith(f"{settings.BIN}:")
-    assert driver.cleaned(first["PATH"]) == "/usr/bin:/bin"
+    assert driver.without_wrappers(first["PATH"]) == "/usr/bin:/bin"
     for name in ("CC", "CXX", "CMAKE_TOOLCHAIN_FILE"):
         assert Path(first[name]).is_file()
     assert first["XDG_DATA_DIRS"] == f"{settings.SHARE}:/usr/local/share:/usr/share"

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: GPL-2.0
-"""From an application's sources to the object that is linked into the kernel."""
+"""Compiles an application and links it into the object that goes into the kernel."""

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Builds an application: sources and archives in, an object for the kernel out.
+"""Builds an application from sources and archives into an object for the kernel.
 
-Each compiled source and each linked application is an entry of the cache, keyed
-by the content of everything that went into it.
+Each compiled source and each linked application is a cache entry, keyed by the
+content of all its inputs.
 """
 
 from __future__ import annotations
@@ -13,9 +13,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from ukl.app import compile as plan
-from ukl.app import link, planned, populated, sections, toolchain
-from ukl.app.linking import SCRIPTS, Hint, Linking, known
-from ukl.app.linking import summary as linked
+from ukl.app import link, link_commands, linking, populated, sections, toolchain
+from ukl.app.linking import Hint, Linking
 from ukl.base import resources
 from ukl.base.errors import InputError
 from ukl.base.model import AppObject, AppSpec, KernelBuild, Level
@@ -28,21 +27,21 @@ from ukl.pgo import counts
 from ukl.pgo.flags import COUNTED, COUNTING, ROOT
 
 PROCEDURE = 6
-"""Part of the key: raised when the link's result changes and its argument lists do not."""
+"""Part of the key. Raise it when the link's result changes but its argument lists do not."""
 
 
 def build(
     spec: AppSpec, store: Store, progress: Progress, kernel: KernelBuild | None = None
 ) -> AppObject:
-    """Build `spec` and return its object, facts and the normal executable of the same.
+    """Build `spec`; return its object, the facts about it and its normal executable.
 
-    With `kernel`, functions of it that are imported are compiled into the application.
-    Raises InputError for sources that do not compile and for symbols or libraries
-    that are missing or doubled, MissingError for tools that are not installed.
+    With `kernel`, the kernel functions that `spec` imports are compiled into the
+    application. Raises InputError for sources that do not compile and for missing or
+    duplicate symbols or libraries, MissingError for tools that are not installed.
     """
     if not spec.sources and not spec.objects:
         raise InputError(
-            "nothing to build: neither sources nor objects",
+            "nothing to build: no sources and no objects",
             where=spec.origin,
             remedy="name a C or C++ file in `sources` of [app]",
         )
@@ -50,7 +49,7 @@ def build(
         plan.check_suffix(source)
     is_cxx = any(plan.is_cxx(source) for source in spec.sources)
     tools = toolchain.find(cxx=is_cxx)
-    scripts = resources.path(SCRIPTS)
+    scripts = resources.path(linking.SCRIPTS)
     compiled: list[str] = []
     inlined = _inlined(spec, kernel, store, progress) if kernel is not None else None
     includes = (plan.INCLUDE, *_imports(spec, store, inlined.modules if inlined else ()))
@@ -60,21 +59,19 @@ def build(
         units = [_unit(source, spec, tools, includes, feedback) for source in spec.sources]
         if inlined:
             units = [plan.intermediate(unit, lto.CLANG) for unit in units]
-        ours = [
+        support = [
             plan.unit(source, source.parent, (), tools.cc, tools.cxx)
             for source in (scripts / "crt.S", scripts / "syscall.S", *populated.sources(spec))
         ]
         made: list[Path] = []
-        for number, unit in enumerate([*units, *ours]):
+        for number, unit in enumerate([*units, *support]):
             stage.update(number, len(units), unit.source)
             made.append(compile_unit(unit, store, compiled))
         if not compiled:
             stage.cached()
     own, (crt, syscall, *populate) = made[: len(units)], made[len(units) :]
     if inlined:
-        with progress.stage(
-            f"compile {spec.name} and {len(inlined.modules)} of the kernel's functions"
-        ):
+        with progress.stage(f"compile {spec.name} with {len(inlined.modules)} kernel functions"):
             own = [lto.program(spec.name, own, inlined, store, spec.origin)]
     objects = [*own, *(path for path in spec.objects if path.suffix != ".a")]
     _check_objects(spec)
@@ -86,10 +83,10 @@ def build(
         key = _link_key(tools, inputs, syscall, scripts, populate, level=spec.rewriting)
         if store.get("app", key) is not None:
             stage.cached()
-        linking = Linking(
+        links = Linking(
             tools.ld,
             tools.objcopy,
-            tuple(link.words(tools, inputs)),
+            tuple(link.ld_inputs(tools, inputs)),
             scripts,
             origin,
             spec.origin,
@@ -98,46 +95,46 @@ def build(
         summary = {"name": spec.name, "objects": objects, "libraries": inputs.libraries}
 
         def work(directory: Path) -> None:
-            linking.run(directory)
+            links.run(directory)
             populated.join(tools.ld, tools.objcopy, directory, populate)
-            linking.finish(directory, syscall, level=spec.rewriting)
+            links.finish(directory, syscall, level=spec.rewriting)
 
         def commands(directory: Path) -> list[Command]:
-            return planned.links(linking, directory, syscall, populate)
+            return link_commands.links(links, directory, syscall, populate)
 
         directory = store.make("app", key, summary, work, commands)
-        found = known(directory)
-        stage.result(linked(found))
+        found = linking.read_facts(directory)
+        stage.result(linking.summary(found))
     variables = inlined.variables if inlined else ()
     return AppObject(spec.name, directory / "app.o", directory / "user", found, key, variables)
 
 
 def _inlined(spec: AppSpec, kernel: KernelBuild, store: Store, progress: Progress) -> lto.Inlined:
-    """Return the bodies of the functions that `spec` imports; says which have none, and why."""
+    """Return the bodies of the functions that `spec` imports; report those without, and why."""
     from ukl.settings import prototypes  # noqa: PLC0415 - as in _imports()
 
     lto.check()
     others = [source for source in spec.sources if source.suffix not in plan.C_SUFFIXES]
     if others:
         raise InputError(
-            f"{others[0].name} is not C: with --lto all sources have to be",
+            f"{others[0].name} is not C: --lto requires that all sources are C",
             where=spec.origin,
-            remedy="leave --lto out, or put it into `objects` of [link], compiled",
+            remedy="leave --lto out, or name its compiled object in `objects` of [link]",
         )
     if spec.counting or spec.pgo is not None:
         raise InputError(
-            "--lto and --pgo do not go together: one is clang's, the other gcc's",
+            "--lto and --pgo exclude each other: --lto uses clang, --pgo uses gcc",
             where=spec.origin,
             remedy="leave one of them out",
         )
     names = [prototypes.parse(prototype).name for prototype in spec.imports]
     if not names:
         raise InputError(
-            "--lto compiles functions of the kernel into the application, and it names none",
+            "--lto compiles kernel functions into the application, but it imports none",
             where=spec.origin,
             remedy="write their prototypes into `imports` of [kernel]",
         )
-    with progress.stage(f"functions of the kernel for {spec.name}"):
+    with progress.stage(f"kernel functions for {spec.name}"):
         found = lto.functions(names, kernel, store)
     for name, reason in found.refused.items():
         progress.line(f"{name} stays in the kernel and is called: {reason}")
@@ -145,7 +142,7 @@ def _inlined(spec: AppSpec, kernel: KernelBuild, store: Store, progress: Progres
 
 
 def _imports(spec: AppSpec, store: Store, inlined: Collection[str] = ()) -> list[Path]:
-    """Return the directory with the header of the kernel's functions that `spec` imports."""
+    """Return the directory with the header that declares the kernel functions `spec` imports."""
     if not spec.imports:
         return []
     from ukl.app import imports  # noqa: PLC0415 - pycparser takes 0.1 s that others do not need
@@ -159,7 +156,7 @@ def _imports(spec: AppSpec, store: Store, inlined: Collection[str] = ()) -> list
 
 
 def _feedback(spec: AppSpec, store: Store) -> plan.Feedback:
-    """Return how the sources are compiled to count, or by counts."""
+    """Return the compiler's options that count branches, or that use such counts."""
     if spec.counting:
         return plan.Feedback(COUNTING, f"{ROOT}{spec.name}")
     if spec.pgo is None:
@@ -176,7 +173,9 @@ def _unit(
     feedback: plan.Feedback,
 ) -> plan.Unit:
     if not source.is_file():
-        raise InputError("the source is not there", where=source, remedy=f"see {spec.origin}")
+        raise InputError(
+            "no such source file", where=source, remedy=f"correct `sources` in {spec.origin}"
+        )
     return plan.unit(
         source,
         spec.directory,
@@ -192,7 +191,7 @@ def _unit(
 
 
 def compile_unit(unit: plan.Unit, store: Store, compiled: list[str]) -> Path:
-    """Return the compiled object of `unit`; a run that was needed is noted in `compiled`."""
+    """Return the compiled object of `unit`; if the compiler ran, append it to `compiled`."""
     begin = time.time_ns()
     text = _text(unit)
     key = digest(
@@ -218,7 +217,7 @@ def compile_unit(unit: plan.Unit, store: Store, compiled: list[str]) -> Path:
 
 
 def _counted(unit: plan.Unit) -> list[object]:
-    """Return what stands for the counts in the key: theirs, or the name they will have."""
+    """Return the counts' part of the key: their file, or the path they will be written to."""
     if not unit.counts:
         return []
     file = unit.counted
@@ -226,10 +225,10 @@ def _counted(unit: plan.Unit) -> list[object]:
 
 
 def _text(unit: plan.Unit) -> bytes:
-    """Return what the compiler proper would see; the preprocessor's complaints if it fails.
+    """Return the preprocessed source, or the preprocessor's messages if it fails.
 
-    These make a key of their own, under which the compilation then fails with
-    the same words, and a log.
+    The messages then form the key; the compilation fails with the same messages
+    and writes a log.
     """
     text = (unit.directory / unit.source).read_bytes()
     if not unit.preprocessed or plan.is_alone(text, unit.flags):
@@ -264,7 +263,7 @@ def _run_compiler(unit: plan.Unit, directory: Path, begin: int) -> None:
         header = unit.directory / name
         if header.is_file() and header.stat().st_mtime_ns > begin:
             raise InputError(
-                "changed while it was compiled", where=header, remedy="run the command again"
+                "changed during compilation", where=header, remedy="run the command again"
             )
 
 
@@ -275,15 +274,15 @@ def _check_objects(spec: AppSpec) -> None:
     for path in spec.objects:
         if path.suffix == ".a":
             if not path.is_file():
-                raise InputError("the archive is not there", where=path)
+                raise InputError("no such archive", where=path)
             continue
         elf = Elf.open(path)
         if elf.machine != "EM_X86_64":
-            raise InputError(f"an object for {elf.machine}, not for x86-64", where=path)
+            raise InputError(f"object for {elf.machine}, not for x86-64", where=path)
 
 
 def _libraries(spec: AppSpec, tools: link.Toolchain, is_cxx: bool) -> tuple[Path, ...]:
-    """Return all archives: those of the application first, so that theirs win."""
+    """Return all archives: the application's own first, so that they take precedence."""
     paths = [path for path in spec.objects if path.suffix == ".a"]
     names = [
         *spec.libraries,
@@ -307,7 +306,7 @@ def _link_key(
     *,
     level: Level | None,
 ) -> str:
-    bare = link.words(tools, link.Inputs((), (), Path("crt")))
+    bare = link.ld_inputs(tools, link.Inputs((), (), Path("crt")))
     out = Path("out")
     return digest(
         PROCEDURE,
@@ -327,9 +326,9 @@ def _link_key(
 
 
 def _hint(tools: link.Toolchain, libraries: tuple[Path, ...]) -> Hint:
-    """Return the function that names an installed library which defines missing symbols."""
+    """Return the function that finds an installed library which defines missing symbols."""
 
-    def look(missing: Sequence[str]) -> str | None:
+    def find(missing: Sequence[str]) -> str | None:
         return toolchain.library_that_defines(tools, missing, {*libraries, *tools.runtime})
 
-    return look
+    return find

@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Takes the partially linked object of a program that ukl-cc linked: PROG.ukl.o.
+"""Makes an application of PROG.ukl.o, the partially linked object of a program.
 
-The compiler wrapper writes it beside the program, with its debug information; here
-it becomes an application like one that we compiled ourselves.
+The compiler wrapper (ukl-cc) writes it, with debug information, beside the program.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ukl.app import compile as plan
-from ukl.app import link, linking, planned, populated, toolchain
+from ukl.app import link, link_commands, linking, populated, toolchain
 from ukl.app.build import compile_unit
 from ukl.base import resources
 from ukl.base.errors import InputError
@@ -25,13 +24,13 @@ from ukl.elf.reader import SHT_NOBITS, Elf
 from ukl.host.store import Command, Store, digest
 
 FORMAT = 1
-"""Of PROG.ukl.json."""
+"""Format of PROG.ukl.json."""
 
 OBJECT_SUFFIX = ".ukl.o"
 FACTS_SUFFIX = ".ukl.json"
 
 PROCEDURE = 6
-"""Part of the key: raised when the result changes and the argument lists do not."""
+"""Part of the key. Raise it when the result changes but the argument lists do not."""
 
 
 def object_path(program: Path) -> Path:
@@ -40,15 +39,15 @@ def object_path(program: Path) -> Path:
 
 
 def facts_path(program: Path) -> Path:
-    """Return where the facts about it are, or the reason why there is none."""
+    """Return the file with the facts about that object, or the reason why it is missing."""
     return program.with_name(program.name + FACTS_SUFFIX)
 
 
 def find(program: Path, store: Store) -> Path:
-    """Return the object of `program`: beside it, or where it was linked; or itself.
+    """Return the object of `program`: beside it, or where it was linked; or `program` itself.
 
-    cargo, go and `make install` move what they linked: the cache remembers from where.
-    Raises InputError with the wrapper's own reason when there is no object.
+    cargo, go and `make install` move what they linked; the cache records where it was.
+    Raises InputError with the wrapper's reason when there is no object.
     """
     if is_application(program):
         return program
@@ -72,23 +71,23 @@ def find(program: Path, store: Store) -> Path:
         if path.is_file():
             return path
     remedy = (
-        "build it by: ukl wrap -- make (or what builds it); a name that is taken for "
-        "a configure script's probe is linked with UKL_WRAP_ALL=1"
+        "build it with: ukl wrap -- make (or its own build command); if its name looks like "
+        "a configure script's probe, set UKL_WRAP_ALL=1"
     )
     path = object_path(program)
     if path.exists():
-        text = f"it is of another link than {path.name}"
+        text = f"the program and {path.name} come from different links"
     else:
-        text = f"it was not linked by ukl-cc: there is no {path.name} beside it"
+        text = f"the program was not linked by ukl-cc: no {path.name} beside it"
     raise InputError(text, where=program, remedy=remedy)
 
 
 _GO_BUILD_ID = re.compile(rb'\xff Go build ID: "[^"\n]*"\n \xff')
-"""At the begin of the text; `go build` writes it into the program after the link."""
+"""At the start of .text; `go build` writes it into the program after the link."""
 
 
 def content_digest(program: Path) -> str:
-    """Return what tells links apart: a digest of code and data, which strip(1) leaves alone."""
+    """Return a digest of code and data, which identifies the link and survives strip(1)."""
     elf = Elf.open(program)
     return digest(
         [
@@ -100,7 +99,7 @@ def content_digest(program: Path) -> str:
 
 
 def remember(program: Path, content: str, store: Store, *, copy: bool) -> None:
-    """Note in the cache where the object of `program` is; `copy` it if it will vanish."""
+    """Record in the cache where the object of `program` is; `copy` it if it will be deleted."""
     files = {"ukl.o": object_path(program), "ukl.json": facts_path(program)}
 
     def put(file: Path, at: Path) -> None:
@@ -115,7 +114,7 @@ def remember(program: Path, content: str, store: Store, *, copy: bool) -> None:
 
     place = store.make("linked", content, {"program": program}, work)
     known = place / "ukl.json"
-    # The same program was linked elsewhere before. A copy stays good; a link may lead nowhere.
+    # The same program was linked elsewhere earlier. A copy stays valid; a symlink may dangle.
     stale = not known.exists() if copy else known.resolve() != facts_path(program).resolve()
     if stale:
         for name, file in files.items():
@@ -125,10 +124,10 @@ def remember(program: Path, content: str, store: Store, *, copy: bool) -> None:
 
 
 def bring(program: Path, store: Store) -> None:
-    """Put the object of `program` beside it, where a build linked it under another name.
+    """Copy the object of `program` beside it if the build linked it under another name.
 
-    Links that the cache remembers lead into a directory that a recipe's build renames.
-    Nothing happens where there is no object: whoever wants it says so.
+    The cache's symlinks point into a directory that the build of a recipe renames later.
+    Without an object this does nothing; find() reports it.
     """
     linked = store.place("linked", content_digest(program))
     files = {object_path(program): linked / "ukl.o", facts_path(program): linked / "ukl.json"}
@@ -154,15 +153,15 @@ def _read(file: Path) -> dict[str, Any]:
 
 
 def build(spec: AppSpec, store: Store, progress: Progress) -> AppObject:
-    """Return the object of `spec.program`, and the normal executable of the very same."""
+    """Return the object of `spec.program` and the normal executable made from it."""
     assert spec.program is not None
     source = find(spec.program, store)
     tools = toolchain.find()
     scripts = resources.path(linking.SCRIPTS)
     with progress.stage(f"take {spec.program.name}") as stage:
         syscall, *populate = (
-            compile_unit(plan.unit(ours, ours.parent, (), tools.cc, tools.cxx), store, [])
-            for ours in (scripts / "syscall.S", *populated.sources(spec))
+            compile_unit(plan.unit(file, file.parent, (), tools.cc, tools.cxx), store, [])
+            for file in (scripts / "syscall.S", *populated.sources(spec))
         )
         out = Path("out")
         key = digest(
@@ -195,9 +194,9 @@ def build(spec: AppSpec, store: Store, progress: Progress) -> AppObject:
 
         def commands(directory: Path) -> list[Command]:
             ld, objcopy = tools.ld, tools.objcopy
-            return planned.ending(ld, objcopy, directory, syscall, scripts, populate=populate)
+            return link_commands.finish(ld, objcopy, directory, syscall, scripts, populate=populate)
 
         directory = store.make("app", key, summary, work, commands)
-        found = linking.known(directory)
+        found = linking.read_facts(directory)
         stage.result(linking.summary(found))
     return AppObject(spec.name, directory / "app.o", directory / "user", found, key)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Plans compiler runs: which compiler, which arguments, what its messages mean.
+"""Plans compiler runs: chooses compiler and arguments, explains its messages.
 
 Pure: values in, argument lists out.
 """
@@ -17,22 +17,22 @@ from ukl.base.errors import InputError
 from ukl.pgo.flags import SUFFIX
 
 INCLUDE = Path(__file__).parent / "include"
-"""The directory with ukl.h: found by every compilation, behind all others."""
+"""The directory with ukl.h, which every compilation searches last."""
 
 DEFAULT_FLAGS = ("-O2", "-g")
-"""What the application's own flags may override."""
+"""Default flags, which the application's own flags override."""
 
 CXX_SUFFIXES = frozenset({".cc", ".cpp", ".cxx", ".c++", ".C", ".cp", ".CPP"})
 C_SUFFIXES = frozenset({".c"})
 ASSEMBLER_SUFFIXES = frozenset({".S", ".sx", ".s"})
 
 ENVIRONMENT = {"SOURCE_DATE_EPOCH": "0", "LC_ALL": "C.UTF-8"}
-"""`__DATE__` and `__TIME__` give the same text always; messages are in English."""
+"""Makes `__DATE__` and `__TIME__` constant, and messages English."""
 
-REMEDY = "correct the source, or `cflags` of [compile]; the log has all that the compiler said"
+REMEDY = "correct the source, or `cflags` of [compile]; the log has the compiler's whole output"
 
 SHOWN_ERRORS = 3
-"""How many of the compiler's errors the message shows."""
+"""Number of the compiler's errors in the message."""
 
 _ERROR = re.compile(r"^(?P<where>.+?:\d+(?::\d+)?): (?:fatal )?error: (?P<text>.+)$")
 _BARE_ERROR = re.compile(r"^(?:\S*(?:gcc|g\+\+|cc1|cc1plus|as)\S*: )(?:fatal )?[Ee]rror: (.+)$")
@@ -42,27 +42,28 @@ _INCBIN = re.compile(rb'\.incbin\s*\\?"([^"\\\n]+)')
 
 
 def is_cxx(source: Path) -> bool:
-    """Whether `source` is C++; its runtime library is linked then."""
+    """Whether `source` is C++ and needs the C++ runtime library."""
     return source.suffix in CXX_SUFFIXES
 
 
 def check_suffix(source: Path) -> None:
-    """Raise InputError for a file that is not a source gcc or g++ compiles."""
+    """Raise InputError for a file that is not a source for gcc or g++."""
     known = C_SUFFIXES | CXX_SUFFIXES | ASSEMBLER_SUFFIXES
     if source.suffix not in known:
         raise InputError(
-            f"do not know how to compile `{source.name}`",
+            f"cannot compile `{source.name}`: unknown suffix",
             where=source,
             remedy=f"sources end in one of {' '.join(sorted(known))}; "
-            "compiled code belongs into `objects` of [link]",
+            "compiled code belongs in `objects` of [link]",
         )
 
 
 @dataclass(frozen=True, slots=True)
 class Feedback:
-    """Counts of branches: the flags of pgo/flags.py that make or read them, and their directory.
+    """Branch counts: the flags (pgo/flags.py) that write or use them, and their directory.
 
-    It is that of the program that counts, or of this machine; "": there are none.
+    `directory` is a path in the guest when the program counts, on the host when the compiler
+    uses the counts, "" without counts.
     """
 
     flags: tuple[str, ...] = ()
@@ -81,42 +82,42 @@ class Unit:
     compiler: str
     flags: tuple[str, ...]
     includes: tuple[Path, ...] = ()
-    """Directories of headers of ours: what they have is part of the preprocessed text."""
+    """Directories of ukl's headers. The key covers them through the preprocessed text."""
     counts: str = ""
-    """Directory of the counts of branches, that of the program or of this machine; "": none."""
+    """Feedback.directory."""
 
     @property
     def counted(self) -> Path:
-        """The file of its counts, where the compiler reads and the program writes them."""
-        # Within the directory, wherever the source is.
+        """The file of its counts, which the program writes and the compiler reads."""
+        # Stays within the directory even if the source is outside.
         inside = "/".join("_" if part == ".." else part for part in self.source.split("/"))
         return Path(self.counts, f"{inside.lstrip('/')}{SUFFIX}")
 
     @property
     def preprocessed(self) -> bool:
-        """Whether the C preprocessor sees it (`.s` is plain assembler)."""
+        """Whether it goes through the C preprocessor (`.s` does not)."""
         return not self.source.endswith(".s")
 
     def preprocess_argv(self, output: Path) -> list[str]:
-        """Return the command that writes the text the key is made of."""
+        """Return the command that writes the preprocessed text, from which the key is made."""
         found = self._headers()
         return [self.compiler, *self.flags, *found, "-E", self.source, "-o", str(output)]
 
     def _dump(self) -> list[str]:
-        """Return the options that say where counts are: by the source, not by the object."""
+        """Return the options that name the counts' file after the source, not the object."""
         if not self.counts:
             return []
         return ["-dumpdir", f"{self.counted.parent}/", "-dumpbase", self.counted.stem]
 
     def _headers(self) -> list[str]:
-        """Return the options that find `includes`, behind all other directories."""
+        """Return the options that search `includes` after all other directories."""
         return [word for path in self.includes for word in ("-idirafter", str(path))]
 
     def compile_argv(self, output: Path, depfile: Path) -> list[str]:
         """Return the command that compiles it.
 
-        `depfile` gets the names of all headers. No path of this machine enters
-        the object: debug information says /ukl for the application's directory.
+        `depfile` gets the names of all headers. No host path enters the object: debug
+        information has /ukl in place of the application's directory.
         """
         prefix_maps = [f"-ffile-prefix-map={path}=/ukl-include" for path in self.includes]
         prefix_maps.append(f"-ffile-prefix-map={self.directory}=/ukl")
@@ -126,7 +127,7 @@ class Unit:
             *self.flags,
             *self._headers(),
             *prefix_maps,
-            # Names of static initialisers without an external name beside them.
+            # gcc makes names of static initialisers from it where no external name is available.
             f"-frandom-seed={self.source}",
             *self._dump(),
             *dependencies,
@@ -147,7 +148,7 @@ def unit(
     includes: Sequence[Path] = (INCLUDE,),
     feedback: Feedback = NO_FEEDBACK,
 ) -> Unit:
-    """Plan the compilation of `source` for an application that lives in `directory`."""
+    """Plan the compilation of `source` for an application in `directory`."""
     check_suffix(source)
     return Unit(
         directory,
@@ -160,24 +161,24 @@ def unit(
 
 
 def intermediate(unit: Unit, compiler: str) -> Unit:
-    """Return `unit` as LLVM's intermediate code, by `compiler`, a clang. Pure.
+    """Return `unit` compiled by `compiler`, a clang, to LLVM's intermediate code. Pure.
 
-    The kernel is compiled so that null is an address as any other. A function of which that is
-    said is inlined only into one of which it is said, too.
+    The kernel is compiled with -fno-delete-null-pointer-checks. clang inlines a function
+    with this attribute only into functions that have it, too.
     """
     flags = (*unit.flags, "-fno-delete-null-pointer-checks", "-emit-llvm")
     return replace(unit, compiler=compiler, flags=flags)
 
 
 def included_binaries(text: bytes) -> tuple[str, ...]:
-    """Return the files that `.incbin` in preprocessed text names: part of the key as well."""
+    """Return the files that `.incbin` in preprocessed text names: they are part of the key."""
     return tuple(sorted({name.decode("utf-8", "replace") for name in _INCBIN.findall(text)}))
 
 
 def is_alone(text: bytes, flags: Sequence[str]) -> bool:
-    """Say whether nothing but `text` and `flags` decides what the preprocessor makes of it.
+    """Whether the preprocessed text depends on `text` and `flags` alone.
 
-    It is enough that no directive (or `__has_include`) can name another file. Then the key
+    That is so if no directive (or `__has_include`) can name another file. Then the key
     needs no run of the preprocessor.
     """
     forced = any(flag.startswith(("-include", "-imacros", "-Wp,", "@")) for flag in flags)
@@ -193,7 +194,7 @@ def dependencies(depfile: str) -> Iterator[str]:
 
 
 def explain(source: Path, output: str, log: Path | None) -> InputError:
-    """Turn the compiler's output into the error that a person sees."""
+    """Turn the compiler's output into the error for the user."""
     errors: list[tuple[str | None, str]] = []
     for line in output.splitlines():
         if match := _ERROR.match(line) or _ASSEMBLER_ERROR.match(line):

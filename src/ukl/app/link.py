@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Plans the links of an application, and reads what ld says about a failure.
+"""Plans the links of an application, and explains ld's messages about a failure.
 
-Pure: values in, argument lists out. Two results come from one partial link:
+Pure: values in, argument lists out. One partial link gives two results:
 
     ld -r (app.lds) -> localise, rename -> the object for the kernel
                                         -> ld (user.lds) -> a normal executable
@@ -35,17 +35,17 @@ BOUNDARIES = (
     "end",
     "__executable_start",
 )
-"""Names that the kernel's scripts (kallsyms, voffset.h) look for in vmlinux: even a
-local symbol of the application's would be found instead of the kernel's."""
+"""Names that the kernel's scripts (kallsyms, voffset.h) look up in vmlinux. They would
+find even a local symbol of the application in place of the kernel's."""
 
 CXX_LIBRARIES = ("stdc++", "m")
 
 
 @dataclass(frozen=True, slots=True)
 class Toolchain:
-    """The programs, and the files that the compiler's search finds, all absolute.
+    """Absolute paths of the programs and of the compiler's start files and libraries.
 
-    `identity` is the text that says which versions these are.
+    `identity` is the text that names the versions.
     """
 
     cc: str
@@ -60,20 +60,20 @@ class Toolchain:
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """Everything a partial link of compiled sources reads, in order."""
+    """The inputs of a partial link of compiled sources, in order."""
 
     objects: tuple[Path, ...]
     libraries: tuple[Path, ...]
     crt: Path
 
 
-def words(tools: Toolchain, inputs: Inputs) -> list[str]:
-    """Return the inputs as ld reads them: the start files, the program, its libraries."""
+def ld_inputs(tools: Toolchain, inputs: Inputs) -> list[str]:
+    """Return the inputs as ld's arguments: start files, program, libraries."""
     return [
         *map(str, tools.crt_before),
         str(inputs.crt),
         *map(str, inputs.objects),
-        # They need each other in every direction.
+        # Libraries may refer to each other in a cycle.
         "--start-group",
         *map(str, inputs.libraries),
         *map(str, tools.runtime),
@@ -93,15 +93,15 @@ def partial_argv(
 ) -> list[str]:
     """Return the partial link; `parts` is the directory of the generated script parts.
 
-    `inputs` are ld's own words: files, libraries, groups. `extra` comes first.
+    `inputs` are arguments of ld: files, libraries, groups. `extra` comes first.
     """
     return [
         ld,
         "-r",
-        # Common symbols get their room now: the kernel's link must not merge them.
+        # Allocate common symbols now: the kernel's link must not merge them.
         "-d",
         "-X",
-        # A group's discarded twin would leave references to nothing.
+        # The kernel's link would discard a duplicate group and leave dangling references.
         "--force-group-allocation",
         "--build-id=none",
         "-nostdlib",
@@ -124,14 +124,14 @@ def trace_words(names: Sequence[str]) -> list[str]:
 def weaken_argv(objcopy: str, names: Path, path: Path) -> list[str]:
     """Return the command that makes the symbols listed in the file `names` weak, in place.
 
-    objcopy makes global and weak symbols local, but not C++'s third kind,
+    objcopy can make global and weak symbols local, but not C++'s third kind,
     STB_GNU_UNIQUE.
     """
     return [objcopy, f"--weaken-symbols={names}", str(path)]
 
 
 def localise_argv(objcopy: str, source: Path, output: Path) -> list[str]:
-    """Return the command that makes everything but the entry point local."""
+    """Return the command that makes all symbols but the entry point local."""
     renamed = [f"{name}=ukl_app_{name}" for name in BOUNDARIES]
     return [
         objcopy,
@@ -149,14 +149,14 @@ def strip_argv(
 ) -> list[str]:
     """Return the command that drops debug information and keeps the symbols.
 
-    The kernel's `functions` that the application imports get their own names.
+    It renames the imported kernel `functions` to their names in the kernel.
     """
     renamed = [f"--redefine-sym={IMPORT}{name}={name}" for name in functions]
     return [objcopy, "--strip-debug", *renamed, str(source), str(output)]
 
 
 def user_argv(ld: str, application: Path, syscall: Path, script: Path, output: Path) -> list[str]:
-    """Return the link of the same object as a normal static executable."""
+    """Return the command that links the same object as a normal static executable."""
     return [
         ld,
         "-static",
@@ -210,25 +210,27 @@ PACKAGES: Mapping[str, str] = {
 
 
 def missing_library(name: str, shared: Path | None, where: Path) -> InputError:
-    """Return the error about a library that has no static archive here."""
+    """Return the error about a library without a static archive."""
     package = PACKAGES.get(name)
     if shared is not None:
-        text = f"library `{name}` is here as a shared object only ({shared}), not as lib{name}.a"
+        text = (
+            f"library `{name}` is installed as a shared object only ({shared}), not as lib{name}.a"
+        )
     else:
-        text = f"library `{name}` is not on this machine: lib{name}.a is not found"
+        text = f"library `{name}` is not installed: lib{name}.a was not found"
     if package is not None:
         remedy = f"sudo apt-get install --no-install-recommends {package}"
     elif shared is not None:
-        remedy = "build a static archive of it and name that in `objects` of [link]"
+        remedy = "build it as a static archive and name the archive in `objects` of [link]"
     else:
-        remedy = f"install the development package that has lib{name}.a (perhaps lib{name}-dev)"
+        remedy = f"install the development package with lib{name}.a (perhaps lib{name}-dev)"
     return InputError(text, where=where, remedy=remedy)
 
 
 SHOWN_SYMBOLS = 5
-"""How many undefined symbols a message names."""
+"""Number of undefined symbols that a message names."""
 
-# --- what ld says ---------------------------------------------------------
+# --- ld's messages --------------------------------------------------------
 
 _REFERENCE = re.compile(r"^(?:\S*ld\S*: )?(?P<file>.+): reference to (?P<name>\S+)$")
 _DOUBLE = re.compile(
@@ -241,47 +243,47 @@ _UNUSABLE = re.compile(
 )
 
 
-def wanted_by(output: str, names: Iterable[str], origin: Mapping[str, str]) -> dict[str, str]:
+def referrers(output: str, names: Iterable[str], origin: Mapping[str, str]) -> dict[str, str]:
     """Return symbol -> the object or archive member that refers to it first.
 
-    `output` is what ld printed with --trace-symbol; `origin` turns the path of a
-    compiled object into the source a person knows.
+    `output` is ld's output with --trace-symbol; `origin` maps the path of a compiled
+    object to its source.
     """
     wanted = set(names)
     found: dict[str, str] = {}
     for line in output.splitlines():
         match = _REFERENCE.match(line)
         if match and match["name"] in wanted:
-            found.setdefault(match["name"], _known(match["file"], origin))
+            found.setdefault(match["name"], _source_name(match["file"], origin))
     return found
 
 
 def undefined(
     missing: Sequence[str],
-    wanted: Mapping[str, str],
+    used_by: Mapping[str, str],
     library: str | None,
     where: Path,
     log: Path | None,
 ) -> InputError:
-    """Return the error about `missing` symbols: who wants each, and what to do.
+    """Return the error about `missing` symbols, with the user of each and the remedy.
 
-    `library` is the name of an installed one that defines them, if there is one.
+    `library` is the name of an installed library that defines them, or None.
     """
     if "main" in missing:
         return InputError(
             "no file defines `main`",
             where=where,
-            remedy="add the source that has it to `sources` of [app]",
+            remedy="add the source that defines it to `sources` of [app]",
             log=log,
         )
     shown = [
-        f"`{name}`" + (f" (used by {wanted[name]})" if name in wanted else "")
+        f"`{name}`" + (f" (used by {used_by[name]})" if name in used_by else "")
         for name in missing[:SHOWN_SYMBOLS]
     ]
     text = f"not defined: {', '.join(shown)}"
     if len(missing) > SHOWN_SYMBOLS:
         text += f" and {len(missing) - SHOWN_SYMBOLS} more"
-    remedy = "add the source, or the library to `libraries` of [link], that defines it"
+    remedy = "add the source that defines it, or the library (to `libraries` of [link])"
     if library is not None:
         remedy = f'add "{library}" to `libraries` of [link]'
     return InputError(text, where=where, remedy=remedy, log=log)
@@ -291,45 +293,45 @@ def not_relocatable(places: Sequence[Narrow], where: Path, log: Path | None) -> 
     """Return the error about code that cannot run in the top 2 GiB of the address space."""
     first = places[0]
     text = (
-        f"`{first.place}` holds the address of `{first.target}` in 32 bits without a sign: "
+        f"`{first.place}` holds the address of `{first.target}` in 32 unsigned bits: "
         "it is compiled for a program in the low 2 GiB"
     )
     if len(places) > 1:
-        text += f" (and so are {len(places) - 1} more places)"
+        text += f" (as are {len(places) - 1} more places)"
     return InputError(
         text,
         where=where,
-        remedy="compile it with -fPIC or -mcmodel=kernel; of a library, "
-        "take the position-independent archive (lib*-pic.a)",
+        remedy="compile it with -fPIC or -mcmodel=kernel; for a library, "
+        "use the position-independent archive (lib*-pic.a)",
         log=log,
     )
 
 
-def _known(file: str, origin: Mapping[str, str]) -> str:
+def _source_name(file: str, origin: Mapping[str, str]) -> str:
     for path, source in origin.items():
         if file.startswith(path):
             rest = file.removeprefix(path)
-            # ld adds ":source:(section+offset)"; the source is what we put in front.
+            # ld appends ":source:(section+offset)", which repeats the source.
             return source if not rest or rest.startswith(":") else source + rest
     return re.sub(r":\(\.[^)]*\)$", "", file)
 
 
 def explain(output: str, origin: Mapping[str, str], log: Path | None) -> InputError:
-    """Turn ld's output about a failed partial link into the error that a person sees."""
+    """Turn ld's output about a failed partial link into the error for the user."""
     double = [match for line in output.splitlines() if (match := _DOUBLE.match(line))]
     if double:
         first = double[0]
         more = sorted({match["name"] for match in double} - {first["name"]})
         text = (
-            f"`{first['name']}` is defined twice: in {_known(first['first'], origin)} "
-            f"and in {_known(first['second'], origin)}"
+            f"`{first['name']}` is defined twice: in {_source_name(first['first'], origin)} "
+            f"and in {_source_name(first['second'], origin)}"
         )
         if more:
             text += f"; so are {', '.join(f'`{name}`' for name in more[:5])}"
             text += f" and {len(more) - 5} more" if len(more) > 5 else ""
         return InputError(
             text,
-            where=_known(first["second"], origin),
+            where=_source_name(first["second"], origin),
             remedy="rename one of them, make it static, or link only one of the files",
             log=log,
         )
@@ -340,13 +342,13 @@ def explain(output: str, origin: Mapping[str, str], log: Path | None) -> InputEr
                 remedy = "compile it with -fno-lto"
             return InputError(
                 f"cannot be linked: {match['text']}",
-                where=_known(match["file"], origin),
+                where=_source_name(match["file"], origin),
                 remedy=remedy,
                 log=log,
             )
     tail = "\n".join(output.strip().splitlines()[-5:]) or "ld gave no message"
     return InputError(
         f"the partial link failed:\n{tail}",
-        remedy="look at `sources`, `objects` and `libraries`; the log has all that ld said",
+        remedy="check `sources`, `objects` and `libraries`; the log has ld's whole output",
         log=log,
     )

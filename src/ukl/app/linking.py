@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Does the links of one application; build.py and the compiler wrapper share it."""
+"""Runs the links of one application, for build.py and for the compiler wrapper."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from ukl.elf.reader import SHT_NOBITS, Elf, facts
 from ukl.host import exec as host_exec
 
 SCRIPTS = "kernel/overlay/scripts/ukl"
-"""Linker scripts and the two small sources of our own, shared with link-app.sh."""
+"""Linker scripts, crt.S and syscall.S, shared with link-app.sh."""
 
 COUNTS = "syscalls.json"
-"""What rewriting did, beside the object."""
+"""File beside the object with the counts of rewritten system calls."""
 
 FUNCTIONS = "functions.json"
-"""The kernel's functions that the object calls, beside it."""
+"""File beside the object with the kernel functions that it calls."""
 
 Hint: TypeAlias = Callable[[Sequence[str]], str | None]
-"""Symbols that nobody defines -> the name of an installed library that does."""
+"""Undefined symbols -> the name of an installed library that defines them."""
 
 
 def _no_hint(missing: Sequence[str]) -> str | None:
@@ -38,9 +38,9 @@ def _no_hint(missing: Sequence[str]) -> str | None:
 class Linking:
     """The links of one application.
 
-    `inputs` are ld's words (see link.partial_argv), `scripts` the directory of our
-    linker scripts; `origin` turns compiled objects into their sources, for messages,
-    and `where` is the place they name.
+    `inputs` are ld's arguments (see link.partial_argv), `scripts` is the directory of the
+    linker scripts. For messages, `origin` maps compiled objects to their sources, and
+    `where` is the place of an error.
     """
 
     ld: str
@@ -53,23 +53,23 @@ class Linking:
     extra: tuple[str, ...] = ()
 
     def run(self, directory: Path) -> str:
-        """Make app.debug.o in `directory`; return what ld printed in the second pass.
+        """Make app.debug.o in `directory`; return ld's output of the second pass.
 
-        Raises InputError for what the kernel could not take.
+        Raises InputError for code that cannot be linked into the kernel.
         """
         log = directory / "link.log"
         first, second = directory / "first.o", directory / "second.o"
         self._partial(None, first, log)
         printed = self._partial(Elf.open(first), second, log)
-        placed = Elf.open(second)
-        if missing := sections.missing_names(placed.symbols):
+        elf = Elf.open(second)
+        if missing := sections.missing_names(elf.symbols):
             raise self._undefined(missing, log)
-        _verify(placed, log)
-        if narrow := audit.narrow_addresses(placed):
+        _verify(elf, log)
+        if narrow := audit.narrow_addresses(elf):
             raise link.not_relocatable(narrow, self.where, log)
         unique = directory / "unique"
         # objcopy refuses an empty list.
-        names = ["# STB_GNU_UNIQUE", *sections.unique_names(placed.symbols)]
+        names = ["# STB_GNU_UNIQUE", *sections.unique_names(elf.symbols)]
         unique.write_text("".join(f"{name}\n" for name in names))
         host_exec.run(link.weaken_argv(self.objcopy, unique, second), log=log)
         localise = link.localise_argv(self.objcopy, second, directory / "app.debug.o")
@@ -79,15 +79,19 @@ class Linking:
         return printed
 
     def finish(self, directory: Path, syscall: Path, *, level: Level | None) -> None:
-        """Make app.o and the executable `user` of the app.debug.o in `directory`."""
+        """Make app.o and the executable `user` from the app.debug.o in `directory`."""
         finish(self.ld, self.objcopy, directory, syscall, self.scripts, level=level)
 
     def _partial(
-        self, known: Elf | None, output: Path, log: Path, extra: Sequence[str] = ()
+        self, first: Elf | None, output: Path, log: Path, extra: Sequence[str] = ()
     ) -> str:
-        """Run the partial link with the script parts for `known`; return what ld printed."""
+        """Run the partial link; return ld's output.
+
+        `first` is the result of the first pass, from which the script parts of the second
+        are made; None in the first pass.
+        """
         with TemporaryDirectory(prefix="ukl-") as temporary:
-            for name, text in sections.parts(known).items():
+            for name, text in sections.parts(first).items():
                 (Path(temporary) / name).write_text(text)
             argv = link.partial_argv(
                 self.ld,
@@ -103,12 +107,12 @@ class Linking:
                 raise link.explain(error.output, self.origin, log) from error
 
     def _undefined(self, missing: Sequence[str], log: Path) -> InputError:
-        """Return the error about symbols that nobody defines, with who wants them."""
+        """Return the error about undefined symbols, with the objects that use them."""
         with TemporaryDirectory(prefix="ukl-") as temporary:
             traced = Path(temporary) / "traced.o"
             output = self._partial(None, traced, log, link.trace_words(missing))
-        wanted = link.wanted_by(output, missing, self.origin)
-        return link.undefined(missing, wanted, self.hint(missing), self.where, log)
+        used_by = link.referrers(output, missing, self.origin)
+        return link.undefined(missing, used_by, self.hint(missing), self.where, log)
 
 
 def finish(
@@ -120,10 +124,10 @@ def finish(
     *,
     level: Level | None,
 ) -> None:
-    """Make of `directory`'s app.debug.o the object app.o and the normal executable `user`.
+    """Make app.o and the normal executable `user` from the app.debug.o in `directory`.
 
-    `syscall` is the compiled syscall.S. With a `level` the `syscall` instructions
-    become calls first, in app.debug.o too.
+    `syscall` is the compiled syscall.S. With a `level`, `syscall` instructions are
+    rewritten to calls first, in app.debug.o too.
     """
     log = directory / "link.log"
     debug, application = directory / "app.debug.o", directory / "app.o"
@@ -136,7 +140,7 @@ def finish(
         plain = rewrite.plain_size(Elf.open(syscall))
         written, counts = rewrite.rewrite(elf, plain, level)
         if written is not None:
-            debug.unlink()  # it is mapped
+            debug.unlink()  # `elf` maps it
             debug.write_bytes(written)
         (directory / COUNTS).write_text(json.dumps(asdict(counts)) + "\n")
     host_exec.run(link.strip_argv(objcopy, debug, application, functions), log=log)
@@ -144,7 +148,7 @@ def finish(
     host_exec.run(link.user_argv(ld, application, syscall, script, directory / "user"), log=log)
 
 
-def known(directory: Path) -> ObjectFacts:
+def read_facts(directory: Path) -> ObjectFacts:
     """Return the facts about the application that finish() made in `directory`."""
     found, counts = facts(directory / "app.o"), directory / COUNTS
     if counts.is_file():
@@ -155,7 +159,7 @@ def known(directory: Path) -> ObjectFacts:
 
 
 def summary(found: ObjectFacts) -> str:
-    """Return what the stage's line says about the system calls; "" if they are untouched."""
+    """Return the counts of system calls for the stage's line; "" if none were rewritten."""
     calls = found.syscalls
     if calls is None:
         return ""
@@ -164,14 +168,14 @@ def summary(found: ObjectFacts) -> str:
 
 
 def _verify(elf: Elf, log: Path) -> None:
-    """Prove that the script left nothing behind that the kernel's link would misplace."""
+    """Check that the script left no section that the kernel's link would misplace."""
     stray = [
         section.name
         for section in elf.sections
         if section.allocated and not section.name.startswith(".ukl.")
     ]
     if stray:
-        raise UklError(f"sections without a place: {' '.join(stray)}", log=log)
+        raise UklError(f"sections that app.lds does not place: {' '.join(stray)}", log=log)
     for section in elf.sections:
         if section.name == ".ukl.relro" and section.kind != "SHT_PROGBITS":
             raise UklError(f".ukl.relro became {section.kind}", log=log)

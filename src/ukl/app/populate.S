@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Where an application with `populate` starts: locks its memory, then goes to
- * where it would have started, with all that the kernel has left there.
+ * Entry point of an application with `populate`: locks its memory, then jumps to
+ * the application's own entry point, with the stack that the kernel set up.
  *
- * Nothing of the C library has run yet. Sections have the names that the
- * partial link gives.
+ * The C library has not run yet. Sections have the names of the partial link.
  */
 
 #define NR_WRITE		1
@@ -17,7 +16,7 @@
 #define STDERR			2
 #define NOT_EXECUTED		126
 
-	/* For debuggers: the unwinder's table has ended before. */
+	/* For debuggers only: crtend.o has already terminated .eh_frame. */
 	.cfi_sections .debug_frame
 
 	.section .ukl.text, "ax", @progbits
@@ -33,7 +32,7 @@ ukl_app_populated:
 	neg	%eax
 	jz	ukl_app_start
 
-	/* Two digits do: no error that mlockall() knows has more. */
+	/* mlockall() returns no error of more than two digits. */
 	mov	$10, %cl
 	div	%cl
 	add	%ax, digits

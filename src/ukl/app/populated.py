@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Gives an application with `populate` another entry point, which locks its memory first.
+"""Gives an application with `populate` an entry point that locks its memory first.
 
-In the finished object, so it is the same for what we compile and for what any build system
-linked. Not in linking.py, which is part of the key of what the compiler wrapper makes.
+It changes the finished object, so it works for what ukl compiles and for what a build
+system linked. Separate from linking.py, which is part of the key of what the compiler
+wrapper makes.
 """
 
 from __future__ import annotations
@@ -18,16 +19,16 @@ ENTRY = "ukl_app_populated"
 """The entry point in populate.S."""
 
 EMPTY = (".text", ".data", ".bss", ".note.GNU-stack")
-"""Sections that the assembler and ld make, whether there is something in them or not."""
+"""Sections that the assembler and ld make even if they are empty."""
 
 
 def sources(spec: AppSpec) -> list[Path]:
-    """Return what has to be compiled for `spec` and linked with it: nothing, or populate.S."""
+    """Return the sources to compile and link with `spec`: populate.S, or none."""
     return [Path(__file__).with_name("populate.S")] if spec.populate else []
 
 
 def argvs(ld: str, objcopy: str, directory: Path, objects: Sequence[Path]) -> list[list[str]]:
-    """Return the commands that link `objects` with app.debug.o; none if there are none. Pure."""
+    """Return the commands that link `objects` with app.debug.o; none without objects. Pure."""
     if not objects:
         return []
     joined, debug = str(directory / "joined.o"), str(directory / "app.debug.o")

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The generated parts of the partial link's script: what only this application has.
+"""Generates the application-specific parts of the partial link's script.
 
-`app.lds` knows the sections that compilers and the C library make. Others, of the
-application's own naming, are found by a first link with empty parts, and get
-their place by flags in the second. link-app.sh does the same with awk.
+`app.lds` places the sections that compilers and the C library make. A first link with
+empty parts finds the others, which the application named itself; the second link places
+them by their flags. link-app.sh does the same with awk.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ IMPORTS = frozenset(
         "__rela_iplt_start",
         "__rela_iplt_end",
         "_GLOBAL_OFFSET_TABLE_",
-        # ld turns its calls into plain accesses, which it knows by this name.
+        # ld recognises calls of this name and relaxes them to plain accesses.
         "__tls_get_addr",
         CALL,
         FAST,
         *map(fast_entry, FAST_NUMBERS),
     }
 )
-"""What the kernel, or the link of a normal executable, defines for an application."""
+"""Symbols that the kernel, or the link of a normal executable, defines for an application."""
 
 PARTS = ("text", "rodata", "tdata", "tbss", "data", "bss", "symbols")
 """app.lds includes own-<part>.lds for each."""
@@ -53,7 +53,7 @@ _SECTION_NAME = re.compile(r"[A-Za-z0-9_.$+\-]+\Z")
 
 @dataclass(frozen=True, slots=True)
 class OwnSection:
-    """A section of the application's own naming and the part it belongs to."""
+    """A section that the application named itself, and the script part it belongs to."""
 
     part: str
     name: str
@@ -63,8 +63,8 @@ class OwnSection:
 def part_of(section: Section) -> str:
     """Return the part of the script for a section with these flags.
 
-    Raises InputError for one that is both writable and executable: kernel text
-    is not, and neither is the application's data executable.
+    Raises InputError for a section that is both writable and executable: kernel text is
+    not writable, and the application's data is not executable.
     """
     if section.flags & SHF_EXECINSTR:
         if section.flags & SHF_WRITE:
@@ -81,7 +81,7 @@ def part_of(section: Section) -> str:
 
 
 def own_sections(elf: Elf) -> tuple[OwnSection, ...]:
-    """Return the allocated sections that have no place yet, in the order of the file."""
+    """Return the allocated sections that are not placed yet, in the order of the file."""
     return tuple(
         OwnSection(part_of(section), section.name, section.align)
         for section in elf.sections
@@ -89,15 +89,15 @@ def own_sections(elf: Elf) -> tuple[OwnSection, ...]:
     )
 
 
-def _place(section: OwnSection) -> str:
+def _output_text(section: OwnSection) -> str:
     if not _SECTION_NAME.match(section.name):
         raise InputError(
-            f"a section cannot be called `{section.name}`",
+            f"section name `{section.name}` is not supported",
             remedy="use letters, digits and `_.$+-` in section names",
         )
     keep = f"KEEP(*({section.name}))\n"
     if _C_NAME.match(section.name):
-        # ld makes these symbols only for output sections of that name.
+        # ld makes these symbols only for an output section of that name.
         keep = (
             f"PROVIDE_HIDDEN(__start_{section.name} = .);\n"
             f"{keep}PROVIDE_HIDDEN(__stop_{section.name} = .);\n"
@@ -106,12 +106,12 @@ def _place(section: OwnSection) -> str:
 
 
 def imported(name: str) -> bool:
-    """Whether an undefined name is one that the kernel's link settles."""
+    """Whether the kernel's link resolves an undefined name."""
     return name in IMPORTS or name.startswith(IMPORT)
 
 
 def functions(symbols: Iterable[Symbol]) -> tuple[str, ...]:
-    """Return the kernel's functions that an application asks for by IMPORT, sorted."""
+    """Return the kernel functions that an application names by IMPORT, sorted."""
     return tuple(
         sorted(
             symbol.name.removeprefix(IMPORT)
@@ -122,10 +122,10 @@ def functions(symbols: Iterable[Symbol]) -> tuple[str, ...]:
 
 
 def null_names(symbols: Iterable[Symbol]) -> tuple[str, ...]:
-    """Return the weak names that nothing defines, which become 0 in the object.
+    """Return the undefined weak names, which become 0 in the object.
 
-    Left undefined they would bind to whatever the kernel calls by that name. A
-    thread-local one cannot be an absolute symbol, and the kernel has none.
+    If left undefined, they would bind to a kernel symbol of the same name. A thread-local
+    name cannot be an absolute symbol, and the kernel has none.
     """
     return tuple(
         symbol.name
@@ -138,12 +138,12 @@ def null_names(symbols: Iterable[Symbol]) -> tuple[str, ...]:
 
 
 def unique_names(symbols: Iterable[Symbol]) -> tuple[str, ...]:
-    """Return the names that C++ wants unique in the whole process (STB_GNU_UNIQUE)."""
+    """Return the names that C++ makes unique in the whole process (STB_GNU_UNIQUE)."""
     return tuple(symbol.name for symbol in symbols if symbol.binding == STB_GNU_UNIQUE)
 
 
 def missing_names(symbols: Iterable[Symbol]) -> tuple[str, ...]:
-    """Return the names that must be defined and are not, sorted."""
+    """Return the undefined names that must be defined, sorted."""
     undefined = (symbol for symbol in symbols if symbol.undefined and symbol.binding != STB_WEAK)
     return tuple(sorted(symbol.name for symbol in undefined if not imported(symbol.name)))
 
@@ -153,7 +153,7 @@ def parts(elf: Elf | None) -> dict[str, str]:
     texts = dict.fromkeys(PARTS, "")
     if elf is not None:
         for section in own_sections(elf):
-            texts[section.part] += _place(section)
+            texts[section.part] += _output_text(section)
         texts["text"] += f"{STUBS} = .;\n"
         for name in null_names(elf.symbols):
             texts["symbols"] += f'HIDDEN("{name}" = ABSOLUTE(0));\n'

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Finds the compiler, the linker, and the files that the compiler's search finds."""
+"""Finds the compiler, the linker, and the compiler's start files and libraries."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ukl.host.programs import find as find_program
 from ukl.host.requirements import install_command
 
 CRT_BEFORE = ("crt1.o", "crti.o", "crtbeginS.o")
-"""crtbeginT.o, the one for static programs, is not position-independent."""
+"""Not crtbeginT.o, which is for static programs: it is not position-independent."""
 
 CRT_AFTER = ("crtendS.o", "crtn.o")
 
@@ -25,10 +25,10 @@ RUNTIME = ("libgcc.a", "libgcc_eh.a", "libc.a")
 
 @cache
 def _directories(cc: str) -> tuple[Path, ...]:
-    """Return where `cc` looks for files to link, in order.
+    """Return the directories where `cc` searches files to link, in order.
 
-    That is what `-print-file-name` goes through as well (gcc.cc: both take
-    startfile_prefixes); asked once, it saves a process for each file.
+    `-print-file-name` searches the same (gcc.cc: both use startfile_prefixes), but
+    would take a process for each file.
     """
     answer = host_exec.run([cc, "-print-search-dirs"], timeout=20).stdout
     line = re.search(r"^libraries: =(.*)$", answer, re.MULTILINE)
@@ -36,7 +36,7 @@ def _directories(cc: str) -> tuple[Path, ...]:
 
 
 def search(cc: str, name: str) -> Path | None:
-    """Return the file that `cc` would link for `name`, None when it has none."""
+    """Return the file that `cc` would link for `name`, or None."""
     for directory in _directories(cc):
         if (directory / name).is_file():
             return (directory / name).resolve()
@@ -45,10 +45,9 @@ def search(cc: str, name: str) -> Path | None:
 
 @cache
 def find(*, cxx: bool = False) -> Toolchain:
-    """Return the tool chain of this machine.
+    """Return the installed tool chain; the C++ compiler is searched only with `cxx`.
 
-    Raises MissingError with the command that installs what is not there. The
-    C++ compiler is looked for only with `cxx`.
+    Raises MissingError with the command that installs what is missing.
     """
     programs = {name: find_program(name) for name in ("gcc", "ld", "objcopy")}
     programs["g++"] = find_program("g++") if cxx else "g++"
@@ -74,9 +73,9 @@ def _required(cc: str, name: str) -> Path:
     if found is None:
         package = "gcc" if name.startswith(("libgcc", "crtbegin", "crtend")) else "libc6-dev"
         raise MissingError(
-            f"the C library's {name} is not on this machine"
+            f"the C library's {name} is not installed"
             if package == "libc6-dev"
-            else f"the compiler's {name} is not on this machine",
+            else f"the compiler's {name} is not installed",
             where=cc,
             remedy=install_command(package),
         )
@@ -85,13 +84,13 @@ def _required(cc: str, name: str) -> Path:
 
 @cache
 def library(cc: str, name: str) -> Path | None:
-    """Return the static archive of library `name`, None when there is none."""
+    """Return the static archive of library `name`, or None."""
     return search(cc, f"lib{name}.a")
 
 
 @cache
 def shared(cc: str, name: str) -> Path | None:
-    """Return the shared object of library `name`, None when there is none."""
+    """Return the shared object of library `name`, or None."""
     return search(cc, f"lib{name}.so")
 
 
@@ -112,7 +111,7 @@ def library_that_defines(
 
 
 def _library_name(path: Path) -> str:
-    """Return what one says to link `path`; glibc's libm.a is a script that names libm-2.36.a."""
+    """Return the -l name of `path`; glibc's libm.a is a script that names libm-2.36.a."""
     name = path.name.removeprefix("lib").removesuffix(".a")
     plain = re.sub(r"-\d+(\.\d+)+$", "", name)
     return plain if path.with_name(f"lib{plain}.a").exists() else name

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The compiler wrapper: a build system links its program, and gets its unikernel form too.
+"""The compiler wrapper: makes a unikernel form of each program that a build system links.
 
-driver.py stands for the compiler, linker.py for the linker that it runs, and
-capture.py makes the object. The first two start with every compilation: they, and
-what they import, use nothing but os and sys.
+driver.py runs in place of the compiler, linker.py in place of the linker that the
+compiler starts; capture.py makes the object. The first two start with every
+compilation: they, and what they import, use nothing but os and sys.
 """
 
 TYPE_CHECKING = False
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def environment(base: "Mapping[str, str] | None" = None) -> "dict[str, str]":
-    """Return the variables to set for a build that shall use the wrapper (see settings.py)."""
-    from ukl.wrap import settings  # noqa: PLC0415 - the wrapper itself has no use for it
+    """Return the variables to set for a build that uses the wrapper (see settings.py)."""
+    from ukl.wrap import settings  # noqa: PLC0415 - the wrapper itself does not need it
 
     return settings.environment(base)

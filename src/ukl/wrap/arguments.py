@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Reads the arguments of a compiler driver and says what must be changed. Pure.
+"""Parses the arguments of a compiler driver and changes them. Pure.
 
 Sources of the option lists: "Option Summary" of the GCC manual, and `clang --help`.
 Imports only what imports nothing: it runs at every compilation.
@@ -22,11 +22,11 @@ _WITH_VALUE = frozenset(
 )
 """Options whose value may be the next word."""
 
-_ASKING = frozenset(
+_QUERIES = frozenset(
     "--version --help --target-help -dumpmachine -dumpversion -dumpfullversion -dumpspecs "
     "-cc1 -cc1as -m32 -mx32 -m16".split()
 )
-"""A question, or code for another mode of the processor: nothing of ours."""
+"""Queries, and options for code of another processor mode: the wrapper changes nothing."""
 
 _NO_LINK = frozenset("-c -S -E -M -MM -fsyntax-only --compile --assemble --preprocess".split())
 
@@ -40,19 +40,19 @@ _PIC = {
     "-fno-pie": False,
     "-fno-PIE": False,
 }
-"""The last of these says whether the code is for a shared object."""
+"""The last of these decides whether the code is for a shared object."""
 
 _SHARED = frozenset(
     "-shared --shared -Wl,-shared -Wl,-Bshareable -r -Wl,-r --relocatable -Wl,--relocatable "
     "-Wl,-i -dynamiclib".split()
 )
-"""Links whose result is no program."""
+"""Links whose result is not a program."""
 
 _DROPPED = frozenset(
     "-pie --pie -Wl,-pie -Wl,--pie -static-pie --static-pie -fwhole-program-vtables "
     "-fsplit-lto-unit -fno-split-lto-unit".split()
 )
-"""What makes another kind of program, or cannot be without LTO."""
+"""Options that make another kind of program, or require LTO."""
 
 _SOURCES = frozenset(
     "c cc cp cpp cxx c++ C CPP CC i ii s S sx m mm M mi mii f for ftn f90 f95 f03 f08 F FOR "
@@ -61,14 +61,14 @@ _SOURCES = frozenset(
 _HEADERS = frozenset("h hh hpp hxx h++ H tcc".split())
 
 
-class Seen:
-    """What the arguments say."""
+class Invocation:
+    """What a compiler is asked to do."""
 
-    __slots__ = ("asking", "headers", "language", "links", "objects", "pic", "program", "sources")
+    __slots__ = ("headers", "language", "links", "objects", "pic", "program", "query", "sources")
 
     def __init__(self) -> None:
-        self.asking = False
-        """Whether the compiler is only asked something, or for code that is not ours."""
+        self.query = False
+        """Whether it only prints information, or makes code that the wrapper leaves alone."""
         self.links = True
         self.program = True
         self.pic = False
@@ -78,7 +78,7 @@ class Seen:
         self.language = ""
 
     def file(self, word: str) -> None:
-        """Take an input."""
+        """Add an input."""
         suffix = word.rpartition(".")[2] if "." in word else ""
         if self.language or word == "-" or suffix in _SOURCES:
             self.sources = True
@@ -88,7 +88,7 @@ class Seen:
             self.objects = True
 
     def option(self, word: str) -> None:
-        """Take an option whose value, if it has one, is in the same word."""
+        """Add an option whose value, if it has one, is in the same word."""
         if word in _NO_LINK:
             self.links = False
         elif word in _SHARED:
@@ -99,13 +99,13 @@ class Seen:
             self.objects = True
         elif word.startswith("-x"):
             self.language = "" if word == "-xnone" else word[2:]
-        elif word in _ASKING or word.startswith(("-print-", "--print-", "--help=")):
-            self.asking = True
+        elif word in _QUERIES or word.startswith(("-print-", "--print-", "--help=")):
+            self.query = True
         elif word.startswith("--target="):
-            self.asking = self.asking or not word.startswith("--target=x86_64")
+            self.query = self.query or not word.startswith("--target=x86_64")
 
     def pair(self, word: str, value: str) -> None:
-        """Take an option whose value is the next word."""
+        """Add an option whose value is the next word."""
         if word == "-x":
             self.language = "" if value == "none" else value
         elif word == "-l":
@@ -113,32 +113,32 @@ class Seen:
         elif word == "-Xlinker" and value in {"-shared", "-Bshareable", "-r"}:
             self.program = False
         elif word in {"-target", "--target"} and not value.startswith("x86_64"):
-            self.asking = True
+            self.query = True
 
 
-def look(words: "Sequence[str]") -> Seen:
-    """Return what the (expanded) arguments say."""
-    seen = Seen()
+def parse(words: "Sequence[str]") -> Invocation:
+    """Parse the arguments, with response files expanded."""
+    invocation = Invocation()
     position = 0
     while position < len(words):
         word = words[position]
         position += 1
         if word in _WITH_VALUE:
-            seen.pair(word, words[position] if position < len(words) else "")
+            invocation.pair(word, words[position] if position < len(words) else "")
             position += 1
         elif word[:1] != "-" or word == "-":
-            seen.file(word)
+            invocation.file(word)
         else:
-            seen.option(word)
-    if seen.sources and seen.headers and not seen.objects:
-        seen.links = False  # a precompiled header
-    if not seen.sources and not seen.objects:
-        seen.asking = True  # `gcc -v`
-    return seen
+            invocation.option(word)
+    if invocation.sources and invocation.headers and not invocation.objects:
+        invocation.links = False  # a precompiled header
+    if not invocation.sources and not invocation.objects:
+        invocation.query = True  # `gcc -v`
+    return invocation
 
 
 def dropped(word: str) -> bool:
-    """Whether an argument is taken away."""
+    """Whether an argument is removed."""
     return word in _DROPPED or word.startswith("-flto")
 
 
@@ -152,31 +152,31 @@ def plan(
 ) -> "tuple[list[str], bool]":
     """Return the compiler's arguments, and whether it will link a program.
 
-    `linkers` is the directory where the compiler shall find our linker; `read` gives
-    the text of a response file, None when there is none. `more` are options to add where
-    something is compiled or linked.
+    `linkers` is the directory where the compiler finds the linker wrapper; `read` returns
+    the text of a response file, or None if the file does not exist. `more` are options to
+    add when something is compiled or linked.
     """
     full = expand(words, read)
-    seen = look(full)
-    if seen.asking:
+    invocation = parse(full)
+    if invocation.query:
         return list(words), False
     kept = [word for word in full if not dropped(word)]
-    # A response file exists because the words are too many: it stays unless it must not.
+    # Keep a response file unless an option in it is removed: the command line may be too long.
     result = kept if len(kept) != len(full) else list(words)
-    if seen.sources or not clang:
-        # clang complains about options for a compiler that does not run.
+    if invocation.sources or not clang:
+        # clang warns about compile options when it only links.
         result += [*NO_RED_ZONE, *CANARY, *NO_LTO, *more]
-        if not seen.pic and (seen.program or not seen.links):
+        if not invocation.pic and (invocation.program or not invocation.links):
             result += KERNEL_MODEL
-    if not (seen.links and seen.program):
+    if not (invocation.links and invocation.program):
         return result, False
-    # First, or a -B of the caller's would find another linker.
-    # clang is not -pie with -static, and complains about a -no-pie that changes nothing.
+    # -B comes first: an earlier -B of the caller would find another linker.
+    # With -static, clang does not make a PIE, and warns about an unused -no-pie.
     return [f"-B{linkers}/", *result, *(() if clang else ("-no-pie",)), "-static"], True
 
 
 def expand(words: "Sequence[str]", read: "Callable[[str], str | None]") -> "list[str]":
-    """Return the arguments with the contents of response files (`@FILE`) in their place."""
+    """Return the arguments with response files (`@FILE`) replaced by their contents."""
     if not any(word[:1] == "@" for word in words):
         return list(words)
     result: list[str] = []

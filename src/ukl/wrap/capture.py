@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 """Makes the unikernel form of a program that was just linked: PROG.ukl.o and PROG.ukl.json.
 
-A failure here is no failure of the user's build: the reason is written into
-PROG.ukl.json, for `ukl run PROG`, and said once on stderr.
+A failure here does not fail the user's build. The reason is written to PROG.ukl.json,
+where `ukl run PROG` finds it, and printed once to stderr.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from ukl.host import exec as host_exec
 from ukl.host import packages
 from ukl.host.programs import find
 from ukl.host.store import Store, jsonable
-from ukl.wrap import ldwords
+from ukl.wrap import ld_arguments
 
 
 def main() -> None:
     """Read ld's arguments from stdin (separated by NUL) and make both files."""
     words = sys.stdin.buffer.read().decode("utf-8", "surrogateescape").split("\0")
-    link = ldwords.Link(words)
+    link = ld_arguments.Link(words)
     program = Path(link.output).absolute()
     content = content_digest(program)
     summary: dict[str, Any] = {
@@ -47,21 +47,21 @@ def main() -> None:
     }
     try:
         summary |= _capture(link, program)
-    except Exception as error:  # noqa: BLE001 - the user's build goes on, whatever it was
+    except Exception as error:  # noqa: BLE001 - no error may fail the user's build
         _failed(summary, error, link.output)
     _write(facts_path(program), json.dumps(summary, indent=1).encode())
-    with contextlib.suppress(OSError, UklError):  # a cache that cannot be written
+    with contextlib.suppress(OSError, UklError):  # the cache may be read-only
         store = Store.default(notify=lambda text: None)
-        remember(program, content, store, copy=ldwords.vanishes(str(program)))
+        remember(program, content, store, copy=ld_arguments.is_temporary(str(program)))
 
 
 def _failed(summary: dict[str, Any], error: Exception, output: str) -> None:
-    """Note the reason in `summary`, and say it once."""
+    """Record the reason in `summary`, and print it."""
     if not isinstance(error, UklError):
         trace = "".join(traceback.format_exception(error))
         error = UklError(
             f"internal error: {type(error).__name__}: {error}",
-            remedy="this is a defect of ukl; please report it with the text of the log",
+            remedy="this is a bug in ukl; please report it with the text of the log",
         )
         summary["trace"] = trace
     summary["error"] = {
@@ -72,7 +72,7 @@ def _failed(summary: dict[str, Any], error: Exception, output: str) -> None:
     }
     text = error.message.splitlines()[0]
     print(
-        f"ukl: warning: {output}: no unikernel form: {text} (`ukl run {output}` says more)",
+        f"ukl: warning: {output}: no unikernel form: {text} (`ukl run {output}` prints details)",
         file=sys.stderr,
     )
 
@@ -90,8 +90,8 @@ def _write(path: Path, data: bytes) -> None:
     beside.replace(path)
 
 
-def _capture(link: ldwords.Link, program: Path) -> Mapping[str, object]:
-    """Make PROG.ukl.o and return what PROG.ukl.json says about it."""
+def _capture(link: ld_arguments.Link, program: Path) -> Mapping[str, object]:
+    """Make PROG.ukl.o and return the facts about it for PROG.ukl.json."""
     ld, objcopy = find("ld"), find("objcopy")
     scripts = resources.path(SCRIPTS)
     with TemporaryDirectory(prefix="ukl-") as temporary:
@@ -99,8 +99,8 @@ def _capture(link: ldwords.Link, program: Path) -> Mapping[str, object]:
         crt = directory / "ukl-crt.o"
         gcc = find("gcc")
         host_exec.run([gcc, "-c", scripts / "crt.S", "-o", crt], cwd=directory)
-        words, left = ldwords.partial_words(link, str(crt), os.path.exists)
-        linking = Linking(ld, objcopy, tuple(words), scripts, {}, program, extra=("--trace",))
+        inputs, left_out = ld_arguments.partial_inputs(link, str(crt), os.path.exists)
+        linking = Linking(ld, objcopy, tuple(inputs), scripts, {}, program, extra=("--trace",))
         try:
             printed = linking.run(directory)
         except host_exec.CommandFailed as error:
@@ -118,12 +118,12 @@ def _capture(link: ldwords.Link, program: Path) -> Mapping[str, object]:
             {"path": name, "package": package}
             for name, package in packages.owners(archives).items()
         ],
-        "left_out": left,
+        "left_out": left_out,
     }
 
 
 def _traced(printed: str) -> list[str]:
-    """Return the files that ld --trace names: objects, and archives that gave members."""
+    """Return the files that ld --trace names: objects, and archives with linked members."""
     names = []
     for line in printed.splitlines():
         # An archive's member is `(libc.a)printf.o` or `libc.a(printf.o)`.

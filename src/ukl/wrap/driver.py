@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Stands for the compiler: adds the flags, then becomes the real one by execv(2).
+"""Runs in place of the compiler: adds the flags, then executes the real one (execv(2)).
 
 It starts with every compilation of a build, so it imports nothing but os and sys.
 """
@@ -10,20 +10,22 @@ import sys
 from ukl.wrap import arguments
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-OURS = tuple(os.path.join(HERE, name) for name in ("bin", "as-gcc", "as-clang"))
+WRAPPERS = tuple(os.path.join(HERE, name) for name in ("bin", "as-gcc", "as-clang"))
+"""The wrapper's directories in PATH."""
+
 LINKERS = os.path.join(HERE, "linkers")
 
 FLAGS = "UKL_WRAP_FLAGS"
-"""Variable with further options for gcc, compiling as well as linking: those of pgo/flags.py."""
+"""Variable with further options for gcc, to compile and to link: those of pgo/flags.py."""
 
 DEFAULTS = {"cc": "gcc", "c++": "g++"}
 VARIABLES = {"cc": "UKL_CC_COMPILER", "c++": "UKL_CXX_COMPILER"}
 
 
 def main(argv: "list[str]") -> int:
-    """Run the compiler that the wrapper's name `argv[1]` stands for; returns only to fail."""
+    """Execute the compiler for the wrapper's name `argv[1]`; return only on failure."""
     name, words = argv[1], argv[2:]
-    path = cleaned(os.environ.get("PATH", os.defpath))
+    path = without_wrappers(os.environ.get("PATH", os.defpath))
     compiler = command(name)
     program = find(compiler[0], path)
     if program is None:
@@ -35,7 +37,7 @@ def main(argv: "list[str]") -> int:
     clang = any("clang" in os.path.basename(word) for word in compiler)
     more = [] if clang else os.environ.get(FLAGS, "").split()
     words, links = arguments.plan(words, clang=clang, linkers=LINKERS, read=read, more=more)
-    # Compilers that search PATH for one (ccache, distcc) must not find us again.
+    # ccache and distcc search PATH for a compiler: they must not find the wrapper again.
     os.environ["PATH"] = path
     if links:
         os.environ["UKL_WRAP_PYTHON"] = sys.executable
@@ -47,7 +49,7 @@ def main(argv: "list[str]") -> int:
 
 
 def command(name: str) -> "list[str]":
-    """Return the compiler behind the wrapper's name: as it is called, or as the user chose."""
+    """Return the compiler for the wrapper's name: the user's choice, or that name itself."""
     generic = name.removeprefix("ukl-")
     if generic in DEFAULTS:
         chosen = os.environ.get(VARIABLES[generic], "").split()
@@ -55,28 +57,28 @@ def command(name: str) -> "list[str]":
     return [name]
 
 
-def cleaned(path: str) -> str:
-    """Return PATH without our own directories."""
-    kept = [part for part in path.split(":") if os.path.realpath(part or ".") not in OURS]
+def without_wrappers(path: str) -> str:
+    """Return `path`, a value of PATH, without the wrapper's directories."""
+    kept = [part for part in path.split(":") if os.path.realpath(part or ".") not in WRAPPERS]
     return ":".join(kept)
 
 
 def find(program: str, path: str) -> "str | None":
-    """Return where `program` is in `path`, itself if it is a path, None if nowhere."""
+    """Return the path of `program`, searched in `path` unless it has a slash, or None."""
     if "/" in program:
         return program if os.access(program, os.X_OK) else None
     for part in path.split(":"):
         found = os.path.join(part or ".", program)
         if not os.access(found, os.X_OK) or os.path.isdir(found):
             continue
-        # A link to us, such as one in ~/bin, is not a compiler either.
+        # Skip symlinks to the wrapper, such as one in ~/bin.
         if not os.path.realpath(found).startswith(f"{HERE}/"):
             return found
     return None
 
 
 def read(name: str) -> "str | None":
-    """Return the text of a response file; None: the word is not one."""
+    """Return the text of a response file, or None if there is no such file."""
     try:
         with open(name, encoding="utf-8", errors="surrogateescape") as stream:
             return stream.read()

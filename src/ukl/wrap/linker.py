@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Stands for the linker that the compiler runs: the same link, and then the partial one.
+"""Runs in place of the linker: the normal link first, then the partial one.
 
-Here the arguments are final and the temporary objects still exist. A link that makes
-no program, and a configure script's probe, only go through.
+At this point the arguments are final and the temporary objects still exist. Probes of
+configure scripts, and links that do not make a program, get the normal link only.
 """
 
 import os
 import sys
 
-from ukl.wrap import arguments, driver, ldwords
+from ukl.wrap import arguments, driver, ld_arguments
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,20 +16,20 @@ if TYPE_CHECKING:
 
 
 def main(argv: "list[str]") -> int:
-    """Link what `argv` (START --linker NAME WORDS...) says; return ld's own status."""
+    """Link as `argv` (START --linker NAME ARGUMENTS...) asks; return ld's exit status."""
     name, words = argv[2], argv[3:]
-    linker = real(name)
+    linker = find_linker(name)
     if linker is None:
-        sys.stderr.write(f"ukl: error: the linker `{name}` is not on this machine\n")
+        sys.stderr.write(f"ukl: error: the linker `{name}` is not installed\n")
         return 3
     full = arguments.expand(words, driver.read)
-    link = ldwords.Link(full)
+    link = ld_arguments.Link(full)
     if not link.program:
         os.execv(linker, [linker, *words])
     if link.static:
-        full = ldwords.static_words(link, os.path.exists)
-        link = ldwords.Link(full)
-    for suffix in (".ukl.o", ".ukl.json"):  # never those of an older program
+        full = ld_arguments.static_arguments(link, os.path.exists)
+        link = ld_arguments.Link(full)
+    for suffix in (".ukl.o", ".ukl.json"):  # never leave those of an older program
         try:
             os.unlink(link.output + suffix)
         except OSError:
@@ -37,15 +37,15 @@ def main(argv: "list[str]") -> int:
     pid = os.posix_spawn(linker, [linker, *full], os.environ)
     status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     patterns = probes(os.environ)
-    if ldwords.is_probe(link.output, patterns):
+    if ld_arguments.is_probe(link.output, patterns):
         return status if status >= 0 else 1
-    if link.static:  # else ld was called directly, for something that is not ours
-        follow("capture" if status == 0 else "missing", full)
+    if link.static:  # else the build called ld directly, not through the compiler wrapper
+        run_module("capture" if status == 0 else "missing", full)
     return status if status >= 0 else 1
 
 
-def follow(module: str, words: "list[str]") -> None:
-    """Run one of the modules that need the whole of ukl, with ld's arguments on its stdin."""
+def run_module(module: str, words: "list[str]") -> None:
+    """Run a module that imports all of ukl, with ld's arguments on its stdin."""
     top = driver.HERE.rpartition("/ukl/wrap")[0]
     code = (
         f"import sys; sys.path.insert(0, {top!r}); from ukl.wrap import {module}; {module}.main()"
@@ -66,11 +66,11 @@ def follow(module: str, words: "list[str]") -> None:
     os.waitpid(pid, 0)
 
 
-def real(name: str) -> "str | None":
-    """Return the linker that would have been run: the compiler's own, or that of PATH."""
+def find_linker(name: str) -> "str | None":
+    """Return the linker that the compiler would run: its own, or the one in PATH."""
     for variable in ("COMPILER_PATH", "PATH"):
         path = os.environ.get(variable, "")
-        if found := driver.find(name, driver.cleaned(path)):
+        if found := driver.find(name, driver.without_wrappers(path)):
             return found
     return None
 
@@ -79,4 +79,5 @@ def probes(environment: "Mapping[str, str]") -> "list[str]":
     """Return the patterns of programs for which no object is made."""
     if environment.get("UKL_WRAP_ALL"):
         return []
-    return [*ldwords.DEFAULT_PROBES, *filter(None, environment.get("UKL_WRAP_SKIP", "").split(":"))]
+    skipped = environment.get("UKL_WRAP_SKIP", "").split(":")
+    return [*ld_arguments.DEFAULT_PROBES, *filter(None, skipped)]

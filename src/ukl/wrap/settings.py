@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The environment in which build systems find the compiler wrapper. Pure but for looking."""
+"""The environment in which build systems find the compiler wrapper."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ SHARE = HERE / "share"
 
 
 def environment(base: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Return the variables to set for a build, given those it has (default: ours).
+    """Return the variables to set for a build, given its environment `base`.
 
-    PATH has our directories in front of that of `base`: `ukl-cc`, and our wrappers
-    under the names cc, gcc, g++, c++ (and clang, where there is one), for Makefiles
-    that call the compiler by its name.
+    Without `base` it is this process' environment. PATH gets the wrapper's directories in
+    front: `ukl-cc`, and wrappers named cc, gcc, g++, c++ (and clang, if installed) for
+    Makefiles that call the compiler by name.
     """
     given = os.environ if base is None else base
-    path = driver.cleaned(given.get("PATH") or os.defpath)
-    ours = [BIN, HERE / "as-gcc"]
+    path = driver.without_wrappers(given.get("PATH") or os.defpath)
+    wrappers = [BIN, HERE / "as-gcc"]
     if shutil.which("clang", path=path):
-        ours.append(HERE / "as-clang")
+        wrappers.append(HERE / "as-clang")
     cc, cxx = str(BIN / "ukl-cc"), str(BIN / "ukl-c++")
-    # gcc and clang search these behind all -I and -isystem: ukl.h is there.
+    # For ukl.h: gcc and clang search these after all -I and -isystem.
     headers = {
         name: ":".join(filter(None, [given.get(name), str(plan.INCLUDE)]))
         for name in ("C_INCLUDE_PATH", "CPLUS_INCLUDE_PATH")
     }
     data = given.get("XDG_DATA_DIRS") or "/usr/local/share:/usr/share"
     return {
-        "PATH": ":".join([*map(str, ours), path]),
+        "PATH": ":".join([*map(str, wrappers), path]),
         "UKL_WRAP_PYTHON": sys.executable,
         **headers,
         "CC": cc,
@@ -55,12 +55,12 @@ def environment(base: Mapping[str, str] | None = None) -> dict[str, str]:
 
 
 def _go_flags(given: str) -> str:
-    """Return GOFLAGS that make Go link by the C compiler."""
-    # Without `all=` a program that imports no C has no runtime/cgo, which the C
-    # library's start of it needs (seen with Go 1.19); so does one with -tags=netgo.
+    """Return GOFLAGS that make Go link with the C compiler."""
+    # Without `all=`, a program that imports no C has no runtime/cgo, which it needs when
+    # the C library starts it (seen with Go 1.19). The same holds for -tags=netgo.
     return f"-ldflags=all=-linkmode=external {given}".strip()
 
 
 def shell_text(variables: Mapping[str, str]) -> str:
-    """Return lines for a shell's eval. Pure."""
+    """Return lines for a shell to evaluate. Pure."""
     return "".join(f"export {name}={shlex.quote(value)}\n" for name, value in variables.items())

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Where the scripts in bin/ and linkers/ start Python: NAME, then the arguments.
+"""Entry point of the scripts in bin/ and linkers/: NAME, then the arguments.
 
-Started as a file, with -I and -S: nobody's environment has a say, and it is quick.
+Started as a file, with -I and -S: independent of the caller's environment, and fast.
 """
 
 import sys

@@ -3,11 +3,11 @@
 #define UKL_H
 
 /*
- * Functions of the kernel for a UKL application: those of arch/x86/ukl/shortcut.c.
+ * Kernel functions for a UKL application: those of arch/x86/ukl/shortcut.c.
  *
- * Nothing has to be linked, and the same object is a normal program, too: there, and
- * in a kernel without CONFIG_UKL_SHORTCUT, the functions do by system calls what can be
- * done by them, and fail with ENOSYS else. They return -1 and set errno on errors.
+ * No library is needed, and the same object also links as a normal program. There, and
+ * in a kernel without CONFIG_UKL_SHORTCUT, the functions use system calls where these
+ * can do the work, and fail with ENOSYS otherwise. On errors they return -1 and set errno.
  */
 #include <errno.h>
 #include <poll.h>
@@ -22,7 +22,7 @@
 extern "C" {
 #endif
 
-/* The kernel's function of that name; null where there is none. */
+/* The kernel function of that name; null if the kernel does not have it. */
 #define UKL_IMPORT(name) extern const char ukl_import_##name[] __attribute__((weak))
 
 UKL_IMPORT(ukl_socket_open);
@@ -35,7 +35,7 @@ UKL_IMPORT(ukl_rdmsr);
 UKL_IMPORT(ukl_wrmsr);
 UKL_IMPORT(ukl_run_to_completion);
 
-/* A TCP socket, held until it is closed. */
+/* A reference to a TCP socket, held until ukl_socket_close(). */
 struct ukl_socket;
 
 /* Does this code run in the kernel? */
@@ -47,7 +47,7 @@ static inline int ukl_in_kernel(void)
 	return (cs & 3) == 0;
 }
 
-/* Call a function of the kernel; integers and pointers only. See stub.S of arch/x86/ukl. */
+/* Call a kernel function; integers and pointers only. See arch/x86/ukl/stub.S. */
 static inline long ukl_call_function(const void *function, unsigned long a, unsigned long b,
 				     unsigned long c, unsigned long d, unsigned long e,
 				     unsigned long f)
@@ -64,7 +64,7 @@ static inline long ukl_call_function(const void *function, unsigned long a, unsi
 	return result;
 }
 
-/* Of a kernel's result, a libc function's. */
+/* Turn a kernel function's result into a libc function's: set errno on errors. */
 static inline long ukl_result(long result)
 {
 	if ((unsigned long)result <= -4096UL)
@@ -78,7 +78,7 @@ static inline int ukl_socket_descriptor(const struct ukl_socket *socket)
 	return (int)(intptr_t)socket - 1;
 }
 
-/* Hold a connected TCP socket. EOPNOTSUPP: it is another kind of socket. */
+/* Take a reference to a connected TCP socket. EOPNOTSUPP: another kind of socket. */
 static inline int ukl_socket_open(struct ukl_socket **socket, int fd)
 {
 	if (ukl_import_ukl_socket_open)
@@ -89,7 +89,7 @@ static inline int ukl_socket_open(struct ukl_socket **socket, int fd)
 	return 0;
 }
 
-/* Give it back. It stays open as long as a descriptor is. */
+/* Drop the reference. The socket stays open as long as a descriptor refers to it. */
 static inline void ukl_socket_close(struct ukl_socket *socket)
 {
 	if (ukl_import_ukl_socket_close)
@@ -120,8 +120,8 @@ static inline ssize_t ukl_socket_recv(struct ukl_socket *socket, void *data, siz
 }
 
 /*
- * Look for packets in the network device's queue, without waiting for its interrupt:
- * 1 if there is something to receive, else 0.
+ * Poll the network device's queue for packets, without waiting for its interrupt.
+ * Return 1 if there is data to receive, else 0.
  */
 static inline int ukl_socket_poll(struct ukl_socket *socket)
 {
@@ -137,8 +137,8 @@ static inline int ukl_socket_poll(struct ukl_socket *socket)
 }
 
 /*
- * The page table entry of an address, and the bytes of the page that it maps: 0 if
- * there is none. It can be another one at once, unless the memory is locked.
+ * Get the page table entry of an address. Return the size [bytes] of the page that it
+ * maps, 0 if there is none. The entry can change at any time unless the memory is locked.
  */
 static inline ssize_t ukl_page_entry(const void *address, uint64_t *entry)
 {
@@ -148,7 +148,7 @@ static inline ssize_t ukl_page_entry(const void *address, uint64_t *entry)
 					    (unsigned long)entry, 0, 0, 0, 0));
 }
 
-/* Model-specific registers of the CPU that the thread is on. EIO: there is none. */
+/* Model-specific registers of the CPU that runs the thread. EIO: no such register. */
 static inline int ukl_rdmsr(uint32_t msr, uint64_t *value)
 {
 	if (!ukl_import_ukl_rdmsr)
@@ -165,8 +165,8 @@ static inline int ukl_wrmsr(uint32_t msr, uint64_t value)
 }
 
 /*
- * Let no other thread run on this CPU (1) until it is ended (0), but for interrupts and
- * the little that the scheduler always keeps for others: SCHED_FIFO, highest priority.
+ * Keep other threads off this CPU (1) or allow them again (0). This is SCHED_FIFO at the
+ * highest priority: interrupts, and the scheduler's reserve for other threads, still run.
  */
 static inline int ukl_run_to_completion(int on)
 {

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The commands of the links in linking.py, for people to see (`--dry-run`). Pure.
+"""Lists the commands of the links in linking.py, for `--dry-run`. Pure.
 
-Not there: linking.py is part of the key of what the compiler wrapper makes.
+Separate from linking.py, which is part of the key of what the compiler wrapper makes.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from ukl.host.store import Command
 def links(
     linking: Linking, directory: Path, syscall: Path, populate: Sequence[Path]
 ) -> list[Command]:
-    """Return the commands of `run`, populated.join and `finish`.
+    """Return the commands of Linking.run(), populated.join() and Linking.finish().
 
-    The parts of the linker script, and the names that become weak, are written between them,
-    by what the first link has found.
+    Between them, ukl writes the parts of the linker script and the list of names to weaken,
+    from the result of the first link.
     """
     first, second = directory / "first.o", directory / "second.o"
     argvs = [
@@ -39,12 +39,12 @@ def links(
         link.weaken_argv(linking.objcopy, directory / "unique", second),
         link.localise_argv(linking.objcopy, second, debug),
     ]
-    found = [Command(tuple(argv)) for argv in argvs]
+    partial = [Command(tuple(argv)) for argv in argvs]
     tools = linking.ld, linking.objcopy
-    return found + ending(*tools, directory, syscall, linking.scripts, populate=populate)
+    return partial + finish(*tools, directory, syscall, linking.scripts, populate=populate)
 
 
-def ending(
+def finish(
     ld: str,
     objcopy: str,
     directory: Path,
@@ -53,9 +53,9 @@ def ending(
     *,
     populate: Sequence[Path],
 ) -> list[Command]:
-    """Return the commands of populated.join and `finish`.
+    """Return the commands of populated.join() and linking.finish().
 
-    Calls are rewritten between them, by ourselves.
+    Between them, ukl itself rewrites the system calls.
     """
     debug, application = directory / "app.debug.o", directory / "app.o"
     argvs = (

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Reads the arguments of ld, and says what becomes of each. Pure.
+"""Parses the arguments of ld, and chooses those of the static and of the partial link. Pure.
 
 Source of the option list: ld --help of binutils 2.40, and the manuals of gold and lld.
 Runs at every link of a build: imports nothing.
@@ -23,7 +23,7 @@ _LONG_VALUE = frozenset(
     "thinlto-cache-dir lto-O opt-remarks-filename icf".split()
 )
 _OPTIONAL_VALUE = frozenset("threads compress-debug-sections icf build-id".split())
-"""Whose value comes behind `=` only."""
+"""Options whose value, if any, follows after `=`."""
 
 _LONG_FLAG = frozenset(
     "Bdynamic Bshareable Bstatic Bsymbolic Bsymbolic-functions EB EL Qy "
@@ -51,18 +51,20 @@ _CLOSE = frozenset(("end-group", ")"))
 _NO_PROGRAM = frozenset(
     "r i relocatable ur shared Bshareable help version v V target-help print-sysroot".split()
 )
+"""Options of links whose result is not a program."""
+
 _DYNAMIC = frozenset("Bdynamic call_shared dy fatal-warnings pie pic-executable".split())
-"""What cannot be in the link of a static program, or makes its warnings fatal."""
+"""Options that a static link does not allow, or that make its warnings fatal."""
 
 _KEPT = frozenset(
     "start-group end-group ( ) whole-archive no-whole-archive push-state pop-state"
     " allow-multiple-definition start-lib end-lib L library-path u undefined require-defined"
     " wrap defsym m sysroot b format R just-symbols Y".split()
 )
-"""What has its meaning in the partial link too, beside files and -l."""
+"""Options that also apply to the partial link; files and -l do, too."""
 
 _CRT = {
-    # Position-dependent: not for the top 2 GiB.
+    # Position-dependent: cannot run in the top 2 GiB.
     "crtbeginT.o": "crtbeginS.o",
     "crtbegin.o": "crtbeginS.o",
     "crtend.o": "crtendS.o",
@@ -77,23 +79,22 @@ DEFAULT_PROBES = (
     "cmTC_*",
     "sanitycheck*.exe",
     "*/meson-private/*",
-    # gcc's own default: nobody keeps a program by that name.
+    # gcc's default output: no build keeps a program by that name.
     "a.out",
-    # cargo's build scripts: programs of the build.
+    # cargo's build scripts run only during the build.
     "*/build_script_build-*",
     "*/build_script_main-*",
     "*/build-script-build",
     "/dev/null",
 )
-"""Programs that only tell a configure script whether they link: no object is made.
+"""Programs linked only to test whether they link: no object is made.
 
-Shell patterns for the output; those with a slash are for the whole path, the others
-for its last part. UKL_WRAP_SKIP adds more, separated by colons; UKL_WRAP_ALL=1 takes
-all of them away.
+Shell patterns for the output: those with a slash match the whole path, the others its
+last part. UKL_WRAP_SKIP adds more, separated by colons; UKL_WRAP_ALL=1 disables all.
 """
 
 
-class Word:
+class Argument:
     """One option of ld with its value, or one file (`name` is then empty)."""
 
     __slots__ = ("name", "value", "words")
@@ -104,14 +105,17 @@ class Word:
         self.words = words
 
 
-def parse(argv: "Sequence[str]") -> "Iterator[Word]":
-    """Yield the options and files of ld's (expanded) arguments, without the program's name."""
+def parse(argv: "Sequence[str]") -> "Iterator[Argument]":
+    """Yield the options and files of ld's arguments, with response files expanded.
+
+    `argv` does not include the program's name.
+    """
     position = 0
     while position < len(argv):
         word = argv[position]
         position += 1
         if word[:1] != "-" or word == "-":
-            yield Word("", word, [word])
+            yield Argument("", word, [word])
             continue
         name, equals, value = word.lstrip("-").partition("=")
         is_long = name in _LONG_VALUE or name in _LONG_FLAG or word[:2] == "--"
@@ -125,11 +129,11 @@ def parse(argv: "Sequence[str]") -> "Iterator[Word]":
             value = argv[position]
             words.append(value)
             position += 1
-        yield Word(name, value, words)
+        yield Argument(name, value, words)
 
 
 class Link:
-    """What the arguments of a link say."""
+    """A link, as ld's arguments describe it."""
 
     __slots__ = ("items", "output", "program", "static")
 
@@ -142,14 +146,7 @@ class Link:
         for item in self.items:
             if item.name in ("o", "output"):
                 self.output = item.value
-            elif item.name in (
-                "r",
-                "i",
-                "relocatable",
-                "ur",
-                "shared",
-                "Bshareable",
-            ) or item.name in ("help", "version", "v", "V", "target-help", "print-sysroot"):
+            elif item.name in _NO_PROGRAM:
                 self.program = False
             elif item.name == "static":
                 self.static = True
@@ -157,11 +154,11 @@ class Link:
         self.program = self.program and files
 
 
-def static_words(link: Link, exists: "Callable[[str], bool]") -> "list[str]":
+def static_arguments(link: Link, exists: "Callable[[str], bool]") -> "list[str]":
     """Return the arguments of the normal link of a static program.
 
-    What asks for shared objects in spite of -static is taken away, and a shared
-    object's archive beside it is linked in its place.
+    Options that ask for shared objects in spite of -static are removed. A shared object
+    is replaced by the archive beside it.
     """
     result: list[str] = []
     depth = 0
@@ -177,16 +174,16 @@ def static_words(link: Link, exists: "Callable[[str], bool]") -> "list[str]":
             end = len(result)
         result += _static_input(item, exists)
     if loose and end is not None:
-        # With -nodefaultlibs (rustc) the list is made for a libc.so, which needs nothing.
+        # With -nodefaultlibs (rustc) the list is for libc.so, which needs no other library.
         result[end:end] = ["--start-group", "-lgcc", "-lgcc_eh", "-lc", "--end-group"]
     return result
 
 
-def _static_input(item: Word, exists: "Callable[[str], bool]") -> "list[str]":
+def _static_input(item: Argument, exists: "Callable[[str], bool]") -> "list[str]":
     if item.name == "" and (archive := archive_of(item.value)) and exists(archive):
         return [archive]
     if item.name in ("l", "library"):
-        if item.value == "gcc_s":  # has no archive; these two are the same code
+        if item.value == "gcc_s":  # has no archive; these two hold the same code
             return ["-lgcc_eh", "-lgcc"]
         if item.value[:1] == ":" and (archive := archive_of(item.value[1:])):
             return [f"-l:{archive}"]
@@ -194,7 +191,7 @@ def _static_input(item: Word, exists: "Callable[[str], bool]") -> "list[str]":
 
 
 def archive_of(path: str) -> "str | None":
-    """Return the archive that a shared object's name has: libz.so.1.2 -> libz.a."""
+    """Return the name of a shared object's archive: libz.so.1.2 -> libz.a."""
     directory, slash, name = path.rpartition("/")
     stem, dot, version = name.partition(".so")
     if not dot or (version and not version.replace(".", "").isdigit()):
@@ -202,17 +199,17 @@ def archive_of(path: str) -> "str | None":
     return f"{directory}{slash}{stem}.a"
 
 
-def partial_words(
+def partial_inputs(
     link: Link, crt: str, exists: "Callable[[str], bool]"
 ) -> "tuple[list[str], list[str]]":
-    """Return the inputs of the partial link, and the options that have no meaning in it.
+    """Return the inputs of the partial link, and the options that do not apply to it.
 
-    `crt` is our own start file. The compiler's are exchanged for those that are
-    position-independent.
+    `crt` is ukl's start file. The compiler's start files are replaced by their
+    position-independent variants.
     """
     kept: list[str] = []
-    left: list[str] = []
-    ours = False
+    left_out: list[str] = []
+    has_crt = False
     for item in link.items:
         if item.name == "":
             directory, slash, name = item.value.rpartition("/")
@@ -220,33 +217,33 @@ def partial_words(
                 kept.append(f"{directory}{slash}{_CRT[name]}")
             else:
                 kept += _static_input(item, exists)
-            if name.startswith("crtbegin") and not ours:
+            if name.startswith("crtbegin") and not has_crt:
                 kept.append(crt)
-                ours = True
+                has_crt = True
         elif item.name in ("l", "library"):
             kept += _static_input(item, exists)
         elif item.name in _KEPT or (item.name == "z" and item.value == "muldefs"):
             kept += item.words
         elif item.name not in ("o", "output"):
-            left += item.words
-    return (kept if ours else [crt, *kept]), left
+            left_out += item.words
+    return (kept if has_crt else [crt, *kept]), left_out
 
 
-def vanishes(output: str) -> bool:
-    """Whether the program is moved away and its directory deleted: as go build and go test do."""
+def is_temporary(output: str) -> bool:
+    """Whether the build moves the program and deletes its directory, as go build and go test."""
     return _matches(output, "*/go-build*/exe/*") or _matches(output, "*/go-build*/*.test")
 
 
 def is_probe(output: str, patterns: "Sequence[str]") -> bool:
-    """Whether `output` is a program that nobody will run but a configure script."""
+    """Whether `output` is a program that only a configure script runs."""
     name = output.rpartition("/")[2]
-    if vanishes(output) and name == "a.out":  # as go calls each program
+    if is_temporary(output) and name == "a.out":  # go's name for every program
         return False
     return any(_matches(output if "/" in each else name, each) for each in patterns)
 
 
 def _matches(text: str, pattern: str) -> bool:
-    """Whether the shell pattern, with `*` only, fits the whole text; fnmatch is slow to import."""
+    """Whether a shell pattern with only `*` matches the whole text; fnmatch is slow to import."""
     first, *rest = pattern.split("*")
     if not rest:
         return text == pattern
