@@ -50,15 +50,15 @@ def test_a_manifest_adds_packages(project: Path) -> None:
 
 
 def test_what_cannot_be_loaded_stays_behind(project: Path) -> None:
-    said = StringIO()
-    spec = python.placed(manifest.load(project), Progress(said))
+    output = StringIO()
+    spec = python.with_files(manifest.load(project), Progress(output))
     assert spec.python is None
     assert spec.files == {
         "/app/app.py": project / "app.py",
         "/app/path/0/pkg/__init__.py": project / "lib/pkg/__init__.py",
     }
-    assert "fast.cpython-311-x86_64-linux-gnu.so" in said.getvalue()
-    assert python.placed(spec, Progress(said)) is spec
+    assert "fast.cpython-311-x86_64-linux-gnu.so" in output.getvalue()
+    assert python.with_files(spec, Progress(output)) is spec
 
 
 def test_a_directory_is_a_program(project: Path) -> None:
@@ -69,8 +69,8 @@ def test_a_directory_is_a_program(project: Path) -> None:
     spec = manifest.load(project)
     assert spec.memory == 300 << 20
     assert spec.command == ("/app/lib",)
-    placed = python.placed(spec, Progress.quiet())
-    assert placed.files["/app/lib/__main__.py"] == project / "lib/__main__.py"
+    complete = python.with_files(spec, Progress.quiet())
+    assert complete.files["/app/lib/__main__.py"] == project / "lib/__main__.py"
 
 
 def test_modules_that_are_not_there(project: Path) -> None:

@@ -39,7 +39,7 @@ class Bootable(Linked):
 
 def prepared(spec: AppSpec, context: Context) -> AppSpec:
     """Return `spec` with the programs of its recipes built; the same where there is none."""
-    spec = python.placed(spec, context.progress)
+    spec = python.with_files(spec, context.progress)
     if spec.build is None and not any(each.build for each in spec.with_):
         return spec
     packages.require(*kernels.BUILD_TOOLS)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Recipes: programs that are built by their own build system, from a source that is verified.
+"""Recipes: build programs by their own build system, from a verified source.
 
-debian.py     source packages of the distribution, by apt
-fetch.py      a directory, a tarball or a source package -> a tree, and what names its content
-build.py      the tree built in the cache -> a program with its unikernel form
-python.py     the files of a Python program, and what of it cannot be in a guest
+debian.py     downloads source packages of the distribution, by apt
+fetch.py      makes a tree from a directory, tarball or source package, and identifies its content
+build.py      builds the tree in the cache: a program with its unikernel form
+python.py     finds the files of a Python program, and what cannot run in a guest
 """

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Runs a recipe's own build with the compiler wrapper, once per content.
+"""Runs a recipe's build commands with the compiler wrapper, once per content.
 
-The key has everything that the result depends on: the source, the commands, the
-packages they need with their versions, the wrapper and the compiler.
+The key covers all that the result depends on: the source, the commands, the packages
+they need with their versions, the wrapper and the compiler.
 """
 
 from __future__ import annotations
@@ -33,32 +33,32 @@ from ukl.wrap import driver
 
 KIND = "recipe"
 TREE = "tree"
-"""Directory of the cache entry with the source, built."""
+"""Directory of the cache entry with the built source."""
 
 LOG = "build.log"
-"""File of the cache entry with what the commands printed."""
+"""File of the cache entry with the output of the commands."""
 
 FORMAT = 3
-"""Part of the key: raised when the same inputs are built in another way."""
+"""Part of the key. Raise it when the same inputs are built in another way."""
 
 TIMEOUT = 3600.0
 """Seconds for each command."""
 
 EPOCH = "1700000000"
-"""SOURCE_DATE_EPOCH: builds that write their time write this one."""
+"""SOURCE_DATE_EPOCH: the time that reproducible builds write in place of their own."""
 
 WRAPPER = ("wrap/*.py", "base/cflags.py", "app/link.py", "app/linking.py", "app/sections.py")
-"""The code that makes the unikernel form of what is linked."""
+"""The code that makes the unikernel form of a linked program."""
 
 DPKG_SOURCE = "dpkg-dev"
 """Package that unpacks source packages."""
 
 
 def prepared(spec: AppSpec, store: Store, progress: Progress, jobs: int | None = None) -> AppSpec:
-    """Return `spec` with its program built, and itself when it has no [build].
+    """Return `spec` with its program built, or `spec` itself if it has no [build].
 
-    Raises InputError when a command fails or makes no program, MissingError when
-    packages are missing that cannot be installed here, and the errors of fetch.py.
+    Raises InputError when a command fails or the program is not made, MissingError when
+    packages are missing and cannot be installed, and the errors of fetch.py.
     """
     build = spec.build
     if build is None:
@@ -67,9 +67,9 @@ def prepared(spec: AppSpec, store: Store, progress: Progress, jobs: int | None =
     if not store.dry:
         ensure(needed, spec.name, progress)
     fetched = fetch.fetch(build.source, spec.origin, store, progress)
-    known = None if spec.pgo is None else counts.unpacked(spec.pgo, counts.TREE, store)
-    flags = COUNTING if spec.counting else COUNTED if known is not None else ()
-    key = _key(build, fetched, spec, flags, known)
+    counted = None if spec.pgo is None else counts.unpacked(spec.pgo, counts.TREE, store)
+    flags = COUNTING if spec.counting else COUNTED if counted is not None else ()
+    key = _key(build, fetched, spec, flags, counted)
     with progress.stage(f"build {spec.name}") as stage:
         if store.get(KIND, key) is not None:
             stage.cached()
@@ -89,8 +89,8 @@ def prepared(spec: AppSpec, store: Store, progress: Progress, jobs: int | None =
                 _run(argv, spec, f"patch {patch.name}", tree=tree, log=log)
             for file in build.overlay:
                 shutil.copy(file, tree / file.name)
-            if known is not None:
-                shutil.copytree(known, tree, dirs_exist_ok=True)
+            if counted is not None:
+                shutil.copytree(counted, tree, dirs_exist_ok=True)
             environment = _environment(build, store, directory, jobs)
             if flags:
                 environment[driver.FLAGS] = " ".join(flags)
@@ -109,7 +109,7 @@ def prepared(spec: AppSpec, store: Store, progress: Progress, jobs: int | None =
             return [Command(argv, tree) for argv in (*patches, *shells)]
 
         entry = store.make(KIND, key, inputs, work, commands)
-        # Another recipe may have built it: one for each program of a source.
+        # Another recipe may have built it, for another program of the same source.
         _check(build, entry / TREE, spec, entry / LOG)
     tree = entry / TREE
     files = {**{guest: tree / name for guest, name in build.files.items()}, **spec.files}
@@ -117,7 +117,7 @@ def prepared(spec: AppSpec, store: Store, progress: Progress, jobs: int | None =
 
 
 def tree_of(spec: AppSpec, build: BuildSpec) -> Path:
-    """Return the built source tree of a specification that `prepared` returned."""
+    """Return the built source tree of a specification from prepared()."""
     assert spec.program is not None
     path = spec.program
     for _ in Path(build.program).parts:
@@ -130,13 +130,13 @@ def _key(
     fetched: fetch.Fetched,
     spec: AppSpec,
     flags: Sequence[str],
-    known: Path | None,
+    counted: Path | None,
 ) -> str:
     for kind, files in (("patch", build.patches), ("file", build.overlay)):
         for file in files:
             if not file.is_file():
                 raise InputError(
-                    f"the {kind} is not there", where=file, remedy=f"see {spec.origin}"
+                    f"no such {kind}", where=file, remedy=f"correct [build] in {spec.origin}"
                 )
     return digest(
         FORMAT,
@@ -149,12 +149,12 @@ def _key(
         wrapper_identity(),
         host_exec.version("gcc"),
         host_exec.version("ld"),
-        *([flags, known] if flags else ()),
+        *([flags, counted] if flags else ()),
     )
 
 
 def wrapper_identity() -> str:
-    """Return what changes when the wrapper makes something else of a link."""
+    """Return a digest of the code that turns a link into its unikernel form."""
     package = resource("kernel/overlay/scripts/ukl")
     top = Path(wrap.__file__).parent.parent
     sources = [file for pattern in WRAPPER for file in sorted(top.glob(pattern))]
@@ -164,7 +164,7 @@ def wrapper_identity() -> str:
 def _environment(
     build: BuildSpec, store: Store, directory: Path, jobs: int | None
 ) -> dict[str, str]:
-    """Return the variables of the commands: the wrapper's, and nothing of the caller's."""
+    """Return the environment of the commands: the wrapper's, nothing from the caller's."""
     home = directory / ".home"
     home.mkdir()
     base = {**clean_environment(), "HOME": str(home)}
@@ -197,7 +197,7 @@ def _run(
             f"the build of {spec.name} failed: `{shown}` ended with status {error.returncode}:\n"
             f"{error.tail}",
             where=spec.origin,
-            remedy="see the log; commands run by `sh -e -c` in the source's top directory",
+            remedy="see the log; `sh -e -c` runs the commands in the source's top directory",
             log=log,
         ) from error
 
@@ -209,7 +209,7 @@ def _check(build: BuildSpec, tree: Path, spec: AppSpec, log: Path) -> None:
                 f"the commands of [build] did not make {name}",
                 where=spec.origin,
                 remedy="correct `program`, `files` or `commands`; "
-                "the names are relative to the source's top",
+                "the paths are relative to the source's top directory",
                 log=log,
             )
     facts = tree / f"{build.program}.ukl.json"
@@ -223,7 +223,10 @@ def _check(build: BuildSpec, tree: Path, spec: AppSpec, log: Path) -> None:
 
 
 def ensure(packages: Sequence[str], name: str, progress: Progress) -> None:
-    """Install the Debian packages that are missing, as the launcher does; else say the command."""
+    """Install the missing Debian packages, as the launcher does.
+
+    Raises MissingError with the command to run if UKL_NO_INSTALL is set.
+    """
     absent = [package for package in packages if not host_packages.is_installed(package)]
     if not absent:
         return

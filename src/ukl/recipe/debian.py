@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Source packages of the distribution, verified by apt.
+"""Downloads source packages of the distribution, verified by apt.
 
-Most machines have no `deb-src`; their lists stay as they are. What apt knows as `deb`
-is written as `deb-src` into a directory of our own, keys and options included, with
-lists of its own.
+Most machines have no `deb-src` entries, and their configuration stays unchanged. This
+module writes each `deb` entry, with its keys and options, as `deb-src` to a separate
+directory, with separate package lists.
 """
 
 from __future__ import annotations
@@ -22,23 +22,23 @@ from ukl.host import exec as host_exec
 UPDATE_TIMEOUT = 300.0
 DOWNLOAD_TIMEOUT = 900.0
 
-ONLINE_REMEDY = "see whether this machine reaches the mirrors: apt-get update"
+ONLINE_REMEDY = "check that this machine reaches the mirrors: apt-get update"
 
 
 class Unavailable(UklError):
-    """The network, or what is at its other end, did not give us the package."""
+    """The network or the mirror failed, so the package could not be downloaded."""
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """An index that apt has: who made it (empty before the first update), and where it is said."""
+    """One of apt's indexes: its origin ("" before the first update) and the file that names it."""
 
     origin: str
     file: str
 
 
 def read_targets(text: str) -> list[Target]:
-    """Return what `apt-get indextargets` says. Pure."""
+    """Parse the output of `apt-get indextargets`. Pure."""
     targets = []
     for paragraph in text.split("\n\n"):
         fields = dict(re.findall(r"(?m)^([A-Za-z-]+): (.*)$", paragraph))
@@ -50,8 +50,8 @@ def read_targets(text: str) -> list[Target]:
 def source_files(targets: Iterable[Target], distribution: str) -> list[str]:
     """Return the files that name the distribution's own archives. Pure.
 
-    Others seldom have sources, and may not answer. Before the first `apt-get update`
-    nobody's origin is known, and all are tried.
+    Other archives seldom have sources and may be unreachable. Before the first
+    `apt-get update` no origin is known, and the result is all files.
     """
     targets = list(targets)
     own = [row.file for row in targets if row.origin.lower() == distribution.lower()]
@@ -59,7 +59,7 @@ def source_files(targets: Iterable[Target], distribution: str) -> list[str]:
 
 
 def as_sources(name: str, text: str) -> str:
-    """Return a file of apt's with `deb-src` for each `deb`. Pure. See sources.list(5)."""
+    """Return apt's file `name` with `deb-src` for each `deb`. Pure. See sources.list(5)."""
     if name.endswith(".sources"):
         return re.sub(r"(?mi)^Types:.*$", "Types: deb-src", text)
     lines = [line for line in text.splitlines() if re.match(r"\s*deb\s", line)]
@@ -97,9 +97,9 @@ class _Apt:
             (parts / f"{number}-{Path(file).name}").write_text(text)
         if not any(parts.iterdir()):
             raise MissingError(
-                "apt has no sources of packages",
+                "apt has no package sources",
                 where="/etc/apt/sources.list.d",
-                remedy="add the distribution's own, and run apt-get update",
+                remedy="add the distribution's package sources, and run apt-get update",
             )
         self._options = [
             "-oDir::Etc::sourcelist=/dev/null",
@@ -113,12 +113,12 @@ class _Apt:
         ]
 
     def run(self, *words: str, cwd: Path | None = None, timeout: float) -> host_exec.Completed:
-        """Run it and return what it printed; Unavailable when it fails."""
+        """Run apt-get and return its status and output."""
         argv = ["apt-get", "-q", *self._options, *words]
         return host_exec.run(argv, cwd=cwd, log=self._log, timeout=timeout, check=False)
 
     def versions(self, package: str) -> list[str]:
-        """Return the versions of a source package that the lists name, the newest first."""
+        """Return the listed versions of a source package, newest first."""
         argv = ["apt-cache", *self._options, "showsrc", "--only-source", package]
         shown = host_exec.run(argv, log=self._log, timeout=UPDATE_TIMEOUT, check=False).stdout
         found = dict.fromkeys(re.findall(r"(?m)^Version: *(\S+)$", shown))
@@ -135,20 +135,21 @@ def download(
 ) -> str:
     """Download a source package into `directory` and return its version.
 
-    `version` is what the package's version must begin with, without its epoch. Where the
-    archive lacks the newest version that it lists, the next one is taken. Raises
-    InputError when there is no such package or version, Unavailable without network.
+    The package's version, without its epoch, must begin with `version`. If the archive
+    lacks the newest version that it lists, the next older one is taken. `note` is called
+    with each step. Raises InputError when there is no such package or version,
+    Unavailable without network.
     """
     log = directory / "apt.log"
     with TemporaryDirectory(prefix="ukl-apt-") as temporary:
         apt = _Apt(Path(temporary), log)
-        note("reading the lists")
+        note("updating the package lists")
         updated = apt.run("update", timeout=UPDATE_TIMEOUT)
         note("downloading")
         words = ("source", "--download-only", "--only-source", package)
         done = apt.run(*words, cwd=directory, timeout=DOWNLOAD_TIMEOUT)
         if done.returncode != 0 and "404" in done.stdout:
-            # Mirrors list what they do not have (yet, or any more): above all, security's.
+            # Mirrors, above all those of security updates, list versions that they lack.
             for older in apt.versions(package)[1:]:
                 note(f"the mirror lacks the newest version; downloading {older}")
                 again = (*words[:-1], f"{package}={older}")
@@ -158,13 +159,13 @@ def download(
     if done.returncode != 0 and "Unable to find a source package" in done.stdout:
         if "Err:" in updated.stdout or updated.returncode != 0:
             raise Unavailable(
-                f"the lists of source packages could not be read, to find {package}",
+                f"cannot find {package}: the lists of source packages could not be downloaded",
                 remedy=ONLINE_REMEDY,
                 log=log,
             )
         raise InputError(
             f"the distribution has no source package {package}",
-            remedy="correct the name, or give an url and its sha256 as the source",
+            remedy="correct the name, or give a URL and its sha256 as the source",
             log=log,
         )
     if done.returncode != 0:
@@ -176,7 +177,7 @@ def download(
     if version is not None and not without_epoch(found).startswith(version):
         raise InputError(
             f"the distribution has version {found} of {package}, the recipe is for {version}",
-            remedy="change `version` and try, or give an url and its sha256 as the source",
+            remedy="change `version` and try again, or give a URL and its sha256 as the source",
             log=log,
         )
     return found
@@ -191,12 +192,12 @@ def version_of(dsc: str) -> str:
 
 
 def without_epoch(version: str) -> str:
-    """Return a version as its upstream writes it: what is behind `N:`. Pure."""
+    """Return a version as upstream writes it, without `N:` in front. Pure."""
     return version.partition(":")[2] if ":" in version else version
 
 
 def unpack(directory: Path, tree: Path, log: Path) -> None:
-    """Unpack the source package in `directory`, the distribution's patches applied, as `tree`."""
+    """Unpack the source package in `directory` as `tree`, with the distribution's patches."""
     (dsc,) = directory.glob("*.dsc")
     # apt has verified the files against its signed lists.
     host_exec.run(

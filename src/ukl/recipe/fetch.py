@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
-"""A recipe's source: what names its content, and a fresh tree of it.
+"""Fetches a recipe's source, identifies its content, and unpacks it.
 
-Nothing is built from a source whose integrity is unknown: a package is verified by
-apt, a tarball against the recipe's SHA-256, a directory is its owner's.
+Nothing is built from an unverified source: apt verifies a package, the recipe's SHA-256
+a tarball; a directory is the user's own.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from ukl.host.store import Store, digest
 from ukl.recipe import debian
 
 ALWAYS_LEFT_OUT = frozenset({".git", ".hg", ".svn", "__pycache__"})
-"""Names in a directory that are never part of a program's source."""
+"""Names that are never part of a program's source."""
 
 _CHUNK = 1 << 20
 _TIMEOUT = 60.0
@@ -35,7 +35,7 @@ _TIMEOUT = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """A source that is here. `identity` names its content; `origin` is for people."""
+    """A fetched source. `identity` identifies its content; `origin` describes it to users."""
 
     source: Source
     identity: str
@@ -45,7 +45,7 @@ class Fetched:
 
 
 def fetch(source: Source, where: Path, store: Store, progress: Progress) -> Fetched:
-    """Return the source, downloaded into the cache if it is not there. `where` is the recipe."""
+    """Return the source, downloaded into the cache unless present. `where` is the recipe."""
     if source.directory is not None:
         return _directory(source, source.directory, where)
     if source.debian is not None:
@@ -54,7 +54,7 @@ def fetch(source: Source, where: Path, store: Store, progress: Progress) -> Fetc
 
 
 def unpack(fetched: Fetched, tree: Path, log: Path) -> None:
-    """Make `tree`, which is not there yet: a copy of the source that a build may write into."""
+    """Create `tree`, a copy of the source that a build may write to."""
     if fetched.source.directory is not None:
         for name in files(fetched.place, fetched.source.inputs):
             target = tree / name
@@ -62,7 +62,7 @@ def unpack(fetched: Fetched, tree: Path, log: Path) -> None:
             shutil.copy2(fetched.place / name, target, follow_symlinks=False)
         if not tree.is_dir():
             raise InputError(
-                "the source directory has none of the files of `inputs`", where=fetched.place
+                "the source directory has no file that matches `inputs`", where=fetched.place
             )
     elif fetched.source.debian is not None:
         debian.unpack(fetched.place, tree, log)
@@ -96,7 +96,7 @@ def files(directory: Path, inputs: Sequence[str]) -> Iterator[str]:
 def _directory(source: Source, directory: Path, where: Path) -> Fetched:
     if not directory.is_dir():
         raise InputError(
-            "the source directory of [build] is not there",
+            "no such directory: `source` of [build]",
             where=directory,
             remedy=f"correct `source` in {where}",
         )
@@ -115,7 +115,7 @@ def _directory(source: Source, directory: Path, where: Path) -> Fetched:
 
 
 def _package(source: Source, package: str, store: Store, progress: Progress) -> Fetched:
-    """Return the package as it was downloaded first: `ukl cache clean` asks for a newer one."""
+    """Return the package, downloaded once; after `ukl cache clean` the newest one is fetched."""
     key = digest("debian-source", package, source.version, debian.release())
     if store.get("recipe-source", key) is None:
         with progress.stage(f"download source of {package}") as stage:
@@ -136,7 +136,7 @@ def _package(source: Source, package: str, store: Store, progress: Progress) -> 
             inputs = {"package": package, "version": source.version, "from": debian.release()}
             store.make("recipe-source", key, inputs, get)
     place = store.place("recipe-source", key)
-    store.get("recipe-source", key)  # from now on in use
+    store.get("recipe-source", key)  # mark it as used
     record = json.loads((place / "source.json").read_text())
     dsc = next(name for name in record["sha256"] if name.endswith(".dsc"))
     origin = {
@@ -164,9 +164,9 @@ def _tarball(source: Source, store: Store, progress: Progress) -> Fetched:
             found = _download(url, directory / "source.tar", stage)
         if found != expected:
             raise InputError(
-                f"the tarball's SHA-256 is {found}, not what the recipe says",
+                f"the tarball's SHA-256 is {found}, not that of the recipe",
                 where=url,
-                remedy="correct `sha256` if you trust what is there now",
+                remedy="correct `sha256` if you trust the file that is there now",
             )
 
     key = digest("tarball", expected)
@@ -190,17 +190,17 @@ def _download(url: str, target: Path, stage: Stage) -> str:
     except (urllib.error.URLError, http.client.HTTPException, TimeoutError) as error:
         gone = isinstance(error, urllib.error.HTTPError) and error.code in {404, 410}
         raise (InputError if gone else UklError)(
-            f"it could not be downloaded: {getattr(error, 'reason', error)}",
+            f"could not be downloaded: {getattr(error, 'reason', error)}",
             where=url,
             remedy="correct `url` in the recipe"
             if gone
-            else "see whether this machine reaches it, and run the command again",
+            else "check that this machine reaches the server, and run the command again",
         ) from None
     return state.hexdigest()
 
 
 def _extract(tarball: Path, tree: Path, url: str) -> None:
-    """Unpack it as `tree`, without the one directory that tarballs have at their top."""
+    """Unpack it as `tree`, without the single top directory of most tarballs."""
     beside = tree.with_name(f".{tree.name}.tar")
     beside.mkdir()
     try:
@@ -210,9 +210,9 @@ def _extract(tarball: Path, tree: Path, url: str) -> None:
         if isinstance(error, OSError) and error.errno is not None:
             raise
         raise InputError(
-            f"this is no tarball that can be unpacked: {error}",
+            f"not a tarball that can be unpacked: {error}",
             where=url,
-            remedy="give the address of a .tar.gz, .tar.xz or .tar.bz2",
+            remedy="give the URL of a .tar.gz, .tar.xz or .tar.bz2",
         ) from error
     tops = list(beside.iterdir())
     if len(tops) == 1 and tops[0].is_dir():

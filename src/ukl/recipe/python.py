@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Python programs: their files in the guest, and what of them cannot be there."""
+"""Python programs: their files in the guest, and the modules that cannot run there."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from ukl.base.progress import Progress
 from ukl.settings.python import guest_path, guest_script
 
 EXTENSION = ".so"
-"""How the name of an extension module ends that is not built in."""
+"""Suffix of extension modules that are not built in."""
 
 SKIPPED = frozenset({"__pycache__", ".git"})
-"""Names of directories that do not go into the guest: what is compiled here has the
-times of this machine's files, and would be compiled anew."""
+"""Names of directories that do not go into the guest. Byte code compiled on the host records
+the times of the host's files, so the guest would compile it again."""
 
 MISSING: Mapping[str, str] = {
     "_ctypes": "ctypes",
@@ -36,17 +36,17 @@ MISSING: Mapping[str, str] = {
     "turtle": "tkinter",
     "venv": "ensurepip",
 }
-"""Module of the standard library that is not in the guest, and the part that is missing."""
+"""Module of the standard library that the guest lacks -> the missing part of the library."""
 
 SHOWN = 5
-"""How many left-out files a message names."""
+"""Number of left-out files that a message names."""
 
 
-def placed(spec: AppSpec, progress: Progress) -> AppSpec:
+def with_files(spec: AppSpec, progress: Progress) -> AppSpec:
     """Return `spec` with the script and the packages among its files; itself without a script.
 
-    Says which extension modules stay behind: without the file an import of one is an
-    ImportError, which many packages answer with the same in Python.
+    Reports the extension modules that are left out. Importing one raises ImportError, on
+    which many packages fall back to an implementation in Python.
     """
     if spec.python is None:
         return spec
@@ -55,14 +55,14 @@ def placed(spec: AppSpec, progress: Progress) -> AppSpec:
         names = ", ".join(path.name for path in left_out[:SHOWN])
         more = f" and {len(left_out) - SHOWN} more" if len(left_out) > SHOWN else ""
         progress.line(
-            f"{spec.name}: left out, as extension modules cannot be loaded in the kernel: "
+            f"{spec.name}: left out, because the kernel cannot load extension modules: "
             f"{names}{more}"
         )
     return replace(spec, python=None, files={**files(spec.python), **spec.files})
 
 
 def files(python: PythonSpec) -> dict[str, Path]:
-    """Return path in the guest -> file here, of the script and the packages."""
+    """Return path in the guest -> file on the host, of the script and the packages."""
     found: dict[str, Path] = {}
     places = [(guest_script(python.script), python.script)]
     places += [(guest_path(number), path) for number, path in enumerate(python.path)]
@@ -82,9 +82,9 @@ def extension_modules(python: PythonSpec) -> list[Path]:
 
 
 def missing_modules(python: PythonSpec) -> list[tuple[int, str]]:
-    """Return line and name of what the script imports that the guest's library has not.
+    """Return line and name of each imported module that the guest's library lacks.
 
-    Raises InputError for a script that is no Python.
+    Raises InputError for a script that is not Python.
     """
     script = python.script / "__main__.py" if python.script.is_dir() else python.script
     if script.suffix != ".py":
