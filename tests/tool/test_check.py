@@ -308,7 +308,7 @@ def test_other_files(tmp_path: Path, store: Store) -> None:
     script.write_text("#!/bin/sh\n")
     with pytest.raises(InputError, match="script"):
         checked(script, store)
-    with pytest.raises(UsageError, match="no rule"):
+    with pytest.raises(UsageError, match="unknown rule"):
         checked(script, store, "nonsense")
 
 

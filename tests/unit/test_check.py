@@ -143,7 +143,7 @@ def test_library_name(soname: str, name: str) -> None:
     assert linked.library_name(soname) == name
 
 
-# --- the room for data ---------------------------------------------------------------
+# --- the limit of data ---------------------------------------------------------------
 
 
 def kernel_in_the_cache(store: Store, name: str, begin: int, text: int, age: float) -> None:
@@ -155,13 +155,13 @@ def kernel_in_the_cache(store: Store, name: str, begin: int, text: int, age: flo
     os.utime(file, (age, age))
 
 
-def test_the_room_is_that_of_a_kernel_which_begins_there(tmp_path: Path) -> None:
+def test_the_limit_is_that_of_a_kernel_at_the_same_address(tmp_path: Path) -> None:
     store = Store(tmp_path)
     usual, small = target.start(), target.start("tiny")
     assert small < usual
     assert target.start(options={"CONFIG_PHYSICAL_START": "0x6000000"}) == 0x6000000
-    assert target._room(store, usual) == (usual - DATA_BASE, False)
+    assert target._data_limit(store, usual) == (usual - DATA_BASE, False)
     kernel_in_the_cache(store, "a", usual, 8 << 20, 1.0)
     kernel_in_the_cache(store, "b", small, 4 << 20, 2.0)  # the youngest
-    assert target._room(store, usual) == (usual + (8 << 20) - DATA_BASE, True)
-    assert target._room(store, small) == (small + (4 << 20) - DATA_BASE, True)
+    assert target._data_limit(store, usual) == (usual + (8 << 20) - DATA_BASE, True)
+    assert target._data_limit(store, small) == (small + (4 << 20) - DATA_BASE, True)

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
-"""`ukl check`: what would go wrong with a program, before anything is built.
+"""`ukl check`: finds what would go wrong with a program in the kernel, before the build.
 
-unit.py and target.py find what is to be read; each of the other modules looks for one
-kind of hazard in it and yields findings. rules.py has the words.
+target.py and unit.py read the files; each of the other modules searches them for one
+kind of hazard and yields findings. rules.py has the texts.
 """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Machine code: system-call sites, and instructions that mean something else in ring 0."""
+"""Machine code: system-call sites, and instructions that behave differently in ring 0."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ARCH_PRCTL = 158
 ARCH_SET_GS = "0x1001"
 
 _HALTS = frozenset({"_start", "ukl_app_start", "check_one_fd", "__libc_check_standard_fds"})
-"""Where glibc stops for good if even exit() returns."""
+"""Functions in which glibc executes `hlt` if even exit() returns."""
 
 
 def sites(subject: Subject) -> Iterator[tuple[Unit, int, Site]]:
@@ -28,13 +28,13 @@ def sites(subject: Subject) -> Iterator[tuple[Unit, int, Site]]:
 
 
 def counts(subject: Subject) -> SyscallCounts:
-    """Return how many sites there are of each kind."""
+    """Return the number of sites of each kind."""
     ways = Counter(site.way for _, _, site in sites(subject))
     return SyscallCounts(ways[Way.IN_PLACE], ways[Way.STUB], ways[Way.KEEP])
 
 
 def findings(subject: Subject) -> Iterator[Finding]:
-    """Yield what is to be said about single instructions."""
+    """Yield the findings about single instructions."""
     yield from _syscalls(subject)
     notes: dict[str, list[Place]] = defaultdict(list)
     texts: dict[str, set[str]] = defaultdict(set)
@@ -44,7 +44,7 @@ def findings(subject: Subject) -> Iterator[Finding]:
                 if note.kind is Kind.HALT:
                     known = note.function in _HALTS or note.function in subject.runtime
                     if known or not unit.place(number, note.address).function:
-                        continue  # without symbols it is most likely _start's
+                        continue  # in code without symbols it is most likely in _start
                     rule = "privileged"
                 else:
                     rule = note.kind.value
@@ -69,7 +69,7 @@ def _syscalls(subject: Subject) -> Iterator[Finding]:
         return
     text = (
         f"{total} sites: {found.in_place} become a call in place, "
-        f"{found.stub} by a stub, {found.kept} kept"
+        f"{found.stub} through a stub, {found.kept} are kept"
     )
     yield finding("syscalls", (), text, count=total)
     kept: dict[str, list[Place]] = defaultdict(list)

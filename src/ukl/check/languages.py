@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Traces of languages other than C, and what is known about each."""
+"""Detects languages other than C, and reports what is known about each."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from ukl.check.rules import Severity
 
 @dataclass(frozen=True, slots=True)
 class Language:
-    """A language: symbols or sections that give it away, and what to say.
+    """A language, the symbols or sections that identify it, and the text of the finding.
 
-    `sections` count where a file still has its own.
+    `sections` identify files that are not partially linked: the partial link merges sections.
     """
 
     name: str
@@ -29,34 +29,34 @@ LANGUAGES = (
     Language(
         "Go",
         frozenset({"runtime.rt0_go.abi0", "runtime.goexit.abi0"}),
-        "Go's own linker leaves no relocatable object; its external mode links by the C compiler",
+        "Go's own linker makes no relocatable object; in external mode it uses the C compiler",
         "CGO_ENABLED=1 CC=ukl-cc go build -ldflags=-linkmode=external",
         sections=frozenset({".go.buildinfo", ".note.go.buildid"}),
     ),
     Language(
         "Rust",
         frozenset({"rust_eh_personality", "__rust_alloc", "rust_begin_unwind"}),
-        "Rust links by the C compiler",
+        "Rust links with the C compiler",
         'linker = "ukl-cc" for the target x86_64-unknown-linux-gnu, rustflags '
         '["-C", "target-feature=+crt-static"]',
     ),
     Language(
         "Java (native image)",
         frozenset({"graal_create_isolate", "graal_attach_thread"}),
-        "a native image is one static program; it has not been tried",
-        "build it with --static, and the C compiler ukl-cc",
+        "a native image is a static program; not tested",
+        "build it with --static, and with ukl-cc as C compiler",
     ),
     Language(
         "Python",
         frozenset({"Py_BytesMain", "Py_InitializeFromConfig", "Py_Initialize"}),
-        "extension modules (*.so) are loaded with dlopen and do not work; those built in do",
+        "extension modules (*.so) are loaded with dlopen and do not work; built-in modules do",
         "build the modules in (Modules/Setup.local), and link libpython*-pic.a",
         Severity.WARNING,
     ),
     Language(
         "JavaScript (V8)",
         frozenset({"v8_Default_embedded_blob_", "v8_inspector_protocol"}),
-        "V8 compiles at run time and jumps into that memory: SIGSEGV",
+        "V8 compiles at run time and executes the code in user pages: SIGSEGV",
         "start it with --jitless",
         Severity.WARNING,
     ),
@@ -64,7 +64,7 @@ LANGUAGES = (
 
 
 def findings(subject: Subject) -> Iterator[Finding]:
-    """Yield one finding for each language that the files show."""
+    """Yield one finding for each language detected in the files."""
     for language in LANGUAGES:
         for unit in subject.units:
             sections = {section.name for section in unit.elf.sections}

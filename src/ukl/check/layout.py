@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Sections and relocations: does everything have a place where it will lie?"""
+"""Sections and relocations: can the kernel's link place all code and data?"""
 
 from __future__ import annotations
 
@@ -25,15 +25,17 @@ _TLS = {
 
 
 def findings(subject: Subject) -> Iterator[Finding]:
-    """Yield what is wrong with where things lie, or would."""
+    """Yield the findings about sections, segments and relocations."""
     machines = [unit for unit in subject.units if unit.elf.machine != "EM_X86_64"]
     for unit in machines:
         yield finding("machine", [unit.whole], unit.elf.machine.removeprefix("EM_"))
     units = [unit for unit in subject.units if unit not in machines]
-    yield from _gathered("lto-only", [unit.whole for unit in units if _only_lto(unit)])
-    yield from _data_limit(subject, units)
-    yield from _gathered("writable-code", [place for unit in units for place in _both(unit)])
-    yield from _gathered("exec-stack", [unit.whole for unit in units if _wants_stack(unit)])
+    yield from _optional("lto-only", [unit.whole for unit in units if _only_lto(unit)])
+    yield from _data_size(subject, units)
+    writable = [place for unit in units for place in _writable_code(unit)]
+    yield from _optional("writable-code", writable)
+    stacks = [unit.whole for unit in units if _executable_stack(unit)]
+    yield from _optional("exec-stack", stacks)
     known = frozenset(
         symbol.name
         for unit in units
@@ -41,7 +43,7 @@ def findings(subject: Subject) -> Iterator[Finding]:
         if symbol.name and not symbol.undefined and is_text(unit.elf, symbol.section)
     )
     places = [place for unit in units for place in _narrow(unit, known)]
-    yield from _gathered("narrow-address", list(dict.fromkeys(places)))
+    yield from _optional("narrow-address", list(dict.fromkeys(places)))
     models = Counter(
         _TLS[item.kind] for unit in units for item in unit.relocations if item.kind in _TLS
     )
@@ -50,7 +52,7 @@ def findings(subject: Subject) -> Iterator[Finding]:
         yield finding("tls", (), text, count=models.total())
 
 
-def _gathered(rule: str, places: list[Place]) -> Iterator[Finding]:
+def _optional(rule: str, places: list[Place]) -> Iterator[Finding]:
     if places:
         yield finding(rule, places)
 
@@ -62,7 +64,7 @@ def _only_lto(unit: Unit) -> bool:
     )
 
 
-def _both(unit: Unit) -> Iterator[Place]:
+def _writable_code(unit: Unit) -> Iterator[Place]:
     both = SHF_WRITE | SHF_EXECINSTR
     for section in unit.elf.sections:
         if section.allocated and section.flags & both == both:
@@ -72,15 +74,15 @@ def _both(unit: Unit) -> Iterator[Place]:
             yield Place(unit.file, unit.member, f"segment at {segment.address:#x}")
 
 
-def _wants_stack(unit: Unit) -> bool:
+def _executable_stack(unit: Unit) -> bool:
     return any(
         s.name == ".note.GNU-stack" and s.flags & SHF_EXECINSTR for s in unit.elf.sections
     ) or any(segment.kind == "PT_GNU_STACK" and segment.flags & 1 for segment in unit.elf.segments)
 
 
-def _data_limit(subject: Subject, units: list[Unit]) -> Iterator[Finding]:
+def _data_size(subject: Subject, units: list[Unit]) -> Iterator[Finding]:
     if subject.kind is Kind.ARCHIVE:
-        return  # only what is used of it is linked
+        return  # the link takes only the members that it needs
     size, largest = 0, ("", 0)
     for unit in units:
         for section in unit.elf.sections:
@@ -88,22 +90,22 @@ def _data_limit(subject: Subject, units: list[Unit]) -> Iterator[Finding]:
                 size = -(-size // section.align) * section.align + section.size
                 largest = max(largest, (section.name, section.size), key=lambda pair: pair[1])
     text = f"{size:,} bytes of data, {largest[1]:,} of them in {largest[0]}"
-    if size <= subject.room:
+    if size <= subject.data_limit:
         return
     place = units[0].whole
-    if subject.room_exact:
-        yield finding("data-room", [place], f"{text}; there is room for {subject.room:,}")
+    if subject.limit_is_exact:
+        yield finding("data-room", [place], f"{text}; the limit is {subject.data_limit:,}")
     else:
         yield finding(
             "data-room",
             [place],
-            f"{text}; there is room for {subject.room:,} and the size of the kernel's text",
+            f"{text}; the limit is {subject.data_limit:,} plus the size of the kernel's text",
             severity=Severity.WARNING,
         )
 
 
 def _narrow(unit: Unit, known: frozenset[str]) -> Iterator[Place]:
-    """Yield the places that hold an address of text zero-extended from 32 bits or fewer."""
+    """Yield the places that hold an address of text in 32 or fewer zero-extended bits."""
     for item in unit.relocations:
         if item.kind not in _NARROW or item.symbol >= len(unit.symbols):
             continue

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 """Licences of the libraries that are linked with the kernel, which is GPL-2.0-only.
 
-Debian's /usr/share/doc/PACKAGE/copyright says them; most are in the machine-readable
-format (DEP-5), of which the paragraph `Files: *` counts. Who is compatible with whom:
+Debian's /usr/share/doc/PACKAGE/copyright states them. Most of these files have the
+machine-readable format (DEP-5), whose paragraph `Files: *` is used. For compatibility see
 https://www.gnu.org/licenses/license-list.html.
 """
 
@@ -39,7 +39,7 @@ _IN_PROSE = (
 
 
 def name_of(copyright_text: str) -> str:
-    """Return the licence that a copyright file states for most of the package, "" if unclear."""
+    """Return the licence that a copyright file states for most of the package; "": unclear."""
     if _EXCEPTION.search(copyright_text):
         return "GPL-3+ with GCC-exception"
     if re.match(r"(?is)\s*format(-specification)?:\s*\S*(dep-?5|copyright-format)", copyright_text):
@@ -57,9 +57,9 @@ def name_of(copyright_text: str) -> str:
 
 
 def compatible(expression: str) -> bool | None:
-    """Whether a licence may be combined with GPL-2.0-only; None: not known.
+    """Whether a licence is compatible with GPL-2.0-only; None: unknown.
 
-    Of alternatives ("or") one is enough; of several ("and") all must be.
+    One of the alternatives joined by "or" is enough; of those joined by "and", all must be.
     """
     if not expression:
         return None
@@ -89,9 +89,9 @@ def _one(name: str) -> bool | None:
 
 
 def findings(subject: Subject, text_of: Callable[[str], str | None]) -> Iterator[Finding]:
-    """Yield what the licences of the linked libraries mean.
+    """Yield the findings about the licences of the linked libraries.
 
-    `text_of` gives the copyright file of a Debian package.
+    `text_of` returns the copyright file of a Debian package.
     """
     fine: dict[str, str] = {}
     seen: set[str] = set()
@@ -99,7 +99,7 @@ def findings(subject: Subject, text_of: Callable[[str], str | None]) -> Iterator
     for library in subject.libraries:
         package = library.package
         if package is None:
-            yield finding("licence-unknown", [Place(library.path)], "of no Debian package")
+            yield finding("licence-unknown", [Place(library.path)], "not from a Debian package")
             continue
         if package in seen:
             continue

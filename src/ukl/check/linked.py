@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Executables: what would have to be static, and that an object is needed."""
+"""Executables: the libraries that have to be static; the object is needed instead."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from ukl.check.unit import Place
 
 _NAME = re.compile(r"lib(.+?)(?:-\d[\d.]*)?\.so(?:\.[\d.]+)?\Z")
 OF_THE_SYSTEM = ("ld-linux", "linux-vdso", "libgcc_s.")
-"""The loader and what the static runtime (libgcc_eh.a) has as well."""
+"""The loader, the vDSO, and libgcc_s, whose code libgcc_eh.a has, too."""
 
 
 @dataclass(frozen=True, slots=True)
 class Static:
-    """What is known of a library's static archive: its path, or the package to install."""
+    """A library's static archive: its path and package, or the package to install."""
 
     path: str | None
     package: str | None
 
 
 def needed(subject: Subject) -> list[str]:
-    """Return the shared objects that the program names (DT_NEEDED), without the system's."""
+    """Return the program's shared objects (DT_NEEDED) without those of OF_THE_SYSTEM."""
     return [
         name
         for unit in subject.units
@@ -34,13 +34,13 @@ def needed(subject: Subject) -> list[str]:
 
 
 def library_name(soname: str) -> str:
-    """Return what one says to link a library: `ssl` for `libssl.so.3`."""
+    """Return the -l name of a library: `ssl` for `libssl.so.3`."""
     match = _NAME.match(soname)
     return match[1] if match else soname
 
 
 def findings(subject: Subject, statics: dict[str, Static]) -> Iterator[Finding]:
-    """Yield what is to be done about an executable; `statics` maps sonames to archives."""
+    """Yield the findings about an executable; `statics` maps sonames to archives."""
     if subject.kind is not Kind.EXECUTABLE:
         return
     unit = subject.units[0]

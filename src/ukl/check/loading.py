@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Code that comes from elsewhere at run time: dlopen, name services, iconv, JIT."""
+"""Code that is loaded or generated at run time: dlopen, name services, iconv, JIT."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _NSS = """
 """
 
 NSS = frozenset(_NSS.split())
-"""What glibc's .gnu.warning.* sections warn of in static programs, but dlopen (2.36)."""
+"""Functions for which glibc 2.36 has .gnu.warning.* sections, other than dlopen."""
 
 EXECUTABLE_MEMORY = ("mmap", "mmap64", "mprotect", "pkey_mprotect", "__mmap", "__mprotect")
 
@@ -40,14 +40,14 @@ GENERATORS = (
     "_ZN2v88internal",
     "asmjit_",
 )
-"""Begins of names that only code generators define."""
+"""Prefixes of names that only code generators define."""
 
 _PROT_EXEC = 4
 _LOOK_BACK = 24
 
 
 def findings(subject: Subject) -> Iterator[Finding]:
-    """Yield what the program brings in at run time."""
+    """Yield the findings about code that the program loads or generates at run time."""
     for rule, names in (("dlopen", DLOPEN), ("nss", tuple(NSS)), ("iconv", ICONV)):
         found: dict[str, list[Place]] = defaultdict(list)
         for unit in subject.units:
@@ -63,7 +63,7 @@ def findings(subject: Subject) -> Iterator[Finding]:
 
 
 def _of_runtime(reference: Reference, subject: Subject) -> bool:
-    """Whether it is the C library's own code that refers to the name."""
+    """Whether the C library's own code refers to the name."""
     return reference.place.function in subject.runtime or reference.place.function.startswith(
         ("_dl_", "__nss_", "_nss_", "gaih_", "dlopen_")
     )

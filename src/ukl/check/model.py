@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What a check finds, and what it looks at."""
+"""Input and results of a check."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ class LinkedLibrary:
 
 
 class Kind(StrEnum):
-    """What was given to be checked."""
+    """What is checked."""
 
     APPLICATION = "application"
-    """A partially linked program, with all its libraries: what goes into the kernel."""
+    """A program partially linked with all its libraries, as it goes into the kernel."""
     OBJECT = "object"
     ARCHIVE = "archive"
     EXECUTABLE = "executable"
-    """Linked already, and without the object it was made of."""
+    """A linked program without its partially linked object."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One hazard or fact: which rule, where, what happens, what to do.
+    """One hazard or fact: the rule, the places, what happens, what to do.
 
-    `places` are in the order of the files; `count` is how often it occurs, which may
-    be more than there are places.
+    `places` are in the order of the files; `count` is the number of occurrences, which may
+    exceed the number of places.
     """
 
     rule: str
@@ -64,18 +64,18 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What the analysers look at.
+    """The input of the analysers.
 
     `runtime` are the names that the C library and the compiler's runtime define.
-    `room` is how many bytes of data the kernel has room for: at least, unless a kernel
-    is in the cache (`room_exact`).
+    `data_limit` is the size of data [bytes] that the kernel can take: a lower bound,
+    unless a kernel in the cache gives the exact size (`limit_is_exact`).
     """
 
     kind: Kind
     units: Sequence[Unit]
     runtime: frozenset[str]
-    room: int
-    room_exact: bool
+    data_limit: int
+    limit_is_exact: bool
     libraries: tuple[LinkedLibrary, ...] = ()
 
 
@@ -88,7 +88,7 @@ def finding(
     remedy: str | None = None,
     count: int | None = None,
 ) -> Finding:
-    """Return the finding of a rule; `what` goes before the rule's own words."""
+    """Return the finding of a rule; its text is `what`, followed by that of the rule."""
     row = RULES[rule]
     return Finding(
         rule,

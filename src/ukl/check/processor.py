@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What processor the program wants: IFUNC variants, declared needs, AVX code."""
+"""The processor that the program requires: IFUNC variants, declared needs, AVX code."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ _FEATURE = re.compile(
     r"aesni|shaext|vpclmul\w*|vpmadd52\w*|vaes|gfni|adx|ifma\w*)(?=$|[_-])"
 )
 _CHOSEN = re.compile(r"avx|evex|fma|xop|aesni|vpmadd52|ifma|\d+x(vl)?$|_6x$|_dl_runtime_|zmm|ymm")
-"""Names of variants, and glibc's lazy binding, which asks the processor itself."""
+"""Names of variants, and of glibc's lazy binding, which checks the processor itself."""
 
 _THROUGHOUT = 0.1
-"""Share of functions with AVX instructions from which on the compiler was told to use them."""
+"""With more than this share of AVX functions, the whole program is compiled for AVX."""
 
 
 def findings(subject: Subject) -> Iterator[Finding]:
-    """Yield what the program wants of the processor."""
+    """Yield the findings about the required processor."""
     yield from _ifuncs(subject)
     needed: dict[str, list[Place]] = {}
     for unit in subject.units:
@@ -61,7 +61,7 @@ def _ifuncs(subject: Subject) -> Iterator[Finding]:
 
 
 def _needed(unit: Unit) -> Iterator[str]:
-    """Yield the highest level that a GNU property of the file declares as needed."""
+    """Yield the highest level that each GNU property of the file declares as needed."""
     for owner, kind, content in unit.elf.notes():
         if owner != "GNU" or kind != _NT_GNU_PROPERTY_TYPE_0:
             continue
@@ -88,7 +88,7 @@ def _vectors(subject: Subject) -> Iterator[Finding]:
                 for name in sweep.vex
                 if not _CHOSEN.search(f"{unit.member}-{name}")
                 and name not in subject.runtime
-                and not name.startswith(f"{section}+")  # without symbols nothing is known
+                and not name.startswith(f"{section}+")  # code without a symbol
             ]
     if places:
         throughout = len(places) > _THROUGHOUT * total

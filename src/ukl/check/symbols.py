@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Names that nobody defines."""
+"""Undefined names."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _BY_SCRIPT = """
 """
 
 _OF_THE_LINKER = frozenset(_BY_SCRIPT.split())
-"""What crt files and linker scripts define, and `main`, which a library has not."""
+"""Names that crt files and linker scripts define, and `main`, which a library lacks."""
 
 SHOWN = 8
 
@@ -26,7 +26,7 @@ SHOWN = 8
 def findings(subject: Subject, library: Callable[[list[str]], str | None]) -> Iterator[Finding]:
     """Yield the names that neither the files nor the runtime define.
 
-    `library` gives the name of an installed library that defines most of some names.
+    `library` returns the name of the installed library that defines most of the names, or None.
     """
     if subject.kind is Kind.EXECUTABLE:
         return

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""From what a person named to what is checked: files read, sources compiled, packages asked."""
+"""Finds what a target names, reads or compiles its files, and runs the checks."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _ORDER = {Severity.ERROR: 0, Severity.WARNING: 1, Severity.INFO: 2}
 
 @dataclass(frozen=True, slots=True)
 class _Input:
-    """The files to read and what is linked; `failure` if they could not be made."""
+    """The files to check and the linked archives; `failure` if the build failed."""
 
     kind: Kind
     units: tuple[Unit, ...]
@@ -47,30 +47,27 @@ class _Input:
     failure: Finding | None = None
     others: tuple[Finding, ...] = ()
     start: int | None = None
-    """Where the kernel begins that it is for; None: the kernel that is built unless asked for
-    another."""
+    """CONFIG_PHYSICAL_START of the kernel; None: that of the default kernel."""
 
 
 def check(target: str, store: Store, progress: Progress, rules: Iterable[str] = ()) -> Report:
-    """Check what `target` names and return the report, of the `rules` alone if any are given.
+    """Check what `target` names and return the report, limited to `rules` if any are given.
 
-    Raises InputError for what cannot be read, UsageError for a rule that there is not.
+    Raises InputError for a target that cannot be read, UsageError for an unknown rule.
     """
     only = frozenset(rules)
     if unknown := sorted(only - set(RULES)):
-        raise UsageError(
-            f"there is no rule `{unknown[0]}`", remedy=f"there are: {', '.join(RULES)}"
-        )
+        raise UsageError(f"unknown rule `{unknown[0]}`", remedy=f"choose from: {', '.join(RULES)}")
     given = _open(target, store, progress)
     with progress.stage(f"check {target}"):
-        room, exact = _room(store, start() if given.start is None else given.start)
+        limit, exact = _data_limit(store, start() if given.start is None else given.start)
         owners = packages.owners(given.libraries)
         subject = Subject(
             kind=given.kind,
             units=given.units,
             runtime=_runtime(),
-            room=room,
-            room_exact=exact,
+            data_limit=limit,
+            limit_is_exact=exact,
             libraries=tuple(LinkedLibrary(path, owners[path]) for path in given.libraries),
         )
         found = [*([given.failure] if given.failure else []), *given.others]
@@ -83,14 +80,14 @@ def check(target: str, store: Store, progress: Progress, rules: Iterable[str] = 
 
 
 def libraries(target: str, store: Store, progress: Progress) -> tuple[LinkedLibrary, ...]:
-    """Return the static archives that are linked into a target, each with its Debian package."""
+    """Return the static archives linked into a target, each with its Debian package."""
     given = _open(target, store, progress)
     owners = packages.owners(given.libraries)
     return tuple(LinkedLibrary(path, owners[path]) for path in given.libraries)
 
 
 def licence(package: str) -> str:
-    """Return the licence that a Debian package's copyright file states, "" if unclear."""
+    """Return the licence that a Debian package's copyright file states; "": unclear."""
     return licences.name_of(_copyright(package) or "")
 
 
@@ -110,7 +107,7 @@ def _all(subject: Subject) -> list[Finding]:
     return found
 
 
-# --- what is given ------------------------------------------------------------
+# --- the target ---------------------------------------------------------------
 
 
 def _open(target: str, store: Store, progress: Progress) -> _Input:
@@ -124,9 +121,9 @@ def _open(target: str, store: Store, progress: Progress) -> _Input:
             return _elf(path, store)
         if magic[:2] == b"#!" and path.suffix != ".py":
             raise InputError(
-                "a script: its interpreter is the program",
+                "this is a script; the program is its interpreter",
                 where=path,
-                remedy="check the interpreter, which has to be linked into the kernel",
+                remedy="check the interpreter, which is linked into the kernel",
             )
     spec = manifest.resolve(target)
     given = _specified(spec, store, progress)
@@ -160,7 +157,7 @@ def _elf(path: Path, store: Store) -> _Input:
 
 
 def _recorded(path: Path) -> tuple[str, ...]:
-    """Return the archives that the compiler wrapper noted beside an object."""
+    """Return the archives that the compiler wrapper recorded beside an object."""
     name = path.name.removesuffix(captured.OBJECT_SUFFIX) + captured.FACTS_SUFFIX
     beside = path.with_name("ukl.json" if path.name == "ukl.o" else name)
     try:
@@ -171,7 +168,7 @@ def _recorded(path: Path) -> tuple[str, ...]:
 
 
 def _specified(spec: AppSpec, store: Store, progress: Progress) -> _Input:
-    """Compile and partially link what a manifest or a C file says."""
+    """Compile and partially link the program of a manifest or C file."""
     others = _scripts(spec.python) if spec.python else ()
     spec = prepared(spec, Context(store, progress))
     try:
@@ -179,7 +176,7 @@ def _specified(spec: AppSpec, store: Store, progress: Progress) -> _Input:
             found = captured.find(spec.program, store)
             unit = Unit(Elf.open(found), str(spec.program))
             return _Input(Kind.APPLICATION, (unit,), _recorded(found), others=others)
-        # What is to become of the system calls is seen where nothing has yet.
+        # The check counts `syscall` instructions that are not rewritten yet.
         app = app_build.build(replace(spec, rewrite_syscalls=False), store, progress)
     except InputError as error:
         failure = finding(
@@ -199,7 +196,7 @@ def _specified(spec: AppSpec, store: Store, progress: Progress) -> _Input:
 
 
 def _scripts(script: PythonSpec) -> tuple[Finding, ...]:
-    """Return what is found in a Python program itself, not in its interpreter."""
+    """Return the findings about a Python program itself, not its interpreter."""
     found = []
     if missing := python.missing_modules(script):
         names = ", ".join(dict.fromkeys(name for _, name in missing))
@@ -214,14 +211,14 @@ def _scripts(script: PythonSpec) -> tuple[Finding, ...]:
 
 
 def _runtime() -> frozenset[str]:
-    """Return the names that the C library and the compiler's runtime define here."""
+    """Return the names that the installed C library and compiler runtime define."""
     return frozenset().union(*(archive.defined(path) for path in toolchain.find().runtime))
 
 
 def start(profile: str = "", options: Mapping[str, str] = MappingProxyType({})) -> int:
-    """Return the CONFIG_PHYSICAL_START of a kernel of that profile and with these options.
+    """Return the CONFIG_PHYSICAL_START of a kernel with this profile and these options.
 
-    The room for data is below; kernels of other configurations in the cache say nothing of it.
+    It bounds the size of the application's data (kernel.symbols.data_limit).
     """
     asked = {name.removeprefix("CONFIG_"): value for name, value in options.items()}
     if START in asked:
@@ -234,12 +231,16 @@ def start(profile: str = "", options: Mapping[str, str] = MappingProxyType({})) 
     raise UklError(f"base.config has no CONFIG_{START}")
 
 
-def _room(store: Store, begin: int) -> tuple[int, bool]:
-    """Return the room for data in a kernel that begins there; whether one in the cache says it."""
+def _data_limit(store: Store, begin: int) -> tuple[int, bool]:
+    """Return the size limit of data [bytes] for a kernel at physical address `begin`.
+
+    The second value is whether it is exact, from a kernel in the cache. Kernels at other
+    addresses are ignored.
+    """
     maps = (store.root / "kernel").glob("*/objects/System.map")
     for file in sorted(maps, key=lambda file: file.stat().st_mtime, reverse=True):
-        if physical_start(file) == begin and (room := data_limit(file)):
-            return room, True
+        if physical_start(file) == begin and (limit := data_limit(file)):
+            return limit, True
     return begin - DATA_BASE, False
 
 
@@ -255,7 +256,7 @@ def _copyright(package: str) -> str | None:
 
 
 def _statics(sonames: Iterable[str]) -> dict[str, linked.Static]:
-    """Return what is known of the static archive of each shared object."""
+    """Return the static archive of each shared object, as far as known."""
     cc = toolchain.find().cc
     found = {soname: toolchain.library(cc, linked.library_name(soname)) for soname in sonames}
     owners = packages.owners([str(path) for path in found.values() if path is not None])

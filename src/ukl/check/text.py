@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The report as people read it, and as programs do. Pure."""
+"""The report as text and as JSON. Pure."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from ukl.check.model import Finding, Report
 from ukl.check.rules import Severity
 
 PLACES = 4
-"""How many places of a finding are shown; the JSON has all."""
+"""Number of places of a finding in the text; the JSON has all."""
 
 
 def lines(report: Report) -> list[tuple[Severity | None, str]]:
-    """Return the report line by line, with the severity where a finding begins."""
+    """Return the report's lines, each with the severity if a finding begins there."""
     shown: list[tuple[Severity | None, str]] = []
     for item in report.findings:
         shown.append((item.severity, f"{item.rule}: {item.happens}"))
@@ -27,7 +27,7 @@ def lines(report: Report) -> list[tuple[Severity | None, str]]:
 
 
 def summary(report: Report) -> str:
-    """Return the last line: the counts of sites and of findings."""
+    """Return the last line: the numbers of sites and of findings."""
     calls = report.syscalls
     count = dict.fromkeys(Severity, 0)
     for item in report.findings:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""One ELF file to be checked (perhaps a member of an archive) and the views of it."""
+"""An ELF file to check, perhaps a member of an archive, and what is read from it."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from ukl.syscalls.instruction import Instruction
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where something is: a file, a member if it is an archive, a section or function.
+    """A place: a file, the member if it is an archive, a section or function.
 
-    `offset` is from the begin of the function or section; None: the whole.
+    `offset` is from the start of the function or section; None: the whole.
     """
 
     file: str
@@ -36,7 +36,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """Where code or data refers to a symbol; `section` is its number, `address` in it."""
+    """A reference to a symbol, at `address` in the section with number `section`."""
 
     symbol: str
     section: int
@@ -45,7 +45,7 @@ class Reference:
 
 
 class Unit:
-    """An ELF file and what is read of it, once."""
+    """An ELF file, and what is read from it, cached."""
 
     def __init__(self, elf: Elf, file: str, member: str = "") -> None:
         self.elf = elf
@@ -69,7 +69,7 @@ class Unit:
 
     @cached_property
     def defined(self) -> frozenset[str]:
-        """The names that it defines."""
+        """The names that the file defines."""
         return frozenset(s.name for s in self.symbols if s.name and not s.undefined)
 
     @cached_property
@@ -84,11 +84,11 @@ class Unit:
 
     @cached_property
     def sweeps(self) -> dict[int, Sweep]:
-        """Section number -> what disassembly finds in it."""
+        """Section number -> the result of disassembly."""
         return {number: sweep(code) for number, code in self.codes.items()}
 
     def place(self, section: int, address: int) -> Place:
-        """Return where an address of a section is: in which function, if it is code."""
+        """Return the place of an address in a section: with the function, if it is code."""
         header = self.elf.sections[section]
         code = self.codes.get(section)
         function = covering(code.functions, address) if code else None
@@ -104,9 +104,9 @@ class Unit:
         return list(decode(code, found.start, found.end)) if code and found else []
 
     def references(self, names: Iterable[str]) -> Iterator[Reference]:
-        """Yield where any of `names` is referred to: by relocation, or by a direct branch.
+        """Yield the references to `names`, by relocation or by direct branch.
 
-        What a function says of itself (recursion) counts as well.
+        A function's references to itself (recursion) count, too.
         """
         wanted = self.names.intersection(names)
         if not wanted:
