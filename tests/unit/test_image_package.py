@@ -19,7 +19,7 @@ import pytest
 from ukl.base.errors import InputError, MissingError, UklError
 from ukl.base.model import AppSpec, PortForward, Protocol, Volume
 from ukl.package import build, disk, efi, kube, oci, sbom, urunc, vmm
-from ukl.package.formats import NEEDS, Format, Needs, asked
+from ukl.package.formats import NEEDS, Format, Needs, with_options
 from ukl.package.sbom import Part
 
 FILES = {"/boot/bzImage": b"kernel", "/boot/initrd": b"initrd", "/etc/a/b": b""}
@@ -105,8 +105,8 @@ def test_a_report_of_licences() -> None:
     lines = sbom.report([*PARTS, Part("mine"), beside]).splitlines()
     assert lines[0] == "linux 6.12: GPL-2.0-only; compatible with GPL-2.0-only"
     assert lines[2] == "lib+odd: OpenSSL; NOT compatible with GPL-2.0-only"
-    assert lines[3] == "mine: no licence known; not known: look at it"
-    assert lines[4] == "grub-pc-bin 2.06: GPL-3+; beside the kernel, not linked into it"
+    assert lines[3] == "mine: licence unknown; unknown: check it yourself"
+    assert lines[4] == "grub-pc-bin 2.06: GPL-3+; separate from the kernel, not linked into it"
 
 
 def spec(**values: Any) -> AppSpec:
@@ -139,13 +139,13 @@ def test_what_cannot_be_packaged(tmp_path: Path) -> None:
 
 
 def test_the_options_of_a_format() -> None:
-    assert asked(spec(), Format.OCI) == spec()
+    assert with_options(spec(), Format.OCI) == spec()
     given = spec(kernel_options={"CONFIG_EFI": "y", "NUMA": "y"})
-    options = asked(given, Format.RAW).kernel_options
+    options = with_options(given, Format.RAW).kernel_options
     forced = ("EFI", "EFI_STUB", "EFI_HANDOVER_PROTOCOL", "RELOCATABLE")
     assert options == {**dict.fromkeys(forced, "y"), "NUMA": "y"}
-    with pytest.raises(InputError, match="EFI_STUB=n does not boot from the format efi"):
-        asked(spec(kernel_options={"EFI_STUB": "n"}), Format.EFI)
+    with pytest.raises(InputError, match="efi needs a kernel with EFI_STUB=y"):
+        with_options(spec(kernel_options={"EFI_STUB": "n"}), Format.EFI)
 
 
 def test_the_tools_of_a_format() -> None:
@@ -182,7 +182,7 @@ def test_grub_is_told_where_it_lies() -> None:
     assert struct.unpack_from("<Q", image, 500) == (2049,)
     assert len(image) == len(core)
     core[500] = 7
-    with pytest.raises(UklError, match="not as we know them"):
+    with pytest.raises(UklError, match="unknown format"):
         disk.boot_code(bytes(first), bytes(core))
 
 

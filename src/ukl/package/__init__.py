@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Images for machines and clusters of others, and what is in them."""
+"""Writes images to run on other machines and clusters, and lists what is in them."""

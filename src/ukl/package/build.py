@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Builds an application, and writes its image for others with all that belongs to it."""
+"""Builds an application and writes its image, with bill of materials and licences."""
 
 from __future__ import annotations
 
@@ -27,22 +27,25 @@ from ukl.host.requirements import install_command
 from ukl.host.store import Store
 from ukl.image import initrd as initrds
 from ukl.package import disk, efi, kube, oci, sbom, urunc, vmm
-from ukl.package.formats import NEEDS, SBIN, Format, Needs, asked
+from ukl.package.formats import NEEDS, SBIN, Format, Needs, with_options
 from ukl.package.sbom import Part
 from ukl.vm import qemu
 
 IMAGE, SBOM, LICENCES, MACHINE = "image", "sbom.spdx.json", "licences.txt", "kubevirt.json"
-"""What is written: the layout's directory, and three files."""
+"""The output: the directory of the OCI layout, and three files."""
 
 BUSYBOX = "busybox-static"
 MUSL = "musl-dev"
-"""The C library in the guest's init."""
+"""The C library of the guest's init."""
 DEBIAN = "Organization: Debian"
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What is packaged: the target as it was named, and what that is; `tag` of the image."""
+    """What to package: the target as the user named it, and its specification.
+
+    `tag` is that of the OCI image, `reference` its name in a registry.
+    """
 
     target: str
     spec: AppSpec
@@ -52,8 +55,8 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True)
-class Parts:
-    """What each format carries: kernel, initrd, and the kernel's arguments."""
+class BootFiles:
+    """What each format contains: kernel, initrd, and the kernel's arguments."""
 
     wanted: Wanted
     vmlinux: Path
@@ -65,7 +68,7 @@ class Parts:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What a format wrote: the image, its SHA-256 (`sha256:...`), and the files beside it."""
+    """The output of a format: the image, its SHA-256 (`sha256:...`), and further files."""
 
     image: str
     digest: str
@@ -78,16 +81,16 @@ def build(
     context: Context,
     append: tuple[str, ...] = (),
 ) -> dict[str, Any]:
-    """Write the image into `directory`, which must be new or empty; return what it is."""
+    """Write the image into `directory`, which must be new or empty; return its description."""
     _check(wanted.spec, directory)
     _require(NEEDS[wanted.kind])
-    # With busybox, whose DHCP client gets the address where others run the machine.
+    # With busybox, whose DHCP client gets an address wherever the image runs.
     guest = Guest(network=Network(NetworkKind.BRIDGE, address=DHCP))
-    made = bootable(asked(wanted.spec, wanted.kind), context, guest)
+    made = bootable(with_options(wanted.spec, wanted.kind), context, guest)
     spec, image = made.spec, made.image
     parts = _parts(wanted, made.kernel.version, context.store, context.progress)
     words = [*qemu.kernel_words(verbose=False, page_size=spec.page_size), *append]
-    boot = Parts(
+    boot = BootFiles(
         replace(wanted, spec=spec),
         image.vmlinux,
         kernel=image.bzimage.read_bytes(),
@@ -116,7 +119,7 @@ def build(
 # --- the formats --------------------------------------------------------------
 
 
-def _oci(boot: Parts, directory: Path) -> Written:
+def _oci(boot: BootFiles, directory: Path) -> Written:
     wanted = boot.wanted
     annotations = urunc.metadata(kube.KERNEL, kube.INITRD)
     layout = oci.layout(
@@ -145,14 +148,14 @@ def _oci(boot: Parts, directory: Path) -> Written:
     return Written(IMAGE, layout.digest, (MACHINE,))
 
 
-def _raw(boot: Parts, directory: Path) -> Written:
+def _raw(boot: BootFiles, directory: Path) -> Written:
     file = directory / f"{boot.wanted.spec.name}.raw"
     with tempfile.TemporaryDirectory(prefix="ukl-disk-") as scratch:
         disk.write(file, boot.kernel, boot.initrd, boot.arguments, Path(scratch))
     return _one(file)
 
 
-def _qcow2(boot: Parts, directory: Path) -> Written:
+def _qcow2(boot: BootFiles, directory: Path) -> Written:
     file = directory / f"{boot.wanted.spec.name}.qcow2"
     with tempfile.TemporaryDirectory(prefix="ukl-disk-") as scratch:
         raw = Path(scratch, "disk.raw")
@@ -161,7 +164,7 @@ def _qcow2(boot: Parts, directory: Path) -> Written:
     return _one(file)
 
 
-def _efi(boot: Parts, directory: Path) -> Written:
+def _efi(boot: BootFiles, directory: Path) -> Written:
     name = boot.wanted.spec.name
     file = directory / f"{name}.efi"
     sections = efi.sections(boot.kernel, boot.initrd, boot.arguments, name, boot.version)
@@ -170,18 +173,18 @@ def _efi(boot: Parts, directory: Path) -> Written:
     return _one(file)
 
 
-def _firecracker(boot: Parts, directory: Path) -> Written:
+def _firecracker(boot: BootFiles, directory: Path) -> Written:
     config = vmm.firecracker(boot.wanted.spec, boot.arguments)
     return _monitor(boot, directory, vmm.FIRECRACKER, config)
 
 
-def _cloud_hypervisor(boot: Parts, directory: Path) -> Written:
+def _cloud_hypervisor(boot: BootFiles, directory: Path) -> Written:
     config = vmm.cloud_hypervisor(boot.wanted.spec, boot.arguments)
     return _monitor(boot, directory, vmm.CLOUD_HYPERVISOR, config)
 
 
-def _monitor(boot: Parts, directory: Path, name: str, config: dict[str, Any]) -> Written:
-    """Write kernel, initrd and configuration. The kernel's symbols are of no use there."""
+def _monitor(boot: BootFiles, directory: Path, name: str, config: dict[str, Any]) -> Written:
+    """Write kernel, initrd and configuration; the kernel without the unneeded symbols."""
     kernel = directory / vmm.KERNEL
     host_exec.run(["objcopy", "--strip-all", boot.vmlinux, kernel])
     _write(directory, {vmm.INITRD: boot.initrd, name: kube.text(config).encode()})
@@ -193,7 +196,7 @@ def _one(file: Path) -> Written:
         return Written(file.name, f"sha256:{hashlib.file_digest(stream, 'sha256').hexdigest()}")
 
 
-_WRITERS: Mapping[Format, Callable[[Parts, Path], Written]] = {
+_WRITERS: Mapping[Format, Callable[[BootFiles, Path], Written]] = {
     Format.OCI: _oci,
     Format.RAW: _raw,
     Format.QCOW2: _qcow2,
@@ -210,11 +213,11 @@ def _write(directory: Path, files: Mapping[str, bytes]) -> None:
         place.write_bytes(data)
 
 
-# --- what is needed, and what is in it ------------------------------------------
+# --- requirements and contents --------------------------------------------------
 
 
 def _require(needs: Needs) -> None:
-    """Raise MissingError unless the format's tools are there, with what installs all of them."""
+    """Raise MissingError, with the command to install them, if the format lacks tools."""
     absent = {file: package for file, package in needs.files.items() if not Path(file).is_file()}
     path = f"{clean_environment()['PATH']}:{SBIN}"
     for program, package in needs.programs.items():
@@ -222,7 +225,7 @@ def _require(needs: Needs) -> None:
             absent[program] = package
     if absent:
         raise MissingError(
-            f"not on this machine: {', '.join(absent)}",
+            f"not installed: {', '.join(absent)}",
             remedy=install_command(*absent.values()),
         )
 
@@ -236,16 +239,20 @@ def _check(spec: AppSpec, directory: Path) -> None:
         )
     if spec.volumes or spec.disks:
         raise InputError(
-            "volumes and disks are of one machine, and an image is for many",
+            "volumes and disks belong to one machine, but an image may run on any",
             where=spec.origin,
-            remedy="leave them out; what the program only reads can be in [run] files",
+            remedy="leave them out; put data that the program only reads into [run] files",
         )
 
 
 def _parts(wanted: Wanted, version: str, store: Store, progress: Progress) -> list[Part]:
-    """Return what is in the image. Of the application itself only its owner knows the licence."""
+    """Return the parts of the image, with the licence of each if it is known.
+
+    The application's own licence is known only if it is built from a Debian source package.
+    """
     libraries = check.libraries(wanted.target, store, progress)
-    names = sorted({each.package for each in libraries if each.package} | {BUSYBOX, MUSL})
+    linked = {library.package for library in libraries if library.package}
+    names = sorted(linked | {BUSYBOX, MUSL})
     loaders = sorted(set(NEEDS[wanted.kind].files.values()))
     versions = packages.versions([*names, *loaders])
     source = wanted.spec.build.source.debian if wanted.spec.build is not None else None
@@ -255,11 +262,11 @@ def _parts(wanted: Wanted, version: str, store: Store, progress: Progress) -> li
         Part(wanted.spec.name, licence=check.licence(source) if source else ""),
     ]
     for name in (*names, *loaders):
-        known = versions.get(name, "")
-        purl = f"pkg:deb/debian/{name}@{known}?arch=amd64" if known else ""
-        licence, linked = check.licence(name), name not in {BUSYBOX, MUSL, *loaders}
-        found.append(Part(name, known, licence, DEBIAN, purl, linked))
-    for each in libraries:
-        if each.package is None:
-            found.append(Part(Path(each.path).name))
+        installed = versions.get(name, "")
+        purl = f"pkg:deb/debian/{name}@{installed}?arch=amd64" if installed else ""
+        in_kernel = name not in {BUSYBOX, MUSL, *loaders}
+        found.append(Part(name, installed, check.licence(name), DEBIAN, purl, in_kernel))
+    for library in libraries:
+        if library.package is None:
+            found.append(Part(Path(library.path).name))
     return found

@@ -7,9 +7,9 @@
     2 MiB         EFI system partition (FAT32): /EFI/BOOT/BOOTX64.EFI is GRUB for UEFI,
                   /boot/bzImage and /boot/initrd are for both
 
-Neither reads a configuration from the disk: what is to be booted is part of GRUB's image. Each
-identifier is made of what is in it, each time is 1980's beginning, so the same inputs give the
-same bytes. Everything is done by the well-known tools on a file, without root.
+Neither GRUB reads a configuration from the disk: it is part of GRUB's image. Identifiers are
+derived from the content and all times are the start of 1980, so the same inputs give the same
+bytes. Standard tools do all the work on a file, without root.
 """
 
 from __future__ import annotations
@@ -35,25 +35,27 @@ CORE_START, CORE_SIZE = MIB, MIB
 ESP_START = CORE_START + CORE_SIZE
 
 ESP_MINIMUM = 40 * MIB
-"""FAT32, which UEFI wants on a hard disk, begins at 65525 clusters."""
+"""UEFI requires FAT32 on a hard disk, and FAT32 has at least 65525 clusters."""
 
 _SLACK = 2 * MIB
-"""For the tables of a file system of 512-byte clusters (1/64 of it) there is more below."""
+"""plan() adds more for the tables of a file system with 512-byte clusters (1/64 of it)."""
 
-# https://uapi-group.org/specifications/specs/discoverable_partitions_specification, and for the
-# first GRUB's manual, "BIOS installation".
+# Sources: GRUB's manual, "BIOS installation", and
+# https://uapi-group.org/specifications/specs/discoverable_partitions_specification.
 _BIOS_BOOT = "21686148-6449-6E6F-744E-656564454649"
 _ESP = "C12A7328-F81F-11D2-BA4B-00A0C93EC93B"
 
-_SPACE = uuid.UUID("dbd0c9a0-8d92-4dd1-8a2b-a1f3b1b7cf5e")
-"""Of our own: identifiers are derived from it and the content."""
+_NAMESPACE = uuid.UUID("dbd0c9a0-8d92-4dd1-8a2b-a1f3b1b7cf5e")
+"""ukl's UUID namespace: identifiers are derived from it and the content."""
 
 _BOOT_CODE = 440
-"""Bytes of a first sector before the disk's signature and partitions."""
+"""Bytes of the first sector that precede the disk's signature and partition table."""
 _KERNEL_SECTOR = 0x5C
-"""Where GRUB's first sector has the 64-bit number of the next: include/grub/i386/pc/boot.h."""
+"""Offset, in GRUB's first sector, of the next sector's 64-bit number (see
+include/grub/i386/pc/boot.h)."""
 _BLOCKS = SECTOR - 12
-"""Where the next has that of its successor: the first of its list of blocks, which it ends with."""
+"""Offset, in that next sector, of the block list at its end, which begins with the number of
+the following sector."""
 
 _BIOS_MODULES = ("biosdisk", "part_gpt", "fat", "search_fs_uuid", "linux")
 _EFI_MODULES = _BIOS_MODULES[1:]
@@ -61,7 +63,7 @@ _EFI_MODULES = _BIOS_MODULES[1:]
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Where things are, in bytes, and what they are called. `serial` is the FAT's number."""
+    """Sizes [bytes] and identifiers of a disk. `serial` is the FAT's volume serial number."""
 
     esp_size: int
     total: int
@@ -72,7 +74,7 @@ class Plan:
 
     @property
     def table(self) -> str:
-        """What sfdisk reads."""
+        """The partition table as input of sfdisk."""
         return (
             f"label: gpt\nlabel-id: {self.disk_id}\nfirst-lba: 34\n"
             f"start={CORE_START // SECTOR}, size={CORE_SIZE // SECTOR}, type={_BIOS_BOOT}, "
@@ -82,23 +84,23 @@ class Plan:
         )
 
     def grub(self, arguments: str) -> str:
-        """Return what GRUB does: find the file system, load both, start."""
+        """Return GRUB's configuration: find the file system, load kernel and initrd, boot."""
         name = f"{self.serial[:4]}-{self.serial[4:]}"
         return f"search.fs_uuid {name} root\nlinux {KERNEL} {arguments}\ninitrd {INITRD}\nboot\n"
 
 
 def plan(kernel: bytes, initrd: bytes, arguments: str) -> Plan:
-    """Return the layout of a disk for them. Pure."""
+    """Return the layout of a disk with this content. Pure."""
     content = digest(kernel, initrd, arguments)
     needed = len(kernel) + len(initrd) + _SLACK
     esp = max(-(-(needed + needed // 32) // MIB) * MIB, ESP_MINIMUM)
 
     def name(what: str) -> str:
-        return str(uuid.uuid5(_SPACE, f"{content} {what}")).upper()
+        return str(uuid.uuid5(_NAMESPACE, f"{content} {what}")).upper()
 
     return Plan(
         esp_size=esp,
-        total=ESP_START + esp + MIB,  # with room for the table's copy at the end
+        total=ESP_START + esp + MIB,  # with space for the backup table at the end
         disk_id=name("disk"),
         core_id=name("core"),
         esp_id=name("esp"),
@@ -107,28 +109,28 @@ def plan(kernel: bytes, initrd: bytes, arguments: str) -> Plan:
 
 
 def boot_code(first: bytes, core: bytes) -> tuple[bytes, bytes]:
-    """Return GRUB's first sector and its image, told where the latter lies. Pure.
+    """Return GRUB's first sector and its image, patched with the image's place on disk. Pure.
 
-    Raises UklError if these are not as GRUB 2 has them.
+    Raises UklError if they do not have the format of GRUB 2.
     """
     start = CORE_START // SECTOR
     head, image = bytearray(first), bytearray(core)
-    known = (
+    is_grub2 = (
         len(head) == SECTOR
         and head[510:] == b"\x55\xaa"
         and struct.unpack_from("<Q", head, _KERNEL_SECTOR) == (1,)
         and SECTOR < len(image) <= CORE_SIZE
         and struct.unpack_from("<Q", image, _BLOCKS) == (2,)
     )
-    if not known:
-        raise UklError("this GRUB's images for BIOS are not as we know them", where=GRUB_BIOS)
+    if not is_grub2:
+        raise UklError("GRUB's images for BIOS have an unknown format", where=GRUB_BIOS)
     struct.pack_into("<Q", head, _KERNEL_SECTOR, start)
     struct.pack_into("<Q", image, _BLOCKS, start + 1)
     return bytes(head[:_BOOT_CODE]), bytes(image)
 
 
 def write(file: Path, kernel: bytes, initrd: bytes, arguments: str, scratch: Path) -> None:
-    """Write the disk; its empty parts are holes of the file. `scratch` is a directory for us."""
+    """Write the disk as a sparse file. `scratch` is a directory for temporary files."""
     layout = plan(kernel, initrd, arguments)
     with file.open("wb") as out:
         out.truncate(layout.total)
@@ -165,7 +167,7 @@ def _mkimage(target: str, where: str, config: Path, out: Path, modules: tuple[st
 
 
 def _fill(file: Path, layout: Plan, contents: Mapping[str, bytes], scratch: Path) -> None:
-    """Make the file system of the second partition, with these files."""
+    """Make the file system of the second partition, with the files `contents`."""
     _run(
         [
             *("mkfs.fat", "-F", "32", "-s", "1", "--invariant", "-i", layout.serial),
@@ -190,12 +192,12 @@ def _run(argv: Sequence[Arg], stdin: str | None = None) -> None:
     host_exec.run(
         argv,
         stdin=stdin.encode() if stdin is not None else None,
-        # The first second that a FAT can name.
+        # The earliest time that FAT can represent.
         env={"PATH": f"{path}:{SBIN}", "SOURCE_DATE_EPOCH": "315532800", "TZ": "UTC"},
         timeout=300,
     )
 
 
 def qcow2(raw: Path, file: Path) -> None:
-    """Write the disk `raw` in QEMU's format."""
+    """Write the disk `raw` in QEMU's qcow2 format."""
     _run(["qemu-img", "convert", "-q", "-f", "raw", "-O", "qcow2", raw, file])

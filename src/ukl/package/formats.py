@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The forms that a packaged application can take, and what each asks of kernel and machine."""
+"""The formats of a packaged application, and what each requires of kernel and host."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from ukl.base.model import AppSpec
 
 
 class Format(StrEnum):
-    """What `ukl package --format` takes."""
+    """Values of `ukl package --format`."""
 
     OCI = "oci"
-    """An OCI image, and a machine for KubeVirt that boots what is in it."""
+    """An OCI image, and a KubeVirt machine that boots from it."""
     RAW = "raw"
     """A disk that boots by BIOS and by UEFI."""
     QCOW2 = "qcow2"
@@ -30,9 +30,9 @@ class Format(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Needs:
-    """What a format needs: options of the kernel, files and programs with their Debian packages.
+    """Requirements of a format: kernel options; files and programs with their Debian packages.
 
-    `resets`: where it boots, a reset is the machine's only end.
+    `resets`: the machine can be ended only by a reset.
     """
 
     options: Mapping[str, str] = field(default_factory=dict)
@@ -44,12 +44,12 @@ class Needs:
 GRUB_BIOS = "/usr/lib/grub/i386-pc"
 GRUB_EFI = "/usr/lib/grub/x86_64-efi"
 SBIN = "/usr/sbin:/sbin"
-"""Not in everybody's PATH, and some of the programs are there."""
+"""Directories with some of the programs, which PATH often lacks."""
 STUB = "/usr/lib/systemd/boot/efi/linuxx64.efi.stub"
 
-# The kernel's own entry for UEFI, which also learns from there where ACPI's tables are; GRUB
-# of Debian 12 goes in by the handover protocol.
-# EFI_STUB selects RELOCATABLE, which a profile may have turned off.
+# EFI_STUB is the kernel's entry point for UEFI, which also gets the place of ACPI's tables.
+# Debian 12's GRUB uses the handover protocol. EFI_STUB selects RELOCATABLE, which a profile
+# may have turned off.
 _EFI = {"EFI": "y", "EFI_STUB": "y", "EFI_HANDOVER_PROTOCOL": "y", "RELOCATABLE": "y"}
 
 _DISK = Needs(
@@ -68,7 +68,7 @@ NEEDS: Mapping[Format, Needs] = {
     Format.RAW: _DISK,
     Format.QCOW2: replace(_DISK, programs={**_DISK.programs, "qemu-img": "qemu-utils"}),
     Format.EFI: Needs(options=_EFI, files={STUB: "systemd-boot-efi"}),
-    # Its devices are at addresses that the command line names (in later versions: ACPI's tables).
+    # The command line names the addresses of its devices (later versions: ACPI's tables).
     Format.FIRECRACKER: Needs(
         options={"VIRTIO_MMIO": "y", "VIRTIO_MMIO_CMDLINE_DEVICES": "y"}, resets=True
     ),
@@ -76,15 +76,14 @@ NEEDS: Mapping[Format, Needs] = {
 }
 
 
-def asked(spec: AppSpec, kind: Format) -> AppSpec:
-    """Return `spec` with the options that the format needs; InputError if it has others. Pure."""
+def with_options(spec: AppSpec, kind: Format) -> AppSpec:
+    """Return `spec` with the format's kernel options; InputError if it sets others. Pure."""
     options = dict(spec.kernel_options)
     for name, value in NEEDS[kind].options.items():
         given = options.get(name, options.pop(f"CONFIG_{name}", value))
         if given != value:
             raise InputError(
-                f"a kernel with {name}={given} does not boot from the format {kind}, "
-                f"which needs {name}={value}",
+                f"the format {kind} needs a kernel with {name}={value}, not {name}={given}",
                 where=spec.origin,
                 remedy="leave that option out, or choose another --format",
             )

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
-"""A virtual machine for KubeVirt that boots the kernel and initrd of an OCI image. Pure.
+"""Describes a KubeVirt machine that boots the kernel and initrd of an OCI image. Pure.
 
-The manifest is JSON, which is YAML as well. Fields: kubevirt.io/v1, KernelBoot and
+The manifest is JSON, which is also YAML. Fields: kubevirt.io/v1, KernelBoot and
 KernelBootContainer.
 """
 
@@ -13,11 +13,11 @@ from typing import Any
 from ukl.base.model import AppSpec
 
 KERNEL, INITRD = "/boot/bzImage", "/boot/initrd"
-"""Where both are in the image."""
+"""Paths in the image."""
 
 
 def machine(spec: AppSpec, reference: str, kernel_args: str) -> dict[str, Any]:
-    """Return the manifest; `reference` is where the image will have been pushed to."""
+    """Return the manifest; `reference` names the image in its registry."""
     name = "".join(char if char.isalnum() else "-" for char in spec.name.lower()).strip("-")
     interface: dict[str, Any] = {"name": "default", "masquerade": {}}
     if spec.ports:
@@ -58,5 +58,5 @@ def machine(spec: AppSpec, reference: str, kernel_args: str) -> dict[str, Any]:
 
 
 def text(value: dict[str, Any]) -> str:
-    """Return a manifest as a file's content."""
+    """Return a manifest as the text of a file."""
     return json.dumps(value, indent=2) + "\n"

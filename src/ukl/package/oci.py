@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
-"""An OCI image of some files: the layout of a directory, as registries and engines take it. Pure.
+"""Makes an OCI image of some files, in the layout that registries and engines read. Pure.
 
-The same files give the same bytes: no times, no names of users, one order. Source: the OCI
+The same files give the same bytes: no times, no user names, a fixed order. Source: the OCI
 image format specification 1.1.
 """
 
@@ -23,22 +23,22 @@ INDEX = "application/vnd.oci.image.index.v1+json"
 REFERENCE = "org.opencontainers.image.ref.name"
 
 EPOCH = "1970-01-01T00:00:00Z"
-"""The time that is written where tools want one."""
+"""The time to write where tools require one."""
 
 LEVEL = 6
-"""Of zlib. The kernel and the initrd are compressed already."""
+"""zlib's level. The kernel and the initrd are already compressed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """The files of a layout's directory by their names, and the manifest's digest."""
+    """The files of a layout by their names, and the manifest's digest."""
 
     files: Mapping[str, bytes]
     digest: str
 
 
 def layer(files: Mapping[str, bytes]) -> bytes:
-    """Return a tar of files by their absolute names, with the directories above them."""
+    """Return a tar archive of files, by their absolute names, with their directories."""
     names = {name.lstrip("/"): data for name, data in files.items()}
     above = {"/".join(name.split("/")[:depth]) for name in names for depth in range(1, 9)}
     out = io.BytesIO()

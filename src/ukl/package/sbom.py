@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
-"""A bill of materials, SPDX 2.3 as JSON: what is in an image, and under which licence. Pure.
+"""Makes the bill of materials of an image, SPDX 2.3 as JSON, and a list of licences. Pure.
 
-Source: the SPDX specification 2.3. Licences that Debian names otherwise than SPDX does are
-translated where that is certain; the others are NOASSERTION, with Debian's name in a comment.
+Source: the SPDX specification 2.3. Debian's licence names are translated to SPDX's where that
+is certain; the others become NOASSERTION, with Debian's name in a comment.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from typing import Any
 from ukl.check.licences import compatible
 
 CONTAINER, SYSTEM = "CONTAINER", "OPERATING-SYSTEM"
-"""What an image is for: section 7.24 of the specification."""
+"""Primary purpose of an image: section 7.24 of the specification."""
 
 CREATED = "1970-01-01T00:00:00Z"
-"""The time that the document names: the same inputs give the same bytes."""
+"""Constant creation time: the same inputs give the same bytes."""
 
 _LICENCES = {
     "GPL-2.0-only": "GPL-2.0-only",
@@ -38,9 +38,9 @@ _ID = re.compile(r"[^A-Za-z0-9.-]")
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Something in an image. `licence` is Debian's name, or SPDX's; "" if it is not known.
+    """A part of an image. `licence` is Debian's or SPDX's name; "": unknown.
 
-    `linked` is whether it is in the kernel, and not merely beside it in the image.
+    `linked` is whether it is linked into the kernel, or else a separate file of the image.
     """
 
     name: str
@@ -52,14 +52,14 @@ class Part:
 
 
 def spdx_licence(name: str) -> str:
-    """Return SPDX's expression for a licence, NOASSERTION if that is not certain."""
+    """Return SPDX's expression for a licence; NOASSERTION if it is not certain."""
     return _LICENCES.get(name, "NOASSERTION")
 
 
 def document(
     name: str, digest: str, parts: Iterable[Part], purpose: str = CONTAINER
 ) -> dict[str, Any]:
-    """Return the document about the image `name` of that SHA-256 digest."""
+    """Return the document about the image `name` with this SHA-256 digest."""
     root = "SPDXRef-image"
     rows, relations = [], [_relation("SPDXRef-DOCUMENT", "DESCRIBES", root)]
     for number, part in enumerate(parts):
@@ -107,7 +107,7 @@ def _package(identity: str, part: Part) -> dict[str, Any]:
             }
         ]
     if part.licence and licence == "NOASSERTION":
-        row["licenseComments"] = f"The distribution calls it {part.licence}."
+        row["licenseComments"] = f"The distribution names the licence {part.licence}."
     return row
 
 
@@ -120,15 +120,15 @@ def _relation(source: str, kind: str, target: str) -> dict[str, str]:
 
 
 def report(parts: Iterable[Part]) -> str:
-    """Return what people read: each part with its licence, and whether it may be linked."""
+    """Return a text for users: each part with its licence, and whether it may be linked."""
     verdicts = {True: "compatible with GPL-2.0-only", False: "NOT compatible with GPL-2.0-only"}
     lines = []
     for part in parts:
         verdict = (
-            verdicts.get(compatible(part.licence), "not known: look at it")  # type: ignore[arg-type]
+            verdicts.get(compatible(part.licence), "unknown: check it yourself")  # type: ignore[arg-type]
             if part.linked
-            else "beside the kernel, not linked into it"
+            else "separate from the kernel, not linked into it"
         )
         version = f" {part.version}" if part.version else ""
-        lines.append(f"{part.name}{version}: {part.licence or 'no licence known'}; {verdict}")
+        lines.append(f"{part.name}{version}: {part.licence or 'licence unknown'}; {verdict}")
     return "\n".join(lines) + "\n"

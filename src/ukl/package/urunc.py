@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What urunc, a container runtime for unikernels, wants to know of an OCI image. Pure.
+"""Metadata of an OCI image for urunc, a container runtime for unikernels. Pure.
 
-As annotations, and as a file in the image for engines that do not hand these on. Source:
-docs/package/index.md of urunc 0.7. It boots our kernel as one of the type `linux`, and gives
-it the address by `ip=`; the image's command has to be the initrd's first program.
+The metadata are annotations, and also a file in the image for engines that do not pass
+annotations on. Source: docs/package/index.md of urunc 0.7. urunc boots the kernel as type
+`linux` and passes the address by `ip=`; the image's command must be the initrd's first program.
 """
 
 from __future__ import annotations
@@ -32,6 +32,6 @@ def metadata(kernel: str, initrd: str) -> dict[str, str]:
 
 
 def file(values: Mapping[str, str]) -> bytes:
-    """Return the content of the file that says the same: its values are in base64."""
+    """Return the content of the file with the same metadata, values in base64."""
     encoded = {name: base64.b64encode(value.encode()).decode() for name, value in values.items()}
     return (json.dumps(encoded, indent=1, sort_keys=True) + "\n").encode()

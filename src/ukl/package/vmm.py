@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Configurations for Firecracker and Cloud Hypervisor, with which they boot our kernel. Pure.
+"""Configurations for Firecracker and Cloud Hypervisor that boot the kernel. Pure.
 
-Both take the kernel as an ELF file, and paths relative to where they are started: the package.
-Sources: Firecracker's docs/getting-started.md and its type `VmmConfig` (what `--config-file`
-reads); Cloud Hypervisor's cloud-hypervisor.yaml, `VmConfig` (what `vm.create` takes).
+Both read the kernel as an ELF file, and paths relative to the working directory: start them in
+the package. Sources: Firecracker's docs/getting-started.md and its type `VmmConfig` (read by
+`--config-file`); Cloud Hypervisor's cloud-hypervisor.yaml, `VmConfig` (read by `vm.create`).
 """
 
 from __future__ import annotations
@@ -16,29 +16,29 @@ from ukl.base.model import AppSpec
 KERNEL, INITRD = "vmlinux", "initrd"
 
 FIRECRACKER, CLOUD_HYPERVISOR = "firecracker.json", "cloud-hypervisor.json"
-"""The files' names."""
+"""File names."""
 
-_MOST = 32
-"""Processors of a machine of Firecracker's."""
+_MAX_CPUS = 32
+"""Processors of a Firecracker machine."""
 
 _TAP = "tap0"
-# Address, gateway and netmask. Firecracker's documentation uses these ...
+# Address, gateway and netmask, as in Firecracker's documentation.
 _FIRECRACKER_NET = ("172.16.0.2", "172.16.0.1", "255.255.255.252")
-# ... and Cloud Hypervisor gives this gateway to the tap device that it makes.
+# The gateway is the default address of Cloud Hypervisor's tap device.
 _CLOUD_NET = ("192.168.249.2", "192.168.249.1", "255.255.255.0")
 
 
 def firecracker(spec: AppSpec, arguments: str) -> dict[str, Any]:
-    """Return what `firecracker --no-api --config-file` reads.
+    """Return the configuration for `firecracker --no-api --config-file`.
 
-    A network is there if the application has ports: the device tap0 of the host. Raises
-    InputError for more processors than it gives.
+    If the application has ports, the machine has a network, through the host's device tap0.
+    Raises InputError for more processors than Firecracker supports.
     """
-    if spec.cpus > _MOST:
+    if spec.cpus > _MAX_CPUS:
         raise InputError(
-            f"{spec.cpus} processors: Firecracker gives at most {_MOST}", where=spec.origin
+            f"{spec.cpus} processors: Firecracker supports at most {_MAX_CPUS}", where=spec.origin
         )
-    # A reset by the keyboard's controller is what ends it; there is no PCI.
+    # A reset by the keyboard controller ends the machine; it has no PCI.
     words = [arguments, "reboot=k", "pci=off", *_address(spec, _FIRECRACKER_NET)]
     interfaces = [{"iface_id": "eth0", "host_dev_name": _TAP}] if spec.ports else []
     return {
@@ -58,7 +58,7 @@ def firecracker(spec: AppSpec, arguments: str) -> dict[str, Any]:
 
 
 def cloud_hypervisor(spec: AppSpec, arguments: str) -> dict[str, Any]:
-    """Return what Cloud Hypervisor's `vm.create` takes (`ch-remote create`)."""
+    """Return the configuration for Cloud Hypervisor's `vm.create` (`ch-remote create`)."""
     config: dict[str, Any] = {
         "payload": {
             "kernel": KERNEL,
