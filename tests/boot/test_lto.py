@@ -62,7 +62,7 @@ def test_the_functions_are_part_of_the_program(lab: Lab, inlined: Built) -> None
     kernels = {"int_sqrt", "crc32_le", "nr_context_switches"}
     for name in (*calls(main), *calls(root)):
         assert name.removeprefix("ukl_body_") not in kernels
-    # That one calls by a pointer: it stays where it is.
+    # That one calls through a pointer: it stays where it is.
     assert "ukl_call" in set(calls(main))
 
 
@@ -88,12 +88,15 @@ def test_without_it_they_are_called(lab: Lab, inlined: Built) -> None:
 @pytest.mark.parametrize(
     ("prototype", "reason"),
     [
-        ("unsigned long ktime_get_mono_fast_ns(void)", "it calls a function by a pointer"),
+        ("unsigned long ktime_get_mono_fast_ns(void)", "it calls a function through a pointer"),
         ("void *find_vpid(int nr)", "it calls idr_find, which runs on the kernel's stack"),
-        ("long ktime_get_real_seconds(void)", "it uses tk_core, known only within its source"),
+        (
+            "long ktime_get_real_seconds(void)",
+            "it uses tk_core, visible only within its source",
+        ),
         ("int __bitmap_weight(const unsigned long *p, unsigned int n)", "assembler has call"),
-        ("void clear_page_rep(void *page)", "it is no function of a source in C"),
-        ("int no_such_function(void)", "it is no global function of a source in C"),
+        ("void clear_page_rep(void *page)", "it is not a function in a C source"),
+        ("int no_such_function(void)", "it is not a global function in a C source"),
     ],
 )
 def test_what_may_not_run_as_a_program_stays_in_the_kernel(
@@ -111,5 +114,5 @@ def test_a_user_is_told(lab: Lab) -> None:
     said = StringIO()
     linked(spec, Context(lab.store, Progress(said)))
     assert "ktime_get_mono_fast_ns stays in the kernel and is called: " in said.getvalue()
-    with pytest.raises(InputError, match="it names none"):
+    with pytest.raises(InputError, match="it imports none"):
         lab.build(replace(spec, name="none", imports=()))

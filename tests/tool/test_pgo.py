@@ -55,15 +55,15 @@ def test_gcc_reads_counts_of_the_kernel_once_they_have_a_summary(counted: Path) 
     file = counted / "main.gcda"
     most = gcda.highest(file.read_bytes())
     assert most in {TURNS, TURNS + 1}
-    file.write_bytes(gcda.summarised(file.read_bytes(), most))
+    file.write_bytes(gcda.with_summary(file.read_bytes(), most))
     assert known(counted)
 
 
 def test_a_summary_is_made_once(counted: Path) -> None:
-    once = gcda.summarised((counted / "main.gcda").read_bytes(), TURNS)
-    assert gcda.summarised(once, 1) == once
+    once = gcda.with_summary((counted / "main.gcda").read_bytes(), TURNS)
+    assert gcda.with_summary(once, 1) == once
 
 
 def test_another_file_has_no_counts() -> None:
-    with pytest.raises(ValueError, match="not a file"):
+    with pytest.raises(ValueError, match="gcda file"):
         gcda.highest(b"\0" * 16)

@@ -37,7 +37,7 @@ define weak dso_local i64 @sum(i64 noundef %0) local_unnamed_addr #0 section ".t
 
 
 def test_the_kernels_command_for_clang() -> None:
-    assert bodies.clang_words(SAVED) == [
+    assert bodies.clang_arguments(SAVED) == [
         "-nostdinc",
         "-I/tree/include",
         "-I./include",
@@ -53,8 +53,8 @@ def test_the_kernels_command_for_clang() -> None:
 
 def test_what_is_no_c() -> None:
     saved = SAVED.replace("/tree/lib/a.c", "/tree/lib/a.S")
-    with pytest.raises(ValueError, match="no command"):
-        bodies.clang_words(saved)
+    with pytest.raises(ValueError, match="not a command"):
+        bodies.clang_arguments(saved)
 
 
 def test_a_body_fits() -> None:
@@ -76,8 +76,8 @@ def test_a_body_fits() -> None:
             "  call void @other(i64 1)\n}\ndeclare dso_local void @other(i64)\ndefine void @x() {",
             "other",
         ),
-        ("  %5 = tail call i64 %4(i64 1) #2", "by a pointer"),
-        ("  %5 = load i64, i64 addrspace(256)* null", "of the processor"),
+        ("  %5 = tail call i64 %4(i64 1) #2", "through a pointer"),
+        ("  %5 = load i64, i64 addrspace(256)* null", "per-CPU"),
         ('  callbr void asm sideeffect "1:", "X"(i8* null) to label %5 [label %6]', "patches"),
         ("  %5 = atomicrmw add i64* %4, i64 1 seq_cst", "at the same time"),
         ("  store i64 1, i64* @counter, align 8", "it changes counter"),
@@ -96,7 +96,7 @@ def test_what_may_not_run_as_an_application(line: str, reason: str) -> None:
 
 def test_a_variable_of_its_source_alone() -> None:
     text = BODY.replace("@counter = external dso_local", "@counter = external hidden")
-    with pytest.raises(Refused, match="it uses counter, known only within its source"):
+    with pytest.raises(Refused, match="it uses counter, visible only within its source"):
         bodies.fit(text, "sum")
 
 

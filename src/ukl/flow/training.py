@@ -190,4 +190,4 @@ def _collected(shared: Path) -> dict[str, bytes]:
                 found[name] = path.read_bytes()
     kernel = [name for name in found if name.startswith(f"{counts.KERNEL}/")]
     most = max((gcda.highest(found[name]) for name in kernel), default=0)
-    return found | {name: gcda.summarised(found[name], most) for name in kernel}
+    return found | {name: gcda.with_summary(found[name], most) for name in kernel}

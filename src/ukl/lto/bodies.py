@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0
-"""LLVM's intermediate code -> the body of a function of the kernel, fit for a program. Pure.
+"""Makes a kernel function's body fit for an application, in LLVM's intermediate code. Pure.
 
-What is compiled into an application runs in application mode: it is preempted at any
-instruction, and what protects the kernel's data elsewhere (disabled preemption, locks) does not
-hold. So a body may compute, and read variables of the kernel; anything that cannot be told to be
-harmless is refused. Source: the LLVM Language Reference Manual.
+Code compiled into an application runs in application mode: it can be preempted at any
+instruction, and the kernel's protection of its data (disabled preemption, locks) does not
+hold. So a body may compute, and read kernel variables; anything that is not known to be
+harmless is rejected. Source: the LLVM Language Reference Manual.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from collections.abc import Iterator, Sequence
 from ukl.elf.names import IMPORT
 
 BODY = "ukl_body_"
-"""Prefix of the name that a body has."""
+"""Prefix of a body's name."""
 
 CLANG_FLAGS = (
     *("-O2", "-w", "-emit-llvm"),
     *("-mno-red-zone", "-mcmodel=kernel", "-fno-pic", "-fno-pie"),
-    # The canary is the application's business, and its place another.
+    # The application has its own stack canary, at another place.
     "-fno-stack-protector",
-    # What the kernel's gcc is told to do as well.
+    # As the kernel is compiled by gcc.
     *("-fno-asynchronous-unwind-tables", "-fno-jump-tables"),
 )
 
@@ -43,7 +43,7 @@ _INSTRUCTIONS = frozenset(
         "not neg setc sete rdtsc pause nop lfence mfence crc32b crc32l crc32q popcntl popcntq ",
     )
 )
-"""Of inline assembler: registers, flags and ordinary memory are all that they concern."""
+"""Instructions in inline assembler that use only registers, flags and ordinary memory."""
 
 _NO_CODE = re.compile(r"#.*|^\s*\w+:")  # comments, labels
 _SPECIAL = re.compile(r"%(?:cr\d|d[br]\d|[c-gs]s)\b")
@@ -57,15 +57,15 @@ _FLAGS = re.compile(r"^!llvm\.(?:module\.flags|ident|commandline) = .*$", re.MUL
 
 
 class Refused(Exception):
-    """The function cannot be compiled into an application; the text says why."""
+    """The function cannot be compiled into an application; the text is the reason."""
 
 
-def clang_words(saved: str) -> list[str]:
-    """Return the arguments for clang in the kernel's saved command of an object, source last.
+def clang_arguments(saved: str) -> list[str]:
+    """Return clang's arguments, source last, from the kernel's saved command of an object.
 
-    `saved` is the first line of a .cmd file (scripts/Kbuild.include). Flags of code generation
-    and warnings are gcc's, or stand in CLANG_FLAGS. Raises ValueError for what is no command of
-    a C compiler.
+    `saved` is the first line of a .cmd file (scripts/Kbuild.include). Flags for code generation
+    and warnings are dropped: they are for gcc; clang's are in CLANG_FLAGS. Raises ValueError
+    if the command does not compile C.
     """
     command = saved.partition(":= ")[2].partition(" ; ")[0]
     words = iter(shlex.split(command))
@@ -81,15 +81,15 @@ def clang_words(saved: str) -> list[str]:
         elif word.endswith(".c") and not word.startswith("-"):
             source = word
     if not source:
-        raise ValueError("no command of a C compiler")
+        raise ValueError("not a command of a C compiler")
     return [*kept, source]
 
 
 def fit(text: str, name: str) -> str:
-    """Return a module in which the function `name` is BODY + name, with what it calls.
+    """Return a module with the function `name`, renamed to BODY + name, and what it calls.
 
-    `text` is the module after all else was removed from it. Variables of the kernel become weak
-    IMPORT names. Raises Refused for what must not run as application text.
+    `text` is the module, from which everything else has been removed. Kernel variables become
+    weak IMPORT names. Raises Refused for code that must not run as application text.
     """
     if f"@{name}" not in _DEFINE.findall(text):
         raise Refused("its source defines no such function")
@@ -102,51 +102,51 @@ def fit(text: str, name: str) -> str:
         )
         text = re.sub(rf"@{re.escape(variable)}(?![\w.$-])", f"@{IMPORT}{variable}", text)
     text = re.sub(r'^(define [^\n]*) section "[^"]*"', r"\1", text, flags=re.MULTILINE)
-    # Another linkage (weak) would keep it from being inlined.
+    # A weak linkage would prevent inlining.
     plain = rf"^define [^@\n]*?((?:{_OF_RESULT} )*\S+ )@{re.escape(name)}\("
     text = re.sub(plain, rf"define \1@{name}(", text, flags=re.MULTILINE)
     return re.sub(rf"@{re.escape(name)}(?![\w.$-])", f"@{BODY}{name}", text)
 
 
 def variables(fitted: str) -> list[str]:
-    """Return the kernel's variables that a module of fit() refers to."""
+    """Return the kernel variables that a module from fit() refers to."""
     return re.findall(rf"^@{IMPORT}([\w.$-]+) = extern_weak ", fitted, re.MULTILINE)
 
 
 def _bare(rest: str) -> str:
-    """Return the declaration of a variable without its section, which is the kernel's."""
+    """Return the declaration of a variable without its section, which only the kernel has."""
     words = re.sub(r', section "[^"]*"', "", rest)
     return re.sub(r"^(?:(?:dso_local|hidden|local_unnamed_addr|unnamed_addr) )*", "", words)
 
 
 def _reasons(text: str) -> Iterator[str]:
-    """Yield what is against compiling the functions of a module into an application."""
+    """Yield the reasons not to compile the functions of a module into an application."""
     calls = sorted(name for name in _DECLARE.findall(text) if not name.startswith("llvm."))
     if calls:
         yield f"it calls {', '.join(calls)}, which runs on the kernel's stack"
     if _THROUGH_POINTER.search(text):
-        yield "it calls a function by a pointer"
+        yield "it calls a function through a pointer"
     if "addrspace(256)" in text:
-        yield "it uses a variable of the processor that it runs on"
-    own = [name for name, rest in _EXTERNAL.findall(text) if rest.startswith("hidden ")]
-    if own:
-        yield f"it uses {', '.join(own)}, known only within its source"
+        yield "it uses a per-CPU variable"
+    hidden = [name for name, rest in _EXTERNAL.findall(text) if rest.startswith("hidden ")]
+    if hidden:
+        yield f"it uses {', '.join(hidden)}, visible only within its source"
     if "callbr " in text:
         yield "it has branches that the kernel patches"
     if re.search(r"\b(?:cmpxchg|atomicrmw)\b", text):
-        yield "it changes a variable that others change at the same time"
+        yield "it changes a variable atomically, as other threads may do at the same time"
     for variable, _ in _EXTERNAL.findall(text):
         if re.search(rf"^ *store [^\n]*@{re.escape(variable)}(?![\w.$-])", text, re.MULTILINE):
             yield f"it changes {variable}"
     for asm in _ASM.findall(text):
         if foreign := _foreign(asm):
-            yield f"its assembler has {foreign}, which is not for applications"
+            yield f"its inline assembler has {foreign}, which applications must not use"
 
 
 def _foreign(asm: str) -> str:
-    """Return what a piece of inline assembler has beyond _INSTRUCTIONS; "" for nothing.
+    """Return the first word of inline assembler that is not in _INSTRUCTIONS, or "".
 
-    Control and debug registers, and segments, are the kernel's.
+    Control, debug and segment registers count as well: they belong to the kernel.
     """
     if special := _SPECIAL.search(asm):
         return special[0]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Compiles functions of the kernel, and a program with them, by LLVM's tools."""
+"""Compiles kernel functions, and a program with them, with LLVM's tools."""
 
 from __future__ import annotations
 
@@ -20,39 +20,39 @@ CLANG, LINK, EXTRACT, OPT = "clang", "llvm-link", "llvm-extract", "opt"
 TOOLS = (CLANG, LINK, EXTRACT, OPT)
 
 ARCHIVES = ("vmlinux.a", "lib/lib.a", "arch/x86/lib/lib.a")
-"""Where a kernel's objects are, as its link takes them."""
+"""The archives with a kernel's objects, as its link names them."""
 
 PROCEDURE = 1
-"""Part of the keys: raised when the results change and the commands do not."""
+"""Part of the keys. Raise it when the results change but the commands do not."""
 
 TIMEOUT = 300.0
 
 
 @dataclass(frozen=True, slots=True)
 class Inlined:
-    """Functions of a kernel for a program: modules of LLVM's code, and why others have none."""
+    """Kernel functions for a program: modules in LLVM's code, or the reasons for refusal."""
 
     modules: dict[str, Path] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
 
     @property
     def variables(self) -> tuple[str, ...]:
-        """The kernel's variables that the functions read."""
+        """The kernel variables that the functions read."""
         texts = (module.read_text() for module in self.modules.values())
         return tuple(sorted({name for text in texts for name in bodies.variables(text)}))
 
 
 def check() -> None:
-    """Raise MissingError, with the packages, unless all tools are there."""
+    """Raise MissingError, with the packages, unless all tools are installed."""
     packages.require(*TOOLS)
 
 
 def functions(names: Sequence[str], kernel: KernelBuild, store: Store) -> Inlined:
-    """Return the bodies of the kernel's functions `names`, as far as they can have one."""
+    """Return the bodies of the kernel functions `names`, or the reasons for refusal."""
     found = Inlined()
 
     @cache
-    def places() -> dict[str, str]:  # of no use where all is in the store
+    def places() -> dict[str, str]:  # not called if the store has all modules
         return _objects(kernel, set(names))
 
     for name in names:
@@ -64,7 +64,7 @@ def functions(names: Sequence[str], kernel: KernelBuild, store: Store) -> Inline
 
 
 def _objects(kernel: KernelBuild, names: set[str]) -> dict[str, str]:
-    """Return name -> object, within the kernel's build directory, that defines the function."""
+    """Return name -> the object in the kernel's build directory that defines the function."""
     directory = kernel.directory / "objects"
     places: dict[str, str] = {}
     for archive in ARCHIVES:
@@ -85,19 +85,19 @@ def _module(
     objects = kernel.directory / "objects"
     key = digest(PROCEDURE, name, kernel.key, host_exec.version(CLANG), bodies.CLANG_FLAGS)
 
-    def words() -> list[str]:
+    def arguments() -> list[str]:
         if name not in places():
-            raise bodies.Refused("it is no global function of a source in C")
+            raise bodies.Refused("it is not a global function in a C source")
         place = objects / places()[name]
         saved = place.with_name(f".{place.name}.cmd")
         try:
-            return bodies.clang_words(saved.read_text().partition("\n")[0])
+            return bodies.clang_arguments(saved.read_text().partition("\n")[0])
         except (OSError, ValueError) as error:
-            raise bodies.Refused("it is no function of a source in C") from error
+            raise bodies.Refused("it is not a function in a C source") from error
 
     def work(directory: Path) -> None:
         try:
-            for argv in _extraction(name, words(), directory):
+            for argv in _extraction(name, arguments(), directory):
                 _run(argv, objects, directory)
             text = (directory / "alone.ll").read_text()
             (directory / "body.ll").write_text(bodies.fit(text, name))
@@ -106,7 +106,7 @@ def _module(
 
     def plan(directory: Path) -> list[Command]:
         try:
-            argvs = _extraction(name, words(), directory)
+            argvs = _extraction(name, arguments(), directory)
         except bodies.Refused:
             return []
         return [Command(tuple(argv), objects) for argv in argvs]
@@ -117,13 +117,13 @@ def _module(
     return found / "body.ll"
 
 
-def _extraction(name: str, words: Sequence[str], directory: Path) -> list[list[str]]:
-    """Return the commands that leave of a source the function and what it reaches."""
+def _extraction(name: str, arguments: Sequence[str], directory: Path) -> list[list[str]]:
+    """Return the commands that extract from a source the function and all that it uses."""
     whole, cut, alone = (str(directory / file) for file in ("whole.bc", "cut.bc", "alone.ll"))
     return [
-        [CLANG, *bodies.CLANG_FLAGS, *words[:-1], "-c", words[-1], "-o", whole],
+        [CLANG, *bodies.CLANG_FLAGS, *arguments[:-1], "-c", arguments[-1], "-o", whole],
         [EXTRACT, f"--func={name}", "--recursive", "--keep-const-init", whole, "-o", cut],
-        # What llvm-extract has made visible to others, and constants that nobody uses.
+        # Make internal what llvm-extract made external, and remove unused constants.
         [
             *(OPT, "-S", "-passes=internalize,globaldce"),
             *(f"--internalize-public-api-list={name}", cut, "-o", alone),
@@ -132,9 +132,9 @@ def _extraction(name: str, words: Sequence[str], directory: Path) -> list[list[s
 
 
 def program(name: str, units: Sequence[Path], inlined: Inlined, store: Store, where: Path) -> Path:
-    """Return the object of a program's `units`, which are LLVM's code, and the kernel's bodies.
+    """Return the object made of a program's `units` (LLVM's code) and the kernel's bodies.
 
-    InputError, at `where`, if they do not go together.
+    Raises InputError, at `where`, if they do not fit together.
     """
     modules = list(inlined.modules.values())
     inputs = [*map(str, units), *map(str, modules)]
@@ -144,7 +144,7 @@ def program(name: str, units: Sequence[Path], inlined: Inlined, store: Store, wh
         own, whole, output = (str(directory / file) for file in ("own.bc", "all.bc", "out.o"))
         return [
             [LINK, *map(str, units), "-o", own],
-            # What is linked in becomes the program's own, and goes where it was inlined.
+            # --internalize makes the bodies internal, so that inlined ones are removed.
             [LINK, "--internalize", own, *map(str, modules), "-o", whole],
             [CLANG, "-O2", "-w", *UKL_FLAGS, "-c", whole, "-o", output],
         ]
@@ -155,7 +155,7 @@ def program(name: str, units: Sequence[Path], inlined: Inlined, store: Store, wh
                 _run(argv, directory, directory)
         except UklError as error:
             raise InputError(
-                f"the functions of the kernel do not fit the program: {error.message}",
+                f"the kernel functions do not fit the program: {error.message}",
                 where=where,
                 remedy="compare the prototypes in `imports` of [kernel] with the kernel's source",
             ) from error

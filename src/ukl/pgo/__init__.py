@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Profile-guided optimisation: how often each branch of kernel and application was taken."""
+"""Profile-guided optimisation, by counts of the branches that kernel and application take."""

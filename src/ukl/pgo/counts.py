@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The file with the counts of a training run: a zip archive.
+"""The file with the branch counts of a training run: a zip archive.
 
     manifest.json       what was trained: application, kernel, compiler
-    kernel/PATH.gcda    of the kernel's object PATH.o
-    app/NAME/PATH.gcda  of the source PATH of an application that `ukl` compiles
-    tree/PATH.gcda      of the object PATH.o in the tree of a recipe
+    kernel/PATH.gcda    counts of the kernel's object PATH.o
+    app/NAME/PATH.gcda  counts of the source PATH of an application that `ukl` compiles
+    tree/PATH.gcda      counts of the object PATH.o in the tree of a recipe
 
 The same counts give the same bytes.
 """
@@ -26,12 +26,12 @@ MANIFEST = "manifest.json"
 KERNEL, APP, TREE = "kernel", "app", "tree"
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)
-"""The earliest time that zip knows."""
+"""The earliest time that zip can represent."""
 
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """What counts are of. Versions are as the programs print them."""
+    """What was trained. Versions are as the programs print them."""
 
     application: str
     kernel: str
@@ -50,34 +50,34 @@ def write(file: Path, trained: Trained, members: Mapping[str, bytes]) -> None:
 
 
 def read(file: Path) -> tuple[Trained, dict[str, bytes]]:
-    """Return what an archive has; InputError for a file that is none, or of another format."""
+    """Read an archive. Raises InputError if it is missing, damaged, or of another format."""
     try:
         with zipfile.ZipFile(file) as archive:
             members = {name: archive.read(name) for name in archive.namelist()}
         trained = Trained(**json.loads(members.pop(MANIFEST)))
     except FileNotFoundError:
         raise InputError(
-            "the file of counts is not there",
+            "no such file of branch counts",
             where=file,
-            remedy="`ukl build --pgo FILE` makes one",
+            remedy="make it with `ukl build --pgo FILE`",
         ) from None
     except (OSError, KeyError, ValueError, TypeError, zipfile.BadZipFile) as error:
         raise InputError(
-            f"this is no file of counts: {error}",
+            f"not a file of branch counts: {error}",
             where=file,
-            remedy="`ukl build --pgo FILE` makes one",
+            remedy="make one with `ukl build --pgo FILE`",
         ) from error
     if trained.format != FORMAT:
         raise InputError(
-            f"a file of counts of format {trained.format}, and this ukl knows {FORMAT}",
+            f"branch counts of format {trained.format}; this ukl reads format {FORMAT}",
             where=file,
-            remedy="delete it, and take the counts again with `ukl build --pgo`",
+            remedy="delete the file, and train again with `ukl build --pgo FILE`",
         )
     return trained, {name: data for name, data in members.items() if _is_sound(name)}
 
 
 def _is_sound(name: str) -> bool:
-    """Whether a member is counts, and its name leads nowhere else."""
+    """Whether a member is a file of counts whose path stays within the archive."""
     path = PurePosixPath(name)
     return path.suffix == SUFFIX and ".." not in path.parts and not path.is_absolute()
 
@@ -85,7 +85,7 @@ def _is_sound(name: str) -> bool:
 def unpacked(file: Path, part: str, store: Store) -> Path:
     """Return a directory of the cache with the counts below `part` of an archive.
 
-    Its name changes with these alone: other counts of an application do not make another kernel.
+    Its name depends on these counts only: new counts of an application do not change the kernel.
     """
     _, members = read(file)
     found = {
@@ -106,16 +106,16 @@ def unpacked(file: Path, part: str, store: Store) -> Path:
 
 
 def member(path: str) -> str | None:
-    """Return the member for a file of counts by the path that a program or kernel gives it.
+    """Return the member name for the path of a file of counts in a program or kernel. Pure.
 
-    Objects are compiled in directories of the cache whose names change: what is behind
-    `objects` (the kernel's) and `tree` (a recipe's) counts. None: it belongs to neither. Pure.
+    Objects are compiled in cache directories whose names change, so the name is made of the
+    path below `objects` (the kernel's) or `tree` (a recipe's). None: the path has neither.
     """
     if not path.endswith(SUFFIX):
         return None
     if path.startswith(ROOT):
         return f"{APP}/{path.removeprefix(ROOT)}"
-    # The outermost: a source may have a directory of such a name.
+    # The outermost one: a source may have a directory of the same name.
     parts = path.split("/")
     for number, part in enumerate(parts[:-1]):
         if number and parts[number - 1].endswith(".tmp"):

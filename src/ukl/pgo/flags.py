@@ -1,43 +1,43 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The compiler options of profile-guided optimisation, and where counts are. Imports nothing.
+"""The compiler options of profile-guided optimisation, and the paths of counts.
 
-Source: "Instrumentation Options" and "Optimize Options" of the GCC manual. The compiler wrapper
-reads it at each start.
+Source: "Instrumentation Options" and "Optimize Options" of the GCC manual. Imports nothing:
+the compiler wrapper imports it at each start.
 """
 
 SUFFIX = ".gcda"
-"""Of a file of counts: beside the object, unless -dumpdir says otherwise."""
+"""Suffix of a file of counts, which is beside the object unless -dumpdir names another place."""
 
 COUNTING = (
     "-fprofile-arcs",
-    # Threads count together; the kernel's own counters are updated so, too.
+    # Threads share the counters; the kernel updates its counters the same way.
     "-fprofile-update=prefer-atomic",
 )
-"""Has the program count, and write the counts when it exits."""
+"""Make the program count branches, and write the counts when it exits."""
 
 COUNTED = (
-    # Only the branches' counts: -fprofile-use would add passes that make code larger, and reads
-    # values (-fprofile-values) that the kernel's coverage does not have.
+    # Only the branch counts: -fprofile-use would add passes that make code larger, and would
+    # read values (-fprofile-values) that the kernel's coverage does not record.
     "-fbranch-probabilities",
-    # What is called often may be copied into its callers though it is not small: by counts, the
-    # compiler knows where that is worth it. Of a GET of Redis that spares more than all else.
+    # Inline and clone larger functions where they are called often: by the counts, the compiler
+    # knows where it pays. For a GET of Redis this saves more than everything else.
     "-fipa-cp-clone",
     "-fsplit-paths",
     "--param=max-inline-insns-auto=60",
     "--param=inline-unit-growth=80",
-    # Hot is what ran a thousandth as often as what ran most, or more; gcc takes a ten-thousandth.
+    # Code is hot if it ran at least 1/1000 as often as the hottest; gcc's default is 1/10000.
     "--param=hot-bb-count-fraction=1000",
-    # What never ran in training stays as it would be without; else it would be made small, and
-    # the first use of anything else would pay for it.
+    # Compile code that never ran in training as without counts. Otherwise gcc optimises it for
+    # size, and a use that was not part of the training is slow.
     "-fprofile-partial-training",
-    # Counters of several threads need not agree with each other.
+    # Counters of several threads may contradict each other.
     "-fprofile-correction",
-    # Sources without counts, and those that the configuration has changed since.
+    # For sources without counts, and those that another configuration has changed.
     "-Wno-missing-profile",
     "-Wno-coverage-mismatch",
 )
-"""Has the compiler read counts."""
+"""Make the compiler use the counts."""
 
 ROOT = "/ukl-pgo/"
-"""What counts of an application's own sources are named below: their directory is not known to
-the program."""
+"""Directory in the names of the counts of an application's own sources: the program does not
+know the sources' directory."""

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Files of counts as gcc has them. Pure.
+"""gcc's files of branch counts (.gcda). Pure.
 
-Source: gcc/gcov-io.h of GCC (a header of words; records with a tag, a length and words), and
+Sources: gcc/gcov-io.h of GCC (a header of words; records of a tag, a length and words), and
 kernel/gcov/gcc_4_7.c of the kernel, convert_to_gcda().
 """
 
@@ -12,25 +12,25 @@ from collections.abc import Iterator
 
 MAGIC = 0x67636461
 COUNTERS = 0x01A10000
-"""GCOV_TAG_COUNTER_BASE: how often each arc was taken, 64 bits each."""
+"""GCOV_TAG_COUNTER_BASE: the count of each arc, 64 bits each."""
 
 SUMMARY = 0xA1000000
 """GCOV_TAG_OBJECT_SUMMARY: number of runs, and the highest count of the program."""
 
 BYTES_SINCE = 12
-"""The release of GCC since which lengths are in bytes, and the header has a checksum."""
+"""From this release of GCC on, lengths are in bytes and the header has a checksum."""
 
-_HIGHEST = (1 << 32) - 1
+_MAX_COUNT = (1 << 32) - 1
 _WORD = 4
 
 
 def _release(data: bytes) -> int:
-    """Return the major release of the GCC that a file is for; ValueError if it is none."""
+    """Return the major release of the GCC that a file is for; ValueError for other files."""
     magic: int
     version: int
     magic, version = struct.unpack_from("<II", data)
     if magic != MAGIC:
-        raise ValueError("not a file of gcc's counts")
+        raise ValueError("not a .gcda file")
     # `B22*`: a letter for the tens, see gcc/gcov-iov.cc.
     return ((version >> 24) - ord("A")) * 10 + (version >> 16 & 0xFF) - ord("0")
 
@@ -48,7 +48,7 @@ def _records(data: bytes) -> Iterator[tuple[int, bytes]]:
         if not tag:
             return
         position += 2 * _WORD
-        # Counters that are all 0 have a negative length, and are not there.
+        # If all counters are 0, the length is negative and the counters are omitted.
         size = max(length, 0) * unit
         yield tag, data[position : position + size]
         position += size
@@ -63,15 +63,15 @@ def highest(data: bytes) -> int:
     return found
 
 
-def summarised(data: bytes, most: int) -> bytes:
-    """Return a file with a summary: one run, and `most` as the highest count of the program.
+def with_summary(data: bytes, maximum: int) -> bytes:
+    """Return the file with a summary: one run, `maximum` as the program's highest count.
 
-    The kernel writes none, and without one gcc does not look at the counts at all
+    The kernel writes no summary, and without it gcc ignores the counts
     (compute_branch_probabilities() of gcc/profile.cc).
     """
     if any(tag == SUMMARY for tag, _ in _records(data)):
         return data
     length = 2 * (_WORD if _release(data) >= BYTES_SINCE else 1)
-    summary = struct.pack("<IIII", SUMMARY, length, 1, min(most, _HIGHEST))
+    summary = struct.pack("<IIII", SUMMARY, length, 1, min(maximum, _MAX_COUNT))
     begin = _header(data)
     return data[:begin] + summary + data[begin:]
