@@ -67,7 +67,7 @@ def test_own_jump_into_the_pair() -> None:
     # xor %eax,%eax; jmp to the syscall; mov; syscall; cmp; ret
     found = site(XOR, "eb 05", MOV_39, SYSCALL, CMP, RET)
     assert (found.way, found.start, found.end) == (Way.STUB, BASE + 9, BASE + 17)
-    assert "jumps" in found.reason
+    assert "a jump leads" in found.reason
 
 
 def test_relocated_number() -> None:

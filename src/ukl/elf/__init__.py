@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: GPL-2.0
-"""ELF files and archives: bytes in, facts out. Nothing here starts a process."""
+"""Reads and changes ELF files, and reads archives. Starts no process."""

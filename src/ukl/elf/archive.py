@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Static libraries (`ar` archives, System V format): the symbol index, the members."""
+"""Reads static libraries (`ar` archives, System V format): the symbol index and the members."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _GROUP = re.compile(r"(?:GROUP|INPUT)\s*\(([^)]*)\)")
 
 
 def defined(path: Path) -> frozenset[str]:
-    """Return the names that the archive defines, as its index says.
+    """Return the names that the archive defines, from its index.
 
-    Empty for anything that has no index in front: a linker script named `.a`, a
-    thin archive's index is read like any other.
+    Thin archives have an index, too. The result is empty for a file without an index, such
+    as a linker script named `.a`.
     """
     with path.open("rb") as stream:
         if stream.read(len(MAGIC)) not in {MAGIC, THIN_MAGIC}:
@@ -44,7 +44,7 @@ def defined(path: Path) -> frozenset[str]:
 
 
 def is_archive(path: Path) -> bool:
-    """Whether the file begins as an archive, or is a linker script that names some."""
+    """Whether the file is an archive, or a linker script that names archives."""
     with path.open("rb") as stream:
         head = stream.read(512)
     return head[: len(MAGIC)] in {MAGIC, THIN_MAGIC} or _script(head)
@@ -57,9 +57,9 @@ def _script(head: bytes) -> bool:
 
 
 def files(path: Path) -> tuple[Path, ...]:
-    """Return the archives that `path` stands for: itself, or what a linker script names.
+    """Return `path` itself, or the archives that it names if it is a linker script.
 
-    (glibc's libm.a is such a script, "GROUP ( libm-2.36.a libmvec.a )".)
+    glibc's libm.a is such a script: "GROUP ( libm-2.36.a libmvec.a )".
     """
     with path.open("rb") as stream:
         head = stream.read(4096)
@@ -72,7 +72,7 @@ def files(path: Path) -> tuple[Path, ...]:
 
 
 def members(path: Path) -> Iterator[tuple[str, bytes]]:
-    """Yield name and content of each member, in order; raises InputError for a damaged file."""
+    """Yield name and content of each member, in order. Raises InputError for a damaged file."""
     try:
         with path.open("rb") as stream:
             data = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Judges a partially linked application: what the kernel's link could not place.
+"""Finds code in a partially linked application that the kernel's link cannot relocate.
 
 Source of the relocation types: System V ABI, AMD64 supplement, table 4.9.
 """
@@ -25,10 +25,10 @@ _TEXT = ".ukl.text"
 
 @dataclass(frozen=True, slots=True)
 class Narrow:
-    """A place that holds the address of text in too few bits: text is in the top 2 GiB.
+    """A place with too few bits for the address of text, which is in the top 2 GiB.
 
-    `place` is the function or variable around it, `target` what it refers to;
-    a section's name and offset where no symbol covers them.
+    `place` is the function or variable that contains it, `target` the symbol it refers to;
+    without a symbol, these are a section's name and offset.
     """
 
     place: str
@@ -60,7 +60,7 @@ class _Names:
 
 
 def narrow_addresses(elf: Elf) -> tuple[Narrow, ...]:
-    """Return the places that hold an address of text zero-extended from 32 bits or fewer."""
+    """Return the places that hold an address of text in 32 or fewer zero-extended bits."""
     numbers = {section.name: number for number, section in enumerate(elf.sections)}
     text = numbers.get(_TEXT)
     if text is None:
@@ -86,7 +86,7 @@ def narrow_addresses(elf: Elf) -> tuple[Narrow, ...]:
 
 
 def _relocations(elf: Elf, numbers: dict[str, int]) -> Iterator[tuple[int, int, int, int, int]]:
-    """Yield section number, offset, type, symbol number and addend, of allocated sections."""
+    """Yield section number, offset, type, symbol number and addend, for allocated sections."""
     for section in elf.sections:
         if section.kind != "SHT_RELA":
             continue

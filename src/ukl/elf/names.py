@@ -1,29 +1,29 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Symbols of a rewritten application that others know too."""
+"""Symbols of a rewritten application that other parts of ukl and the kernel use."""
 
 SYSCALL = "ukl_syscall"
 
 RESTART = "ukl_syscall_restart"
-"""The kernel's, where an interrupted call begins anew; weak: a normal program has none."""
+"""The kernel's code that restarts an interrupted call; weak: a normal program lacks it."""
 
 PLAIN = "ukl_syscall_plain"
-"""The normal program's ukl_syscall, by a name that the kernel does not have; weak."""
+"""The normal program's ukl_syscall, under a name that the kernel does not have; weak."""
 
 STUBS = "ukl_call_stubs"
-"""Made by the partial link, and put around the stubs when they are there."""
+"""Symbol of the stubs: the partial link defines it, rewriting sets its range."""
 
 FAST = "ukl_syscall_fast"
-"""The kernel's entry that keeps what the SYSCALL instruction keeps."""
+"""The kernel's entry that preserves the same registers as the SYSCALL instruction."""
 
 FAST_RETURN = "ukl_fast_ret"
-"""Where a fast call is found that had to go the whole way; weak."""
+"""Return address of a fast call that took the slow path; weak."""
 
 CALL = "ukl_call"
-"""The kernel's entry that calls a function; weak: a normal program has none."""
+"""The kernel's entry that calls a kernel function; weak: a normal program lacks it."""
 
 IMPORT = "ukl_import_"
-"""Prefix of a weak name that stands for the kernel's function of the rest of it. In the
-finished object it is that; a normal program finds null."""
+"""Prefix of a weak name for a kernel function: the rest is the function's name, and the
+finished object uses that. In a normal program the name is null."""
 
 OFFERED = frozenset(
     {
@@ -38,14 +38,14 @@ OFFERED = frozenset(
         "ukl_run_to_completion",
     }
 )
-"""Functions of arch/x86/ukl/shortcut.c: ukl.h does without those that a kernel does not have."""
+"""Functions of arch/x86/ukl/shortcut.c, which a kernel may lack: ukl.h has replacements."""
 
 FAST_NUMBERS = range(512)
-"""System calls that have an entry of their own, fast_entry(), in every kernel."""
+"""Numbers of system calls that have a direct entry, fast_entry(), in every kernel."""
 
 
 def fast_entry(number: int) -> str:
-    """Return the kernel's entry of one system call."""
+    """Return the name of the kernel's direct entry for one system call."""
     return f"ukl_fast_{number}"
 
 
@@ -94,6 +94,6 @@ SHORT = {
     291: ("epoll_create1",),
     293: ("pipe2",),
 }
-"""System calls of fewer than three arguments, whose own entries do not keep rdx, and the
-C library's functions that are such a call: they return one register, by their prototypes.
+"""System calls of fewer than three arguments, whose direct entries do not preserve rdx, and the
+C library's functions that consist of such a call and, by their prototypes, return one register.
 arch/x86/ukl/fast-args.h has the numbers of arguments."""

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Facts about ELF files: sections, segments, symbols, the build id.
+"""Reads ELF files: sections, segments, symbols, the build id.
 
-Names of numbers and the dynamic section are pyelftools'. Headers and symbol tables
-are unpacked in one go: archives have thousands of members, vmlinux has some 40,000
-symbols, and one Python object each costs a second.
-Source of the formats: the System V ABI, gABI and AMD64 supplement; gnu/elf.h.
+pyelftools provides the names of constants and reads the dynamic section. Headers and symbol
+tables are unpacked in one step: archives have thousands of members, vmlinux has some 40,000
+symbols, and one pyelftools object for each would cost a second.
+Source for the formats: the System V ABI, gABI and AMD64 supplement; gnu/elf.h.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ _NOTE = struct.Struct("<III")
 
 
 def _named(table: Mapping[str, Any]) -> dict[int, str]:
-    """Return number -> name of one of pyelftools' tables, without the bounds of ranges."""
+    """Return number -> name for a table of pyelftools, without the bounds of ranges."""
     bounds = ("LOOS", "HIOS", "LOPROC", "HIPROC", "LOUSER", "HIUSER", "NUM")
     return {
         number: name
@@ -140,9 +140,9 @@ class Symbol:
 
 
 class Elf:
-    """An ELF file of 64 bit, little endian, in memory.
+    """A 64-bit, little-endian ELF file in memory.
 
-    Raises InputError, naming `where`, when the bytes are something else.
+    Raises InputError, with the place `where`, for other data.
     """
 
     def __init__(self, data: Buffer, where: str | Path | None = None) -> None:
@@ -159,7 +159,7 @@ class Elf:
 
     @classmethod
     def open(cls, path: Path) -> Elf:
-        """Read the file at `path`; it is mapped, so what is not looked at costs nothing."""
+        """Map the file at `path`, so that only the parts that are used are read."""
         try:
             with path.open("rb") as stream:
                 data = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
@@ -189,7 +189,7 @@ class Elf:
         return next((section for section in self.sections if section.name == name), None)
 
     def content(self, section: Section) -> bytes:
-        """Return the bytes of a section; none for one that has no place in the file."""
+        """Return the bytes of a section; none for SHT_NOBITS."""
         if section.kind == SHT_NOBITS:
             return b""
         return bytes(self.data[section.offset : section.offset + section.size])
@@ -200,7 +200,7 @@ class Elf:
         return tuple(symbol for symbol in self.raw_symbols() if symbol.name)
 
     def raw_symbols(self) -> tuple[Symbol, ...]:
-        """Return the whole table, nameless entries too: relocations refer to it by number."""
+        """Return the whole table, with nameless entries: relocations refer to it by number."""
         table = self._symbol_table()
         if table is None:
             return ()
@@ -211,7 +211,7 @@ class Elf:
         )
 
     def relocations(self) -> Iterator[Relocation]:
-        """Yield the relocations of allocated sections, of a relocatable file, in order."""
+        """Yield the relocations of a relocatable file's allocated sections, in order."""
         for section, target in zip(self.sections, self._infos, strict=True):
             if section.kind != "SHT_RELA" or not 0 < target < len(self.sections):
                 continue
@@ -222,11 +222,11 @@ class Elf:
                     yield Relocation(target, offset, kind, symbol, addend)
 
     def dynamic(self) -> dict[str, list[str]]:
-        """Return the names in the dynamic section: tag (`DT_NEEDED`, …) -> strings, or values."""
-        from elftools.elf.elffile import ELFFile  # noqa: PLC0415 - 40 ms, and few come here
+        """Return the dynamic section: tag (`DT_NEEDED`, …) -> strings, or values in hexadecimal."""
+        from elftools.elf.elffile import ELFFile  # noqa: PLC0415 - takes 40 ms, rarely needed
 
         found: dict[str, list[str]] = {}
-        # pyelftools wants a stream; a memory map is one, and copies nothing.
+        # pyelftools reads a stream; a memory map is one, without copying.
         stream: Any = self.data if isinstance(self.data, mmap.mmap) else io.BytesIO(self.data)
         strings = {"DT_NEEDED": "needed", "DT_SONAME": "soname", "DT_RUNPATH": "runpath"}
         try:
@@ -241,10 +241,10 @@ class Elf:
         return found
 
     def addresses(self, wanted: Iterable[str]) -> dict[str, int]:
-        """Return name -> value of those `wanted` that are defined; global ones win.
+        """Return name -> value of the `wanted` symbols that are defined; global ones win.
 
-        Much faster than `symbols` on a large file: only the names asked for are
-        searched, in the table of names.
+        Much faster than `symbols` on a large file: it searches only these names, in the
+        string table.
         """
         table = self._symbol_table()
         if table is None:
@@ -281,7 +281,7 @@ class Elf:
 
 
 class _Header(NamedTuple):
-    """The ELF header behind e_ident, as in elf.h."""
+    """The ELF header after e_ident, as in elf.h."""
 
     type: int
     machine: int
@@ -299,31 +299,30 @@ class _Header(NamedTuple):
 
     @classmethod
     def read(cls, data: Buffer) -> _Header:
-        """Return the header; ELFError for what is not ELF of 64 bit, little endian."""
+        """Return the header; ELFError for a file that is not 64-bit, little-endian ELF."""
         if data[:4] != _MAGIC:
             raise ELFError("it does not begin with the ELF magic number")
         if data[4:6] != b"\2\1":
-            raise ELFError("it is not of 64 bit, little endian")
+            raise ELFError("it is not 64-bit, little-endian")
         return cls._make(_EHDR.unpack_from(data, 16))
 
 
 def _headers(header: _Header, data: Buffer) -> tuple[tuple[Section, int, int], ...]:
-    """Return each section header, its sh_link and its sh_info.
+    """Return each section header with its sh_link and sh_info.
 
-    Unpacked here and not by pyelftools, which takes 4 ms to open a file: an archive
-    has thousands of members.
+    pyelftools would take 4 ms for each file, and an archive has thousands of members.
     """
     if not header.sections:
         return ()
     if header.sections + SHDR.size > len(data):
-        raise ELFError("the file ends before its table of sections")
+        raise ELFError("the file ends before its section headers")
     count, names = header.section_count, header.names
     first = SHDR.unpack_from(data, header.sections)
     count = count or first[5]  # extended numbering: see e_shnum in the gABI
     names = first[6] if names == _SHN_XINDEX else names
     rows = list(SHDR.iter_unpack(data[header.sections : header.sections + count * SHDR.size]))
     if len(rows) != count or names >= count or header.section_size != SHDR.size:
-        raise ELFError("the table of sections is damaged")
+        raise ELFError("the section headers are damaged")
     strings = bytes(data[rows[names][4] : rows[names][4] + rows[names][5]])
     return tuple(
         (
@@ -347,7 +346,7 @@ def _segments(header: _Header, data: Buffer) -> tuple[Segment, ...]:
     start, count = header.segments, header.segment_count
     rows = list(_PHDR.iter_unpack(data[start : start + count * _PHDR.size])) if start else []
     if start and (len(rows) != count or header.segment_size != _PHDR.size):
-        raise ELFError("the table of segments is damaged")
+        raise ELFError("the program headers are damaged")
     return tuple(
         Segment(
             _SEGMENTS.get(kind, str(kind)), flags, offset, address, physical, size, memory, align
@@ -362,7 +361,7 @@ def _name(names: bytes, offset: int) -> str:
 
 
 def _offsets_of(names: bytes, word: bytes) -> Iterator[int]:
-    """Yield where `word` begins in a string table; as the tail of a longer name, too."""
+    """Yield the offsets of `word` in a string table, also as the tail of a longer name."""
     position = names.find(word + b"\0")
     while position >= 0:
         yield position
@@ -382,7 +381,7 @@ def notes_of(data: bytes) -> Iterator[tuple[str, int, bytes]]:
 
 
 def build_id(path: Path) -> bytes:
-    """Return the GNU build id of the file (20 bytes with ld's default), b"" without one."""
+    """Return the file's GNU build id (20 bytes by ld's default), b"" without one."""
     return next(
         (
             content
@@ -404,7 +403,7 @@ def segments(path: Path) -> tuple[Segment, ...]:
 
 
 def facts(path: Path) -> ObjectFacts:
-    """Return what there is to know about a partially linked application."""
+    """Return the facts about a partially linked application."""
     elf = Elf.open(path)
 
     def size(*names: str) -> int:
@@ -413,7 +412,7 @@ def facts(path: Path) -> ObjectFacts:
     tls = [section for section in elf.sections if section.name in {".ukl.tdata", ".ukl.tbss"}]
     align = max((section.align for section in tls), default=1)
     end = 0
-    for section in tls:  # .ukl.tbss begins at its own alignment behind .ukl.tdata
+    for section in tls:  # .ukl.tbss follows .ukl.tdata, at its own alignment
         end = -(-end // section.align) * section.align + section.size
     undefined = [symbol for symbol in elf.symbols if symbol.undefined]
     return ObjectFacts(

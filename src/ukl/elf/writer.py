@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Changes a relocatable ELF file in memory: bytes of sections, and their ends.
+"""Changes a relocatable ELF file in memory: changes and extends sections.
 
-Sections that grow move behind all others; the table of headers stays where it is, and
-nothing is renumbered: what refers to sections and symbols by number remains right.
-Source of the formats: the System V ABI, gABI; elf.h.
+Sections that grow move to the end of the file. The section headers stay in place and nothing
+is renumbered, so references to sections and symbols by number remain valid.
+Source for the formats: the System V ABI, gABI; elf.h.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _VALUE_AT = 8  # st_value
 
 
 class Writer:
-    """A copy of the file `elf` that can be changed; `bytes()` is the result."""
+    """A changeable copy of the file `elf`; `bytes()` returns the result."""
 
     def __init__(self, elf: Elf) -> None:
         self.elf = elf
@@ -32,17 +32,17 @@ class Writer:
         self._grown: dict[int, bytearray] = {}
 
     def content(self, number: int) -> bytearray:
-        """Return the section's bytes, to be changed in place and lengthened."""
+        """Return the section's bytes, for the caller to change and extend in place."""
         if number not in self._grown:
             self._grown[number] = bytearray(self.elf.content(self.elf.sections[number]))
         return self._grown[number]
 
     def add_relocation(self, number: int, offset: int, kind: int, symbol: int, addend: int) -> None:
-        """Add a relocation of section `number`, which has some already."""
+        """Add a relocation of section `number`, which must have relocations already."""
         self.content(self._relocations[number]).extend(RELA.pack(offset, kind, symbol, addend))
 
     def undefined(self, name: str, binding: int = STB_GLOBAL) -> int:
-        """Return the number of the undefined symbol `name`, which is added if need be."""
+        """Return the number of the global symbol `name`; add it, undefined, if it is missing."""
         for number, symbol in enumerate(self._symbols):
             if symbol.name == name and symbol.binding != STB_LOCAL:
                 return number
@@ -53,8 +53,8 @@ class Writer:
         names.extend(name.encode() + b"\0")
         return len(table) // SYMBOL.size - 1
 
-    def place(self, name: str, kind: int, value: int, size: int) -> None:
-        """Give the symbol `name` another type, value and size, if the table has it."""
+    def set_symbol(self, name: str, kind: int, value: int, size: int) -> None:
+        """Set type, value and size of the symbol `name`, if it exists."""
         for number, symbol in enumerate(self._symbols):
             if symbol.name == name:
                 table, at = self.content(self._table), number * SYMBOL.size

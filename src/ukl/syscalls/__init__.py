@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Finds an application's `syscall` instructions and makes them calls. Starts no process."""
+"""Rewrites an application's `syscall` instructions to calls. Starts no process."""

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
-"""From an ELF file to the machine code in it, with what refers to it.
+"""Extracts the machine code of an ELF file, and the references to it.
 
-Source of the relocation types: System V ABI, AMD64 supplement, table 4.9.
+Source for the relocation types: System V ABI, AMD64 supplement, table 4.9.
 """
 
 from __future__ import annotations
@@ -51,9 +51,9 @@ def is_text(elf: Elf, number: int) -> bool:
 def codes(
     elf: Elf, symbols: Sequence[Symbol], relocations: Iterable[Relocation]
 ) -> dict[int, Code]:
-    """Return section number -> machine code, with functions and what refers into it.
+    """Return section number -> machine code, with its functions and the references to it.
 
-    `symbols` is the whole table, in order.
+    `symbols` is the whole symbol table, in order.
     """
     texts = {number for number in range(len(elf.sections)) if is_text(elf, number)}
     named: dict[int, list[tuple[int, int, str, bool]]] = defaultdict(list)
@@ -70,7 +70,7 @@ def codes(
             is_code = symbol.kind != STT_NOTYPE or symbol.binding != STB_LOCAL
             named[symbol.section].append((symbol.value, symbol.size, symbol.name, is_code))
     called: dict[int, set[int]] = defaultdict(set)
-    relocated = _follow(elf, symbols, relocations, entries, called)
+    relocated = _add_references(elf, symbols, relocations, entries, called)
     found = {}
     for number in sorted(texts):
         section = elf.sections[number]
@@ -87,16 +87,16 @@ def codes(
     return found
 
 
-def _follow(
+def _add_references(
     elf: Elf,
     symbols: Sequence[Symbol],
     relocations: Iterable[Relocation],
     entries: dict[int, set[int]],
     called: dict[int, set[int]],
 ) -> dict[int, set[int]]:
-    """Return the bytes of code that are relocated.
+    """Return the addresses of relocated bytes of code.
 
-    What relocations name is added to `entries`, and to `called` if it is by a call or jump.
+    Adds the targets of relocations to `entries`, and those of calls and jumps to `called`.
     """
     relocated: dict[int, set[int]] = defaultdict(set)
     tables: dict[int, list[tuple[int, int, int]]] = defaultdict(list)
@@ -113,7 +113,7 @@ def _follow(
             width = 8 if relocation.kind in _EIGHT_BYTES else 4
             relocated[place].update(range(relocation.offset, relocation.offset + width))
             if relocation.kind in _RELATIVE:
-                target += 4  # the displacement ends the instruction
+                target += 4  # relative to the end of the displacement
                 if symbol.section not in texts:
                     starts[symbol.section].add(target)
         if symbol.section not in texts:
@@ -127,7 +127,7 @@ def _follow(
     for place, rows in tables.items():
         begins = sorted(starts[place])
         for offset, section, target in rows:
-            # A position-independent jump table holds distances from its own beginning.
+            # A position-independent jump table holds distances from its own start.
             number = bisect_right(begins, offset) - 1
             begin = begins[number] if number >= 0 else 0
             entries[section].add(target - (offset - begin))

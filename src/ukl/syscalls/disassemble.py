@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Reads machine code: every instruction once, in the bounds of functions.
+"""Disassembles machine code: every instruction once, within the bounds of functions.
 
-A linear sweep inside each function, which starts anew at the next one, so that data
-between functions cannot shift what follows. Bytes alone are never searched for an
-instruction. Capstone decodes; it reads Intel syntax, which is what the texts here mean.
+A linear sweep inside each function restarts at the next one, so that data between functions
+cannot shift the decoding. Raw bytes are never searched for an instruction. Capstone decodes,
+and gives the operands in Intel syntax.
 
-Source of the encodings: Intel SDM, volume 2.
+Source for the encodings: Intel SDM, volume 2.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import capstone
 
 from ukl.syscalls import red_zone
 from ukl.syscalls.instruction import JUMPS, Instruction
-from ukl.syscalls.rewritable import Site, classify, doubt
+from ukl.syscalls.rewritable import Site, classify, problem
 
 CHUNK = 1 << 15
 """Bytes decoded at a time: capstone takes 248 bytes of memory for each instruction."""
@@ -33,7 +33,7 @@ _SYSCALL = b"\x0f\x05"
 
 
 class Kind(StrEnum):
-    """What makes an instruction worth a word."""
+    """Why `ukl check` reports an instruction."""
 
     GS = "gs"
     GS_BASE = "gs-base"
@@ -51,7 +51,7 @@ _PRIVILEGED = """
 """
 
 PRIVILEGED = frozenset(_PRIVILEGED.split())
-"""Mnemonics that fault in a process and take effect in ring 0."""
+"""Mnemonics that fault in a process but take effect in ring 0."""
 
 _NOTABLE = {
     **dict.fromkeys(PRIVILEGED, Kind.PRIVILEGED),
@@ -74,10 +74,10 @@ _VSYSCALL_PAGE = "0xffffffffff600"
 
 @dataclass(frozen=True, slots=True)
 class Function:
-    """A stretch of code under one name; addresses as in the section.
+    """A range of code with one name; addresses as in the section.
 
-    What has no symbol is not `named`: code with local labels, or data among code.
-    The end of one that is not `sized` is a guess: where the next begins.
+    A range without a symbol is not `named`: code with local labels, or data within code. The
+    end of one that is not `sized` is a guess: the start of the next.
     """
 
     name: str
@@ -89,12 +89,12 @@ class Function:
 
 @dataclass(frozen=True, slots=True)
 class Code:
-    """One section of machine code and what its file says about it.
+    """One section of machine code, with the symbols and references of its file.
 
-    `address` is that of the first byte (0 in a relocatable object). `entries` are
-    addresses that something else than the code's own direct jumps refers to:
-    symbols, relocations, jump tables. `called` are those that calls and jumps with a
-    relocation go to. `relocated` are the addresses of bytes that the linker fills in.
+    `address` is that of the first byte (0 in a relocatable object). `entries` are the
+    addresses that symbols, relocations and jump tables refer to; the code's direct jumps are
+    not included. `called` are the targets of calls and jumps with a relocation. `relocated`
+    are the addresses of bytes that the linker fills in.
     """
 
     section: str
@@ -107,13 +107,13 @@ class Code:
 
     @property
     def end(self) -> int:
-        """The address behind the last byte."""
+        """The address after the last byte."""
         return self.address + len(self.data)
 
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """An instruction that a check wants to name."""
+    """An instruction that `ukl check` reports."""
 
     kind: Kind
     function: str
@@ -123,11 +123,11 @@ class Note:
 
 @dataclass(slots=True)
 class Sweep:
-    """What one pass over a section found.
+    """The result of one pass over a section.
 
-    `branches` maps the target of each direct jump or call to the addresses it comes
-    from; `lea` the same for addresses taken relative to RIP. `vex` counts
-    instructions with 256- and 512-bit registers, or with VEX or EVEX encoding, by function.
+    `branches` maps the target of each direct jump or call to the addresses of the jumps;
+    `lea` does the same for addresses taken relative to RIP. `vex` has the number of
+    instructions with VEX or EVEX encoding by function.
     """
 
     sites: list[Site] = field(default_factory=list)
@@ -142,17 +142,17 @@ class Sweep:
 @cache
 def _decoder() -> Any:
     decoder = capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_64)
-    decoder.skipdata = True  # what is no instruction becomes ".byte", one at a time
+    decoder.skipdata = True  # each byte that is not an instruction becomes ".byte"
     return decoder
 
 
 def decode(code: Code, start: int, end: int) -> Iterator[Instruction]:
-    """Yield the instructions from `start` to `end`; `.byte` is what cannot be decoded."""
+    """Yield the instructions from `start` to `end`; `.byte` stands for a byte that is not one."""
     decoder = _decoder()
     position, last = start - code.address, end - code.address
     while position < last:
         stop = min(last, position + CHUNK)
-        # An instruction that the chunk cuts off belongs to the next one.
+        # An instruction at the end of the chunk may be cut off: decode it with the next chunk.
         whole = stop if stop == last else stop - LONGEST
         for row in decoder.disasm_lite(code.data[position:stop], code.address + position):
             if row[0] - code.address >= whole:
@@ -166,15 +166,15 @@ def ranges(
 ) -> tuple[Function, ...]:
     """Return the functions that cover `size` bytes at `address`, without gaps or overlaps.
 
-    `symbols` are (value, size, name, whether it is surely code). A name inside a sized
-    function divides it not: it is an entry. What no symbol covers is called by the
-    section's name and offset.
+    `symbols` are (value, size, name, whether it is certainly code). A symbol inside a sized
+    function is an entry and does not split the function. Code without a symbol is named by
+    its section and offset.
     """
     end = address + size
     best: dict[int, tuple[int, bool, str]] = {}
     for value, length, name, is_function in symbols:
         if not (is_function or length):
-            continue  # perhaps a table
+            continue  # may be a table
         if address <= value < end and (length, is_function) > best.get(value, (-1, False))[:2]:
             best[value] = (length, is_function, name)
     found: list[Function] = []
@@ -207,7 +207,7 @@ def covering(functions: Sequence[Function], address: int) -> Function | None:
 
 
 def sweep(code: Code) -> Sweep:
-    """Decode all of `code` once and return what there is to know about it."""
+    """Decode all of `code` once and return the findings."""
     result = Sweep()
     waiting: list[tuple[Function, list[Instruction]]] = []
     tails: list[Function] = []
@@ -217,15 +217,15 @@ def sweep(code: Code) -> Sweep:
             continue  # padding
         notes = len(result.notes)
         kept, end = _function(code, function, result, keep=_SYSCALL in here)
-        if len(result.notes) > notes and doubt(list(decode(code, function.start, end)), ()):
-            del result.notes[notes:]  # a table among the code looks like anything
+        if len(result.notes) > notes and problem(list(decode(code, function.start, end)), ()):
+            del result.notes[notes:]  # a table within the code can look like any instruction
         if end < function.end:
             tails.append(_unnamed(code.section, code.address, end, function.end))
         if kept:
             waiting.append((function, kept))
     starts = (function.start for function in code.functions)
     entries = code.entries.union(result.branches, result.lea, starts)
-    zones = {_whole(function.name) for function, rows in waiting if red_zone.used(rows)}
+    zones = {_parent(function.name) for function, rows in waiting if red_zone.used(rows)}
     for function, rows in waiting:
         result.sites += classify(
             rows,
@@ -233,17 +233,17 @@ def sweep(code: Code) -> Sweep:
             section=code.section,
             entries=entries,
             relocated=code.relocated,
-            red_zone=_whole(function.name) in zones,
+            red_zone=_parent(function.name) in zones,
         )
     return result
 
 
 def _reached(code: Code, result: Sweep, tails: list[Function]) -> Iterator[Function]:
-    """Yield the named functions, then from the others what these jump or call into.
+    """Yield the named functions, and those unnamed ranges that jumps and calls lead to.
 
-    Hand-written code keeps tables among the instructions, without a symbol. In a
-    section without any symbol everything is code. `tails` are the ends of functions
-    that turned out to be shorter.
+    Hand-written code has tables between instructions, without symbols. In a section without
+    any symbol everything is code. `tails` are the rests of functions whose end turned out to
+    be earlier.
     """
     named = [function for function in code.functions if function.named]
     if not named:
@@ -268,7 +268,7 @@ def _reached(code: Code, result: Sweep, tails: list[Function]) -> Iterator[Funct
         others = waiting
 
 
-def _whole(name: str) -> str:
+def _parent(name: str) -> str:
     """Return the function that a part split off by the compiler (`f.cold`) belongs to."""
     return name.partition(".cold")[0]
 
@@ -276,10 +276,10 @@ def _whole(name: str) -> str:
 def _function(
     code: Code, function: Function, result: Sweep, *, keep: bool
 ) -> tuple[list[Instruction], int]:
-    """Add what is in one function to `result`.
+    """Add the findings in one function to `result`.
 
-    Returns its instructions if a syscall is there, and its end. A function without a
-    size ends where nothing leads further.
+    Returns its instructions, if one is a syscall, and its end. A function without a size ends
+    at the first jump beyond which no known target lies.
     """
     kept: list[Instruction] = []
     found, over = False, False
@@ -332,7 +332,7 @@ def _displacement(operands: str) -> int:
 
 
 def _kind(mnemonic: str, operands: str) -> Kind | None:
-    """Return what is notable about an instruction, if anything."""
+    """Return why to report an instruction, or None."""
     known = _NOTABLE.get(mnemonic)
     if known is not None:
         return known

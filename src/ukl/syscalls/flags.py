@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Tells whether the flags that a `syscall` leaves alone are looked at behind it.
+"""Finds out whether the flags are read after a `syscall`.
 
-A call does not keep them. Whatever is not known for certain counts as "looked at":
-the instruction stays then, and works.
+The instruction preserves them, a call does not. In doubt they count as read: then the
+instruction stays, and works.
 
-Source of what instructions do: Intel SDM, volume 2.
+Source for the effect of instructions: Intel SDM, volume 2.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from collections.abc import Sequence
 
 from ukl.syscalls.instruction import Instruction
 
-FAR = 64
-"""Instructions that are looked at; compilers write the flags within three."""
+LIMIT = 64
+"""Number of instructions to follow; compilers write the flags within three."""
 
 _WRITERS = """
     add sub cmp and or xor test neg imul mul ptest comiss comisd ucomiss ucomisd
@@ -22,12 +22,12 @@ _WRITERS = """
 """
 
 _WRITE_ALL = frozenset(_WRITERS.split())
-"""What leaves none of the arithmetic flags as it was (or leaves them undefined)."""
+"""Instructions that overwrite all arithmetic flags (or leave them undefined)."""
 
 _READ = ("set", "cmov", "fcmov", "adc", "sbb", "rc", "pushf", "lahf", "cmc", "adox", "loop", "j")
 
 _END = frozenset({"ret", "repz ret", "ud2", "hlt", "call"})
-"""Behind these the flags are nobody's, by the ABI or because nothing comes."""
+"""After these the flags are not read: the ABI does not preserve them, or execution ends."""
 
 
 def live(instructions: Sequence[Instruction], index: int) -> bool:
@@ -38,7 +38,7 @@ def live(instructions: Sequence[Instruction], index: int) -> bool:
     if any(mnemonic == "std" for _, _, mnemonic, _ in instructions):
         return True
     numbers: dict[int, int] | None = None
-    for _ in range(FAR):
+    for _ in range(LIMIT):
         if index >= len(instructions):
             return True
         _, _, mnemonic, operands = instructions[index]
@@ -48,10 +48,10 @@ def live(instructions: Sequence[Instruction], index: int) -> bool:
         if plain == "jmp" and operands[:1].isdigit():
             if numbers is None:
                 numbers = {address: n for n, (address, *_) in enumerate(instructions)}
-            following = numbers.get(int(operands, 0))
-            if following is None:
+            target = numbers.get(int(operands, 0))
+            if target is None:
                 return True
-            index = following
+            index = target
             continue
         if plain.startswith(_READ) or plain in {"int3", ".byte"}:
             return True

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 """Call frame information for the stubs, and for the kernel's side of a call.
 
-A thread that is cancelled is unwound from where the signal found it: in a stub, or at
-the first instruction of ukl_syscall_restart, where an interrupted call goes on.
+The unwinder of a cancelled thread starts where the signal arrived: in a stub, or at the
+first instruction of ukl_syscall_restart, where an interrupted call continues.
 
 Source: System V ABI, AMD64 supplement, 3.7; DWARF 5, 6.4 and 7.24; the Linux
 Standard Base on .eh_frame.
@@ -22,16 +22,16 @@ _RSP = 7
 _PCREL_SDATA4 = 0x1B
 
 RED_ZONE = 128
-"""Bytes, System V ABI, AMD64 supplement, 3.2.2."""
+"""Bytes. System V ABI, AMD64 supplement, 3.2.2."""
 
 Rows = bytes
-"""The instructions of a description."""
+"""The call frame instructions of an FDE."""
 
 CALLED: Rows = b""
-"""What is true of all functions at their entry, and of stubs that are called throughout."""
+"""No instruction: the CIE's rules hold at a function's entry, and throughout a called stub."""
 
 RESTART: Rows = (
-    # The return address is in rcx; pushed by the first instruction, popped by the second.
+    # The return address is in rcx; the first instruction pushes it, the second pops it.
     bytes([_CFA_OFFSET, 0, _REGISTER, _RETURN, _RCX])
     + bytes([_ADVANCE | 1, _CFA_OFFSET, 8, _OFFSET | _RETURN, 1])
     + bytes([_ADVANCE | 1, _CFA_OFFSET, 0, _REGISTER, _RETURN, _RCX])
@@ -42,19 +42,19 @@ RESTART_SIZE = 6
 """Bytes of these four instructions."""
 
 FAST_RETURN_SIZE = 2
-"""Bytes of ukl_fast_ret, with one before it: it can be a return address, too."""
+"""Bytes of ukl_fast_ret and one byte in front of it, because it can be a return address."""
 
 FAST_RETURN_AT = -1
-"""Where that begins."""
+"""Start of that range, relative to ukl_fast_ret."""
 
 
 def jumped_to(lowered: int, raised: int) -> Rows:
-    """Return the rows of a stub that is jumped to: a frame of its own, without a place.
+    """Return the rows of a stub that is jumped to: a frame that takes no space on the stack.
 
-    Its "caller" is the code behind the site, with all registers as they are. Where it
-    stands is an address: 8 bytes, at `ADDRESS_AT`, that a relocation fills in.
-    `lowered` and `raised` are the bytes before the stack pointer is lowered below the
-    red zone and raised again, both 0 if it is not.
+    Its "caller" is the code after the site, with all registers unchanged. The address of
+    that code has 8 bytes, at `ADDRESS_AT`, which a relocation fills in. `lowered` and
+    `raised` are the offsets [bytes] in the stub after which the stack pointer is lowered
+    below the red zone and raised again, both 0 if it is not.
     """
     rows = bytes([_CFA_OFFSET, 0, _VAL_EXPRESSION, _RETURN, 9, _OP_ADDR]) + bytes(8)
     if lowered or raised:
@@ -64,12 +64,12 @@ def jumped_to(lowered: int, raised: int) -> Rows:
 
 
 ADDRESS_AT = 6
-"""Where in the rows of jumped_to() the address is."""
+"""Offset of the address in the rows of jumped_to()."""
 
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """The description of one stretch of code of `size` bytes."""
+    """The description of `size` bytes of code."""
 
     size: int
     rows: Rows
@@ -77,10 +77,10 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Encoded descriptions, and where in them relocations go.
+    """Encoded descriptions, and the offsets for relocations.
 
-    `starts` are the offsets of the begin of each frame (4 bytes, relative to
-    themselves), `rows` those of each frame's first instruction.
+    `starts` are the offsets of each frame's start address (4 bytes, relative to
+    themselves), `rows` those of each frame's first call frame instruction.
     """
 
     data: bytes
@@ -89,7 +89,7 @@ class Table:
 
 
 def encode(frames: Sequence[Frame]) -> Table:
-    """Return a CIE and an FDE for each frame, without the end of the table."""
+    """Return a CIE and an FDE for each frame, without the terminator of the table."""
     common = struct.pack("<IB", 0, 1) + b"zR\0" + bytes([1, 0x78, _RETURN, 1, _PCREL_SDATA4])
     common += bytes([_DEF_CFA, _RSP, 8, _OFFSET | _RETURN, 1])
     data = bytearray(_record(common))
@@ -104,13 +104,13 @@ def encode(frames: Sequence[Frame]) -> Table:
 
 
 def end(data: bytes | bytearray) -> int:
-    """Return the offset of the word that ends a table, len(data) without one."""
+    """Return the offset of the table's terminator, len(data) if it has none."""
     at = 0
     while at + 4 <= len(data):
         length = struct.unpack_from("<I", data, at)[0]
         if length == 0:
             return at
-        if length == 0xFFFFFFFF:  # 64-bit DWARF: none of our tools writes it here
+        if length == 0xFFFFFFFF:  # 64-bit DWARF, which gcc, clang and ld do not write here
             length = 8 + struct.unpack_from("<Q", data, at + 4)[0]
         at += 4 + length
     return len(data)
@@ -122,7 +122,7 @@ def _record(body: bytes) -> bytes:
 
 
 def _advance(size: int) -> bytes:
-    """Return the instruction that goes on by `size` bytes, below 256."""
+    """Return the instruction that advances the location by `size` bytes, below 256."""
     return bytes([_ADVANCE | size]) if size < 0x40 else bytes([0x02, size])
 
 

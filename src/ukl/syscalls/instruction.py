@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The words that the readers of machine code share."""
+"""Parses instructions and operands, for the modules that read machine code."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ _INDIRECT = re.compile(r"\[([^\]]+)\]")
 _TERM = re.compile(r"([+-]?)\s*([a-z][a-z0-9]*(?:\*\d)?|0x[0-9a-f]+|\d+)")
 
 JUMPS = frozenset({"jmp", "ret", "repz ret", "retf", "ud2", "hlt", "iretq", "int3"})
-"""What the next instruction is not reached from."""
+"""Instructions after which execution does not continue with the next one."""
 
 
 def is_branch(mnemonic: str) -> bool:
-    """Whether an instruction may go on elsewhere than behind itself."""
+    """Whether execution may continue elsewhere than with the next instruction."""
     return (
         mnemonic[0] == "j"
         or mnemonic in {"call", "syscall", "xbegin"}
@@ -42,7 +42,7 @@ def memory(operands: str) -> tuple[str, int] | None:
 
 
 def immediate(text: str) -> int | None:
-    """Return the signed value of an operand that is a number (64 bit), else None."""
+    """Return the signed 64-bit value of an operand that is a number, else None."""
     try:
         value = int(text.strip(), 0)
     except ValueError:

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Tells which registers nobody looks at behind a `syscall`, though it keeps them.
+"""Finds the registers that are read after a `syscall` and that a direct call may change.
 
-The kernel's entry of a single system call (arch/x86/ukl/fast.S) keeps what a function has
-to keep, where the instruction keeps all but rax, rcx and r11. Whatever is not known for
-certain counts as "looked at": the site then calls an entry that keeps everything.
+The kernel's entry for a single system call (arch/x86/ukl/fast.S) preserves the registers that
+a function has to preserve; the instruction preserves all but rax, rcx and r11. In doubt a
+register counts as read: then the site calls an entry that preserves all.
 
 Source: System V ABI, AMD64 supplement, 3.2; Intel SDM, volume 2, by way of capstone.
 """
@@ -18,8 +18,8 @@ import capstone
 from ukl.syscalls.disassemble import Code, Function
 from ukl.syscalls.instruction import JUMPS
 
-FAR = 96
-"""Instructions that are looked at, on all ways together."""
+LIMIT = 96
+"""Number of instructions to follow, on all paths together."""
 
 _FAMILIES = {
     "rdi": ("rdi", "edi", "di", "dil"),
@@ -31,13 +31,13 @@ _FAMILIES = {
 }
 _OF = {name: family for family, names in _FAMILIES.items() for name in names}
 _WHOLE = {name: family for family, names in _FAMILIES.items() for name in names[:2]}
-"""Writing 32 bits clears the others (Intel SDM, volume 1, 3.4.1.1)."""
+"""A write of 32 bits clears the upper half (Intel SDM, volume 1, 3.4.1.1)."""
 
 CLOBBERED = frozenset(_FAMILIES)
-"""What an entry of a single number may change and the instruction does not."""
+"""Registers that the entry for a single number may change and the instruction does not."""
 
 RETURNED = "rdx"
-"""The second register of a result."""
+"""The second register of a function's result."""
 
 
 @cache
@@ -48,16 +48,16 @@ def _decoder() -> Any:
 
 
 def needed(code: Code, function: Function, address: int, *, scalar: bool) -> frozenset[str]:
-    """Return which of CLOBBERED may be read from `address` of `function` on.
+    """Return the registers of CLOBBERED that may be read from `address` of `function` on.
 
-    `scalar`: the function returns one register at most.
+    `scalar`: the function returns at most one register.
     """
     live: set[str] = set()
     seen: dict[int, frozenset[str]] = {}
-    ways = [(address, CLOBBERED)]
-    budget = FAR
-    while ways:
-        at, unknown = ways.pop()
+    paths = [(address, CLOBBERED)]
+    budget = LIMIT
+    while paths:
+        at, unknown = paths.pop()
         unknown -= live | seen.get(at, frozenset())
         if not unknown:
             continue
@@ -67,14 +67,14 @@ def needed(code: Code, function: Function, address: int, *, scalar: bool) -> fro
         seen[at] = seen.get(at, frozenset()) | unknown
         read, written, following = _step(code, at, scalar=scalar)
         live |= read & unknown
-        ways += [(next_one, unknown - read - written) for next_one in following]
+        paths += [(successor, unknown - read - written) for successor in following]
     return frozenset(live)
 
 
 def _step(
     code: Code, address: int, *, scalar: bool
 ) -> tuple[frozenset[str], frozenset[str], tuple[int, ...]]:
-    """Return what the instruction at `address` reads and overwrites, and what may follow."""
+    """Return the registers that an instruction reads and overwrites, and its successors."""
     everything = CLOBBERED, frozenset[str](), ()
     start = address - code.address
     found = list(_decoder().disasm(code.data[start : start + 15], address, count=1))
@@ -88,7 +88,7 @@ def _step(
     if mnemonic in {"ud2", "hlt"}:
         return frozenset(), frozenset(), ()
     if mnemonic[0] == "j" or mnemonic.startswith("loop"):
-        # The linker fills in the displacement of a jump elsewhere.
+        # The linker fills in the displacement of a jump out of the section.
         if not operands[:1].isdigit() or any(b in code.relocated for b in range(address, end)):
             return everything
         target = int(operands, 0)
@@ -99,9 +99,9 @@ def _step(
     read = {_OF[name] for name in map(instruction.reg_name, reads) if name in _OF}
     written = {_WHOLE[name] for name in map(instruction.reg_name, writes) if name in _WHOLE}
     if mnemonic.startswith(("cmov", "bsf", "bsr")):
-        written.clear()  # perhaps they do not
+        written.clear()  # these may leave the target unchanged
     if mnemonic in {"xor", "sub"}:
         first, _, second = operands.partition(", ")
-        if first == second and first in _WHOLE:  # zero, whatever it was
+        if first == second and first in _WHOLE:  # the result is 0 for any value
             read.discard(_WHOLE[first])
     return frozenset(read), frozenset(written), (end,)

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Tells whether a function keeps data below its stack pointer.
+"""Finds out whether a function keeps data below its stack pointer.
 
-The System V ABI gives leaf functions 128 bytes there (AMD64 supplement, 3.2.2). A
-`call` in the place of `syscall` writes into them. The stack pointer, and the
-registers copied from it, are followed through the function in one pass; where paths
-meet or nothing is known, what makes a use of the red zone more likely is assumed.
+The System V ABI gives leaf functions 128 bytes there (AMD64 supplement, 3.2.2). A `call` in
+place of `syscall` overwrites them. Each pass follows the stack pointer, and registers copied
+from it, through the function. Where paths meet or a value is unknown, it assumes what makes a
+use of the red zone more likely.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from ukl.syscalls.instruction import JUMPS, Instruction, immediate, memory
 
 PASSES = 6
-"""Walks through a function at most; two or three make no difference any more."""
+"""Maximum number of passes through a function; the state is stable after two or three."""
 
 _READS_ONLY = frozenset({"cmp", "test", "push", "jmp", "nop", "bt"})
 _CALLER_SAVED = ("rax", "rcx", "rdx", "rsi", "rdi", "r8", "r9", "r10", "r11")
@@ -27,27 +27,27 @@ _LOW_HALF = re.compile(r"e([a-ds][xpi])\Z|(r\d+)[dwb]\Z")
 class _State:
     """Bytes that the stack has grown since the entry, and registers that point into it.
 
-    `points` are positions relative to the stack pointer at the entry.
+    `pointers` are positions relative to the stack pointer at the entry.
     """
 
     depth: int = 0
-    points: dict[str, int] = field(default_factory=dict)
+    pointers: dict[str, int] = field(default_factory=dict)
 
     def copy(self) -> _State:
-        return _State(self.depth, dict(self.points))
+        return _State(self.depth, dict(self.pointers))
 
     def merge(self, other: _State) -> None:
-        """Take what is less deep, and the pointers that both paths have."""
+        """Take the smaller depth, and the pointers that both paths have."""
         self.depth = min(self.depth, other.depth)
-        self.points = {
-            name: min(position, other.points[name])
-            for name, position in self.points.items()
-            if name in other.points
+        self.pointers = {
+            name: min(position, other.pointers[name])
+            for name, position in self.pointers.items()
+            if name in other.pointers
         }
 
 
 def used(instructions: Sequence[Instruction]) -> bool:
-    """Return whether any instruction refers to memory below the stack pointer."""
+    """Whether any instruction refers to memory below the stack pointer."""
     known: dict[int, _State] = {}
     for number in range(PASSES):
         before = {address: state.copy() for address, state in known.items()}
@@ -60,13 +60,13 @@ def used(instructions: Sequence[Instruction]) -> bool:
 
 
 def _walk(instructions: Sequence[Instruction], known: dict[int, _State], *, judge: bool) -> bool:
-    """Follow the stack pointer once; `known` gets what holds at each target of a jump.
+    """Follow the stack pointer once; store the state at each jump's target in `known`.
 
     With `judge`, return whether the red zone is used.
     """
     state: _State | None = _State()
     body = _State()
-    """What held at the last call or computed jump: for code that no direct jump reaches."""
+    """State at the last call or computed jump, for code that no direct jump reaches."""
     for address, _, mnemonic, operands in instructions:
         joined = known.get(address)
         if joined is not None:
@@ -104,7 +104,7 @@ def _below(state: _State, operands: str) -> bool:
     base, displacement = found
     if base == "rsp":
         return displacement < 0
-    position = state.points.get(base)
+    position = state.pointers.get(base)
     return position is not None and position + displacement < -state.depth
 
 
@@ -113,34 +113,34 @@ def _step(state: _State, mnemonic: str, operands: str) -> None:
     target, _, source = (part.strip() for part in operands.partition(","))
     if mnemonic in {"call", "syscall"}:
         for name in _CALLER_SAVED:
-            state.points.pop(name, None)
+            state.pointers.pop(name, None)
         return
     if mnemonic.startswith("push"):
         state.depth += 8
         return
     if mnemonic.startswith("pop"):
         state.depth -= 8
-        state.points.pop(target, None)
+        state.pointers.pop(target, None)
         return
     if mnemonic == "leave":
-        state.depth = -state.points.pop("rbp", -8) - 8
+        state.depth = -state.pointers.pop("rbp", -8) - 8
         return
     if target == "rsp":
         _stack_pointer(state, mnemonic, source)
         return
     if mnemonic in {"mov", "lea"} and target.startswith("r"):
         if mnemonic == "mov" and source == "rsp":
-            state.points[target] = -state.depth
+            state.pointers[target] = -state.depth
             return
-        if mnemonic == "mov" and source in state.points:
-            state.points[target] = state.points[source]
+        if mnemonic == "mov" and source in state.pointers:
+            state.pointers[target] = state.pointers[source]
             return
         found = memory(source) if mnemonic == "lea" else None
         if found is not None and found[0] == "rsp":
-            state.points[target] = -state.depth + found[1]
+            state.pointers[target] = -state.depth + found[1]
             return
     if mnemonic not in _READS_ONLY and target:
-        state.points.pop(_LOW_HALF.sub(_full, target), None)
+        state.pointers.pop(_LOW_HALF.sub(_full, target), None)
 
 
 def _full(match: re.Match[str]) -> str:
@@ -148,17 +148,17 @@ def _full(match: re.Match[str]) -> str:
 
 
 def _stack_pointer(state: _State, mnemonic: str, source: str) -> None:
-    """Follow an instruction that writes RSP; an unknown amount is taken as none."""
+    """Follow an instruction that writes RSP; an unknown amount counts as 0."""
     amount = immediate(source)
     if mnemonic == "sub" and amount is not None:
         state.depth += amount
     elif mnemonic == "add" and amount is not None:
         state.depth -= amount
-    elif mnemonic == "mov" and source in state.points:
-        state.depth = -state.points[source]
+    elif mnemonic == "mov" and source in state.pointers:
+        state.depth = -state.pointers[source]
     elif mnemonic == "lea":
         found = memory(source)
         if found is not None and found[0] == "rsp":
             state.depth -= found[1]
-        elif found is not None and found[0] in state.points:
-            state.depth = -(state.points[found[0]] + found[1])
+        elif found is not None and found[0] in state.pointers:
+            state.depth = -(state.pointers[found[0]] + found[1])

@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0
 """Decides how each `syscall` instruction can become a call.
 
-Three ways. In place: `mov $number,%eax` (5 bytes) stands directly before it, so that a
-5-byte call to the entry of that number fits. By stub: the instruction and whole
-neighbours make room for 5 bytes, and a copy of them is out of line. Otherwise it
-stays, and works as it is: the kernel takes `syscall` in ring 0.
+In place: `mov $number,%eax` (5 bytes) directly precedes the instruction, and a 5-byte call
+replaces both. By stub: the call or jump replaces the instruction and whole neighbours of at
+least 5 bytes together, which are copied out of line. Otherwise the instruction stays, and
+works: the kernel accepts `syscall` in ring 0.
 
-A stub is called where the function has no red zone and only neighbours before the
-instruction move, none of which knows the stack pointer: the way back is then behind the
-instruction, as it always was. Other stubs are jumped to.
+A stub is called if the function has no red zone, and only preceding neighbours move, none of
+which uses the stack pointer. The return address is then after the instruction, as for
+`syscall`. Other stubs are jumped to.
 """
 
 from __future__ import annotations
@@ -20,26 +20,26 @@ from enum import StrEnum
 from ukl.syscalls import flags
 from ukl.syscalls.instruction import Instruction, immediate, is_branch
 
-ROOM = 5
+CALL_SIZE = 5
 """Bytes of a near call or jump."""
 
 NEIGHBOURS = 4
-"""Instructions on either side that may move into the stub."""
+"""Number of instructions on either side that may move into the stub."""
 
 MUNMAP = 11
 RT_SIGRETURN = 15
 EXIT = 60
 NEW_STACK = frozenset({56, 435})
-"""clone and clone3: the child continues on another stack, without what a stub pushed."""
+"""clone and clone3: the child continues on another stack, which lacks what a stub pushed."""
 
 CANCELLATION = frozenset({"__syscall_cancel_arch", "__syscall_cp_asm"})
 """glibc since 2.41, musl: the handler of pthread_cancel() compares the program counter
 with labels around the instruction, and a restarted call would be outside of them.
-Older glibc makes cancellation asynchronous around the call, and looks at no address."""
+Older glibc makes cancellation asynchronous around the call, and compares no addresses."""
 
 
 class Way(StrEnum):
-    """How a site will be handled."""
+    """How to rewrite a site."""
 
     IN_PLACE = "in-place"
     STUB = "stub"
@@ -50,11 +50,11 @@ class Way(StrEnum):
 class Site:
     """A `syscall` instruction.
 
-    `address` is its own, in its section; `start` and `end` bound the bytes that
-    change (those of the instruction itself where it is kept). `number` is the
-    system call's, where it is loaded before in the same stretch; `certain` whether no
-    other way leads to the instruction, which might bring another. `reason` says why it
-    is kept, or needs a stub; `called` whether that stub is called and not jumped to.
+    `address` is that of the instruction in its section; `start` and `end` bound the bytes
+    that change (those of the instruction itself if it is kept). `number` is the system
+    call's, if straight-line code in front loads it; `certain` is whether no jump leads to
+    the instruction, possibly with another number. `reason` says why it is kept, or needs a
+    stub; `called` whether that stub is called, not jumped to.
     """
 
     function: str
@@ -81,38 +81,37 @@ def classify(
 ) -> Iterator[Site]:
     """Yield the sites among the instructions of one function.
 
-    `entries` are all addresses that anything may jump to; `relocated` those of bytes
-    that the linker fills in; `red_zone` whether the function keeps data below its
-    stack pointer.
+    `entries` are the possible targets of jumps; `relocated` the addresses of bytes that the
+    linker fills in; `red_zone` whether the function keeps data below its stack pointer.
     """
-    doubtful = doubt(instructions, entries)
-    if not doubtful and function in CANCELLATION:
-        doubtful = "the C library's cancellation of threads knows it by its address"
-    around = _Around(instructions, entries, relocated, instructions[0][0] if instructions else 0)
+    kept = problem(instructions, entries)
+    if not kept and function in CANCELLATION:
+        kept = "the C library's cancellation of threads recognizes it by its address"
+    context = _Context(instructions, entries, relocated, instructions[0][0] if instructions else 0)
     for index, (address, size, mnemonic, _) in enumerate(instructions):
         if mnemonic != "syscall":
             continue
-        number, mov = _number(around, index)
-        reason = doubtful or _why_keep(around, index, number, red_zone=red_zone)
+        number, mov = _number(context, index)
+        reason = kept or _why_keep(context, index, number, red_zone=red_zone)
         way, start, end, called = Way.KEEP, address, address + size, False
         if not reason:
             if (
                 mov
                 and not red_zone
-                and start - ROOM >= around.free
-                and not _entered(start - ROOM, end, entries)
+                and start - CALL_SIZE >= context.free
+                and not _entered(start - CALL_SIZE, end, entries)
             ):
-                way, start, called = Way.IN_PLACE, start - ROOM, True
+                way, start, called = Way.IN_PLACE, start - CALL_SIZE, True
             else:
-                room = _room(around, index, called=True) if not red_zone else None
-                called = room is not None
-                room = room or _room(around, index, called=False)
-                if room is None:
+                window = _window(context, index, called=True) if not red_zone else None
+                called = window is not None
+                window = window or _window(context, index, called=False)
+                if window is None:
                     reason = "no 5 bytes of movable instructions around it"
                 else:
-                    way, (start, end) = Way.STUB, room
+                    way, (start, end) = Way.STUB, window
                     reason = _why_stub(mov=mov, red_zone=red_zone)
-        around.free = end
+        context.free = end
         yield Site(
             function,
             section,
@@ -129,8 +128,8 @@ def classify(
 
 
 @dataclass(slots=True)
-class _Around:
-    """What is known about the function around a site; nothing before `free` may move."""
+class _Context:
+    """The function around a site; instructions at addresses below `free` must not move."""
 
     instructions: Sequence[Instruction]
     entries: Collection[int]
@@ -138,27 +137,27 @@ class _Around:
     free: int
 
 
-def _why_keep(around: _Around, index: int, number: int | None, *, red_zone: bool) -> str:
-    """Return why a site stays whatever is around it, "" if it does not have to."""
+def _why_keep(context: _Context, index: int, number: int | None, *, red_zone: bool) -> str:
+    """Return the reason to keep a site, regardless of space for a call; "": none."""
     if number == RT_SIGRETURN:
-        return "unwinders know the return from a signal by its bytes"
-    if number == EXIT or _behind_munmap(around, index, number):
-        return "the thread's stack may be gone already"
-    if _on_another_stack(around, index):
-        return "the stack pointer was just loaded, perhaps with what is no stack"
+        return "unwinders recognize the return from a signal by its bytes"
+    if number == EXIT or _frees_stack(context, index, number):
+        return "the thread's stack may already be unmapped"
+    if _stack_loaded(context, index):
+        return "the stack pointer was just loaded, and may not point to a stack"
     if red_zone and (number is None or number in NEW_STACK):
         return "the function uses its red zone, and the child may get another stack"
-    if flags.live(around.instructions, index + 1):
-        return "the flags may be used behind it"
+    if flags.live(context.instructions, index + 1):
+        return "the flags may be used after it"
     return ""
 
 
-def _behind_munmap(around: _Around, index: int, number: int | None) -> bool:
-    """Whether it is munmap() or straight behind it, and another call follows.
+def _frees_stack(context: _Context, index: int, number: int | None) -> bool:
+    """Whether the site is munmap() with another call right after it, or that other call.
 
     That is how a thread frees its own stack and ends.
     """
-    straight = around.instructions[index + 1 : index + 1 + 2 * NEIGHBOURS]
+    straight = context.instructions[index + 1 : index + 1 + 2 * NEIGHBOURS]
     if number == MUNMAP:
         for _, _, mnemonic, _ in straight:
             if mnemonic == "syscall":
@@ -166,9 +165,9 @@ def _behind_munmap(around: _Around, index: int, number: int | None) -> bool:
             if is_branch(mnemonic):
                 break
     for before in range(index - 1, max(-1, index - 1 - 2 * NEIGHBOURS), -1):
-        mnemonic = around.instructions[before][2]
+        mnemonic = context.instructions[before][2]
         if mnemonic == "syscall":
-            return _number(around, before)[0] == MUNMAP
+            return _number(context, before)[0] == MUNMAP
         if is_branch(mnemonic):
             break
     return False
@@ -177,41 +176,43 @@ def _behind_munmap(around: _Around, index: int, number: int | None) -> bool:
 def _why_stub(*, mov: bool, red_zone: bool) -> str:
     if red_zone:
         return "the function uses its red zone"
-    return "something jumps between the number and it" if mov else "no `mov $number,%eax` before it"
+    if mov:
+        return "a jump leads between `mov $number,%eax` and it"
+    return "no `mov $number,%eax` directly in front of it"
 
 
-def doubt(instructions: Sequence[Instruction], entries: Collection[int]) -> str:
-    """Return why the decoding of a function is not to be trusted, "" if it is.
+def problem(instructions: Sequence[Instruction], entries: Collection[int]) -> str:
+    """Return the reason to distrust the disassembly of a function; "": none.
 
-    `entries` are addresses that anything jumps to; the function's own jumps are seen here.
+    `entries` are the possible targets of jumps from elsewhere.
     """
     if any(mnemonic == ".byte" for _, _, mnemonic, _ in instructions):
-        return "data among the code of the function"
+        return "data within the code of the function"
     starts = {address for address, *_ in instructions}
     first, last = instructions[0][0], instructions[-1][0] + instructions[-1][1]
-    own = {
+    targets = {
         int(operands, 0)
         for _, _, mnemonic, operands in instructions
         if mnemonic[0] == "j" and operands[:1].isdigit()
     }
-    for target in own:
+    for target in targets:
         if first <= target < last and target not in starts:
-            return "something jumps into the middle of an instruction of the function"
+            return "a jump leads into the middle of an instruction of the function"
     for address, size, _, _ in instructions:
         if size > 1 and _entered(address, address + size, entries):
-            return "something jumps into the middle of an instruction of the function"
+            return "a jump leads into the middle of an instruction of the function"
     return ""
 
 
 def _entered(start: int, end: int, entries: Collection[int]) -> bool:
-    """Whether anything jumps behind `start` and before `end`."""
+    """Whether a jump leads to an address above `start` and below `end`."""
     return any(address in entries for address in range(start + 1, end))
 
 
-def _on_another_stack(around: _Around, index: int) -> bool:
-    """Whether RSP gets a value of its own in the stretch before; one of RBP's is a frame."""
+def _stack_loaded(context: _Context, index: int) -> bool:
+    """Whether the straight-line code in front loads RSP, other than from RBP (a frame)."""
     for before in range(index - 1, -1, -1):
-        _, _, mnemonic, operands = around.instructions[before]
+        _, _, mnemonic, operands = context.instructions[before]
         if is_branch(mnemonic):
             return False
         loads = mnemonic in {"mov", "movabs", "xor", "pop", "xchg"} or mnemonic.startswith("cmov")
@@ -221,15 +222,15 @@ def _on_another_stack(around: _Around, index: int) -> bool:
     return False
 
 
-def _number(around: _Around, index: int) -> tuple[int | None, bool]:
-    """Return the system call's number, and whether `mov $number,%eax` is directly before."""
-    end = around.instructions[index][0]
+def _number(context: _Context, index: int) -> tuple[int | None, bool]:
+    """Return the system call's number, and whether `mov $number,%eax` directly precedes it."""
+    end = context.instructions[index][0]
     for before in range(index - 1, -1, -1):
-        address, size, mnemonic, operands = around.instructions[before]
+        address, size, mnemonic, operands = context.instructions[before]
         if address + size != end or is_branch(mnemonic):
             break
-        # Other paths may bring another number; one to the pair itself is looked at later.
-        if before != index - 1 and end in around.entries:
+        # Another path may load another number. classify() checks for jumps into the pair itself.
+        if before != index - 1 and end in context.entries:
             break
         end = address
         target, _, source = operands.partition(", ")
@@ -243,10 +244,10 @@ def _number(around: _Around, index: int) -> tuple[int | None, bool]:
             return 0, False
         if mnemonic != "mov" or target not in {"eax", "rax"}:
             break
-        if _entered(address - 1, address + size, around.relocated):
+        if _entered(address - 1, address + size, context.relocated):
             break
         number = immediate(source)
-        return number, number is not None and size == ROOM and before == index - 1
+        return number, number is not None and size == CALL_SIZE and before == index - 1
     return None, False
 
 
@@ -259,16 +260,16 @@ _RAX_WRITERS = """
 """
 
 _WRITE_RAX = frozenset(_RAX_WRITERS.split())
-"""What writes RAX, or may, without naming it first."""
+"""Instructions that may write RAX without naming it as the first operand."""
 
 _STACK = frozenset({"leave", "enter"})
 
 
 def _movable(instruction: Instruction, relocated: Collection[int], *, called: bool) -> bool:
-    """Whether an instruction does the same elsewhere; if `called`, 8 bytes lower on the stack.
+    """Whether an instruction has the same effect elsewhere (`called`: 8 bytes lower on the stack).
 
-    What changes the frame stays: the unwinder knows by the address what is on the stack.
-    A `nop` of one byte may be a probe, which a debugger overwrites.
+    Instructions that change the frame stay: the unwinder describes the stack by address. A
+    `nop` of one byte may be a probe, which a debugger overwrites.
     """
     address, size, mnemonic, operands = instruction
     target = operands.partition(",")[0]
@@ -285,38 +286,39 @@ def _movable(instruction: Instruction, relocated: Collection[int], *, called: bo
     )
 
 
-def _room(around: _Around, index: int, *, called: bool) -> tuple[int, int] | None:
-    """Return the bounds of whole instructions around a site that 5 bytes fit into.
+def _window(context: _Context, index: int, *, called: bool) -> tuple[int, int] | None:
+    """Return the bounds of at least 5 bytes of whole instructions around a site, or None.
 
-    Those before it come first, since they most often prepare it; if `called`, no others.
+    Preceding instructions are tried first, as they most often prepare the call; if `called`,
+    only these.
     """
-    instructions = around.instructions
+    instructions = context.instructions
     for before in range(NEIGHBOURS + 1):
         first = index - before
-        if first < 0 or instructions[first][0] < around.free:
+        if first < 0 or instructions[first][0] < context.free:
             break
-        if before and not _movable(instructions[first], around.relocated, called=called):
+        if before and not _movable(instructions[first], context.relocated, called=called):
             break
         # A wider window would contain the same inner entry.
-        if before and instructions[first + 1][0] in around.entries:
+        if before and instructions[first + 1][0] in context.entries:
             break
         start = instructions[first][0]
         end = instructions[index][0] + instructions[index][1]
-        if end - start >= ROOM:
+        if end - start >= CALL_SIZE:
             return start, end
-    return None if called else _room_behind(around, index)
+    return None if called else _window_after(context, index)
 
 
-def _room_behind(around: _Around, index: int) -> tuple[int, int] | None:
-    """Return such bounds that reach behind the site, and before it as far as they can."""
-    instructions, entries = around.instructions, around.entries
+def _window_after(context: _Context, index: int) -> tuple[int, int] | None:
+    """Return such bounds that extend after the site, and as far as possible in front of it."""
+    instructions, entries = context.instructions, context.entries
     first = index
     while (
         first > 0
         and index - first < NEIGHBOURS
         and instructions[first][0] not in entries
-        and instructions[first - 1][0] >= around.free
-        and _movable(instructions[first - 1], around.relocated, called=False)
+        and instructions[first - 1][0] >= context.free
+        and _movable(instructions[first - 1], context.relocated, called=False)
     ):
         first -= 1
     start = instructions[first][0]
@@ -324,9 +326,9 @@ def _room_behind(around: _Around, index: int) -> tuple[int, int] | None:
     for following in instructions[index + 1 : index + 1 + NEIGHBOURS]:
         if following[0] != end or following[0] in entries:
             return None
-        if not _movable(following, around.relocated, called=False):
+        if not _movable(following, context.relocated, called=False):
             return None
         end += following[1]
-        if end - start >= ROOM:
+        if end - start >= CALL_SIZE:
             return start, end
     return None

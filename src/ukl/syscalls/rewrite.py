@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 """Turns the `syscall` instructions of a partially linked application into calls.
 
-The stubs lie at the end of the same section, so what reaches them, and the way back,
-are plain distances; relocations are needed for the kernel's entries alone: `ukl_syscall`, or
-those of fast calls.
+The stubs are at the end of the same section, so jumps to and from them need no relocation.
+Only the kernel's entries need one: `ukl_syscall`, or those of fast calls.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ from ukl.syscalls.code import (
     codes,
 )
 from ukl.syscalls.disassemble import Code, covering, decode, sweep
-from ukl.syscalls.rewritable import ROOM, Site, Way
+from ukl.syscalls.rewritable import CALL_SIZE, Site, Way
 
 TEXT = ".ukl.text"
 FRAMES = ".ukl.eh_frame"
@@ -49,13 +48,13 @@ _LOWER = bytes.fromhex("488d6424 80")  # lea -128(%rsp),%rsp
 _RAISE = bytes.fromhex("488da424 80000000")  # lea 128(%rsp),%rsp
 _INT3, _RET = b"\xcc", b"\xc3"
 _SYSCALL = 2
-"""Bytes of the instruction."""
+"""Bytes of the `syscall` instruction."""
 
 _PREFIX = b"\x2e"
 """CS segment override, which a near call ignores in 64-bit mode (Intel SDM, volume 2, 2.1.1)."""
 
 _PREFIXES = 3
-"""Processors that count prefixes are slow from the fourth on."""
+"""Some processors are slow with more than three prefixes."""
 _NOPS = tuple(
     bytes.fromhex(text)
     for text in (
@@ -71,16 +70,16 @@ _NOPS = tuple(
         "660f1f840000000000",
     )
 )
-"""The instructions of 1 to 9 bytes that do nothing (Intel SDM, volume 2, NOP)."""
+"""No-operations of 0 to 9 bytes (Intel SDM, volume 2, NOP)."""
 
 
 @dataclass(slots=True)
 class _Stubs:
-    """The code that is made, beginning at `base` of the section.
+    """The stubs' code, from offset `base` of the section on.
 
-    `calls` are the offsets in the section of displacements to an entry of the kernel, with
-    its name: `entry`, if nothing else is said. `jumped` are, for each stub that is jumped
-    to: start, frame, and the address behind the site.
+    `entry` is the default entry of the kernel. `calls` are the offsets in the section of
+    displacements to an entry, with its name. `jumped` has start, frame and return address of
+    each stub that is jumped to.
     """
 
     base: int
@@ -91,48 +90,48 @@ class _Stubs:
     jumped: list[tuple[int, frames.Frame, int]] = field(default_factory=list)
 
     @property
-    def here(self) -> int:
+    def end(self) -> int:
         return self.base + len(self.code)
 
     def to_kernel(self, opcode: bytes, entry: str) -> None:
         self.code += opcode
-        self.calls.append((self.here, entry))
+        self.calls.append((self.end, entry))
         self.code += bytes(4)
 
-    def called(self, moved: bytes, entry: str) -> int:
-        """Return the address of the stub that does `moved`, then the call of `entry`."""
-        key = moved, entry
+    def add_called(self, before: bytes, entry: str) -> int:
+        """Return the address of the stub with the code `before` and a jump to `entry`."""
+        key = before, entry
         if key not in self.shared:
-            self.shared[key] = self.here
-            self.code += moved
+            self.shared[key] = self.end
+            self.code += before
             self.to_kernel(_JMP, entry)
         return self.shared[key]
 
-    def jump(self, site: Site, before: bytes, behind: bytes, entry: str) -> int:
-        """Return the address of a new stub for `site`, which goes back by a jump."""
-        start = self.here
+    def add_jumped(self, site: Site, before: bytes, after: bytes, entry: str) -> int:
+        """Return the address of a new stub for `site`, which returns by a jump."""
+        start = self.end
         self.code += before
         lowered = raised = 0
         if site.red_zone:
             self.code += _LOWER
-            lowered = self.here - start
+            lowered = self.end - start
         self.to_kernel(_CALL, entry)
         if site.red_zone:
             self.code += _RAISE
-            raised = self.here - start
-        self.code += behind + _JMP
-        self.code += struct.pack("<i", site.end - (self.here + 4))
+            raised = self.end - start
+        self.code += after + _JMP
+        self.code += struct.pack("<i", site.end - (self.end + 4))
         rows = frames.jumped_to(lowered, raised)
-        self.jumped.append((start, frames.Frame(self.here - start, rows), site.end))
+        self.jumped.append((start, frames.Frame(self.end - start, rows), site.end))
         return start
 
 
 def rewrite(elf: Elf, plain_size: int, level: Level) -> tuple[bytes | None, SyscallCounts]:
     """Return the object with its `syscall` instructions turned into calls, and the counts.
 
-    None where there is nothing to change. `level` chooses the kernel's entries.
-    `plain_size` is how much of a normal program's ukl_syscall, in bytes, has its return
-    address on top of the stack.
+    The object is None if nothing changes. `level` chooses the kernel's entries. `plain_size`
+    is the number of bytes of a normal program's ukl_syscall in which the return address is
+    on top of the stack.
     """
     symbols = elf.raw_symbols()
     numbers = {section.name: number for number, section in enumerate(elf.sections)}
@@ -147,35 +146,35 @@ def rewrite(elf: Elf, plain_size: int, level: Level) -> tuple[bytes | None, Sysc
         return None, counts
     writer = Writer(elf)
     content = writer.content(text)
-    # Between functions: nothing falls into it.
+    # Execution does not reach it: the padding is between functions.
     content += _INT3 * (-len(content) % _ALIGN)
     stubs = _Stubs(len(content), SYSCALL if level is Level.BASE else FAST)
     direct = 0
     for site in sites:
         if site.way is Way.KEEP:
             continue
-        own = _own_entry(code, site) if level is not Level.BASE else None
-        direct += own is not None
-        if own is None or site.way is not Way.IN_PLACE:
-            start, data = _patch(site, code.data, stubs, own)
+        entry = _direct_entry(code, site) if level is not Level.BASE else None
+        direct += entry is not None
+        if entry is None or site.way is not Way.IN_PLACE:
+            start, data = _patch(site, code.data, stubs, entry)
         else:
             start = site.start
-            room = site.end - start - ROOM
+            rest = site.end - start - CALL_SIZE
             if code.data[site.end : site.end + 1] == _RET:
-                # Nothing of this function's is on the stack but its return address: that of
-                # the entry, then. The RET stays, for what else leads to it.
-                data = _JMP + bytes(4) + _nops(room)
-                stubs.calls.append((start + 1, own))
+                # A tail call: the stack holds only this function's return address, which the
+                # entry uses. The RET stays, as other code may lead to it.
+                data = _JMP + bytes(4) + _nops(rest)
+                stubs.calls.append((start + 1, entry))
             else:
-                data = _ahead(room) + _CALL + bytes(4)
-                stubs.calls.append((site.end - 4, own))
+                data = _padding(rest) + _CALL + bytes(4)
+                stubs.calls.append((site.end - 4, entry))
         content[start : start + len(data)] = data
     content += stubs.code
     entries = {name: writer.undefined(name) for name in sorted({name for _, name in stubs.calls})}
     for offset, name in stubs.calls:
         writer.add_relocation(text, offset, R_X86_64_PLT32, entries[name], -4)
     counts = replace(counts, direct=direct)
-    writer.place(STUBS, STT_FUNC, stubs.base, len(stubs.code))
+    writer.set_symbol(STUBS, STT_FUNC, stubs.base, len(stubs.code))
     if FRAMES in numbers:
         kernel = [(RESTART, frames.Frame(frames.RESTART_SIZE, frames.RESTART))]
         kernel.append((PLAIN, frames.Frame(plain_size, frames.CALLED)))
@@ -185,41 +184,41 @@ def rewrite(elf: Elf, plain_size: int, level: Level) -> tuple[bytes | None, Sysc
     return writer.bytes(), counts
 
 
-def _own_entry(code: Code, site: Site) -> str | None:
-    """Return the kernel's entry for the number of `site`, if that keeps enough."""
+def _direct_entry(code: Code, site: Site) -> str | None:
+    """Return the kernel's entry for the number of `site`, if that preserves enough registers."""
     number, function = site.number, covering(code.functions, site.address)
     if number is None or not site.certain or function is None:
         return None
     if number not in FAST_NUMBERS:
         return None
     names = SHORT.get(number)
-    # Of two names for one address the table of symbols has the last: __dup2, dup2.
+    # If an address has two names (__dup2, dup2), the symbol table yields the last.
     scalar = names is not None and function.name.strip("_") in names
     needed = liveness.needed(code, function, site.address + _SYSCALL, scalar=scalar)
     if names is None:
-        needed -= {liveness.RETURNED}  # the entry keeps it
+        needed -= {liveness.RETURNED}  # the entry preserves it
     return None if needed else fast_entry(number)
 
 
-def _patch(site: Site, data: bytes, stubs: _Stubs, own: str | None) -> tuple[int, bytes]:
-    """Return where bytes of the section change, and to what; the stub is made.
+def _patch(site: Site, data: bytes, stubs: _Stubs, direct: str | None) -> tuple[int, bytes]:
+    """Add the stub for `site`; return the address of the patch in the section, and its bytes.
 
-    `own` is the kernel's entry for the number, if the site is to go there.
+    `direct` is the kernel's entry for the number, if the site calls that.
     """
     before = data[site.start : site.address]
-    behind = data[site.address + _SYSCALL : site.end]
-    rest = site.end - site.start - ROOM
-    entry = own or stubs.entry
+    after = data[site.address + _SYSCALL : site.end]
+    rest = site.end - site.start - CALL_SIZE
+    entry = direct or stubs.entry
     if site.called:
-        # The return address is behind the instruction, as it was.
-        target = stubs.called(before, entry)
-        return site.start, _ahead(rest) + _CALL + struct.pack("<i", target - site.end)
-    target = stubs.jump(site, before, behind, entry)
-    return site.start, _JMP + struct.pack("<i", target - (site.start + ROOM)) + _nops(rest)
+        # The return address is after the instruction, as for `syscall`.
+        target = stubs.add_called(before, entry)
+        return site.start, _padding(rest) + _CALL + struct.pack("<i", target - site.end)
+    target = stubs.add_jumped(site, before, after, entry)
+    return site.start, _JMP + struct.pack("<i", target - (site.start + CALL_SIZE)) + _nops(rest)
 
 
-def _ahead(size: int) -> bytes:
-    """Return what makes a call that many bytes longer, without another instruction if it can."""
+def _padding(size: int) -> bytes:
+    """Return `size` bytes that lengthen the call after them: prefixes if possible, else nops."""
     return _PREFIX * size if size <= _PREFIXES else _nops(size)
 
 
@@ -235,8 +234,8 @@ def _describe(
     stubs: _Stubs,
     kernel: Sequence[tuple[str, frames.Frame]],
 ) -> None:
-    """Add the call frame information of the stubs, and of what they call in the kernel."""
-    # The stubs that are called have one description: they are all of it but the others.
+    """Add the call frame information of the stubs, and of the kernel's code that they call."""
+    # All code outside the stubs that are jumped to belongs to stubs that are called.
     pieces: list[tuple[int, frames.Frame, int | None]] = []
     at = stubs.base
     back: int | None
@@ -245,8 +244,8 @@ def _describe(
             pieces.append((at, frames.Frame(start - at, frames.CALLED), None))
         pieces.append((start, frame, back))
         at = start + frame.size
-    if stubs.here > at:
-        pieces.append((at, frames.Frame(stubs.here - at, frames.CALLED), None))
+    if stubs.end > at:
+        pieces.append((at, frames.Frame(stubs.end - at, frames.CALLED), None))
     made = frames.encode([frame for _, frame, _ in pieces] + [frame for _, frame in kernel])
 
     content = writer.content(table)
@@ -260,13 +259,13 @@ def _describe(
             writer.add_relocation(table, offset, R_X86_64_64, symbol, back - value)
     for place, (name, _) in zip(made.starts[len(pieces) :], kernel, strict=True):
         addend = frames.FAST_RETURN_AT if name == FAST_RETURN else 0
-        # Of a name that is not there the description is of address 0: nobody's.
+        # Weak: an undefined name becomes address 0, where no code is.
         number = writer.undefined(name, STB_WEAK)
         writer.add_relocation(table, begin + place, R_X86_64_PC32, number, addend)
 
 
 def _in_text(elf: Elf, text: int) -> tuple[int, int]:
-    """Return number and value of a local symbol in the text to relocate against."""
+    """Return number and value of a local symbol in the text, for relocations."""
     found = [
         (number, symbol)
         for number, symbol in enumerate(elf.raw_symbols())
@@ -276,12 +275,12 @@ def _in_text(elf: Elf, text: int) -> tuple[int, int]:
         if symbol.kind == STT_SECTION:
             return number, symbol.value
     if not found:
-        raise UklError("the text has no local symbol to relocate against")
+        raise UklError("the text has no local symbol for relocations")
     return found[0][0], found[0][1].value
 
 
 def plain_size(syscall: Elf) -> int:
-    """Return the bytes from ukl_syscall of a normal program to its first return, with it.
+    """Return the size of a normal program's ukl_syscall up to and with its first return [bytes].
 
     `syscall` is the compiled syscall.S.
     """
