@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Measurements: what a run printed, made into numbers. Builds and starts nothing."""
+"""Evaluates measurements, from a run's output to figures. Builds and starts nothing."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What a measurement depends on besides its subject: machine, tools, versions."""
+"""The environment of a measurement: machine, tools, versions."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ukl.host import exec as host_exec
 
 
 def gather(caps: HostCaps) -> dict[str, object]:
-    """Return the environment of a measurement that begins now."""
+    """Return the current environment, for a measurement."""
     release = platform.freedesktop_os_release()
     return {
         "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
@@ -40,14 +40,14 @@ def gather(caps: HostCaps) -> dict[str, object]:
 
 
 def differing(before: Mapping[str, object], after: Mapping[str, object]) -> list[str]:
-    """Return the names of what differs, of all that is not meant to. Pure."""
-    meant = {"date", "load", "commit", "ukl", "kernels"}
-    names = dict.fromkeys([*before, *after])
-    return [name for name in names if name not in meant and before.get(name) != after.get(name)]
+    """Return the names of the values that differ, except those that may. Pure."""
+    may_differ = {"date", "load", "commit", "ukl", "kernels"}
+    names = [name for name in dict.fromkeys([*before, *after]) if name not in may_differ]
+    return [name for name in names if before.get(name) != after.get(name)]
 
 
 def _commit() -> str:
-    """Return what is checked out, `-dirty` behind it where a file differs; empty: no checkout."""
+    """Return the commit that is checked out, with `-dirty` if files differ; "": no checkout."""
     top = resources.checkout()
     if top is None:
         return ""

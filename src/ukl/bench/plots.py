@@ -17,20 +17,20 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 BAR = 0.8
-"""Of the distance between rows, what their bars take."""
+"""Height of a row's bars, as a share of the distance between rows."""
 
 COLUMNS = 3
-"""Of the plots of distributions."""
+"""Number of distributions side by side."""
 
-FEWEST = 5
-"""Samples that make a distribution."""
+MIN_SAMPLES = 5
+"""A distribution is drawn from this number of samples on."""
 
 UNITS = (("seconds", 1e9), ("milliseconds", 1e6), ("microseconds", 1e3), ("nanoseconds", 1.0))
 
 
 @dataclass(frozen=True, slots=True)
 class Plot:
-    """A plot in a directory: the files are `name` with the endings of figures.FORMATS."""
+    """A plot in a directory: the files `name` with the suffixes of figures.FORMATS."""
 
     name: str
     title: str
@@ -59,8 +59,8 @@ def relative(
 ) -> tuple[list[str], list[str], dict[tuple[str, str], stats.Estimate]]:
     """Return rows, variants, and each figure as a share of the row's first variant. Pure.
 
-    Rows that say nothing so are left out: the empty loop, and those where the first
-    variant has none or nothing.
+    Rows without such a share are left out: the empty loop, and those where the first variant
+    has no figure, or none above 0.
     """
     found = stats.figures(report, suite, meter)
     variants = [name for name in report.variants() if any(key[1] == name for key in found)]
@@ -85,19 +85,19 @@ def _bars(figure: Figure, report: Report, suite: str, meter: Meter) -> bool:
     absolute = stats.figures(report, suite, meter)
     figure.set_size_inches(8, 1.4 + 0.16 * len(rows) * (len(variants) + 1))
     axes: Axes = figure.subplots()
-    thick = BAR / len(variants)
+    height = BAR / len(variants)
     for number, name in enumerate(variants):
-        there = [
+        bars = [
             (place, shares[row, name]) for place, row in enumerate(rows) if (row, name) in shares
         ]
-        values = [each.value for _, each in there]
+        values = [each.value for _, each in bars]
         axes.barh(
-            [place - BAR / 2 + (number + 0.5) * thick for place, _ in there],
+            [place - BAR / 2 + (number + 0.5) * height for place, _ in bars],
             values,
-            thick,
+            height,
             xerr=[
-                [each.value - each.low for _, each in there],
-                [each.high - each.value for _, each in there],
+                [each.value - each.low for _, each in bars],
+                [each.high - each.value for _, each in bars],
             ],
             label=name,
             error_kw={"elinewidth": 0.8},
@@ -106,13 +106,13 @@ def _bars(figure: Figure, report: Report, suite: str, meter: Meter) -> bool:
     axes.set_yticks(range(len(rows)), labels)
     axes.set_ylim(len(rows) - 0.5, -0.5)  # the first row on top, nothing above it
     axes.axvline(1, color="black", linewidth=0.6)
-    axes.set_xlabel(f"share of {variants[0]}, whose figure stands beside the row; less is better")
+    axes.set_xlabel(f"relative to {variants[0]}, whose figure is beside the row; less is better")
     figure.legend(loc="outside lower center", ncols=len(variants))
     return True
 
 
 def _distributions(figure: Figure, report: Report, suite: str, meter: Meter) -> bool:
-    """Draw which share of the samples is below what, all boots together; times only."""
+    """Draw the cumulative distribution of the samples of all boots; times only."""
     if meter is not Meter.TIME:
         return False
     variants = report.variants()
@@ -122,7 +122,7 @@ def _distributions(figure: Figure, report: Report, suite: str, meter: Meter) -> 
         for name in variants
         if (key := Key(suite, row, name, meter)) in report.series and row != LOOP
     }
-    samples = {each: values for each, values in samples.items() if len(values) >= FEWEST}
+    samples = {each: values for each, values in samples.items() if len(values) >= MIN_SAMPLES}
     rows = list(dict.fromkeys(row for row, _ in samples))
     if not rows:
         return False

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What was measured: samples by suite, row, variant and meter, and their file. Pure but for it.
+"""Samples by suite, row, variant and meter, and their file. Pure, except for reading the file.
 
 The file is JSON:
 
     format        1
-    environment   what it was measured with (bench/environment.py)
-    series        a list; each: suite, row, variant, meter, and `rounds`: a list for each
-                  boot of the guest, of the samples it gave, per operation; in
-                  instructions or nanoseconds
+    environment   environment of the measurement (bench/environment.py)
+    series        a list; each has suite, row, variant, meter, and `rounds`: for each boot
+                  of the guest, the list of its samples per operation, in instructions or
+                  nanoseconds
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ LOOP = "loop"
 
 
 class Meter(StrEnum):
-    """What is counted: guest instructions under -icount, or nanoseconds of time."""
+    """What is measured: guest instructions under -icount, or nanoseconds."""
 
     INSTRUCTIONS = "instructions"
     TIME = "time"
@@ -36,7 +36,7 @@ class Meter(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """What a series is about."""
+    """The subject of a series."""
 
     suite: str
     row: str
@@ -49,28 +49,28 @@ Rounds = tuple[tuple[float, ...], ...]
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """All series of one run, and the environment they were measured in."""
+    """All series of one run, and the environment of the measurement."""
 
     environment: Mapping[str, object]
     series: Mapping[Key, Rounds]
 
     def rows(self, suite: str, meter: Meter) -> list[str]:
-        """Return the rows of a suite, in the order they were measured."""
+        """Return the rows of a suite, in the order of measurement."""
         found = (key.row for key in self.series if (key.suite, key.meter) == (suite, meter))
         return list(dict.fromkeys(found))
 
     def parts(self) -> list[tuple[str, Meter]]:
-        """Return which suites were measured with which meters."""
+        """Return the pairs of suite and meter that were measured."""
         return list(dict.fromkeys((key.suite, key.meter) for key in self.series))
 
     def variants(self) -> list[str]:
-        """Return the variants there are, in the order of bench/variants.py."""
+        """Return the variants that were measured, in the order of bench/variants.py."""
         found = {key.variant for key in self.series}
         return [*(name for name in NAMES if name in found), *sorted(found - {*NAMES})]
 
 
 def merged(reports: Iterable[Report]) -> Report:
-    """Return the series of several reports of one environment, that of the first, as one."""
+    """Return one report with the series of all, and the environment of the first."""
     first, *others = reports
     series = dict(first.series)
     for other in others:
@@ -79,9 +79,9 @@ def merged(reports: Iterable[Report]) -> Report:
 
 
 def parse(console: str, mode: str, meter: Meter) -> dict[str, tuple[float, ...]]:
-    """Return row -> samples per operation from what a program of ours printed.
+    """Return row -> samples per operation from the output of a benchmark program.
 
-    UklError when it printed no result, or ran in another mode than `mode`.
+    Raises UklError when it printed no result, or ran in another mode than `mode`.
     """
     field = "ticks" if meter is Meter.INSTRUCTIONS else "ns"
     rows: dict[str, tuple[float, ...]] = {}
@@ -96,13 +96,11 @@ def parse(console: str, mode: str, meter: Meter) -> dict[str, tuple[float, ...]]
             else:
                 rows[found["row"]] = tuple(taken / found["count"] for taken in found[field])
         except (ValueError, KeyError, TypeError, ZeroDivisionError) as error:
-            raise UklError(
-                f"the program of the benchmark printed something else: {line}"
-            ) from error
+            raise UklError(f"the benchmark program printed an unknown line: {line}") from error
     if not rows:
-        raise UklError("the program of the benchmark printed no result")
+        raise UklError("the benchmark program printed no result")
     if actual != mode:
-        raise UklError(f"the program of the benchmark ran in {actual} mode, not in {mode} mode")
+        raise UklError(f"the benchmark program ran in {actual} mode, not in {mode} mode")
     return rows
 
 
@@ -117,11 +115,11 @@ def dump(report: Report) -> str:
 
 
 def load(file: Path) -> Report:
-    """Read what `dump` made; InputError where the file is something else."""
+    """Read a file with the output of `dump`. Raises InputError for other files."""
     try:
         content = json.loads(file.read_text())
         if content["format"] != FORMAT:
-            raise ValueError(f"format {content['format']}, and not {FORMAT}")
+            raise ValueError(f"format {content['format']}, not {FORMAT}")
         series = {
             Key(each["suite"], each["row"], each["variant"], Meter(each["meter"])): _rounds(each)
             for each in content["series"]
@@ -131,7 +129,7 @@ def load(file: Path) -> Report:
         raise InputError(
             f"not a file of samples: {error}",
             where=file,
-            remedy="give one that `ukl bench SUITE -o FILE` has written",
+            remedy="give a file that `ukl bench SUITE -o FILE` wrote",
         ) from None
 
 

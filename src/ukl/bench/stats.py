@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0
-"""From samples to figures with intervals, and from two figures to a verdict. Pure.
+"""Computes figures with intervals from samples, and compares two figures. Pure.
 
-A boot of the guest is one observation: what its samples have in common (where memory lies,
-who else used the machine) is in all of them. So figures are of boots, and intervals are over
-boots.
+A boot of the guest is one observation: its samples share conditions such as the memory layout
+and the load of the host. So each boot gives one figure, and intervals are over boots.
 
-Time: a boot's figure is the median of its samples, that of several the median of them; the
-interval of 95 % is a percentile bootstrap that draws boots, and within each its samples.
+Time: a boot's figure is the median of its samples; the figure of several boots is the median
+of theirs. The 95 % interval is a percentile bootstrap that draws boots, and within each its
+samples.
 
-Instructions: a boot's figure is the fewest of its samples, because a sample differs from the
-fewest by what interrupted it; the interval goes from the least to the most of the boots.
+Instructions: a boot's figure is the minimum of its samples, because a sample differs from the
+minimum by what interrupted it. The interval is from the smallest to the largest boot's figure.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from ukl.bench.samples import LOOP, Key, Meter, Report, Rounds
 CONFIDENCE = 0.95
 DRAWS = 2000
 SEED = 1
-"""The same samples give the same interval."""
+"""Constant, so that the same samples give the same interval."""
 
 LIMIT = 0.02
-"""Relative difference below which two times are taken for the same."""
+"""Relative difference up to which two times count as equal."""
 
 EXACT = 0.001
-"""The same for instructions, where the boots of a run differ; where they do not, any does."""
+"""The same for instructions, if the boots of a run differ; else any difference is a change."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class Estimate:
 
 
 class Verdict(StrEnum):
-    """What a comparison comes to."""
+    """Result of a comparison."""
 
     CHANGED = "changed"
     SAME = "no change"
@@ -53,7 +53,7 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """How a figure differs between two runs; relative to the first, with its interval."""
+    """The difference of a figure between two runs, relative to the first, with its interval."""
 
     key: Key
     before: Estimate
@@ -65,7 +65,7 @@ class Change:
 
 
 def net(report: Report, key: Key) -> Rounds:
-    """Return the samples of a series without what the empty loop of the same boot takes."""
+    """Return the samples of a series minus the empty loop's figure of the same boot."""
     rounds = report.series[key]
     loops = report.series.get(Key(key.suite, LOOP, key.variant, key.meter))
     if key.row == LOOP or loops is None:
@@ -93,7 +93,7 @@ def estimate(rounds: Rounds, meter: Meter) -> Estimate:
 
 
 def figures(report: Report, suite: str, meter: Meter) -> dict[tuple[str, str], Estimate]:
-    """Return (row, variant) -> figure of all that a suite measured."""
+    """Return (row, variant) -> figure for a suite."""
     return {
         (key.row, key.variant): estimate(net(report, key), meter)
         for key in report.series
@@ -102,10 +102,10 @@ def figures(report: Report, suite: str, meter: Meter) -> dict[tuple[str, str], E
 
 
 def compare(before: Report, after: Report, limit: float = LIMIT) -> list[Change]:
-    """Return how each figure that both runs have differs.
+    """Compare each figure that both runs have.
 
-    `no change` means that the whole interval of the difference is within `limit`, `changed`
-    that it does not contain zero and is not within it, `cannot tell` neither.
+    `no change`: the whole interval of the difference is within `limit`. `changed`: it is not,
+    and does not contain zero. `cannot tell`: neither.
     """
     common = [key for key in before.series if key in after.series]
     return [_change(before, after, key, limit) for key in common]
@@ -124,7 +124,7 @@ def _change(before: Report, after: Report, key: Key, limit: float) -> Change:
         low, high = _interval([_draw(new, source) - _draw(old, source) for _ in range(DRAWS)])
         middle = second.value - first.value
         is_exact = False
-    # A figure may be nothing, such as the empty loop's; then any difference is large.
+    # A figure may be 0, such as the empty loop's; then any difference is large.
     whole = abs(first.value) or 1e-9
     low, high, middle = low / whole, high / whole, middle / whole
     if is_exact:

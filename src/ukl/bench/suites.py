@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What is measured: a suite is one program, or what this machine does itself. Pure."""
+"""The suites: each measures one program, or the host's tool chain. Pure."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ BOTH = (Meter.INSTRUCTIONS, Meter.TIME)
 
 @dataclass(frozen=True, slots=True)
 class Suite:
-    """What all suites have: a name, a line of help, the meters that make sense."""
+    """A suite: its name, a line of help, the meters that apply."""
 
     name: str
     help: str
@@ -28,12 +28,12 @@ class Suite:
 
 @dataclass(frozen=True, slots=True)
 class ProgramSuite(Suite):
-    """A program of bench/programs that measures itself; names of its sources."""
+    """A program that measures itself; its sources are file names in bench/programs."""
 
     sources: tuple[str, ...] = ()
 
     def spec(self) -> AppSpec:
-        """Return what to build."""
+        """Return the application to build."""
         sources = tuple(PROGRAMS / name for name in self.sources)
         return AppSpec(
             name=f"bench-{self.name}",
@@ -46,10 +46,11 @@ class ProgramSuite(Suite):
 
 @dataclass(frozen=True, slots=True)
 class ServerSuite(Suite):
-    """A recipe, and beside it in the guest `load`, which sends it requests and measures.
+    """A server from a recipe, and in the same guest a load generator, which measures.
 
-    `args` follow the recipe's own; `files` are as in a manifest, below bench/programs;
-    `load` is what the load generator calls such a server, where that is not the recipe's name.
+    `args` follow the recipe's arguments; `files` are as in a manifest, relative to
+    bench/programs; `load` is the load generator's name for the server, if it is not the
+    recipe's name.
     """
 
     load: str = ""
@@ -57,7 +58,7 @@ class ServerSuite(Suite):
     files: Mapping[str, str] = field(default_factory=dict)
 
     def spec(self, recipe: AppSpec, load: Path) -> AppSpec:
-        """Return the recipe as it is measured, with the program `load` in the guest."""
+        """Return the recipe to measure, with the program `load` in the guest."""
         files = {target: PROGRAMS / source for target, source in self.files.items()}
         return replace(
             recipe,
@@ -68,7 +69,7 @@ class ServerSuite(Suite):
 
 
 LOAD = "/bench/load"
-"""Where the load generator is in the guest."""
+"""Path of the load generator in the guest."""
 
 LOAD_SOURCES = ("load.c", "bench.c")
 HEADERS = ("bench.h",)
@@ -76,12 +77,12 @@ HEADERS = ("bench.h",)
 
 @dataclass(frozen=True, slots=True)
 class BootSuite(ProgramSuite):
-    """A program that looks at the clock when it is started; its first output is timed too."""
+    """A program that reads the clock at its start; the time of its first output counts, too."""
 
 
 @dataclass(frozen=True, slots=True)
 class BuildSuite(Suite):
-    """This machine's tool chain, with an example whose source changes each time."""
+    """The host's tool chain, building an example whose source changes each time."""
 
     example: str = "hello"
 
@@ -94,17 +95,17 @@ SUITES: Sequence[Suite] = (
     ),
     ProgramSuite(
         "faults",
-        "Page faults, by what the kernel has to do for them.",
+        "Page faults, by the work that the kernel does for them.",
         sources=("faults.c", "bench.c"),
     ),
     ProgramSuite(
         "interrupts",
-        "A timer's interrupt, by what it interrupts.",
+        "A timer interrupt, by what it interrupts.",
         sources=("interrupts.c", "bench.c"),
     ),
     ProgramSuite(
         "processes",
-        "Making processes and threads, and switching between them.",
+        "Creation of processes and threads, and switches between them.",
         sources=("processes.c", "bench.c"),
     ),
     BootSuite("boot", "From the machine's reset to the program's main.", sources=("boot.c",)),
@@ -115,7 +116,7 @@ SUITES: Sequence[Suite] = (
     ),
     ServerSuite(
         "redis-shortcut",
-        "The same, where Redis sends and receives by functions of the kernel.",
+        "The same, but Redis sends and receives by kernel functions.",
         load="redis",
         args=("--save", ""),
     ),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Figures as people read them in a terminal. Pure."""
+"""Formats figures as tables for a terminal. Pure."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _TITLES = {variant.name: variant.title for variant in VARIANTS}
 
 
 def title(suite: str, meter: Meter, environment: Mapping[str, object]) -> str:
-    """Return what a table is about: what is counted, and how the guest ran."""
+    """Return a table's title: what is measured, and how the guest ran."""
     if meter is Meter.INSTRUCTIONS:
         return f"{suite}: guest instructions (QEMU TCG, -icount shift=0)"
     if suite == "build":
@@ -28,7 +28,7 @@ def title(suite: str, meter: Meter, environment: Mapping[str, object]) -> str:
 
 
 def number(value: float, meter: Meter) -> str:
-    """Return a figure with its unit where it has one."""
+    """Return a figure with its unit, if it has one."""
     if meter is Meter.INSTRUCTIONS:
         return f"{value:,.1f}" if value < 1e5 else f"{value:,.0f}"
     units = (("s", 1e9), ("ms", 1e6), ("us", 1e3), ("ns", 1.0))
@@ -39,13 +39,13 @@ def number(value: float, meter: Meter) -> str:
 
 
 def figure(estimate: Estimate, meter: Meter) -> str:
-    """Return a figure and how far its interval reaches, if that shows."""
+    """Return a figure with the half-width of its interval, unless that rounds to 0."""
     text = number(estimate.value, meter)
-    reach = max(estimate.high - estimate.value, estimate.value - estimate.low)
-    share = reach / abs(estimate.value) if estimate.value else 0.0
+    width = max(estimate.high - estimate.value, estimate.value - estimate.low)
+    share = width / abs(estimate.value) if estimate.value else 0.0
     if meter is Meter.TIME:
         return f"{text} ±{share:.0%}"
-    return f"{text} ±{reach:,.1f}" if reach >= 0.05 else text
+    return f"{text} ±{width:,.1f}" if width >= 0.05 else text
 
 
 def tables(report: Report) -> list[str]:
@@ -86,7 +86,7 @@ def percentiles(report: Report) -> list[str]:
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Return rows of cells as lines: the first column to the left, the others to the right."""
+    """Return rows of cells as lines: the first column left-aligned, the others right-aligned."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
         "  "
@@ -99,7 +99,7 @@ def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def changes(found: Sequence[Change], differing: Sequence[str]) -> list[str]:
-    """Return the lines of a comparison: each figure with its verdict, and how many of each."""
+    """Return the lines of a comparison: each figure with its verdict, and their counts."""
     lines = []
     for suite, meter in dict.fromkeys((each.key.suite, each.key.meter) for each in found):
         rows: list[tuple[str, ...]] = [("", "variant", "before", "after", "difference", "")]

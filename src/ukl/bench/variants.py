@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The ways to run one program that are measured beside each other. Pure."""
+"""The variants of a program's run that are compared with each other. Pure."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from ukl.base.model import AppSpec, Level, Mode, Returns
 class Variant:
     """One column of the table.
 
-    `patched` False takes the unpatched kernel of the same configuration, on which only
-    normal processes run; `mode` process starts the normal executable of the very same object;
-    `rewrite` False leaves its `syscall` instructions as they are, `level` is what they
-    become otherwise; `returns` is how exceptions return; `page_size` is that of its
-    anonymous memory. `pgo` compiles it, and its kernel, by counts of a training run.
+    `patched` False takes the unpatched kernel of the same configuration, which runs only
+    normal processes; `mode` process starts the normal executable made of the same object;
+    `rewrite` False keeps its `syscall` instructions, otherwise `level` is that of the calls
+    that replace them; `returns` is how exceptions return; `page_size` is that of anonymous
+    memory [bytes]. `pgo` compiles program and kernel by the counts of a training run.
     """
 
     name: str
@@ -38,11 +38,11 @@ class Variant:
 
     @property
     def ring(self) -> str:
-        """What a program finds in CS: `user` or `supervisor`."""
+        """The mode that a program reads from CS: `user` or `supervisor`."""
         return "user" if self.is_process else "supervisor"
 
     def applied(self, spec: AppSpec) -> AppSpec:
-        """Return the specification as this variant builds it."""
+        """Return the specification of the application in this variant."""
         return replace(
             spec,
             rewrite_syscalls=self.rewrite,
@@ -52,7 +52,7 @@ class Variant:
         )
 
 
-# A normal process makes its system calls as any other: rewritten ones would cost it a call.
+# Normal processes use the `syscall` instruction: rewriting would add a call.
 VARIANTS: Sequence[Variant] = (
     Variant(
         "unpatched", "process, unpatched Linux", patched=False, mode=Mode.PROCESS, rewrite=False
@@ -82,25 +82,25 @@ VARIANTS: Sequence[Variant] = (
         pgo=True,
     ),
 )
-"""All of them, in the order of the columns; a further level is a further element."""
+"""All variants, in the order of the columns."""
 
 NAMES = tuple(variant.name for variant in VARIANTS)
 
 
 def chosen(names: Sequence[str], *, pgo: bool = False) -> tuple[Variant, ...]:
-    """Return the variants called so, in our order; all where none is. UsageError else.
+    """Return the variants of these names in the order of VARIANTS, all if `names` is empty.
 
-    Those that need counts are among all if there are some (`pgo`).
+    Variants that need branch counts are included only with `pgo`. Raises UsageError for an
+    unknown name, and for a named variant that needs counts without `pgo`.
     """
     for name in names:
         if name not in NAMES:
-            raise UsageError(
-                f"there is no variant `{name}`", remedy=f"there are: {', '.join(NAMES)}"
-            )
+            raise UsageError(f"unknown variant `{name}`", remedy=f"choose from: {', '.join(NAMES)}")
     found = tuple(each for each in VARIANTS if not names or each.name in names)
-    needing = [each.name for each in found if each.pgo]
-    if needing and names and not pgo:
+    counted = [each.name for each in found if each.pgo]
+    if counted and names and not pgo:
         raise UsageError(
-            f"the variant `{needing[0]}` is compiled by counts", remedy="name them with --pgo FILE"
+            f"the variant `{counted[0]}` needs branch counts",
+            remedy="name their file with --pgo FILE",
         )
     return tuple(each for each in found if pgo or not each.pgo)
