@@ -19,7 +19,7 @@ from ukl.kernel import kconfig
 from ukl.settings import manifest
 from ukl.trim import linkmap
 from ukl.trim.decide import Seen, Why
-from ukl.trim.reach import is_open
+from ukl.trim.reach import holds
 
 PYTHON = shlex.quote(sys.executable)
 ECHO = f"cd {shlex.quote(str(TOP))} && {PYTHON} -m tests.boot.echo_client $PORT"
@@ -41,7 +41,7 @@ def misread(lab: Lab, spec: AppSpec, other: AppSpec) -> list[str]:
     config = kconfig.read((smaller.directory / "objects/.config").read_text())
     read = trimming.makefiles(kernel.source)
     built = {name for name in objects if (smaller.directory / "objects" / name).exists()}
-    said = {name for name in objects if any(is_open(way, config) for way in read.ways(name))}
+    said = {name for name in objects if any(holds(each, config) for each in read.conditions(name))}
     assert 500 < len(built) < len(objects) - 100
     return sorted(built ^ said)
 

@@ -65,8 +65,8 @@ all:
 }
 
 
-def ways(path: str) -> set[frozenset[str]]:
-    return set(Kbuild(TREE.get).ways(path))
+def conditions(path: str) -> set[frozenset[str]]:
+    return set(Kbuild(TREE.get).conditions(path))
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,7 @@ def ways(path: str) -> set[frozenset[str]]:
     ],
 )
 def test_for_which_options_an_object_is_built(path: str, expected: list[list[str]]) -> None:
-    assert ways(path) == {frozenset(way) for way in expected}
+    assert conditions(path) == {frozenset(options) for options in expected}
 
 
 # --- the map and the log --------------------------------------------------------------------
@@ -386,8 +386,8 @@ def test_wishes() -> None:
     kept, _ = proposed(facts(Wishes(keep=frozenset({"EXT4"}))))
     assert kept["EXT4"] == Kept("EXT4", Why.ASKED, "by --keep")
     _, gone = proposed(facts(Wishes(drop=frozenset({"NET"})), net__tcp="tcp_sendmsg"))
-    assert gone["NET"].seen is Seen.TOLD
-    assert gone["INET"] == Gone("INET", Seen.TOLD, "with NET", 100)
+    assert gone["NET"].seen is Seen.REQUESTED
+    assert gone["INET"] == Gone("INET", Seen.REQUESTED, "with NET", 100)
     with pytest.raises(InputError, match="EXT3"):
         decide.check(facts(Wishes(keep=frozenset({"EXT3"}))))
 

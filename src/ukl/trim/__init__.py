@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: GPL-2.0
-"""A smaller kernel for one application: what of the configuration its own work does not use."""
+"""Finds the kernel options that an application does not use, for a smaller kernel."""

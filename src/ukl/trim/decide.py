@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Which options can go, and why each other one stays. Pure, but for asking Kconfig.
+"""Decides which options to drop, and why the others stay. Pure, except for asking Kconfig.
 
-Only what was asked for is looked at: the base configuration is `make allnoconfig` with a
-list of options, each of which is on because the list says so; what is on besides follows
-from them, and goes with them.
+Only requested options are considered. The base configuration is `make allnoconfig` with a
+list of requested options; all other options that are on follow from these, and go with them.
 """
 
 from __future__ import annotations
@@ -18,11 +17,11 @@ from ukl.kernel import kconfig
 from ukl.kernel.kconfig import Request
 from ukl.kernel.kconfig_why import Definitions
 from ukl.trim import rules
-from ukl.trim.reach import Code, Ran, is_open
+from ukl.trim.reach import Code, Ran, holds
 from ukl.trim.rules import Kind
 
 Resolve = Callable[[frozenset[str]], Mapping[str, str]]
-"""Asks Kconfig: the `.config` (names with CONFIG_) without these options (names without)."""
+"""Asks Kconfig for the `.config` (names with CONFIG_) without these options (names without)."""
 
 
 class Why(StrEnum):
@@ -36,26 +35,26 @@ class Why(StrEnum):
     ASKED = "asked for"
     CHOICE = "choice"
     UNSEEN = "unseen"
-    """Nothing tells whether it is used."""
+    """It is unknown whether the option is used."""
     FAILED = "tried"
-    """Without it the workload failed, or there were no builds left to find that out."""
+    """Without it the workload failed, or no builds were left for a trial."""
 
 
 _WEAK = frozenset({Why.UNSEEN, Why.CHOICE})
-"""Reasons to stay that are none to keep something else for it."""
+"""Reasons that do not keep the options on which such an option depends."""
 
 
 class Seen(StrEnum):
-    """What was seen of an option that can go, the surest first."""
+    """Evidence that an option can go, the surest first."""
 
     NEVER = "never ran"
     BOOT = "ran only while the kernel booted"
-    IDLE = "ran, but for nobody"
+    IDLE = "ran, but also in an idle guest"
     FOLLOWS = "goes with another one"
     GIVEN_UP = "given up"
-    """A person gave up what it is for, and nothing used it."""
-    TOLD = "is to go"
-    """A person said so, whatever was seen."""
+    """The user gave up its purpose (--without), and nothing used it."""
+    REQUESTED = "dropped on request"
+    """The user asked to drop it (--drop), regardless of use."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +68,7 @@ class Kept:
 
 @dataclass(frozen=True, slots=True)
 class Gone:
-    """An option that can go; `size` are the bytes of code that are there only because of it."""
+    """An option that can go; `size` is the code [bytes] that is built only because of it."""
 
     option: str
     seen: Seen
@@ -84,7 +83,7 @@ class Proposal:
     kept: tuple[Kept, ...]
     gone: tuple[Gone, ...]
     values: tuple[tuple[str, str], ...] = ()
-    """Options with another value than y that cannot keep it then, and what they become."""
+    """Options with another value than y that Kconfig then changes, and their new values."""
 
     @property
     def names(self) -> frozenset[str]:
@@ -94,7 +93,7 @@ class Proposal:
 
 @dataclass(frozen=True, slots=True)
 class Wishes:
-    """What a person says besides: kinds of rules that do not hold, options to keep or to drop."""
+    """The user's wishes: kinds of rules to ignore, options to keep or to drop."""
 
     without: frozenset[Kind] = frozenset()
     keep: frozenset[str] = frozenset()
@@ -103,8 +102,8 @@ class Wishes:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """All that is known when it is decided. `asked` are the requested options, `config` the
-    whole configuration of the kernel that ran (names with CONFIG_)."""
+    """The input of the decision. `asked` are the requested options, `config` is the whole
+    configuration of the kernel that ran (names with CONFIG_)."""
 
     spec: AppSpec
     asked: Mapping[str, Request]
@@ -116,28 +115,28 @@ class Facts:
 
 
 def options(asked: Mapping[str, Request]) -> list[str]:
-    """Return the options that were asked to be on, without CONFIG_."""
+    """Return the options that are requested with value y, without CONFIG_."""
     return [name.removeprefix("CONFIG_") for name, request in asked.items() if request.value == "y"]
 
 
 def check(facts: Facts) -> None:
-    """Raise InputError for a wish about what was not asked for."""
+    """Raise InputError for a wish about an option that is not requested."""
     known = set(options(facts.asked))
     for option in sorted(facts.wishes.keep | facts.wishes.drop):
         if option not in known:
             raise InputError(
-                f"nothing asks for the kernel option {option}: there is nothing to keep or drop",
-                remedy=f"there are: {', '.join(sorted(known))}",
+                f"cannot keep or drop {option}: nothing requests this kernel option",
+                remedy=f"choose from: {', '.join(sorted(known))}",
             )
         if option in facts.wishes.keep & facts.wishes.drop:
             raise InputError(f"{option} cannot be both kept and dropped")
 
 
-# --- each by itself ---------------------------------------------------------------------------
+# --- each option by itself --------------------------------------------------------------------
 
 
 def propose(facts: Facts) -> Proposal:
-    """Return what can go by what was seen, without regard to what depends on what."""
+    """Return the options that can go by the evidence, regardless of dependencies."""
     kept: list[Kept] = []
     gone: list[Gone] = []
     for option in options(facts.asked):
@@ -155,7 +154,7 @@ def _verdict(option: str, facts: Facts) -> Kept | Gone:
     objects = facts.code.of(option)
     size = facts.code.size(objects)
     if option in facts.wishes.drop:
-        return Gone(option, Seen.TOLD, "by --drop", size)
+        return Gone(option, Seen.REQUESTED, "by --drop", size)
     if option in facts.wishes.keep:
         return Kept(option, Why.ASKED, "by --keep")
     found = rules.rule(option, facts.spec)
@@ -168,11 +167,11 @@ def _verdict(option: str, facts: Facts) -> Kept | Gone:
     if option in names:
         return Kept(option, Why.ASKED, "by the manifest")
     if any(block.choice for block in facts.definitions.blocks.get(option, ())):
-        return Kept(option, Why.CHOICE, "one of several, and one there has to be")
+        return Kept(option, Why.CHOICE, "one option of a choice, of which one must be on")
     if found is not None:
         return Gone(option, Seen.GIVEN_UP, f"by --without {found[0]}", size)
     if not objects:
-        return Kept(option, Why.UNSEEN, "no object of the kernel is there only because of it")
+        return Kept(option, Why.UNSEEN, "no object of the kernel is built only because of it")
     if function := _first(facts.ran.idle, objects):
         return Gone(option, Seen.IDLE, function, size)
     if function := _first(facts.ran.boot, objects):
@@ -181,18 +180,18 @@ def _verdict(option: str, facts: Facts) -> Kept | Gone:
 
 
 def _first(executed: Mapping[str, str], objects: frozenset[str]) -> str:
-    """Return the function by which the first of these objects was entered, empty if none was."""
+    """Return the first executed function of any of these objects, "" if there is none."""
     return next((function for each, function in executed.items() if each in objects), "")
 
 
-# --- together -----------------------------------------------------------------------------------
+# --- all options together -----------------------------------------------------------------------
 
 
 def consistent(proposal: Proposal, facts: Facts, resolve: Resolve) -> Proposal:
-    """Return what of a proposal Kconfig can do without losing what has to stay.
+    """Return the part of a proposal with which Kconfig keeps all options that have to stay.
 
-    An option that something kept selects, or depends on, stays. One that stays only because
-    nothing is known of it goes with what it depends on.
+    An option stays if a kept one selects it or depends on it. An option that is kept only for
+    lack of evidence goes with the options that it depends on.
     """
     while True:
         config = resolve(proposal.names)
@@ -203,7 +202,7 @@ def consistent(proposal: Proposal, facts: Facts, resolve: Resolve) -> Proposal:
 
 
 def _values(facts: Facts, config: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
-    """Return what the requested numbers and words are in `config` where they are others."""
+    """Return the requested numbers and strings that have another value in `config`."""
     return tuple(
         (name.removeprefix("CONFIG_"), config.get(name, "n"))
         for name, request in facts.asked.items()
@@ -216,37 +215,37 @@ def _step(proposal: Proposal, facts: Facts, config: Mapping[str, str]) -> Propos
     back: dict[str, Kept] = {}
     follow: list[Gone] = []
     off = proposal.names
-    told = {each.option for each in proposal.gone if each.seen is Seen.TOLD}
+    requested = {each.option for each in proposal.gone if each.seen is Seen.REQUESTED}
 
     def put_back(symbols: Iterable[str], wanted: str) -> None:
         found = culprits(symbols, facts, off, config)
-        for option in found or off:  # nobody knows why: none of them can go
+        for option in found or off:  # the cause is unknown: none of them can go
             back.setdefault(option, Kept(option, Why.NEEDED, f"by {wanted}"))
 
     for option in off:
         if config.get(f"CONFIG_{option}", "n") != "n":
             by = facts.definitions.selectors(option, config)
-            text = f"by {', '.join(by[:3])}" if by else "by what stays"
+            text = f"by {', '.join(by[:3])}" if by else "by an option that stays"
             back[option] = Kept(option, Why.NEEDED, text)
     for each in proposal.kept:
         if config.get(f"CONFIG_{each.option}", "n") != "n":
             continue
         on = culprits([each.option], facts, off, config)
         text = ", ".join(sorted(on)[:3])
-        if each.why is Why.REACHED and on and on <= told:
+        if each.why is Why.REACHED and on and on <= requested:
             size = facts.code.size(facts.code.of(each.option))
-            follow.append(Gone(each.option, Seen.TOLD, f"with {text}", size))
+            follow.append(Gone(each.option, Seen.REQUESTED, f"with {text}", size))
         elif each.why in _WEAK or each.option in rules.FOLLOWS:
             follow.append(Gone(each.option, Seen.FOLLOWS, text))
         else:
             put_back([each.option], each.option)
     for name, function in facts.ran.work.items():
-        ways = facts.code.ways[name]
-        if any(is_open(way, config) for way in ways):
+        conditions = facts.code.conditions[name]
+        if any(holds(condition, config) for condition in conditions):
             continue
-        symbols = {option for way in ways for option in way}
+        symbols = {option for condition in conditions for option in condition}
         on = culprits(symbols, facts, off, config)
-        if not on or not on <= told:
+        if not on or not on <= requested:
             put_back(symbols, f"{function}(), which is reached")
     followed = {each.option for each in follow}
     kept = [each for each in proposal.kept if each.option not in followed]
@@ -257,9 +256,9 @@ def _step(proposal: Proposal, facts: Facts, config: Mapping[str, str]) -> Propos
 def culprits(
     symbols: Iterable[str], facts: Facts, off: frozenset[str], config: Mapping[str, str]
 ) -> set[str]:
-    """Return those of `off` without which symbols are off in `config`, the nearest ones.
+    """Return the options in `off` that turn symbols off in `config`, the nearest ones.
 
-    A symbol is off because it is in `off` itself, or what it depends on or is selected by is.
+    A symbol is off because `off` has it, or an option that it depends on or that selects it.
     """
 
     def lost(symbol: str) -> bool:
@@ -281,7 +280,7 @@ def culprits(
 
 
 def leading(first: Proposal, whole: Proposal) -> Proposal:
-    """Return `whole`, made of `first` by `consistent`, with what only follows kept again."""
+    """Return `whole` = consistent(first) without the options that only follow others."""
     followers = {each.option for each in whole.gone if each.seen is Seen.FOLLOWS}
     back = (each for each in first.kept if each.option in followers)
     gone = (each for each in whole.gone if each.option not in followers)
@@ -289,7 +288,7 @@ def leading(first: Proposal, whole: Proposal) -> Proposal:
 
 
 def restricted(proposal: Proposal, names: frozenset[str], text: str) -> Proposal:
-    """Return the proposal with only `names` of it; the others stay for the reason `text`."""
+    """Return the proposal limited to `names`; the others stay for the reason `text`."""
     others = (each for each in proposal.gone if each.option not in names)
     kept = (*proposal.kept, *(Kept(each.option, Why.FAILED, text) for each in others))
     return Proposal(kept, tuple(each for each in proposal.gone if each.option in names))

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0
-"""For which options an object of the kernel is built: read from the kernel's Makefiles. Pure.
+"""Finds in the kernel's Makefiles the options for which an object is built. Pure.
 
-Only as much of their language as decides that (Documentation/kbuild/makefiles.rst):
-lists of objects and directories under a condition, `obj-$(CONFIG_X) += a.o dir/`, objects
-made of parts, `a-$(CONFIG_Y) += b.o`, and the conditionals around them. What cannot be
-read gives no condition: the object then counts as one that every kernel has.
+It reads only the necessary part of their language (Documentation/kbuild/makefiles.rst): lists
+of objects and directories under a condition, `obj-$(CONFIG_X) += a.o dir/`, objects made of
+parts, `a-$(CONFIG_Y) += b.o`, and the conditionals around them. Other conditions are ignored:
+the object then counts as always built.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
 Read = Callable[[str], str | None]
-"""Gives a file of the kernel's tree by its path in it, None if there is none."""
+"""Returns a file of the kernel's tree by its path there, or None."""
 
-Way = frozenset[str]
-"""Options (without CONFIG_) that have to be on together for an object to be built."""
+Condition = frozenset[str]
+"""Options (without CONFIG_) that must all be on for an object to be built."""
 
 _OPTION = re.compile(r"\$[({]CONFIG_(\w+)[)}]")
 _ASSIGNMENT = re.compile(r"^\s*([\w$(){},. /+-]*?)\s*([:+?]?:?=)\s*(.*)$")
@@ -27,7 +27,7 @@ _DEFINED = re.compile(r"^(ifdef|ifndef)\s+CONFIG_(\w+)")
 _EQUAL = re.compile(r"^(ifeq|ifneq)\s*\(\s*(.*?)\s*,\s*(.*?)\s*\)\s*$")
 
 _ROOTS = frozenset({"obj", "lib", "core", "drivers", "libs", "virt", "net", "head", "init"})
-"""Lists that are linked by themselves; the others are parts of the object of their name."""
+"""Lists that are linked directly; other lists are the parts of the object of their name."""
 
 _FILES = ("Kbuild", "Makefile")
 _ARCH = PurePosixPath("arch/x86")
@@ -35,12 +35,12 @@ _ARCH = PurePosixPath("arch/x86")
 
 @dataclass(slots=True)
 class _Makefile:
-    """What one file says: for each word of its lists, where it stands and under which options.
+    """The lists of one file.
 
-    `lists` maps an object or directory, as it is written, to (list's name, way).
+    `lists` maps an object or directory, as written there, to (name of the list, condition).
     """
 
-    lists: dict[str, list[tuple[str, Way]]] = field(default_factory=dict)
+    lists: dict[str, list[tuple[str, Condition]]] = field(default_factory=dict)
 
 
 def _lines(text: str) -> Iterator[str]:
@@ -50,11 +50,8 @@ def _lines(text: str) -> Iterator[str]:
         yield line.partition("#")[0].strip()
 
 
-def _branch(line: str) -> Way | None:
-    """Return the options that are on behind this `if`, empty if it is about none.
-
-    None: behind it something is off, or it cannot be told.
-    """
+def _branch(line: str) -> Condition | None:
+    """Return the options that an `if` requires to be on; None if it requires something else."""
     if match := _DEFINED.match(line):
         return frozenset({match[2]}) if match[1] == "ifdef" else None
     if match := _EQUAL.match(line):
@@ -69,13 +66,13 @@ def _branch(line: str) -> Way | None:
 def parse(text: str) -> _Makefile:
     """Read one Makefile."""
     found = _Makefile()
-    around: list[Way] = []
+    around: list[Condition] = []
     for line in _lines(text):
         word = line.split("(")[0].split()[0] if line.split("(")[0].split() else ""
         if word in {"ifdef", "ifndef", "ifeq", "ifneq"}:
             around.append(_branch(line) or frozenset())
         elif word == "else" and around:
-            # What is off in this branch says nothing; `else ifdef` begins another one.
+            # Options that are off in this branch do not matter; `else ifdef` starts a new one.
             rest = line[4:].strip()
             around[-1] = (_branch(rest) or frozenset()) if rest else frozenset()
         elif word == "endif" and around:
@@ -85,28 +82,29 @@ def parse(text: str) -> _Makefile:
     return found
 
 
-def _assign(found: _Makefile, variable: str, value: str, around: Way) -> None:
+def _assign(found: _Makefile, variable: str, value: str, around: Condition) -> None:
     match = _LIST.match(variable)
     if match is None:
         return
-    way = around | frozenset(_OPTION.findall(match["rest"]))
+    condition = around | frozenset(_OPTION.findall(match["rest"]))
     for word in re.sub(r"\$[({][^)}]*[)}]", " ", value).split():
         if word.endswith((".o", "/")):
-            found.lists.setdefault(word.removeprefix("./"), []).append((match["name"], way))
+            entry = match["name"], condition
+            found.lists.setdefault(word.removeprefix("./"), []).append(entry)
 
 
 @dataclass(slots=True)
 class Kbuild:
-    """Answers for which options objects are built, reading each Makefile once."""
+    """Finds the options for which objects are built, reading each Makefile once."""
 
     read: Read
     _files: dict[str, _Makefile] = field(default_factory=dict)
-    _directories: dict[str, frozenset[Way]] = field(default_factory=dict)
+    _directories: dict[str, frozenset[Condition]] = field(default_factory=dict)
 
-    def ways(self, path: str) -> frozenset[Way]:
-        """Return the sets of options of which one has to be on for the object at `path`.
+    def conditions(self, path: str) -> frozenset[Condition]:
+        """Return the conditions for the object at `path`, of which one must hold.
 
-        Empty sets in it are of no option, as for what is always built.
+        An empty condition always holds.
         """
         place = PurePosixPath(path)
         return self._of(place, frozenset())
@@ -116,19 +114,19 @@ class Kbuild:
         if key not in self._files:
             merged = _Makefile()
             for name in _FILES:
-                # Both: arch/x86 says its directories in either.
+                # Read both: arch/x86 has directories in each.
                 text = self.read((directory / name).as_posix())
                 for word, places in parse(text).lists.items() if text is not None else ():
                     merged.lists.setdefault(word, []).extend(places)
             self._files[key] = merged
         return self._files[key]
 
-    def _of(self, place: PurePosixPath, above: frozenset[str]) -> frozenset[Way]:
-        """Return the ways to an object; `above` are those it is known to be a part of."""
-        found: set[Way] = set()
+    def _of(self, place: PurePosixPath, above: frozenset[str]) -> frozenset[Condition]:
+        """Return an object's conditions; `above` are the objects of which it is a part."""
+        found: set[Condition] = set()
         for parent in place.parents:
             relative = place.relative_to(parent).as_posix()
-            for name, way in self._makefile(parent).lists.get(relative, ()):
+            for name, condition in self._makefile(parent).lists.get(relative, ()):
                 if name in _ROOTS:
                     outer = self._directory(parent)
                 elif name in above or f"{name}.o" == relative:
@@ -136,22 +134,23 @@ class Kbuild:
                 else:
                     whole = parent / f"{name}.o"
                     outer = self._of(whole, above | {name})
-                found |= {way | each for each in outer}
+                found |= {condition | each for each in outer}
         return frozenset(found) or frozenset({frozenset()})
 
-    def _directory(self, place: PurePosixPath) -> frozenset[Way]:
+    def _directory(self, place: PurePosixPath) -> frozenset[Condition]:
         key = place.as_posix()
         if key == ".":
             return frozenset({frozenset()})
         if key not in self._directories:
-            self._directories[key] = frozenset({frozenset()})  # one that names itself
-            found: set[Way] = set()
+            self._directories[key] = frozenset({frozenset()})  # for a directory that names itself
+            found: set[Condition] = set()
             for parent in place.parents:
                 word = f"{place.relative_to(parent).as_posix()}/"
-                for _, way in self._makefile(parent).lists.get(word, ()):
-                    found |= {way | each for each in self._directory(parent)}
+                for _, condition in self._makefile(parent).lists.get(word, ()):
+                    found |= {condition | each for each in self._directory(parent)}
             if _ARCH in place.parents:
-                # The top's Makefile includes that one, which names whole paths.
-                found |= {way for _, way in self._makefile(_ARCH).lists.get(f"{key}/", ())}
+                # The top Makefile includes arch/x86/Makefile, which names paths from the top.
+                entries = self._makefile(_ARCH).lists.get(f"{key}/", ())
+                found |= {condition for _, condition in entries}
             self._directories[key] = frozenset(found) or frozenset({frozenset()})
         return self._directories[key]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Which object the code at an address came from: the map that ld writes of a link. Pure."""
+"""Finds the object that the code at an address came from, in ld's map of a link. Pure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _NAME_ONLY = re.compile(r"^ (\.[\w.$-]+)$")
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Code of one object: from `address` on, `size` bytes."""
+    """Code of one object: `size` bytes from `address` on."""
 
     address: int
     size: int
@@ -23,12 +23,12 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class LinkMap:
-    """The pieces of a linked kernel by their addresses."""
+    """The pieces of a linked kernel, sorted by address."""
 
     pieces: tuple[Piece, ...]
 
     def find(self, address: int) -> Piece | None:
-        """Return the piece with this address, None if no object's code is there."""
+        """Return the piece that contains this address, or None."""
         number = bisect.bisect_right(self.pieces, address, key=lambda piece: piece.address) - 1
         if number < 0:
             return None
@@ -54,7 +54,7 @@ def parse(lines: Iterable[str]) -> LinkMap:
 
 
 def _path(text: str) -> str:
-    """Return an object's path in the build: that of a member is in its archive's directory."""
+    """Return an object's path in the build; a member's is relative to its archive's directory."""
     match = re.fullmatch(r"(.*/)?[^/]+\.a\((.+)\)", text)
     if match is None:
         return text

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""From addresses that ran to objects of the kernel, and to the options behind them. Pure."""
+"""Maps executed addresses to objects of the kernel, and these to options. Pure."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import bisect
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from ukl.trim.kbuild import Kbuild, Way
+from ukl.trim.kbuild import Condition, Kbuild
 from ukl.trim.linkmap import LinkMap
 
 
 class Functions:
-    """Names of the functions at addresses, by a System.map's symbols."""
+    """Finds the name of the function at an address, from a System.map's symbols."""
 
     def __init__(self, symbols: Iterable[tuple[str, int]]) -> None:
         ordered = sorted((address, name) for name, address in symbols)
@@ -20,17 +20,17 @@ class Functions:
         self._names = [name for _, name in ordered]
 
     def at(self, address: int) -> str:
-        """Return the function with that address, empty if there is none."""
+        """Return the function that contains the address, "" if there is none."""
         number = bisect.bisect_right(self._addresses, address) - 1
         return self._names[number] if number >= 0 else ""
 
 
 @dataclass(frozen=True, slots=True)
 class Ran:
-    """What of the kernel ran: object -> the first function of it that did.
+    """The executed code of the kernel: object -> the first function of it that ran.
 
-    `work`: for the program, and not in a guest that does nothing. `idle`: while the program
-    ran, but in the guest that does nothing as well. `boot`: until the program was started.
+    `work`: while the program ran, and not in an idle guest. `idle`: while the program ran, but
+    also in an idle guest. `boot`: until the program was started.
     """
 
     work: Mapping[str, str]
@@ -45,10 +45,10 @@ def ran(
     linkmap: LinkMap,
     functions: Functions,
 ) -> Ran:
-    """Return what ran, of the addresses of blocks that did.
+    """Return the executed objects, from the addresses of executed blocks.
 
-    Whole functions are compared: one that an idle kernel executes as well, by whatever way
-    through it, says nothing about the program.
+    Whole functions are compared: a function that an idle kernel executes, too, on any path
+    through it, is not evidence that the program uses it.
     """
 
     def places(addresses: Iterable[int]) -> dict[tuple[str, str], None]:
@@ -65,44 +65,46 @@ def ran(
         return named
 
     during, without = places(work), places(idle)
-    own = first(pair for pair in during if pair not in without)
-    itself = first(pair for pair in during if pair[0] not in own)
-    return Ran(own, itself, first(places(boot)))
+    only = first(pair for pair in during if pair not in without)
+    shared = first(pair for pair in during if pair[0] not in only)
+    return Ran(only, shared, first(places(boot)))
 
 
 @dataclass(frozen=True, slots=True)
 class Code:
-    """The kernel's objects: the ways by which each is built that are open, and their bytes.
+    """The kernel's objects: the conditions for building each, and the size of its code [bytes].
 
-    A way is open when all its options are on in the configuration the kernel was built with.
+    Only the conditions that hold in the kernel's configuration.
     """
 
-    ways: Mapping[str, frozenset[Way]]
+    conditions: Mapping[str, frozenset[Condition]]
     sizes: Mapping[str, int]
 
     def of(self, option: str) -> frozenset[str]:
-        """Return the objects that are there only because of an option (without CONFIG_)."""
+        """Return the objects that are built only because of an option (without CONFIG_)."""
         return frozenset(
-            each for each, ways in self.ways.items() if all(option in way for way in ways)
+            each
+            for each, conditions in self.conditions.items()
+            if all(option in condition for condition in conditions)
         )
 
     def size(self, objects: Iterable[str]) -> int:
-        """Return the bytes of code in objects."""
+        """Return the size of the objects' code [bytes]."""
         return sum(self.sizes[each] for each in objects)
 
 
 def code(linkmap: LinkMap, kbuild: Kbuild, config: Mapping[str, str]) -> Code:
-    """Return the objects of a link; `config` is what it was built with (names with CONFIG_)."""
+    """Return the objects of a link; `config` is its configuration (names with CONFIG_)."""
     sizes: dict[str, int] = {}
     for piece in linkmap.pieces:
         sizes[piece.object] = sizes.get(piece.object, 0) + piece.size
-    ways = {}
+    conditions = {}
     for each in sizes:
-        every = kbuild.ways(each)
-        ways[each] = frozenset(way for way in every if is_open(way, config)) or every
-    return Code(ways, sizes)
+        every = kbuild.conditions(each)
+        conditions[each] = frozenset(one for one in every if holds(one, config)) or every
+    return Code(conditions, sizes)
 
 
-def is_open(way: Way, config: Mapping[str, str]) -> bool:
-    """Tell whether all options of a way are on."""
-    return all(config.get(f"CONFIG_{option}", "n") != "n" for option in way)
+def holds(condition: Condition, config: Mapping[str, str]) -> bool:
+    """Whether all options of a condition are on."""
+    return all(config.get(f"CONFIG_{option}", "n") != "n" for option in condition)

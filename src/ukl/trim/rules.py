@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What is not proposed though no workload may show that it is used, and why. Data, and pure.
+"""Options that are kept even if no workload shows their use, and the reasons. Pure.
 
 Names are those of Kconfig without CONFIG_.
 """
@@ -14,70 +14,68 @@ from ukl.kernel.build import is_series_option
 
 
 class Kind(StrEnum):
-    """Why an option is kept whatever was seen."""
+    """Why an option is kept regardless of the evidence."""
 
     TOOL = "needed"
     """`ukl` and the guest's init do not work without it."""
     MACHINE = "machine"
-    """An emulated machine cannot tell what it is good for elsewhere."""
+    """An emulated machine cannot show its use on other machines."""
     PROTECTION = "protection"
     DIAGNOSIS = "diagnosis"
-    """It is for what goes wrong, which the workload does not."""
+    """It is for failures, which the workload does not have."""
 
 
 GIVEN_UP = (Kind.PROTECTION, Kind.DIAGNOSIS)
-"""Those that a person may give up (`--without`)."""
+"""The kinds that the user may give up (`--without`)."""
 
-_MITIGATIONS = "the processor's faults are kept from being used"
+_MITIGATIONS = "mitigates vulnerabilities of processors"
 
 _RULES: Mapping[Kind, Mapping[str, tuple[str, ...]]] = {
     Kind.TOOL: {
         "the unikernel": ("64BIT", "MMU"),
-        "other options can be chosen only with it": ("EXPERT",),
+        "other options depend on it": ("EXPERT",),
         "the console": ("PRINTK", "TTY", "SERIAL_8250", "SERIAL_8250_CONSOLE"),
         "the channels between the guest and ukl": ("VIRTIO_CONSOLE",),
         "the bus of the devices": ("PCI", "PCI_MSI", "VIRTIO_MENU", "VIRTIO_PCI"),
-        "where the machine's parts are, and switching it off": ("ACPI",),
+        "finding the devices, and power-off": ("ACPI",),
         "the guest's init mounts it": (
             *("PROC_FS", "SYSFS", "TMPFS", "SHMEM", "DEVTMPFS", "UNIX98_PTYS"),
         ),
-        "the guest's init sets the console's level by it": ("PROC_SYSCTL",),
-        "the guest's init is in it": ("BLK_DEV_INITRD",),
-        "the guest's init is such a program": ("BINFMT_ELF",),
-        "a panic reaches QEMU by it": ("PVPANIC", "PVPANIC_PCI"),
+        "the guest's init sets the console's log level with it": ("PROC_SYSCTL",),
+        "loads the guest's init": ("BLK_DEV_INITRD",),
+        "executes the guest's init": ("BINFMT_ELF",),
+        "reports a panic to QEMU": ("PVPANIC", "PVPANIC_PCI"),
     },
     Kind.MACHINE: {
         "KVM, if the guest has it": ("HYPERVISOR_GUEST", "PARAVIRT", "KVM_GUEST"),
-        "virtual machine monitors that start vmlinux itself": ("PVH",),
-        "processors of other makers than the emulated one": ("CPU_SUP_INTEL", "CPU_SUP_AMD"),
-        "a clock to fall back to": ("X86_PM_TIMER",),
-        "how fast memory is": ("MTRR", "X86_PAT"),
+        "virtual machine monitors that start vmlinux directly": ("PVH",),
+        "processors of other vendors than the emulated one": ("CPU_SUP_INTEL", "CPU_SUP_AMD"),
+        "a fallback clock": ("X86_PM_TIMER",),
+        "speed of memory": ("MTRR", "X86_PAT"),
         "speed": ("JUMP_LABEL", "HIGH_RES_TIMERS"),
-        # Else the random numbers' hash tests itself: 20 KiB and 3 M instructions.
-        "no tests of itself at each boot": ("CRYPTO", "CRYPTO_MANAGER_DISABLE_TESTS"),
+        # Without it, the random number generator's hash tests itself: 20 KiB and 3 M instructions.
+        "no self-tests at each boot": ("CRYPTO", "CRYPTO_MANAGER_DISABLE_TESTS"),
     },
     Kind.PROTECTION: {
-        "nothing is both written and executed": ("STRICT_KERNEL_RWX",),
-        "a stack that overflows is noticed": (
-            *("STACKPROTECTOR", "STACKPROTECTOR_STRONG", "VMAP_STACK"),
-        ),
-        "a copy that overflows is noticed": ("HARDENED_USERCOPY", "FORTIFY_SOURCE"),
-        "addresses cannot be guessed": (
+        "no memory is both writable and executable": ("STRICT_KERNEL_RWX",),
+        "detects stack overflows": (*("STACKPROTECTOR", "STACKPROTECTOR_STRONG", "VMAP_STACK"),),
+        "detects copies that overflow": ("HARDENED_USERCOPY", "FORTIFY_SOURCE"),
+        "randomises addresses": (
             *("RELOCATABLE", "RANDOMIZE_BASE", "RANDOMIZE_MEMORY", "RANDOMIZE_KSTACK_OFFSET"),
         ),
-        "a defect that is noticed stops the program": ("BUG",),
-        "users of the guest are kept from each other": ("MULTIUSER",),
-        "normal processes do not learn the kernel's addresses": ("X86_UMIP",),
+        "stops the program on a detected bug": ("BUG",),
+        "isolates the guest's users from each other": ("MULTIUSER",),
+        "hides the kernel's addresses from normal processes": ("X86_UMIP",),
         _MITIGATIONS: ("CPU_MITIGATIONS",),
-        "random numbers are random from the begin": ("HW_RANDOM", "HW_RANDOM_VIRTIO"),
-        "a flood of connections does not lock the others out": ("SYN_COOKIES",),
+        "random numbers from the start": ("HW_RANDOM", "HW_RANDOM_VIRTIO"),
+        "keeps a flood of connections from blocking others": ("SYN_COOKIES",),
     },
     Kind.DIAGNOSIS: {
-        "a crash is reported with names and places": ("KALLSYMS", "DEBUG_BUGVERBOSE"),
-        "a program that crashes leaves a core": ("COREDUMP", "ELF_CORE"),
-        "messages from before the console's driver": ("EARLY_PRINTK",),
+        "reports crashes with names and places": ("KALLSYMS", "DEBUG_BUGVERBOSE"),
+        "core dumps of crashed programs": ("COREDUMP", "ELF_CORE"),
+        "messages before the console's driver starts": ("EARLY_PRINTK",),
         "messages have times": ("PRINTK_TIME",),
-        "a guest that hangs can be made to say where": ("MAGIC_SYSRQ",),
+        "shows where a guest hangs": ("MAGIC_SYSRQ",),
     },
 }
 
@@ -89,7 +87,7 @@ _BY_NAME = {
 }
 
 FOLLOWS = frozenset({"SYN_COOKIES"})
-"""Protections of something: where that goes, they have nothing to protect."""
+"""Protections of a feature, which go with the feature."""
 
 _PORTS = ("NET", "INET", "NETDEVICES", "NET_CORE", "VIRTIO_NET")
 _VOLUMES = ("NETWORK_FILESYSTEMS", "NET_9P", "NET_9P_VIRTIO", "9P_FS")
@@ -97,10 +95,10 @@ _DISKS = ("BLOCK", "BLK_DEV", "VIRTIO_BLK", "EXT4_FS")
 
 
 def rule(option: str, spec: AppSpec) -> tuple[Kind, str] | None:
-    """Return why an option is kept for `spec`, None if nothing but its use is a reason."""
+    """Return why an option is kept for `spec`, None if only its use decides."""
     if found := _BY_NAME.get(option):
         return found
-    # Its functions that applications call are used, or not, as any others.
+    # UKL_SHORTCUT: kernel functions for applications, whose use the workload shows.
     if is_series_option(f"CONFIG_{option}") and option != "UKL_SHORTCUT":
         return Kind.TOOL, "the unikernel"
     if option.startswith("MITIGATION_"):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Which of the proposed options can really go: tried by few builds. Pure."""
+"""Finds out by a few builds which of the proposed options can really go. Pure."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 Try = Callable[[frozenset[str]], bool]
-"""Builds a kernel without these options and runs the workload; whether that ends well."""
+"""Builds a kernel without these options and runs the workload; returns whether that succeeds."""
 
 
 @dataclass(slots=True)
 class Search:
-    """Looks for a large set of options without which `attempt` succeeds.
+    """Searches for a large set of options without which `attempt` succeeds.
 
-    `left` is how many trials there may be. `culprits` are options that are known to be
-    needed: without them alone, beside what was known to be good, it failed.
+    `left` is the number of trials left. `culprits` are options that are known to be needed:
+    the trial failed when only they were dropped in addition to the `good` ones.
     """
 
     attempt: Try
@@ -24,10 +24,10 @@ class Search:
     culprits: list[str] = field(default_factory=list)
 
     def run(self, options: Sequence[str]) -> frozenset[str]:
-        """Return the options that can go; the most likely of `options` are the first.
+        """Return the options that can go; `options` has the most likely ones first.
 
-        All of them at once, if that works. Else halves: the first, and then what of the other
-        goes besides. The result was tried as a whole, or is empty.
+        It tries all at once. If that fails, it tries the first half, then the second half in
+        addition, and splits halves that fail. The result was tried as a whole, or is empty.
         """
         if options and not self._works(options):
             self._halve(options)
@@ -44,7 +44,7 @@ class Search:
         return True
 
     def _halve(self, options: Sequence[str]) -> None:
-        """Find what of `options` can go; all of them, with what is good, cannot."""
+        """Find the part of `options` that can go; it is known that not all of them can."""
         if len(options) == 1:
             self.culprits += options
             return
@@ -53,6 +53,6 @@ class Search:
         works = self._works(first)
         if not works and self.left > 0:
             self._halve(first)
-        # If the first half goes, and both did not, the second as a whole is known to fail.
+        # If the first half works, and both together failed, the second half as a whole fails.
         if self.left > 0 and (works or not self._works(second)):
             self._halve(second)
