@@ -8,6 +8,7 @@ import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 
 def alive(pid: int) -> bool:
@@ -27,6 +28,20 @@ def eventually(condition: Callable[[], bool], seconds: float = 60.0) -> bool:
             return True
         time.sleep(0.02)
     return condition()
+
+
+def eventually_of(
+    process: subprocess.Popen[Any], condition: Callable[[], bool], seconds: float = 60.0
+) -> None:
+    """Wait until a condition holds; a process must not end before."""
+
+    def look() -> bool:
+        if condition():
+            return True
+        assert process.poll() is None, process.communicate()
+        return False
+
+    assert eventually(look, seconds)
 
 
 def without_locking(program: Path) -> subprocess.CompletedProcess[str]:

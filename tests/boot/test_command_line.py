@@ -17,7 +17,7 @@ import pytest
 
 from tests.boot.harness import Built
 from tests.conftest import TOP
-from tests.processes import eventually
+from tests.processes import eventually, eventually_of
 from ukl.bench import samples, stats, variants
 from ukl.host.store import Store
 
@@ -141,11 +141,7 @@ def test_ending_it_leaves_no_guest(
 ) -> None:
     process = start(environment, "run", "tcp-echo", "-p", f"{free_port}:5555")
     try:
-        end = time.monotonic() + SECONDS
-        while not echoes(free_port):
-            assert process.poll() is None, process.communicate()
-            assert time.monotonic() < end
-            time.sleep(0.2)
+        eventually_of(process, lambda: echoes(free_port), SECONDS)
         [guest] = guests_of(process.pid)
         process.send_signal(number)
         _, err = process.communicate(timeout=30)
@@ -163,11 +159,8 @@ def test_ctrl_c_while_linking(environment: dict[str, str], tmp_path: Path) -> No
     before = set(images.iterdir())
     process = start(environment, "build", source, "-o", str(tmp_path / "out"))
     try:
-        end = time.monotonic() + SECONDS
-        while not [*images.glob(".*.tmp/work/.tmp_vmlinux*")]:
-            assert process.poll() is None, process.communicate()
-            assert time.monotonic() < end
-            time.sleep(0.01)
+        linking = ".*.tmp/work/.tmp_vmlinux*"
+        eventually_of(process, lambda: any(images.glob(linking)), SECONDS)
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=30)
     finally:

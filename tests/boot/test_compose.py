@@ -7,7 +7,6 @@ import json
 import os
 import re
 import socket
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +15,7 @@ import pytest
 from tests.boot.harness import PROGRAMS, Lab, free_port
 from tests.boot.test_lifecycle import SECONDS, Cli, cli
 from tests.conftest import TOP
+from tests.processes import eventually
 from ukl.recipe import debian
 
 __all__ = ["cli"]  # the fixture
@@ -54,10 +54,7 @@ def test_redis_and_its_replica(cli: Cli, lab: Lab, project: Path) -> None:
     said = [line.split()[0] for line in err.splitlines() if ": ready" in line or "started" in line]
     assert said.index("primary:") < said.index("replica:")
     assert redis(ports[0], "SET", "word", "value") == "+OK\r\n"
-    end = time.monotonic() + SECONDS
-    while redis(ports[1], "GET", "word") != "$5\r\nvalue\r\n":
-        assert time.monotonic() < end
-        time.sleep(0.1)
+    assert eventually(lambda: redis(ports[1], "GET", "word") == "$5\r\nvalue\r\n")
     records = json.loads(cli(*compose, "ps", "--json")[1])
     assert [record["service"] for record in records] == ["primary", "replica"]
     assert cli(*compose, "up", "-d")[2].count("runs already") == 2
@@ -114,10 +111,7 @@ def test_started_again(cli: Cli) -> None:
     code, _, err = cli(*argv, str(CRASH), "--", "abort")
     assert code == 0, err
     try:
-        end = time.monotonic() + SECONDS
-        while json.loads(cli("inspect", name)[1])[0]["restarts"] < 2:
-            assert time.monotonic() < end
-            time.sleep(0.2)
+        assert eventually(lambda: json.loads(cli("inspect", name)[1])[0]["restarts"] >= 2, SECONDS)
         assert cli("stop", name)[0] == 0
         [record] = json.loads(cli("inspect", name)[1])
         assert record["state"] in {"ended", "lost"}

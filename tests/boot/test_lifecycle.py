@@ -23,6 +23,7 @@ import pytest
 
 from tests.boot.harness import Built, free_port
 from tests.conftest import TOP
+from tests.processes import eventually, eventually_of
 from ukl.host.store import Store
 from ukl.vm import registry
 
@@ -78,9 +79,7 @@ class Guest:
 
     def until(self, text: str) -> None:
         """Wait until a command in the guest succeeds."""
-        end = time.monotonic() + SECONDS
-        while self.sh(text)[0] != 0:
-            assert time.monotonic() < end, text
+        assert eventually(lambda: self.sh(text)[0] == 0, SECONDS), text
 
 
 @pytest.fixture(scope="module")
@@ -341,21 +340,20 @@ def test_one_in_the_foreground_is_known_and_goes_with_its_keeper(cli: Cli) -> No
     argv = ("run", "tcp-echo", "--name", guest.name, "-p", f"{guest.port}:5555")
     with cli.start(*argv) as keeper:
         try:
-            end = time.monotonic() + SECONDS
-            while not guest.place.exists() or guest.inspect()["state"] != "running":
-                assert keeper.poll() is None, keeper.communicate()
-                assert time.monotonic() < end
-                time.sleep(0.05)
+            eventually_of(
+                keeper,
+                lambda: guest.place.exists() and guest.inspect()["state"] == "running",
+                SECONDS,
+            )
             assert guest.name in cli("ps", "-q")[1].split()
             assert guest.sh("echo in")[:2] == (0, "in\n")
-            known = guest.inspect()
-            assert isinstance(known["qemu"], dict)
+            known = guest.inspect()["qemu"]
+            assert isinstance(known, dict)
+            qemu = Path(f"/proc/{known['pid']}")
         finally:
             keeper.kill()
     try:
-        while Path(f"/proc/{known['qemu']['pid']}").exists():
-            assert time.monotonic() < end
-            time.sleep(0.05)
+        assert eventually(lambda: not qemu.exists())
         assert guest.inspect()["state"] == "lost"
     finally:
         assert cli("rm", guest.name)[0] == 0

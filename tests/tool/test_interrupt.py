@@ -11,13 +11,13 @@ import signal
 import subprocess
 import sys
 import tarfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import TOP
+from tests.processes import eventually_of
 
 SLOW = """\
 #!/bin/sh
@@ -90,11 +90,7 @@ def test_nothing_is_left(
         text=True,
     )
     try:
-        deadline = time.monotonic() + 60
-        while not started.exists():
-            assert process.poll() is None, process.communicate()
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
+        eventually_of(process, started.exists)
         assert list((cache / stage).glob(".*.tmp"))
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=30)

@@ -9,13 +9,13 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from tests.processes import eventually_of
 from ukl.base.errors import InputError, UklError
 from ukl.base.model import AppObject, KernelSource, KernelSpec, ObjectFacts
 from ukl.base.progress import Progress
@@ -326,11 +326,7 @@ def test_ctrl_c_leaves_no_process_and_nothing_half_made(
     makefile.write_text(makefile.read_text().replace("$(TOY_SIGNAL)", str(started)))
     cache = tmp_path / "cache"
     process = start(spec, cache, app, "TOY_SLOW=y")
-    deadline = time.monotonic() + 30
-    while not started.exists():
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    eventually_of(process, started.exists)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     assert "KeyboardInterrupt" in errors

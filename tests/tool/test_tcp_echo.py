@@ -11,11 +11,12 @@ import socket
 import struct
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.processes import eventually
 from ukl.app.build import build
 from ukl.base import resources
 from ukl.base.progress import Progress
@@ -88,13 +89,6 @@ def pattern(seed: int, count: int) -> bytes:
     return bytes((seed * 7 + position * 13) & 255 for position in range(count))
 
 
-def until(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + TIMEOUT
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.01)
-
-
 @pytest.mark.parametrize("size", [1, 1024, 65536])
 def test_two_hundred_clients_at_once(server: Server, size: int) -> None:
     rounds = {1: 50, 1024: 20, 65536: 4}[size]
@@ -106,7 +100,7 @@ def test_two_hundred_clients_at_once(server: Server, size: int) -> None:
             assert receive(client, size) == pattern(seed + number, size)
     for client in clients:
         client.close()
-    until(lambda: server.descriptors() <= 7)
+    assert eventually(lambda: server.descriptors() <= 7)
 
 
 def test_half_close_gets_the_rest(server: Server) -> None:
@@ -158,7 +152,7 @@ def test_clients_that_vanish(server: Server) -> None:
     with server.connect() as client:
         client.sendall(b"x")
         assert receive(client, 1) == b"x"
-        until(lambda: server.descriptors() <= 8)
+        assert eventually(lambda: server.descriptors() <= 8)
 
 
 def test_out_of_descriptors_it_waits_and_goes_on(program: Path) -> None:

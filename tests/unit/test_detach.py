@@ -5,12 +5,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import TOP
+from tests.processes import eventually
 
 SECONDS = 60.0
 
@@ -60,10 +60,7 @@ def test_the_caller_goes_on_and_the_work_too(tmp_path: Path) -> None:
     assert (tmp_path / "log").read_text() == "to the log\n"
     assert not (tmp_path / "done").exists()
     (tmp_path / "go").touch()
-    end = time.monotonic() + SECONDS
-    while not (tmp_path / "done").exists():
-        assert time.monotonic() < end
-        time.sleep(0.01)
+    assert eventually((tmp_path / "done").exists)
 
 
 @pytest.mark.process
