@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import errno
 import io
+import socket
 import tarfile
 from pathlib import Path
 
@@ -11,7 +13,7 @@ import pytest
 
 from ukl.base.errors import InputError, UklError, UsageError
 from ukl.guest.rundesc import GuestRun
-from ukl.vm import agent, copy
+from ukl.vm import agent, copy, execute
 from ukl.vm.agent import Decoder, Frame, Type
 from ukl.vm.copy import GuestPath
 
@@ -48,6 +50,17 @@ def test_all_before_the_hello_counts_for_nothing() -> None:
 def test_an_unknown_type_is_no_frame() -> None:
     with pytest.raises(agent.Malformed, match="99"):
         Decoder().feed(agent.HEADER.pack(99, 0, 0, 1))
+
+
+def test_an_answer_comes_before_all_is_sent() -> None:
+    """The agent closes the connection behind it."""
+    ours, its = socket.socketpair()
+    with its:
+        its.sendall(agent.encode(agent.number(Type.FAILED, 0, errno.EACCES)))
+    run = GuestRun(name="exec", start=False, companion=("/etc/passwd",))
+    with pytest.raises(execute.NotStarted) as caught:
+        execute.execute(ours, run, execute.Streams())
+    assert caught.value.exit_code == execute.NOT_EXECUTABLE
 
 
 def test_what_is_too_long_to_execute() -> None:

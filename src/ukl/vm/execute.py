@@ -82,10 +82,10 @@ def execute(connection: socket.socket, run: GuestRun, streams: Streams) -> int:
         wake = stack.enter_context(_signals(state, interactive=run.console.interactive))
         if run.console.interactive and streams.input is not None:
             stack.enter_context(terminal.raw(streams.input))
-        connection.sendall(agent.encode(agent.exec_frame(0, run)))
-        connection.sendall(agent.encode(agent.number(Type.GRANT, 0, agent.GRANT)))
+        _send(connection, agent.exec_frame(0, run))
+        _send(connection, agent.number(Type.GRANT, 0, agent.GRANT))
         if state.input is None:
-            connection.sendall(agent.encode(Frame(Type.INPUT, 0)))
+            _send(connection, Frame(Type.INPUT, 0))
         code = _pump(connection, run, streams, state, wake)
     return code
 
