@@ -283,7 +283,7 @@ def test_gdb_sees_kernel_and_application(guest: Guest) -> None:
             process.kill()
     trace = [line for line in out.decode().splitlines() if line.startswith("#")]
     where = [next((n for n, line in enumerate(trace) if word in line), -1) for word in
-             ("tcp_sendmsg", "do_syscall_64", "serve (", "main (")]  # fmt: skip
+             ("tcp_sendmsg", "ukl_fast_call", "serve (", "main (")]  # fmt: skip
     assert where[0] == 0, (out, err)
     assert where == sorted(where), trace
     assert "tcp-echo.c:" in trace[where[3]]
