@@ -92,6 +92,13 @@ def test_what_is_no_build(tmp_path: Path, line: str, words: str) -> None:
         load(tmp_path, text)
 
 
+def test_an_empty_list_has_a_list_as_remedy(tmp_path: Path) -> None:
+    text = '[build]\nsource = { directory = "." }\ncommands = []\nprogram = "x"\n'
+    with pytest.raises(InputError) as caught:
+        load(tmp_path, text)
+    assert caught.value.remedy == 'write it like commands = ["make -j$JOBS"]'
+
+
 def test_a_recipe_has_no_sources_of_ours(tmp_path: Path) -> None:
     (tmp_path / "main.c").touch()
     text = 'sources = ["main.c"]\n' + BUILD

@@ -99,7 +99,8 @@ def explained(
         must = f"must be {kind}" if kind else f"{first['msg'][0].lower()}{first['msg'][1:]}"
         reason = f"{must}, not {first['input']!r}"
     remedy = _remedy(model, keys) or f"see docs/reference/{document}"
-    if first["type"] in {"model_type", "too_short"}:
+    needs_table = first["type"] == "too_short" and isinstance(first["input"], dict)
+    if first["type"] == "model_type" or needs_table:
         remedy = f"write a table: [{'.'.join(keys)}], and its keys below"
     return InputError(f"`{key}`{table}: {reason}", where=where, remedy=remedy)
 
