@@ -72,7 +72,7 @@ def test_without_status_channel_there_is_no_port() -> None:
 
 def test_a_machine_is_held_only_where_somebody_looks() -> None:
     assert "-action" not in qemu.argv(MACHINE, CHANNELS)
-    held = qemu.argv(replace(MACHINE, held=True), replace(CHANNELS, core=14))
+    held = qemu.argv(replace(MACHINE, stop_on_crash=True), replace(CHANNELS, core=14))
     assert values(held, "-action") == ["panic=pause,shutdown=pause"]
     assert f"virtserialport,chardev=core,name={qemu.CORE_PORT}" in values(held, "-device")
     assert "socket,id=core,fd=14" in values(held, "-chardev")

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What every other package may import: values, errors, progress, shipped files."""
+"""Values, errors, progress lines and shipped files, for all other packages."""

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The compiler options that make code fit for both the kernel and a normal process.
+"""Compiler options for code that runs in the kernel and in a normal process.
 
-Imports nothing: the compiler wrapper reads it at each start.
+This module imports nothing: the compiler wrapper loads it at each start.
 """
 
 NO_RED_ZONE = ("-mno-red-zone",)
@@ -15,10 +15,10 @@ KERNEL_MODEL = (
     "-fno-pic",
     "-fno-pie",
 )
-"""What position-independent code does without: the compilers refuse both together."""
+"""Not for position-independent code: compilers reject the combination."""
 
 CANARY = (
-    # The kernel model takes the canary from %gs, which is the kernel's.
+    # With the kernel model, compilers read the canary from %gs, which is the kernel's.
     "-mstack-protector-guard=tls",
     "-mstack-protector-guard-reg=fs",
     "-mstack-protector-guard-offset=40",
@@ -28,4 +28,4 @@ NO_LTO = ("-fno-lto",)
 """The partial link reads machine code."""
 
 UKL_FLAGS = (*NO_RED_ZONE, *KERNEL_MODEL, *CANARY, *NO_LTO)
-"""Comes last, and wins."""
+"""These come last on the command line, so they override the others."""

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The errors that people see, and the exit code of each.
+"""The errors that users see, and their exit codes.
 
 An error names the place (`where`), what is wrong (the message) and what to do
-(`remedy`). The CLI prints it in one paragraph; nobody else prints.
+(`remedy`). Only the CLI prints it, in one paragraph.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ class ExitCode(IntEnum):
 
 
 class UklError(Exception):
-    """An operation failed; the base of everything the CLI turns into one message.
+    """An operation failed. The base class of all errors that the CLI prints as one message.
 
-    `log` names a file with the full output of what failed, if there is one.
+    `log` is a file with the full output of the failed operation, if any.
     """
 
     code: ExitCode = ExitCode.FAILED
@@ -48,13 +48,13 @@ class UklError(Exception):
 
 
 class UsageError(UklError):
-    """The command line does not make sense."""
+    """The command line is invalid."""
 
     code = ExitCode.USAGE
 
 
 class MissingError(UklError):
-    """Something is not on this machine; the remedy is the command that installs it."""
+    """This machine lacks something; the remedy is the command that installs it."""
 
     code = ExitCode.MISSING
 
@@ -66,12 +66,12 @@ class InputError(UklError):
 
 
 class TimeoutExpired(UklError):
-    """A guest or command took longer than it was given."""
+    """A guest or command exceeded its timeout."""
 
     code = ExitCode.TIMEOUT
 
 
 class VmLost(UklError):
-    """The virtual machine went away, panicked or never reported."""
+    """The virtual machine disappeared, panicked or never reported."""
 
     code = ExitCode.VM_LOST

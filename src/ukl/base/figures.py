@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The door to matplotlib, which is optional: figures, and the same file for the same data."""
+"""Figures by matplotlib, which is optional. The same data gives the same file."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 FORMATS = ("svg", "png")
 
-SETTINGS: Any = {  # whose type has a name for each of matplotlib's settings
-    "svg.hashsalt": "ukl",  # the same samples give the same file
+SETTINGS: Any = {  # matplotlib's type lists all its settings by name
+    "svg.hashsalt": "ukl",  # fixed, for identical files
     "svg.fonttype": "none",
     "font.size": 9,
     "axes.spines.top": False,
@@ -26,7 +26,7 @@ SETTINGS: Any = {  # whose type has a name for each of matplotlib's settings
 
 
 def require() -> None:
-    """Raise MissingError without matplotlib."""
+    """Raise MissingError if matplotlib is not installed."""
     try:
         import matplotlib.figure  # noqa: F401, PLC0415 - an optional dependency, and slow
     except ImportError:
@@ -38,7 +38,7 @@ def require() -> None:
 
 @contextmanager
 def drawing() -> Iterator[None]:
-    """Have what is drawn in the block look as ours does; MissingError without matplotlib."""
+    """Apply SETTINGS to what is drawn in the block; MissingError without matplotlib."""
     require()
     import matplotlib as mpl  # noqa: PLC0415
 
@@ -47,16 +47,16 @@ def drawing() -> Iterator[None]:
 
 
 def figure() -> Figure:
-    """Return an empty figure, to be filled within `drawing()`."""
+    """Return an empty figure; draw into it within `drawing()`."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415
     from matplotlib.figure import Figure  # noqa: PLC0415
 
-    made = Figure(layout="constrained")
-    FigureCanvasAgg(made)
-    return made
+    empty = Figure(layout="constrained")
+    FigureCanvasAgg(empty)
+    return empty
 
 
-def save(made: Figure, file: Path) -> None:
-    """Write a figure as its file's ending says, without the time or the program's version."""
+def save(drawn: Figure, file: Path) -> None:
+    """Write a figure in the format of the file's suffix, without time or program version."""
     metadata = {"Date": None} if file.suffix == ".svg" else {"Software": None}
-    made.savefig(file, dpi=150, metadata=metadata)
+    drawn.savefig(file, dpi=150, metadata=metadata)

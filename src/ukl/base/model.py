@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Values handed from package to package.
+"""Values that packages pass to each other.
 
-Each class is frozen: a package makes one, the next reads it. None of them does
-anything; whatever touches the machine lives in the package that makes the value.
-Sizes are bytes, durations seconds, addresses plain integers.
+The classes are frozen and only hold data; code that uses the machine is in the package that
+makes the value. Sizes are in bytes, durations in seconds; addresses are integers.
 """
 
 from __future__ import annotations
@@ -16,10 +15,10 @@ from typing import Literal
 
 
 class Level(StrEnum):
-    """How the calls that an application's `syscall` instructions become are done.
+    """How an application calls the kernel, where a call replaces a `syscall` instruction.
 
-    BASE: with all of Linux' work on entry and exit. FAST: without, unless somebody asks
-    for it (a tracer, a filter, a signal, the scheduler).
+    BASE: with all of Linux' work on entry and exit. FAST: without that work, unless a tracer,
+    a filter, a signal or the scheduler needs it.
     """
 
     BASE = "base"
@@ -34,7 +33,7 @@ class Returns(StrEnum):
 
 
 class Mode(StrEnum):
-    """What a program runs as: in the kernel, or as a normal process beside it."""
+    """How a program runs: in the kernel, or as a normal process."""
 
     UNIKERNEL = "unikernel"
     PROCESS = "process"
@@ -67,14 +66,14 @@ class Volume:
 
 
 DISK_SIZE = 1 << 30
-"""Bytes of a disk that is made without a size."""
+"""Bytes of a new disk for which no size is given."""
 
 
 @dataclass(frozen=True, slots=True)
 class Disk:
     """An ext4 image that the guest mounts at `target` (`--disk FILE:/path`).
 
-    A file that is not there is made, `size` bytes large and sparse.
+    A missing file is created: sparse, `size` bytes.
     """
 
     file: Path
@@ -86,8 +85,8 @@ class Disk:
 class Source:
     """Where a recipe's source is: one of `directory`, `url` with `sha256`, `debian`.
 
-    `inputs` are patterns of the files of the directory that count (none: all);
-    `version` is what that of the Debian package must begin with.
+    `inputs` are patterns that select files of the directory (none: all files). `version` is
+    the prefix that the Debian package's version must have.
     """
 
     directory: Path | None = None
@@ -100,10 +99,10 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class BuildSpec:
-    """How a program's own build system makes it: the content of `[build]`, checked.
+    """How a program's own build system builds it: the checked content of `[build]`.
 
-    `commands` are of the shell and run in the source's top. `program`, and the values
-    of `files` (path in the guest = path there), are relative to that.
+    `commands` are shell commands that run in the top directory of the source. `program` and
+    the values of `files` (path in the guest = path in the source) are relative to it.
     """
 
     source: Source
@@ -112,22 +111,22 @@ class BuildSpec:
     packages: tuple[str, ...] = ()
     patches: tuple[Path, ...] = ()
     overlay: tuple[Path, ...] = ()
-    """Files of the recipe's own, put into the source's top."""
+    """Files of the recipe that are copied into the top directory of the source."""
     files: Mapping[str, str] = field(default_factory=dict)
     env: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class SuiteSpec:
-    """A program's own tests: the content of `[test]`. `timeout` is in seconds, for each command.
+    """A program's own tests: the content of `[test]`. `timeout` is in seconds, per command.
 
-    They are `commands` on this machine that talk to it, or `runs`: names of tests and the
-    program's arguments, each in a guest of its own, which passes by its exit status.
-    `passed`, `failed` and `skipped` are regular expressions for lines of the output; their
-    group is the test's name. `args` are the server's while it is tested; `files` (path in
-    the guest = path here) and a new `disk` (where it is mounted) are there for the tests.
-    `shared` mounts the tree that the commands run in, in the guest and under the same path.
-    `ready` is a command that ends with status 0 once the server serves.
+    The tests are host `commands` that connect to the program, or `runs` (test name -> arguments
+    of the program). Each of the `runs` has its own guest and passes if its exit status is 0.
+    `passed`, `failed` and `skipped` are regular expressions for lines of output; their group is
+    the test's name. `args` are the server's arguments during the tests. `files` (path in the
+    guest = host path) and a new `disk` (its mount point) exist only for the tests.
+    `shared` mounts the commands' working directory in the guest, under the same path.
+    `ready` is a command that ends with status 0 once the server accepts requests.
     """
 
     commands: tuple[str, ...]
@@ -147,9 +146,9 @@ class SuiteSpec:
 
 @dataclass(frozen=True, slots=True)
 class PythonSpec:
-    """A Python program: the content of `[python]`, checked; absolute paths.
+    """A Python program: the checked content of `[python]`, with absolute paths.
 
-    `script` is a file, or a directory with a `__main__.py`; `path` are directories of
+    `script` is a file, or a directory with a `__main__.py`; `path` lists directories of
     packages.
     """
 
@@ -158,15 +157,15 @@ class PythonSpec:
 
 
 SMALL = "tiny"
-"""The kernel profile for one program in little memory."""
+"""The kernel profile for a single program in little memory."""
 
 
 @dataclass(frozen=True, slots=True)
 class AppSpec:
-    """What to build and how to start it: the content of `ukl.toml`, checked.
+    """What to build and how to start it: the checked content of `ukl.toml`.
 
-    `origin` is the file (or C source) the specification was read from; paths
-    are absolute. `files` maps a path in the guest to a path on this machine.
+    `origin` is the file (or C source) that the specification was read from. Paths are
+    absolute. `files` maps a path in the guest to a path on the host.
     """
 
     name: str
@@ -177,32 +176,32 @@ class AppSpec:
     libraries: tuple[str, ...] = ()
     objects: tuple[Path, ...] = ()
     rewrite_syscalls: bool = True
-    """Whether `syscall` instructions become calls, where they can."""
+    """Whether calls replace `syscall` instructions, where possible."""
     level: Level = Level.FAST
     lto: bool = False
-    """Whether functions of the kernel that it imports are compiled into it (ukl.lto)."""
+    """Whether the kernel functions that it imports are compiled into it (ukl.lto)."""
     returns: Returns = Returns.IRET
     page_size: int = 0
-    """Bytes of the pages in which anonymous memory is given where it can be; 0: only when asked
-    for large ones (madvise)."""
+    """Bytes of a page of anonymous memory, where possible; 0: the kernel uses large pages only
+    on request (madvise)."""
     populate: bool = False
-    """Whether it locks its memory before all else: that is there as soon as it is mapped."""
+    """Whether it first locks its memory, so that mapping memory also populates it."""
     userspace: bool | None = None
-    """Whether busybox, and the application's normal form, are beside it in the guest; None: as
-    the kernel's profile has it."""
+    """Whether the guest has busybox and the application's normal executable; None: as the
+    kernel's profile says."""
     program: Path | None = None
-    """An executable that ukl-cc linked: PROGRAM.ukl.o beside it is the application."""
+    """An executable that ukl-cc linked; PROGRAM.ukl.o next to it is the application."""
     build: BuildSpec | None = None
-    """How `program` is made; None where it is there, or needs no build system."""
+    """How `program` is built; None if it already exists or needs no build system."""
     suite: SuiteSpec | None = None
     python: PythonSpec | None = None
-    """What the interpreter runs, as long as it is not among the `files`."""
+    """The script that the interpreter runs, until it is added to `files`."""
     command: tuple[str, ...] = ()
-    """Arguments before `args`, which stay when the command line gives others."""
+    """Arguments that precede `args`; the command line does not override them."""
     args: tuple[str, ...] = ()
     env: Mapping[str, str] = field(default_factory=dict)
     entrypoint: str = ""
-    """Path in the guest of what is started first, and executes the application then."""
+    """Path in the guest of a program that init starts instead; it executes the application."""
     ports: tuple[PortForward, ...] = ()
     files: Mapping[str, Path] = field(default_factory=dict)
     volumes: tuple[Volume, ...] = ()
@@ -211,27 +210,27 @@ class AppSpec:
     cpus: int = 1
     kernel_options: Mapping[str, str] = field(default_factory=dict)
     profile: str = ""
-    """A profile of kernel/config, such as `debug`; empty: none."""
+    """A profile in kernel/config, such as `debug`; empty: none."""
     imports: tuple[str, ...] = ()
-    """C prototypes of the kernel's functions that it calls."""
+    """C prototypes of the kernel functions that it calls."""
     with_: tuple[AppSpec, ...] = ()
     """Further applications that are linked into the same kernel."""
     counting: bool = False
-    """Whether its code counts how often each branch is taken (pgo/)."""
+    """Whether its code counts the executions of each branch (pgo/)."""
     pgo: Path | None = None
-    """A file of such counts, by which it and the kernel are compiled."""
+    """A file of such counts, with which it and the kernel are compiled."""
 
     @property
     def rewriting(self) -> Level | None:
-        """What the `syscall` instructions become calls of; None: they stay."""
+        """The level of the calls that replace `syscall` instructions; None: not replaced."""
         return self.level if self.rewrite_syscalls else None
 
 
 @dataclass(frozen=True, slots=True)
 class SyscallCounts:
-    """How many `syscall` instructions there are, by how each is made a call, or kept.
+    """Numbers of `syscall` instructions, by how each was replaced, or kept.
 
-    `direct` of those that are calls go to the kernel's fast entry of their number.
+    `direct` of the replaced ones call the fast entry of their system call.
     """
 
     in_place: int
@@ -242,10 +241,10 @@ class SyscallCounts:
 
 @dataclass(frozen=True, slots=True)
 class ObjectFacts:
-    """What the ELF tells about a partially linked application.
+    """Facts about a partially linked application, read from its ELF file.
 
-    Sizes of the merged `.ukl.*` sections, the symbols that stay undefined, and
-    what became of its `syscall` instructions (None: they were left as they are).
+    They are the sizes of the merged `.ukl.*` sections, the symbols that stay undefined, and
+    what became of its `syscall` instructions (None: they were not changed).
     """
 
     text_size: int
@@ -259,16 +258,16 @@ class ObjectFacts:
     ifuncs: int
     syscalls: SyscallCounts | None = None
     functions: tuple[str, ...] = ()
-    """The kernel's functions that it calls."""
+    """The kernel functions that it calls."""
 
 
 @dataclass(frozen=True, slots=True)
 class AppObject:
     """A partially linked application: one relocatable object and its facts.
 
-    `path` is the `.o` that CONFIG_UKL_APP names; `user` the normal static
-    executable made from the very same object. `variables` are the kernel's that functions of
-    the kernel read which are compiled into it.
+    `path` is the `.o` that CONFIG_UKL_APP names; `user` is the normal static executable made
+    from the same object. `variables` are the kernel variables that it reads because kernel
+    functions are compiled into it.
     """
 
     name: str
@@ -283,7 +282,7 @@ class AppObject:
 class KernelSource:
     """An unpacked, unpatched kernel tree and where it came from.
 
-    `key` names its content if it lies in the cache; a tree of the user's has none.
+    `key` names its content if it is in the cache; a user's tree has no key.
     """
 
     directory: Path
@@ -294,10 +293,10 @@ class KernelSource:
 
 @dataclass(frozen=True, slots=True)
 class KernelSpec:
-    """What kernel is wanted: the source, the series, the configuration.
+    """The kernel to build: source, patch series, configuration.
 
-    `patched` False means the source as it is: neither the series nor the options that
-    it brings are applied, everything else of the configuration is.
+    `patched` False leaves the source unpatched: neither the series nor its options are applied,
+    the rest of the configuration is.
     """
 
     source: KernelSource
@@ -307,15 +306,15 @@ class KernelSpec:
     compiler: str = "gcc"
     patched: bool = True
     pgo: Path | None = None
-    """Directory with counts of branches for the compiler, named as the objects are."""
+    """Directory with branch counts for the compiler, in files named like the objects."""
 
 
 @dataclass(frozen=True, slots=True)
 class KernelBuild:
     """Compiled kernel objects in the cache, ready for the final link.
 
-    `data_limit` is the number of bytes that the application's data may take,
-    from its link base to the end of .bss, with this kernel.
+    `data_limit` is the number of bytes available for the application's data with this kernel,
+    from its link base to the end of .bss.
     """
 
     key: str
@@ -336,11 +335,11 @@ class LinkedApp:
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """A bootable kernel with (or without) applications in it.
+    """A bootable kernel, with or without applications.
 
-    `marker` is the small file whose execve() starts the application called `name`;
-    it carries the kernel's build id. None where no application is linked in. `relocatable`
-    is whether the decompressor may put the kernel elsewhere.
+    `marker` is the small file whose execve() starts the application `name`; it contains the
+    kernel's build id. It is None if no application is linked in. `relocatable` says whether the
+    decompressor may move the kernel to another address.
     """
 
     name: str
@@ -356,7 +355,7 @@ class Image:
 
 
 class Accelerator(StrEnum):
-    """How QEMU runs guest code; KVM counts only if a tiny guest booted with it."""
+    """How QEMU runs guest code; KVM is used only if a tiny guest booted with it."""
 
     KVM = "kvm"
     TCG = "tcg"
@@ -364,7 +363,7 @@ class Accelerator(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class HostCaps:
-    """What this machine can do, found by trying."""
+    """The capabilities of the host, found by trying."""
 
     accelerator: Accelerator
     qemu: str | None
@@ -374,7 +373,7 @@ class HostCaps:
 
 
 class NetworkKind(StrEnum):
-    """What a guest's second interface leads to."""
+    """What a guest's second interface is connected to."""
 
     NONE = "none"
     SHARED = "network"
@@ -386,7 +385,7 @@ class NetworkKind(StrEnum):
 class Network:
     """A guest's second interface: a network of guests, a tap device or a bridge, by its name.
 
-    `address` is like `10.77.0.5/24`, or `dhcp`; empty: one is found. `mac` is the
+    `address` is like `10.77.0.5/24`, or `dhcp`; if empty, a free one is chosen. `mac` is the
     interface's, `cache` the directory whose guests share a network of this name.
     """
 
@@ -400,20 +399,20 @@ class Network:
 NO_NETWORK = Network(NetworkKind.NONE)
 
 DHCP = "dhcp"
-"""The address of a guest that asks for one in its network."""
+"""The address of a guest that requests one from its network."""
 
 AUTOMATIC = ""
 """The address of a guest that gets one when it is registered."""
 
 SUBNET = "10.77.0.0/24"
-"""Addresses of a network of guests, where nobody says others; networks share no frames."""
+"""Default addresses of a network of guests. Networks share no frames, so all may use it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """What QEMU's emulator writes down: each block of code that it translates, once.
+    """A trace by QEMU's emulator, which logs each block of code once, when it translates it.
 
-    Of code in `ranges` of addresses (first, last), into `file`.
+    It logs code in `ranges` of addresses (first, last) into `file`.
     """
 
     file: Path
@@ -422,11 +421,11 @@ class Trace:
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """A virtual machine to be: everything QEMU's argument vector depends on.
+    """A virtual machine to start: everything that QEMU's argument vector depends on.
 
-    `held` stops it where its kernel panics or it is reset, until somebody has looked at it;
-    `paused` has it begin to run only when QEMU's monitor is told so. `trace` is for an
-    emulated one. `firmware` is a file in place of QEMU's own.
+    `stop_on_crash` stops it at a kernel panic or reset, so that its memory can be examined.
+    `paused` delays its start until a command of QEMU's monitor. `trace` needs emulation.
+    `firmware` replaces QEMU's own firmware.
     """
 
     kernel: Path
@@ -441,27 +440,24 @@ class Machine:
     network: Network = NO_NETWORK
     icount: bool = False
     interactive: bool = False
-    held: bool = False
+    stop_on_crash: bool = False
     paused: bool = False
     trace: Trace | None = None
     firmware: Path | None = None
 
 
 class Restart(StrEnum):
-    """When a guest in the background is started again after its end."""
+    """When a guest in the background is restarted."""
 
     NO = "no"
     ON_FAILURE = "on-failure"
-    """Its program failed, or it was lost."""
+    """If its program failed, or the guest was lost."""
     ALWAYS = "always"
 
 
 @dataclass(frozen=True, slots=True)
 class LogLimits:
-    """How much of what a guest says is kept: so many files of so many bytes each at most.
-
-    The file that is written is one of them.
-    """
+    """Limits of a guest's console log: N files, including the current one, of `size` bytes."""
 
     size: int = 16 << 20
     files: int = 3
@@ -470,19 +466,19 @@ class LogLimits:
 LOG_FILES_MAX = 100
 
 LOG_LIMITS = LogLimits()
-"""Those of a guest of which nothing else was said."""
+"""The default."""
 
 
 @dataclass(frozen=True, slots=True)
 class Guest:
-    """What a guest is given besides the application.
+    """How a guest runs, apart from its application.
 
-    `init` is process 1: our init (`ukl`), or the program itself (`app`). `shell` gives a shell on
-    the console, `companion` starts another program beside the application; `start` False leaves
-    the application out. `uid` and `gid` are the application's. `timeout` is in seconds. `append`
-    goes to the kernel's command line. `icount` has the guest's clock count instructions.
-    `verbose` shows the kernel's messages. `network` is the second interface, `log` bounds the
-    console's file (None: unbounded).
+    `init` is process 1: ukl's init (`ukl`), or the program itself (`app`). `shell` starts a shell
+    on the console, `companion` another program next to the application. With `start` False the
+    application is not started. `uid` and `gid` are the application's. `timeout` is in seconds.
+    `append` is added to the kernel's command line. With `icount` the guest's clock counts
+    instructions. `verbose` shows the kernel's messages. `network` is the second interface, `log`
+    limits the console log (None: unlimited).
     """
 
     mode: Mode = Mode.UNIKERNEL
@@ -506,7 +502,7 @@ class Guest:
 
 
 class Outcome(StrEnum):
-    """How a run ended, told apart by the status channel alone."""
+    """How a run ended, according to the status channel alone."""
 
     EXITED = "exited"
     SIGNALED = "signaled"
@@ -515,14 +511,14 @@ class Outcome(StrEnum):
     LOST = "lost"
     STOPPED = "stopped"
     FAILED = "failed"
-    """The guest's init could not do what it was asked (execve of the program, above all)."""
+    """The guest's init failed, usually to execute the program."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunResult:
     """A finished run. `status` is the exit status, or the signal's number.
 
-    `started` is the guest's own time in seconds until the program was started.
+    `started` is the guest's clock, in seconds, when the program was started.
     """
 
     outcome: Outcome

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0
-"""One line per stage on stderr, with its time; a bar where there is a terminal.
+"""Prints one line per stage on stderr, with its time, and a bar on a terminal.
 
     ✓ kernel objects          4m52s
     ✓ link tcp-echo           cached
 
-Without a terminal there is no bar, but a long stage says now and then how far it is.
+Without a terminal, a long stage prints its progress as a line every PLAIN_INTERVAL seconds.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ WIDTH = 34
 """Columns of a stage's title."""
 
 PLAIN_INTERVAL = 15.0
-"""Seconds between two plain lines of one stage where there is no terminal."""
+"""Seconds between two progress lines of a stage, without a terminal."""
 
 BAR_DELAY = 0.3
-"""Seconds a stage takes before its bar is drawn."""
+"""Seconds after which the bar of a stage is drawn."""
 
 
 def duration(seconds: float) -> str:
-    """Return a time as people read it: `0.4s`, `12s`, `4m52s`, `1h03m`."""
+    """Return a time in readable form: `0.4s`, `12s`, `4m52s`, `1h03m`."""
     if seconds < 9.95:
         return f"{seconds:.1f}s"
     whole = round(seconds)
@@ -42,7 +42,7 @@ def duration(seconds: float) -> str:
 
 
 class Stage:
-    """A stage under way; made by `Progress.stage`."""
+    """A stage that is running; `Progress.stage` makes it."""
 
     def __init__(self, progress: Progress, title: str) -> None:
         self._progress = progress
@@ -54,7 +54,7 @@ class Stage:
         self._task: TaskID | None = None
 
     def update(self, done: int, total: int | None, note: str = "") -> None:
-        """Say how far it is: `done` of `total` (None: unknown), in any unit."""
+        """Report progress: `done` of `total` (None: unknown), in any unit."""
         if self._progress.is_quiet:
             return
         if self._progress.is_terminal:
@@ -67,15 +67,15 @@ class Stage:
             self._progress.line(f"  {self.title}: {share} {note}".rstrip())
 
     def note(self, text: str) -> None:
-        """Print a line that stays, above the bar."""
+        """Print a permanent line, above the bar."""
         self._progress.line(f"  {text}")
 
     def result(self, text: str) -> None:
-        """Say at the end what came out, unless nothing had to be done."""
+        """Set the text shown at the end, unless one is already set."""
         self.outcome = self.outcome or text
 
     def cached(self) -> None:
-        """Say at the end that nothing had to be done."""
+        """Show at the end that the result came from the cache."""
         self.outcome = "cached"
 
     def _draw(self, done: int, total: int | None, note: str) -> None:
@@ -89,7 +89,7 @@ class Stage:
             self._bar.update(self._task, completed=done, total=total, note=note)
 
     def erase(self) -> None:
-        """Take the bar off the terminal."""
+        """Remove the bar from the terminal."""
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
@@ -105,12 +105,12 @@ class Progress:
 
     @classmethod
     def quiet(cls) -> Progress:
-        """Return one that prints nothing (tests, `--quiet`)."""
+        """Return an instance that prints nothing (tests, `--quiet`)."""
         return cls(quiet=True)
 
     @property
     def stream(self) -> TextIO:
-        """Where lines go; looked up late, since a bar replaces sys.stderr for its time."""
+        """Where lines go; looked up late, because a bar replaces sys.stderr temporarily."""
         return self._stream or sys.stderr
 
     @property
@@ -120,7 +120,7 @@ class Progress:
 
     @contextlib.contextmanager
     def stage(self, title: str) -> Iterator[Stage]:
-        """Run a block as a stage: its line is printed at the end, `×` if it raised."""
+        """Run the block as a stage: print its line at the end, with `×` if it raised."""
         stage = Stage(self, title)
         if self.is_terminal:
             self._show(f"… {title}")
@@ -135,7 +135,7 @@ class Progress:
         self._finish(stage, "✓", stage.outcome)
 
     def line(self, text: str) -> None:
-        """Print a whole line that stays."""
+        """Print a permanent line."""
         if self.is_quiet:
             return
         self._clear()
@@ -143,7 +143,7 @@ class Progress:
             print(self._encodable(text), file=self.stream, flush=True)
 
     def bar(self) -> RichProgress:
-        """Return a new, not yet started rich bar with our columns."""
+        """Return a rich progress bar that is not started yet."""
         from rich.console import Console  # noqa: PLC0415 - 60 ms that most runs do not need
         from rich.progress import (  # noqa: PLC0415
             BarColumn,

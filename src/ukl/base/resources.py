@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Files that are shipped with the package but are not Python.
+"""Files shipped with the package that are not Python.
 
-In a checkout they lie at its top (`kernel/`, `examples/`, `guest/`), in an
-installed wheel in `ukl/_data/`.
+A checkout has them at its top (`kernel/`, `examples/`, `guest/`), an installed wheel in
+`ukl/_data/`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _PACKAGE = Path(__file__).resolve().parents[1]
 
 @cache
 def checkout() -> Path | None:
-    """Return the top of the source tree that this package runs from, None if installed."""
+    """Return the top of the source tree that this package runs from; None if it is installed."""
     top = _PACKAGE.parents[1]
     if (top / "pyproject.toml").is_file() and (top / "kernel").is_dir():
         return top
@@ -33,7 +33,7 @@ def root() -> Path:
 def path(relative: str) -> Path:
     """Return the absolute path of a shipped file or directory, e.g. `kernel/6.12/series`.
 
-    Raises UklError when it is not there: the installation is then incomplete.
+    Raises UklError if it does not exist: the installation is incomplete.
     """
     found = root() / relative
     if not found.exists():

@@ -104,7 +104,7 @@ class Keeper:
     def _crashes(self, session: Session) -> PostMortem | None:
         record = self._entry.record
         images = record.images
-        if not session.machine.held or images.vmlinux is None:
+        if not session.machine.stop_on_crash or images.vmlinux is None:
             return None
         subject = Subject(
             guest=record.name,

@@ -254,7 +254,7 @@ def machine(
         network=options.guest.network,
         icount=options.guest.icount,
         interactive=options.guest.shell,
-        held=options.crashes,
+        stop_on_crash=options.crashes,
         paused=options.paused,
     )
 

@@ -72,7 +72,7 @@ def argv(
         *("-name", "ukl,debug-threads=on"),
         *("-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"),
         # Otherwise QEMU exits on a panic or reset, and the memory is lost.
-        *(("-action", "panic=pause,shutdown=pause") if machine.held else ()),
+        *(("-action", "panic=pause,shutdown=pause") if machine.stop_on_crash else ()),
         *(("-S",) if machine.paused else ()),
         *(_trace(machine.trace) if machine.trace is not None else ()),
         *("-sandbox", SANDBOX),

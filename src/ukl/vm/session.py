@@ -125,9 +125,9 @@ class Session:
         self.greeting = b""
         """Lines that the guest's init reads before it starts the application."""
         self.on_pause: Callable[[PauseReason], Awaitable[None]] | None = None
-        """Called when a `held` machine is paused, before it resumes."""
+        """Called when a `stop_on_crash` machine is paused, before it resumes."""
         self.on_shutdown: Callable[[], Awaitable[None]] | None = None
-        """Called when a `held` machine has shut down, before QEMU ends."""
+        """Called when a `stop_on_crash` machine has shut down, before QEMU ends."""
         self._seen = _Seen()
         self._process: Process | None = None
         self._monitor = Monitor()
@@ -219,7 +219,7 @@ class Session:
                 await asyncio.wait_for(self._ended.wait(), QUIT_GRACE)
             raise self._start_error()
         self._greeted = True
-        if self.machine.held:
+        if self.machine.stop_on_crash:
             handlers = (self._handle_panics(), self._handle_end())
             self._handlers = [loop.create_task(each) for each in handlers]
         ports.widen(self._process, self.machine.ports)
@@ -390,7 +390,7 @@ class Session:
 
     def _time_out(self) -> None:
         self._seen.timed_out = True
-        if not self.machine.held or self._ended.is_set():
+        if not self.machine.stop_on_crash or self._ended.is_set():
             self._quit()
             return
 
