@@ -126,7 +126,7 @@ def test_no_network(here: Path) -> None:
             '[services.a]\ntarget = "hello"\ndepends_on = ["b"]\n',
             3,
             "there is no service b",
-            "there are: a",
+            "the services are: a",
         ),
         (
             '[services.a]\ntarget = "hello"\ndepends_on = { a = "happy" }\n',
@@ -136,7 +136,7 @@ def test_no_network(here: Path) -> None:
         ),
         ('[services.a]\ntarget = "hallo"\n', 2, "did you mean `hello`?|no such file", ""),
         ('[services.a]\ntarget = "hello"\nrestart = "often"\n', 3, "`restart`", "on-failure"),
-        ('[services.a]\ntarget = "hello"\nlog_size = "1K"\n', 3, "not the size of a log", "16M"),
+        ('[services.a]\ntarget = "hello"\nlog_size = "1K"\n', 3, "not a log size", "16M"),
         ("services = {}\n", 1, "`services`", "write a table"),
         ("[services\n", 1, "not valid TOML", ""),
     ],
@@ -152,8 +152,8 @@ def test_what_is_wrong_is_said_with_its_place(
     assert any(each in (error.remedy or "") for each in remedy.split("|")), error.remedy
 
 
-def test_a_circle() -> None:
-    with pytest.raises(InputError, match=r"circle: a -> b -> a|circle: b -> a -> b"):
+def test_a_cycle() -> None:
+    with pytest.raises(InputError, match=r"cycle: a -> b -> a|cycle: b -> a -> b"):
         ordered({"a": ["b"], "b": ["a"]}, Path("x"))
 
 
@@ -296,7 +296,7 @@ def test_config(cli: Cli, here: Path) -> None:
     assert json.loads(cli("compose", "-f", str(here), "down", "--json").stdout) == {"removed": []}
     wrong = cli("compose", "-f", str(here), "up", "nobody")
     assert wrong.returncode == 4
-    assert "there are: db, web" in wrong.stderr
+    assert "the services are: db, web" in wrong.stderr
 
 
 def test_the_reference_has_each_key() -> None:

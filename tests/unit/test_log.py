@@ -234,5 +234,5 @@ def test_sizes_as_people_write_them() -> None:
     assert values.parse_log_size("64K") == 64 << 10
     assert values.parse_log_size("1GiB") == 1 << 30
     for text in ("16", "63K", "0M", "x", "9999999G"):
-        with pytest.raises(ValueError, match="is not the size of a log"):
+        with pytest.raises(ValueError, match="is not a log size"):
             values.parse_log_size(text)

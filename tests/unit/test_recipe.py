@@ -78,8 +78,8 @@ def test_what_is_no_source(tmp_path: Path, source: str, words: str) -> None:
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ('program = "/bin/x"', "inside of the source"),
-        ('program = "../x"', "inside of the source"),
+        ('program = "/bin/x"', "inside the source"),
+        ('program = "../x"', "inside the source"),
         ("commands = []", "at least 1"),
         ('packages = ["-x"]', "Debian package"),
     ],
@@ -126,7 +126,7 @@ def test_a_tree_is_shared_with_a_server_alone(tmp_path: Path) -> None:
     assert spec.suite is not None
     assert spec.suite.shared
     runs = BUILD.partition("[test]")[0] + '[test]\nruns = { a = ["x"] }\nshared = true\n'
-    with pytest.raises(InputError, match="only commands"):
+    with pytest.raises(InputError, match="only for commands"):
         load(tmp_path, runs)
 
 
@@ -304,9 +304,9 @@ def test_runs_are_read(tmp_path: Path) -> None:
     ("change", "words"),
     [
         (('disk = "/data"', 'commands = ["x"]'), "one of commands and runs"),
-        (('quick = ["two"]', 'quick = ["three"]'), "'three' is none of the runs"),
-        (('disk = "/data"', "args = []"), "its own args"),
-        (('disk = "/data"', 'ready = "x"'), "until the program is ready"),
+        (('quick = ["two"]', 'quick = ["three"]'), "'three' is not one of the runs"),
+        (('disk = "/data"', "args = []"), "its own arguments"),
+        (('disk = "/data"', 'ready = "x"'), "ready is only for commands"),
         (('runs = { one = ["/test/one.lua", "x"], two = [] }\nquick = ["two"]', ""), "one of"),
         (
             (

@@ -82,8 +82,8 @@ def test_a_new_project(language: str, tmp_path: Path) -> None:
     made = scaffold.create(tmp_path / "my-app", language)
     text = (tmp_path / "my-app/ukl.toml").read_text()
     # Relative to the file: that is how language servers read it.
-    assert text.splitlines()[0] == f"#:schema ./{models.PLACE}"
-    assert json.loads((tmp_path / "my-app" / models.PLACE).read_text()) == manifest.schema()
+    assert text.splitlines()[0] == f"#:schema ./{models.SCHEMA_FILE}"
+    assert json.loads((tmp_path / "my-app" / models.SCHEMA_FILE).read_text()) == manifest.schema()
     assert refused(text) == []
     assert manifest.load(tmp_path / "my-app").name == "my-app"
     for path in made:
@@ -104,6 +104,6 @@ def test_the_command(cli: Cli, tmp_path: Path) -> None:
     assert "ukl run ./my-app" in done.stderr
     done = cli("new", "my-app", "--lang", "rust")
     assert done.returncode == 4
-    assert "is there already" in done.stderr
+    assert "already exists" in done.stderr
     assert json.loads(cli("new", "other", "--json").stdout)["files"][1] == "other/ukl.toml"
     assert json.loads(cli("schema").stdout) == manifest.schema()

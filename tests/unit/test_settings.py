@@ -116,13 +116,13 @@ FLAGS, VALUED = {"-d", "--json"}, {"-m", "-p", "-e"}
     ],
 )
 def test_words_of_cc(words: str, ours: str, said: dict[str, object]) -> None:
-    assert compiling.taken(words.split(), FLAGS, VALUED) == (ours.split(), said)
+    assert compiling.split(words.split(), FLAGS, VALUED) == (ours.split(), said)
 
 
 def test_further_files_and_directories_of_libraries(tmp_path: Path) -> None:
     (tmp_path / "libx.a").touch()
     words = ["a.c", "b.c", "c.o", f"-L{tmp_path}", "-lx", "-lm"]
-    ours, said = compiling.taken(words, FLAGS, VALUED)
+    ours, said = compiling.split(words, FLAGS, VALUED)
     assert ours == ["a.c"]
     assert said["sources"] == (Path("b.c").absolute(),)
     assert said["objects"] == (Path("c.o").absolute(), tmp_path / "libx.a")
@@ -145,14 +145,14 @@ def test_old_names_work_and_say_the_new_one(
         '[app]\nsources = ["a.c"]\n[kernel]\napplications = ["hello"]\n'
     )
     assert [each.name for each in manifest.load(tmp_path).with_] == ["hello"]
-    assert f"{tmp_path}/ukl.toml:4: `applications` is called `with` now" in capsys.readouterr().err
+    assert f"{tmp_path}/ukl.toml:4: `applications` is now called `with`" in capsys.readouterr().err
 
 
 def test_words_of_cc_reach_the_verb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[table.Said] = []
+    seen: list[table.Overrides] = []
 
-    def specified(target: str, said: table.Said) -> AppSpec:
-        seen.append(said)
+    def specified(target: str, overrides: table.Overrides) -> AppSpec:
+        seen.append(overrides)
         raise InputError("enough")
 
     monkeypatch.setattr(manifest, "specified", specified)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The command line: one module per verb, parsing and printing, no logic."""
+"""The command line: one module per verb, which only parses and prints."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from ukl.base.errors import ExitCode
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit code; never a traceback."""
+    """Run the command line and return its exit code. It never prints a traceback."""
     from ukl.cli import failures  # noqa: PLC0415 - Ctrl-C while importing is caught below
 
     code: int
-    # What the imports make stays: looking for garbage among it is a tenth of a short command.
+    # Imported objects are permanent: collecting garbage among them takes 10% of a short command.
     gc.disable()
     try:
         failures.heed_termination()
@@ -25,7 +25,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         from ukl.cli.app import app  # noqa: PLC0415
 
         if complete.is_asked(os.environ):
-            from typer.completion import completion_init  # noqa: PLC0415 - a key of a shell
+            from typer.completion import completion_init  # noqa: PLC0415
 
             completion_init()
 
@@ -33,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         gc.enable()
 
         arguments = list(sys.argv[1:] if argv is None else argv)
-        # The name, not the path: usage lines say `ukl` however it was started.
+        # Usage lines say `ukl`, whatever path it was started by.
         app(args=arguments, prog_name="ukl")
         code = ExitCode.OK
     except SystemExit as error:
@@ -46,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _flushed(code: int) -> int:
-    """Flush what was printed; a reader that went away (`ukl doctor | head`) is no error of ours."""
+    """Flush stdout; a reader that has exited (`ukl doctor | head`) gives status 128 + SIGPIPE."""
     try:
         sys.stdout.flush()
     except BrokenPipeError:

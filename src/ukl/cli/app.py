@@ -63,11 +63,12 @@ def options(
         typer.Option(
             "--cache-dir",
             metavar="DIR",
-            help="Where kernels and images are kept (default: UKL_CACHE_DIR, else ~/.cache/ukl).",
+            help="Directory of the cache (default: UKL_CACHE_DIR, else ~/.cache/ukl).",
         ),
     ] = None,
     verbose: Annotated[
-        bool, typer.Option("--verbose", help="Show where an error comes from.")
+        bool,
+        typer.Option("--verbose", help="Show kernel messages of guests, and tracebacks of errors."),
     ] = False,
     version: Annotated[
         bool,
@@ -75,7 +76,7 @@ def options(
     ] = False,
 ) -> None:
     """Unikernel Linux: link an ordinary program into the Linux kernel, and boot it."""
-    if os.environ.get("NO_COLOR"):  # no-color.org: not empty
+    if os.environ.get("NO_COLOR"):  # no-color.org: if not empty
         ctx.color = False
     STATE.cache_dir = cache_dir
     STATE.verbose = verbose

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Options that several verbs share and that are no settings of a guest."""
+"""Options that several verbs share and that are not settings of a guest."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ KernelSource = Annotated[
     typer.Option(
         "--kernel-source",
         metavar="DIR|VERSION",
-        help="A kernel tree or tarball, or a version of kernel.org, the latter two with "
-        "#sha256=SUM if needed (default: what the distribution packages).",
+        help="A kernel tree, a tarball or a version on kernel.org; the latter two with "
+        "#sha256=SUM if needed (default: the distribution's package).",
     ),
 ]
 Debuggable = Annotated[
@@ -45,15 +45,17 @@ Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on 
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the commands without running them.")]
 Jobs = Annotated[
     int | None,
-    typer.Option("--jobs", "-j", min=1, metavar="N", help="Compilers at a time (default: cores)."),
+    typer.Option(
+        "--jobs", "-j", min=1, metavar="N", help="Number of parallel compilers (default: cores)."
+    ),
 ]
 OutputDirectory = Annotated[
-    Path, typer.Option("--output", "-o", metavar="DIR", help="Where the files are written.")
+    Path, typer.Option("--output", "-o", metavar="DIR", help="Directory for the files.")
 ]
 
 
 def parsed(reader: Callable[[str], T], text: str, option: str) -> T:
-    """Return what `reader` makes of an option's text; its ValueError is a usage error."""
+    """Return `reader(text)` for an option; its ValueError becomes a usage error."""
     try:
         return reader(text)
     except ValueError as error:

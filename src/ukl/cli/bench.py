@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""`ukl bench`: measurements, and comparing them."""
+"""`ukl bench`: takes measurements and compares them."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from ukl.cli.arguments import Jobs, Json, KernelSource, OutputDirectory
 from ukl.cli.settings import takes
 from ukl.cli.state import STATE, print_json, verb
 from ukl.settings.setting import Verb
-from ukl.settings.table import Said
+from ukl.settings.table import Overrides
 
-app = typer.Typer(help="Measure.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(help="Run benchmarks.", no_args_is_help=True, rich_markup_mode=None)
 
 Meters = Annotated[
     list[Meter] | None,
-    typer.Option("--meter", help="What is counted (repeatable; default: all of the suite's)."),
+    typer.Option("--meter", help="What to measure (repeatable; default: all meters of the suite)."),
 ]
 Variants = Annotated[
     list[str] | None,
@@ -35,7 +35,7 @@ Rounds = Annotated[
 Output = Annotated[
     Path | None,
     typer.Option(
-        "--output", "-o", metavar="FILE", help="Where the samples go (default: in the cache)."
+        "--output", "-o", metavar="FILE", help="File for the samples (default: in the cache)."
     ),
 ]
 Samples = Annotated[Path, typer.Argument(metavar="FILE", help="A file of samples.")]
@@ -43,11 +43,11 @@ Samples = Annotated[Path, typer.Argument(metavar="FILE", help="A file of samples
 
 @app.callback()
 def group() -> None:
-    """Measure: unpatched Linux, a normal process on the UKL kernel, each way of a unikernel."""
+    """Benchmark unpatched Linux, a normal process on the UKL kernel, and unikernel variants."""
 
 
 def _file(suites: Sequence[Suite]) -> Path:
-    """Return where samples go unless somebody says it."""
+    """Return the default file for samples."""
     name = suites[0].name if len(suites) == 1 else "all"
     directory = STATE.store.root / "bench"
     directory.mkdir(parents=True, exist_ok=True)
@@ -58,7 +58,7 @@ def _verb(suites: Sequence[Suite]) -> Callable[..., None]:
     @verb
     @takes(Verb.BENCH)
     def measure(
-        said: Said,
+        overrides: Overrides,
         meters: Meters = None,
         variants: Variants = None,
         rounds: Rounds = None,
@@ -72,10 +72,10 @@ def _verb(suites: Sequence[Suite]) -> Callable[..., None]:
         from ukl.flow import measuring  # noqa: PLC0415 - not needed for --help
 
         wanted = measuring.Wanted(
-            variants=chosen(variants or (), pgo="pgo" in said),
+            variants=chosen(variants or (), pgo="pgo" in overrides),
             meters=tuple(meters or Meter),
             rounds=rounds,
-            said=said,
+            overrides=overrides,
         )
         report = measuring.measure(suites, wanted, STATE.context(kernel_source, jobs))
         file = output or _file(suites)
@@ -92,7 +92,7 @@ def _verb(suites: Sequence[Suite]) -> Callable[..., None]:
 
 for _suite in SUITES:
     app.command(_suite.name, help=_suite.help)(_verb([_suite]))
-app.command("all", help="All suites, into one file.")(_verb(SUITES))
+app.command("all", help="Run all suites, and write one file.")(_verb(SUITES))
 
 
 @app.command("compare")
@@ -103,12 +103,12 @@ def compare(
     limit: Annotated[
         float,
         typer.Option(
-            "--limit", min=0, metavar="PERCENT", help="Difference of time that means nothing."
+            "--limit", min=0, metavar="PERCENT", help="Ignore smaller differences of time."
         ),
     ] = 2.0,
     as_json: Json = False,
 ) -> None:
-    """Say which figures of two files of samples differ, and whether that means anything."""
+    """Show which figures of two files of samples differ, and which differences are significant."""
     from ukl.bench import environment, samples, stats, table  # noqa: PLC0415
 
     first, second = samples.load(before), samples.load(after)
@@ -127,7 +127,7 @@ def report(
     file: Samples,
     output: OutputDirectory = Path("report"),
 ) -> None:
-    """Print a file of samples as tables, and draw plots of it, as SVG and PNG."""
+    """Print a file of samples as tables, and plot it as SVG and PNG."""
     from ukl.bench import plots, samples, table  # noqa: PLC0415
 
     found = samples.load(file)

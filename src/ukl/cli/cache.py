@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""`ukl cache`: what is kept, and getting rid of it."""
+"""`ukl cache`: shows and empties the cache."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
 def parse_age(text: str) -> float:
-    """Return the seconds that `90m`, `12h` or `7d` stands for, else ValueError."""
+    """Return the seconds of an age like `90m`, `12h` or `7d`; else ValueError."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", text)
     if match is None:
         raise ValueError(f"{text!r} is not an age; write it like 12h or 7d")
@@ -51,21 +51,21 @@ def clean(
         str | None, typer.Option("--kind", metavar="KIND", help="Only entries of this kind.")
     ] = None,
     older: Annotated[
-        str | None, typer.Option("--older", metavar="AGE", help="Only what is older, like 7d.")
+        str | None, typer.Option("--older", metavar="AGE", help="Only older entries, like 7d.")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Delete what is kept; what a running ukl uses stays."""
+    """Delete the entries that no running ukl uses."""
     from ukl.host.store import human_size  # noqa: PLC0415
 
     age = parsed(parse_age, older, "--older") if older else None
     store = STATE.store
-    gone = store.clean(kind, age)
+    deleted = store.clean(kind, age)
     left = store.count()
     if as_json:
-        print_json({"deleted": gone, "left": left})
+        print_json({"deleted": deleted, "left": left})
         return
     typer.echo(
-        f"deleted {len(gone)} entries, {human_size(sum(entry.size for entry in gone))}"
-        + (f"; {left} stay" if left else "")
+        f"deleted {len(deleted)} entries, {human_size(sum(entry.size for entry in deleted))}"
+        + (f"; {left} kept" if left else "")
     )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""`ukl check`: what would go wrong, before anything is built."""
+"""`ukl check`: reports problems of a program before anything is built."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def check(
         str,
         typer.Argument(
             metavar="TARGET",
-            help="A program, an object, a static archive, or what `ukl run` takes.",
+            help="A program, an object, a static archive, or a TARGET of `ukl run`.",
             show_default=False,
             autocompletion=complete.targets,
         ),
@@ -35,14 +35,14 @@ def check(
     ] = None,
     as_json: Json = False,
 ) -> int:
-    """Say what would go wrong with TARGET, where, and what to do about it.
+    """Report what would not work in TARGET, where, and the remedies.
 
-    The exit code is 1 if anything is certain not to work.
+    The exit code is 1 if something certainly does not work.
     """
-    from ukl.check import target as room  # noqa: PLC0415 - not needed for --help
+    from ukl.check import target as checker  # noqa: PLC0415 - not needed for --help
     from ukl.check import text  # noqa: PLC0415
 
-    report = room.check(target, STATE.store, STATE.progress, rule or ())
+    report = checker.check(target, STATE.store, STATE.progress, rule or ())
     if as_json:
         print_json(text.as_json(report))
     else:

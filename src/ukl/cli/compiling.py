@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Verbs that take a source file, and compiler and linker options with it, as cc does."""
+"""Verbs that accept a source file together with compiler and linker options, like cc."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from ukl.cli.verbatim import END, options_of
 from ukl.settings.values import COMPILED, OBJECTS
 
 META = "ukl.compiling"
-"""Where a click context has what cc's words say: name of a setting -> value."""
+"""Key of the settings from cc's options in a click context: name of a setting -> value."""
 
 _FLAG = re.compile(r"-(O.*|[DUIWf].+|g.*|m[a-z].*|std=.+|ansi|pedantic|pthread)")
 _VALUED = frozenset({"-D", "-U", "-I", "-isystem", "-include"})
-"""Options whose value may be the next word."""
+"""cc's options whose value may be the next word."""
 
 
-def taken(
+def split(
     words: Sequence[str], flags: Collection[str], valued: Collection[str]
 ) -> tuple[list[str], dict[str, tuple[Any, ...]]]:
-    """Return the words that are ours, and the settings that cc's words stand for. Pure.
+    """Split a command line into ukl's words and the settings given by cc's words. Pure.
 
-    `flags` are our options without a value, `valued` those with one. Further sources and object
-    files count as such behind a source file. Behind `--` all words are the program's.
+    `flags` are ukl's options without a value, `valued` those with one. Further sources and
+    object files must follow a source file. All words after `--` are the program's.
     """
-    ours: list[str] = []
+    remaining: list[str] = []
     found: dict[str, list[Any]] = {"cflags": [], "libraries": [], "sources": [], "objects": []}
     directories: list[Path] = []
     target = ""
@@ -37,9 +37,9 @@ def taken(
     for word in rest:
         suffix = Path(word).suffix
         if word == END:
-            ours += [word, *rest]
+            remaining += [word, *rest]
         elif word in valued:
-            ours += [word, *_next(rest)]
+            remaining += [word, *_next(rest)]
         elif word in _VALUED:
             found["cflags"] += [word, *_next(rest)]
         elif word.startswith(("-l", "-L")):
@@ -55,14 +55,14 @@ def taken(
             found[kind].append(Path(word).absolute())
         else:
             target = target or ("" if word.startswith("-") else word)
-            ours.append(word)
+            remaining.append(word)
     for name in list(found["libraries"]):
         for directory in directories:
             if (archive := directory / f"lib{name}.a").is_file():
                 found["libraries"].remove(name)
                 found["objects"].append(archive)
                 break
-    return ours, {name: tuple(value) for name, value in found.items() if value}
+    return remaining, {name: tuple(value) for name, value in found.items() if value}
 
 
 def _next(words: Any) -> list[str]:
@@ -70,17 +70,17 @@ def _next(words: Any) -> list[str]:
 
 
 class Compiling(TyperCommand):
-    """A verb TARGET [OPTIONS] [cc's options]."""
+    """A command `VERB TARGET [OPTIONS] [cc's options]`."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Parse; of an unfinished line, which a shell wants to complete, all words are ours."""
+        """Parse. cc's options are split off, except from a line that a shell completes."""
         if not ctx.resilient_parsing:
-            args, said = taken(args, *options_of(self, ctx))
-            ctx.meta[META] = said
+            args, found = split(args, *options_of(self, ctx))
+            ctx.meta[META] = found
         return super().parse_args(ctx, args)
 
 
-def said(context: Any) -> Mapping[str, tuple[Any, ...]]:
-    """Return what cc's words of a command line say; nothing outside of a command."""
+def cc_settings(context: Any) -> Mapping[str, tuple[Any, ...]]:
+    """Return the settings from cc's options of a command line; {} outside a command."""
     found: Mapping[str, tuple[Any, ...]] = context.meta.get(META, {}) if context else {}
     return found

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What a shell completes: names of guests, of examples, of rules. Whatever goes wrong, nothing.
+"""Completes names of guests, examples and rules for a shell. Errors give no completions.
 
-A completer that returns nothing leaves the word to the shell, which completes files.
+If a completer returns nothing, the shell completes file names.
 """
 
 from __future__ import annotations
@@ -17,24 +17,24 @@ if TYPE_CHECKING:
     from ukl.vm.registry import Record
 
 VARIABLE = "_UKL_COMPLETE"
-"""Set by the shell's function when it asks; also known to the launcher."""
+"""The shell's completion function sets it; the launcher `./ukl` also checks it."""
 
 Found = list[tuple[str, str]]
-"""Words, each with a word of explanation for the shells that show one."""
+"""Words, each with a short explanation for the shells that show one."""
 
 
 def is_asked(environment: Iterable[str]) -> bool:
-    """Tell whether a shell asks for completions, and not a person for something. Pure."""
+    """Return whether a shell requests completions. Pure."""
     return VARIABLE in environment
 
 
 def chosen(words: Iterable[tuple[str, str]], incomplete: str) -> Found:
-    """Return the words that begin as the incomplete one does. Pure."""
+    """Return the words that begin with `incomplete`. Pure."""
     return [(word, text) for word, text in words if word.startswith(incomplete)]
 
 
 def _guests(ctx: typer.Context, wanted: Callable[[Record], bool]) -> Iterator[tuple[str, str]]:
-    from ukl.host.store import Store  # noqa: PLC0415 - completion starts a process per key
+    from ukl.host.store import Store  # noqa: PLC0415 - fast start
     from ukl.vm import registry  # noqa: PLC0415
 
     given = ctx.find_root().params.get("cache_dir")
@@ -51,21 +51,21 @@ def _is_alive(record: Record) -> bool:
 
 
 def running_guests(ctx: typer.Context, incomplete: str) -> Found:
-    """Return the guests that run."""
+    """Return the running guests."""
     with contextlib.suppress(Exception):
         return chosen(_guests(ctx, _is_alive), incomplete)
     return []
 
 
 def all_guests(ctx: typer.Context, incomplete: str) -> Found:
-    """Return all guests, those that have ended too."""
+    """Return all guests, including those that have ended."""
     with contextlib.suppress(Exception):
         return chosen(_guests(ctx, lambda record: True), incomplete)
     return []
 
 
 def crashed(ctx: typer.Context, incomplete: str) -> Found:
-    """Return the guests of which a crash is known."""
+    """Return the guests with crash reports."""
     from ukl.host.store import Store  # noqa: PLC0415
     from ukl.observe import crashes  # noqa: PLC0415
 
@@ -77,17 +77,17 @@ def crashed(ctx: typer.Context, incomplete: str) -> Found:
 
 
 def debuggable(ctx: typer.Context, incomplete: str) -> Found:
-    """Return the guests that run, or with --dump those that have crashed."""
+    """Return the running guests, or with --dump the crashed ones."""
     return (crashed if ctx.params.get("dump") else running_guests)(ctx, incomplete)
 
 
 def guest_paths(ctx: typer.Context, incomplete: str) -> Found:
-    """Return `NAME:` of the guests that run; the path behind it is the guest's."""
+    """Return `NAME:` for each running guest; paths in the guest are not completed."""
     return [(f"{name}:", text) for name, text in running_guests(ctx, incomplete)]
 
 
 def targets(incomplete: str) -> Found:
-    """Return the examples; paths are the shell's to complete."""
+    """Return the examples; the shell completes paths."""
     from ukl.settings import manifest  # noqa: PLC0415
 
     with contextlib.suppress(Exception):
@@ -96,7 +96,7 @@ def targets(incomplete: str) -> Found:
 
 
 def profiles(incomplete: str) -> Found:
-    """Return the profiles of the kernel's configuration."""
+    """Return the kernel profiles."""
     from ukl.kernel import PROFILES  # noqa: PLC0415
 
     return chosen(((name, "kernel profile") for name in PROFILES), incomplete)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""`ukl completion`: the function that makes a shell complete our command line."""
+"""`ukl completion`: prints a shell's completion function for `ukl`."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ def completion(
         Literal["bash", "zsh", "fish"], typer.Argument(help="The shell.", show_default=False)
     ],
 ) -> None:
-    """Print what makes a shell complete verbs, options, guests and examples.
+    """Print a completion function for verbs, options, guests and examples.
 
-    For this shell: eval "$(ukl completion bash)", the same with zsh (after compinit), and
+    To use it: eval "$(ukl completion bash)"; the same with zsh, after compinit; for fish
     `ukl completion fish | source`.
     """
-    from typer.completion import get_completion_script  # noqa: PLC0415 - not needed otherwise
+    from typer.completion import get_completion_script  # noqa: PLC0415
 
     typer.echo(get_completion_script(prog_name="ukl", complete_var=VARIABLE, shell=shell))

@@ -34,7 +34,7 @@ Services = Annotated[
 
 @dataclass(slots=True)
 class _Chosen:
-    """What the options before the verb say."""
+    """The options that precede the verb."""
 
     file: str | None = None
 
@@ -59,9 +59,9 @@ def options(
 
 
 def _project() -> Project:
-    from ukl.settings import compose as room  # noqa: PLC0415 - not needed for --help
+    from ukl.settings import compose as compose_file  # noqa: PLC0415 - not needed for --help
 
-    return room.load(room.find(_CHOSEN.file))
+    return compose_file.load(compose_file.find(_CHOSEN.file))
 
 
 @app.command()
@@ -72,14 +72,14 @@ def up(
         bool, typer.Option("--detach", "-d", help="Leave them running in the background.")
     ] = False,
     wait: Annotated[
-        bool, typer.Option("--wait", help="With -d: return when all of them are ready.")
+        bool, typer.Option("--wait", help="With -d: return when all services are ready.")
     ] = False,
     exit_code_from: Annotated[
         str | None,
         typer.Option(
             "--exit-code-from",
             metavar="SERVICE",
-            help="End all when this one has ended, with its exit status.",
+            help="Stop all services when this one ends, and exit with its status.",
         ),
     ] = None,
     kernel_source: KernelSource = None,
@@ -87,17 +87,17 @@ def up(
     dry_run: DryRun = False,
     as_json: Json = False,
 ) -> int:
-    """Build and start the services, each when those it depends on are as it wants them.
+    """Build and start the services, each after its dependencies.
 
-    What runs already as the file says it stays; what the file says otherwise now is started
-    anew. In the foreground their consoles are shown until all have ended; Ctrl-C ends them.
+    A service that already runs is restarted only if its settings have changed. In the
+    foreground, the consoles are shown until all services have ended; Ctrl-C stops them.
     """
     from ukl.compose import life  # noqa: PLC0415
     from ukl.vm.registry import shown  # noqa: PLC0415
 
     project = _project()
-    more = [exit_code_from] if exit_code_from and services else []
-    chosen = project.chosen([*(services or []), *more])
+    awaited = [exit_code_from] if exit_code_from and services else []
+    chosen = project.chosen([*(services or []), *awaited])
     if (detach or as_json) and exit_code_from is not None:
         raise typer.BadParameter("only in the foreground", param_hint="--exit-code-from")
     options = life.UpOptions(verbose=STATE.verbose, wait=wait)
@@ -155,12 +155,12 @@ def down(
     seconds: Annotated[
         float | None,
         typer.Option(
-            "--time", "-t", min=0, metavar="SECONDS", help="What each has to end, as in ukl stop."
+            "--time", "-t", min=0, metavar="SECONDS", help="Time between SIGTERM and SIGKILL."
         ),
     ] = None,
     as_json: Json = False,
 ) -> int:
-    """End the project's guests and forget them. Their volumes and disks stay."""
+    """Stop and remove the project's guests. Their volumes and disks stay."""
     from ukl.compose import life  # noqa: PLC0415
 
     names = life.down(registry(), _project(), seconds)
@@ -175,7 +175,7 @@ def down(
 @app.command()
 @verb
 def ps(as_json: Json = False) -> int:
-    """List the project's guests, those that have ended as well."""
+    """List the project's guests, including those that have ended."""
     from ukl.compose import life  # noqa: PLC0415
     from ukl.vm.registry import shown  # noqa: PLC0415
 
@@ -192,10 +192,10 @@ def ps(as_json: Json = False) -> int:
 def logs(
     services: Services = None,
     follow: Annotated[
-        bool, typer.Option("--follow", "-f", help="Go on until the guests have ended.")
+        bool, typer.Option("--follow", "-f", help="Continue until the guests have ended.")
     ] = False,
 ) -> int:
-    """Print what the guests have said on their consoles, each line with its service."""
+    """Print the consoles of the guests. Each line begins with the name of its service."""
     from ukl.compose import life  # noqa: PLC0415
 
     project = _project()
@@ -211,11 +211,11 @@ def logs(
 @app.command()
 @verb
 def config(as_json: Json = False) -> int:
-    """Check the file, and print its services in the order in which they are started.
+    """Check the file, and print its services in the order in which they start.
 
-    Each is shown as the `ukl run` that makes the same guest.
+    Each service is shown as the `ukl run` command that starts the same guest.
     """
-    from ukl.settings import compose as room  # noqa: PLC0415
+    from ukl.settings import compose as compose_file  # noqa: PLC0415
 
     project = _project()
     if as_json:
@@ -224,5 +224,5 @@ def config(as_json: Json = False) -> int:
     for service in project.services:
         after = ", ".join(f"{name} ({each})" for name, each in service.depends_on.items())
         typer.echo(f"# {service.name}" + (f", after {after}" if after else ""))
-        typer.echo(room.command(service))
+        typer.echo(compose_file.command(service))
     return 0

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""`ukl crash`: what has crashed, where, and what is kept of it."""
+"""`ukl crash`: shows reports of crashes."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ def crash(
         str | None,
         typer.Argument(
             metavar="[NAME]",
-            help="A guest's name; the newest crash of it is shown.",
+            help="A guest's name; its newest crash is shown.",
             show_default=False,
             autocompletion=complete.crashed,
         ),
     ] = None,
     everything: Annotated[
-        bool, typer.Option("--all", "-a", help="All crashes of the guest, with all threads.")
+        bool, typer.Option("--all", "-a", help="Show all crashes of the guest, with all threads.")
     ] = False,
     as_json: Json = False,
 ) -> int:
-    """Show what a guest's kernel or program crashed at; without NAME list all crashes.
+    """Show where a guest's kernel or program crashed; without NAME list all crashes.
 
-    Kept are a backtrace through kernel and application, and a dump: the memory of a machine
-    whose kernel panicked, or the core of a program that a signal killed. `ukl gdb NAME --dump`
-    opens the newest.
+    A report has a backtrace through kernel and application, and a dump: the memory of the machine
+    if its kernel panicked, or the core of a program that a signal killed. `ukl gdb NAME --dump`
+    opens the newest dump.
     """
-    from ukl.debug import crash as room  # noqa: PLC0415
+    from ukl.debug import crash as reports  # noqa: PLC0415
     from ukl.observe import crashes  # noqa: PLC0415 - not needed for --help
 
     if name is None:
@@ -55,6 +55,6 @@ def crash(
     for number, each in enumerate(chosen):
         if number:
             typer.echo()
-        for line in room.lines_about(each.report, everything=everything):
+        for line in reports.lines_about(each.report, everything=everything):
             typer.echo(line)
     return 0

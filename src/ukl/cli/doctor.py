@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""`ukl doctor`: what this machine can do, and what mends it."""
+"""`ukl doctor`: checks the host, and names remedies."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ if TYPE_CHECKING:
 @verb
 def doctor(
     install: Annotated[
-        bool, typer.Option("--install", help="Install what is missing (with sudo if needed).")
+        bool, typer.Option("--install", help="Install missing packages (with sudo if needed).")
     ] = False,
     as_json: Json = False,
 ) -> int:
-    """Say what this machine can do, and what is missing.
+    """Show the capabilities of the host, and what is missing.
 
-    The exit code is 3 if something is.
+    The exit code is 3 if something is missing.
     """
-    from ukl.host import doctor as room  # noqa: PLC0415 - not needed for --help
+    from ukl.host import doctor as checks  # noqa: PLC0415 - not needed for --help
     from ukl.host import packages  # noqa: PLC0415
 
-    findings = room.examine(STATE.store)
+    findings = checks.examine(STATE.store)
     wanted = [finding.package for finding in findings if finding.package]
     if install and wanted:
         packages.install(wanted)
-        findings = room.examine(STATE.store)
+        findings = checks.examine(STATE.store)
     if as_json:
         print_json(findings)
     else:
         _print(findings)
-    missing = any(finding.level is room.Level.MISSING for finding in findings)
+    missing = any(finding.level is checks.Level.MISSING for finding in findings)
     return ExitCode.MISSING if missing else ExitCode.OK
 
 

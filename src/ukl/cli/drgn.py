@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""`ukl drgn`: the data structures of a guest's kernel."""
+"""`ukl drgn`: shows the data structures of a guest's kernel."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def drgn(
         list[str] | None,
         typer.Argument(
             metavar="[-- SCRIPT [ARGS]]...",
-            help="A script that finds the program in `prog`, and its arguments.",
+            help="A script, which uses the kernel as `prog`, and its arguments.",
             show_default=False,
         ),
     ] = None,
@@ -29,14 +29,15 @@ def drgn(
     ] = None,
     dump: Annotated[
         bool,
-        typer.Option("--dump", help="Look at the newest dump of a guest whose kernel crashed."),
+        typer.Option("--dump", help="Examine the newest dump of a guest whose kernel crashed."),
     ] = False,
 ) -> int:
-    """Look at the kernel's data of a running guest in Python, by drgn.
+    """Examine the kernel's data of a running guest in Python, with drgn.
 
-    A script, -e CODE, a terminal or standard input: `prog` is the kernel, and drgn's helpers for
-    Linux are there. The guest stands still until it ends. Its kernel must have its types:
-    `ukl run --profile dwarf`. Exit status: 1 if an exception ended the script.
+    The code is a script, -e CODE, or read from a terminal or standard input. `prog` is the kernel,
+    and drgn's helpers for Linux are imported. The guest is stopped until the code ends. Its kernel
+    needs type information: `ukl run --profile dwarf`. The exit status is 1 if an exception ended
+    the script.
     """
     from ukl.observe import drgn  # noqa: PLC0415 - not needed for --help
 

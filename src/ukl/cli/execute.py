@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""`ukl exec`, `shell`, `cp`: programs and files in a running guest's normal userspace."""
+"""`ukl exec`, `shell`, `top`, `cp`: programs and files in a running guest's normal userspace."""
 
 from __future__ import annotations
 
@@ -24,26 +24,26 @@ def execute(
         list[str],
         typer.Argument(
             metavar="-- COMMAND...",
-            help="The program, by path or by name (PATH of the guest), and its arguments.",
+            help="The program, by path or by name (found in the guest's PATH), and its arguments.",
             show_default=False,
         ),
     ],
     tty: Annotated[
-        bool, typer.Option("--tty", "-t", help="Give it a terminal: ours. Ctrl-] leaves it.")
+        bool, typer.Option("--tty", "-t", help="Connect this terminal to it. Ctrl-] disconnects.")
     ] = False,
     env: Annotated[
         list[str] | None,
         typer.Option("--env", "-e", metavar="KEY=VALUE", help="Set a variable (repeatable)."),
     ] = None,
     workdir: Annotated[
-        str, typer.Option("--workdir", "-w", metavar="DIR", help="Directory it starts in.")
+        str, typer.Option("--workdir", "-w", metavar="DIR", help="Its working directory.")
     ] = "/",
 ) -> int:
-    """Execute COMMAND in a running guest, beside its application, as a normal process of root.
+    """Execute COMMAND in a running guest, as a normal process of root.
 
-    Standard input, output and error are ours, and so is the exit status: the command's own,
-    128 + N when signal N killed it, 127 if it is not there, 126 if it cannot be executed,
-    125 if the guest was lost. Ctrl-C goes to the command; a second one leaves it.
+    It uses the standard input, output and error of `ukl`. The exit status is the command's own,
+    128 + N if signal N killed it, 127 if it was not found, 126 if it cannot be executed, 125 if
+    the guest was lost. Ctrl-C goes to the command; a second Ctrl-C ends `ukl exec`.
     """
     from ukl.settings.values import parse_env  # noqa: PLC0415 - not needed for --help
 
@@ -53,7 +53,7 @@ def execute(
 
 @verb
 def shell(name: Name) -> int:
-    """Give a shell in a running guest; its end leaves the guest running. Ctrl-] leaves it."""
+    """Start a shell in a running guest. Ctrl-] disconnects from it; the guest goes on running."""
     from ukl.vm.launch import SHELL  # noqa: PLC0415
 
     return _run(name, SHELL, {}, tty=os.isatty(0), directory="/root")
@@ -61,9 +61,10 @@ def shell(name: Name) -> int:
 
 @verb
 def top(name: Name) -> int:
-    """Show the threads of a running guest by their use of its processors: busybox' top.
+    """Run busybox' top in a guest: show its threads, sorted by processor use.
 
-    On a terminal until q or Ctrl-C, else once. The kernel's threads have names in brackets.
+    On a terminal, the view is updated until q or Ctrl-C; otherwise it is printed once. Kernel
+    threads have names in brackets.
     """
     tty = os.isatty(0) and os.isatty(1)
     command = ("top", "-H") if tty else ("top", "-H", "-b", "-n", "1")
@@ -75,23 +76,23 @@ def _run(
 ) -> int:
     from ukl.base.errors import UsageError  # noqa: PLC0415
     from ukl.cli import failures  # noqa: PLC0415
-    from ukl.vm import execute as room  # noqa: PLC0415
+    from ukl.vm import execute as guest_exec  # noqa: PLC0415
 
     if tty and not os.isatty(0):
         raise UsageError(
-            "a terminal was asked for, and standard input is none", remedy="leave --tty out"
+            "--tty needs a terminal, and standard input is not one", remedy="leave --tty out"
         )
     try:
-        return room.in_guest(
+        return guest_exec.in_guest(
             registry(),
             name,
             command,
-            streams=room.Streams(room.standard_input()),
+            streams=guest_exec.Streams(guest_exec.standard_input()),
             env=env,
             tty=tty,
             directory=directory,
         )
-    except room.NotStarted as error:
+    except guest_exec.NotStarted as error:
         failures.report(error, None)
         return error.exit_code
 
@@ -119,10 +120,10 @@ def copy(
 ) -> int:
     """Copy a file or directory into a running guest, or out of it.
 
-    Onto a directory means into it. Files in the guest become root's, here they become
-    yours. A path of this machine with a colon in it is written with ./ before it.
+    If the target is a directory, the source is copied into it. Files in the guest belong to root,
+    files on the host to you. Write a host path that contains a colon with a leading ./
     """
-    from ukl.vm import copy as room  # noqa: PLC0415 - not needed for --help
+    from ukl.vm import copy as guest_copy  # noqa: PLC0415 - not needed for --help
 
-    room.copy(registry(), room.parse(source), room.parse(target))
+    guest_copy.copy(registry(), guest_copy.parse(source), guest_copy.parse(target))
     return 0

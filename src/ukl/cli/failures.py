@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Every error becomes one paragraph on stderr and an exit code; here and nowhere else."""
+"""Turns every error into one paragraph on stderr and an exit code."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from types import FrameType
 from ukl import __version__
 from ukl.base.errors import ExitCode, UklError
 
-_got: list[int] = []
+_received: list[int] = []
 
 
 def heed_termination() -> None:
-    """Let SIGTERM and SIGHUP unwind us as Ctrl-C does, so that no child stays behind."""
+    """Make SIGTERM and SIGHUP raise KeyboardInterrupt like Ctrl-C, so that no child is left."""
 
     def unwind(number: int, frame: FrameType | None) -> None:
-        _got.append(number)
+        _received.append(number)
         raise KeyboardInterrupt
 
     for number in (signal.SIGTERM, signal.SIGHUP):
@@ -32,20 +32,20 @@ def heed_termination() -> None:
 
 
 def interrupted() -> int:
-    """Say that we were stopped and return the exit code for it (130 after Ctrl-C)."""
-    number = _got[-1] if _got else signal.SIGINT
+    """Report the interruption and return its exit code (130 after Ctrl-C)."""
+    number = _received[-1] if _received else signal.SIGINT
     _print("ukl: interrupted" if number == signal.SIGINT else "ukl: terminated")
     return 128 + number
 
 
 def report(error: BaseException, cache: Path | None, *, verbose: bool = False) -> int:
-    """Print what went wrong and return the exit code. `cache` is where a traceback goes."""
-    from ukl.host.store import NoSpace, is_no_space  # noqa: PLC0415 - not needed to start up
+    """Print an error and return its exit code. A traceback is written below `cache`."""
+    from ukl.host.store import NoSpace, is_no_space  # noqa: PLC0415 - rarely needed
 
     if isinstance(error, BrokenPipeError):
         return 128 + signal.SIGPIPE
     if isinstance(error, OSError) and is_no_space(error):
-        # A copy names its source first; what is full is where it goes.
+        # The error of a copy has the source in `filename`; the full file system is the target's.
         full = error.filename2 or error.filename or cache or tempfile.gettempdir()
         error = NoSpace(Path(full))
     if isinstance(error, UklError):
@@ -59,7 +59,7 @@ def report(error: BaseException, cache: Path | None, *, verbose: bool = False) -
         remedy = "check the path, its owner and its permissions"
     else:
         text = f"internal error: {type(error).__name__}: {error}".splitlines()[0]
-        remedy = "this is a defect of ukl; please report it with the log"
+        remedy = "this is a bug in ukl; please report it with the log"
     _print(paragraph(UklError(text, remedy=remedy, log=log)))
     if verbose:
         traceback.print_exception(error)
@@ -67,7 +67,7 @@ def report(error: BaseException, cache: Path | None, *, verbose: bool = False) -
 
 
 def paragraph(error: UklError) -> str:
-    """Return an error as people see it: place, message, remedy, log file. Pure."""
+    """Return the text of an error: place, message, remedy, log file. Pure."""
     place = f"{error.where}: " if error.where else ""
     lines = [f"ukl: error: {place}{error.message}"]
     if error.remedy:

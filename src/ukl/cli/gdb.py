@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""`ukl gdb`: kernel and application of a running guest in one debugger."""
+"""`ukl gdb`: debugs kernel and application of a running guest together."""
 
 from __future__ import annotations
 
@@ -30,16 +30,15 @@ def gdb(
 ) -> int:
     """Attach gdb to a running guest, with the symbols of kernel and application.
 
-    They are where this boot has put them (KASLR). The guest stands still until `continue`;
-    Ctrl-C stops it again, and it goes on when gdb ends. Breakpoints may be in either. Exit
-    status is gdb's.
+    The symbols are relocated for KASLR, and breakpoints work in both. The guest is stopped until
+    `continue`; Ctrl-C stops it again, and it resumes when gdb ends. The exit status is gdb's.
 
-    With --dump gdb gets what is kept of the newest crash instead.
+    With --dump, gdb opens the dump of the newest crash instead.
     """
     if dump:
         from ukl.observe import crashes  # noqa: PLC0415
 
         return crashes.debug(STATE.store, name, args or ())
-    from ukl.observe import gdb as room  # noqa: PLC0415 - not needed for --help
+    from ukl.observe import gdb as debugger  # noqa: PLC0415 - not needed for --help
 
-    return room.debug(registry(), name, args or ())
+    return debugger.debug(registry(), name, args or ())

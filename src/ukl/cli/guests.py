@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""`ukl ps`, `logs`, `stop`, `rm`, `inspect`: the guests that were started, and their end."""
+"""`ukl ps`, `logs`, `stop`, `rm`, `inspect`: list, show, stop and remove guests."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ KeptNames = Annotated[
 ]
 
 POLL = 0.1
-"""Seconds between two looks at a log that is followed."""
+"""Seconds between two reads of a log that is followed."""
 
 
 def registry() -> Registry:
@@ -68,14 +68,14 @@ def registry() -> Registry:
 @verb
 def ps(
     everything: Annotated[
-        bool, typer.Option("--all", "-a", help="Also those that have ended.")
+        bool, typer.Option("--all", "-a", help="Also show guests that have ended.")
     ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print the names only.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print only the names.")] = False,
     as_json: Json = False,
 ) -> int:
-    """List the guests: detached ones, and those that run in somebody's foreground.
+    """List the running guests, both detached and in the foreground.
 
-    A guest whose `ukl` was killed is shown by -a as `lost`.
+    -a shows a guest whose `ukl` was killed as `lost`.
     """
     from ukl.vm.registry import ALIVE, effective, shown  # noqa: PLC0415
 
@@ -91,7 +91,7 @@ def ps(
 
 
 def table(records: Iterable[Record]) -> None:
-    """Print guests as people read them."""
+    """Print a table of guests."""
     rows = [("NAME", "APPLICATION", "STATE", "SINCE", "PORTS"), *map(_row, records)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:
@@ -116,9 +116,9 @@ def _row(record: Record) -> tuple[str, ...]:
 @verb
 def inspect(
     names: KeptNames,
-    as_json: Annotated[bool, typer.Option("--json", help="As it does anyway.")] = True,
+    as_json: Annotated[bool, typer.Option("--json", help="The default.")] = True,
 ) -> int:
-    """Print all that is known of guests, as JSON."""
+    """Print all information about guests, as JSON."""
     from ukl.vm.registry import shown  # noqa: PLC0415
 
     guests = registry()
@@ -130,16 +130,16 @@ def inspect(
 def logs(
     name: KeptName,
     follow: Annotated[
-        bool, typer.Option("--follow", "-f", help="Go on until the guest has ended.")
+        bool, typer.Option("--follow", "-f", help="Continue until the guest has ended.")
     ] = False,
     tail: Annotated[
         int | None,
-        typer.Option("--tail", "-n", min=0, metavar="LINES", help="Only the last lines."),
+        typer.Option("--tail", "-n", min=0, metavar="LINES", help="Print only the last lines."),
     ] = None,
 ) -> int:
-    """Print what a guest has said on its console, errors and standard output alike.
+    """Print a guest's console: standard output and errors.
 
-    Of one that says much the newest is kept: see --log-size and --log-files of ukl run.
+    Old output is deleted when the log reaches its limit: see --log-size and --log-files of ukl run.
     """
     from ukl.base.errors import UklError  # noqa: PLC0415
     from ukl.vm.log import Reader  # noqa: PLC0415
@@ -160,13 +160,13 @@ def logs(
         reader = Reader(record.life.console)
     except FileNotFoundError:
         raise UklError(
-            "the guest's console is not there any more", where=record.life.console
+            "the guest's console log does not exist any more", where=record.life.console
         ) from None
     with reader:
         if tail is not None:
             reader.to_last_lines(tail)
         while True:
-            # Asked before reading: what came until then is in the file.
+            # Checked before reading, so that all output of a guest that has ended is read.
             alive = effective(record) in ALIVE and record.keeper.alive
             for data in iter(reader.read, b""):
                 sys.stdout.buffer.write(data)
@@ -176,8 +176,8 @@ def logs(
             time.sleep(POLL)
         if reader.missed:
             STATE.progress.line(
-                f"{name}: some of it is not shown: the guest spoke faster than it could be read, "
-                "and only the newest is kept (ukl run --log-size, --log-files)"
+                f"{name}: some lines are missing: the guest wrote faster than ukl could read, and "
+                "the log keeps only the newest output (ukl run --log-size, --log-files)"
             )
     return 0
 
@@ -192,16 +192,15 @@ def stop(
             "-t",
             min=0,
             metavar="SECONDS",
-            help="What the program has between SIGTERM and SIGKILL (default: 1.5; 10 with "
-            "a volume or disk).",
+            help="Time between SIGTERM and SIGKILL (default: 1.5; 10 with a volume or disk).",
         ),
     ] = None,
     as_json: Json = False,
 ) -> int:
-    """End guests: their program by SIGTERM, then by SIGKILL, then the machine by force.
+    """Stop guests: the program by SIGTERM, then by SIGKILL, then the machine by force.
 
-    Volumes and disks are unmounted before the machine is switched off. The entry of a
-    detached guest stays, with its log, until `ukl rm`.
+    Volumes and disks are unmounted before the machine is switched off. The entry and the log of
+    a detached guest stay until `ukl rm`.
     """
     from ukl.vm import keeper, storage  # noqa: PLC0415
     from ukl.vm.registry import State, shown  # noqa: PLC0415
@@ -212,7 +211,7 @@ def stop(
         keeper.stop(guests, record.name, seconds, grace + keeper.STOP_MARGIN)
         if not as_json:
             typer.echo(record.name)
-    if as_json:  # one in somebody's foreground is forgotten by now
+    if as_json:  # the entry of a guest in the foreground is already removed
         known = {record.name: shown(record) for record in guests.all()}
         print_json([known.get(name, {"name": name, "state": State.ENDED}) for name in names])
     return 0
@@ -229,13 +228,15 @@ def rm(
             autocompletion=complete.all_guests,
         ),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", "-f", help="Stop those that run.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", "-f", help="Stop running guests first.")
+    ] = False,
     ended: Annotated[
-        bool, typer.Option("--ended", help="All that have ended or were lost.")
+        bool, typer.Option("--ended", help="Remove all guests that have ended or were lost.")
     ] = False,
     as_json: Json = False,
 ) -> int:
-    """Forget guests that have ended: their entry and their log. Their volumes stay."""
+    """Remove guests that have ended: their entries and their logs. Their volumes stay."""
     from ukl.base.errors import UsageError  # noqa: PLC0415
     from ukl.vm import keeper, storage  # noqa: PLC0415
     from ukl.vm.registry import ALIVE, effective  # noqa: PLC0415
@@ -248,7 +249,7 @@ def rm(
         if force:
             keeper.stop(guests, record.name, None, storage.GRACE + keeper.STOP_MARGIN)
         if force and not record.kept:
-            guests.forget(record.name)  # its `ukl` has done so, unless it was killed
+            guests.forget(record.name)  # needed only if its `ukl` was killed
         else:
             guests.remove(record.name)
         if not as_json:

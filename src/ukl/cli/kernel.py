@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""`ukl kernel`: the kernel's own steps, one by one."""
+"""`ukl kernel`: the single steps of building and testing a kernel."""
 
 from __future__ import annotations
 
@@ -14,12 +14,10 @@ from ukl.cli.arguments import DryRun, Jobs, Json, KernelSource, OutputDirectory,
 from ukl.cli.settings import takes
 from ukl.cli.state import STATE, print_json, print_steps, verb
 from ukl.settings.setting import Verb
-from ukl.settings.table import Said
+from ukl.settings.table import Overrides
 
 if TYPE_CHECKING:
     from ukl.flow.kernel import Wanted
-
-if TYPE_CHECKING:
     from ukl.flow.trimming import Report
 
 app = typer.Typer(
@@ -32,34 +30,43 @@ Unpatched = Annotated[
     bool,
     typer.Option(
         "--unpatched",
-        help="Without the series and its options; the same configuration otherwise.",
+        help="Without the patch series and its options; otherwise the same configuration.",
     ),
 ]
 
 
 SeriesOption = Annotated[
     str | None,
-    typer.Option("--series", metavar="VERSION", help="Of which kernel (default: the newest)."),
+    typer.Option(
+        "--series",
+        metavar="VERSION",
+        help="The series for this kernel version (default: the newest).",
+    ),
 ]
 
 
-class GivenUp(StrEnum):
-    """What `--without` names: kinds of trim/rules.py."""
+class Removable(StrEnum):
+    """The values of `--without`: kinds in trim/rules.py."""
 
     PROTECTION = "protection"
     DIAGNOSIS = "diagnosis"
 
 
-def _wanted(said: Said, *, patched: bool) -> Wanted:
+def _wanted(overrides: Overrides, *, patched: bool) -> Wanted:
     from ukl.flow.kernel import Wanted  # noqa: PLC0415
 
-    return Wanted(said.get("kernel_options", {}), said.get("profile", ""), patched, said.get("pgo"))
+    return Wanted(
+        overrides.get("kernel_options", {}),
+        overrides.get("profile", ""),
+        patched,
+        overrides.get("pgo"),
+    )
 
 
 @app.command("fetch")
 @verb
 def fetch(kernel_source: KernelSource = None, as_json: Json = False) -> None:
-    """Get the kernel's source and print where it is."""
+    """Fetch the kernel's source and print its directory."""
     from ukl.kernel import source  # noqa: PLC0415
 
     found = source.fetch(kernel_source, STATE.store, STATE.progress)
@@ -73,16 +80,17 @@ def fetch(kernel_source: KernelSource = None, as_json: Json = False) -> None:
 @verb
 @takes(Verb.KERNEL)
 def config(
-    said: Said,
+    overrides: Overrides,
     kernel_source: KernelSource = None,
     unpatched: Unpatched = False,
     output: OutputDirectory = Path("out"),
     as_json: Json = False,
 ) -> None:
-    """Write the kernel's .config into a directory, proved to contain what was asked for."""
+    """Write the kernel's .config into a directory, and check that it has all requested options."""
     from ukl.flow import kernel  # noqa: PLC0415
 
-    file = kernel.config(output, _wanted(said, patched=not unpatched), STATE.context(kernel_source))
+    wanted = _wanted(overrides, patched=not unpatched)
+    file = kernel.config(output, wanted, STATE.context(kernel_source))
     if as_json:
         print_json({"files": [file]})
     else:
@@ -93,16 +101,17 @@ def config(
 @verb
 @takes(Verb.KERNEL)
 def build(
-    said: Said,
+    overrides: Overrides,
     kernel_source: KernelSource = None,
     unpatched: Unpatched = False,
     jobs: Jobs = None,
     as_json: Json = False,
 ) -> None:
-    """Compile the kernel's objects into the cache, ready for an application."""
+    """Compile the kernel's objects into the cache, for linking with an application."""
     from ukl.flow import kernel  # noqa: PLC0415
 
-    built = kernel.build(_wanted(said, patched=not unpatched), STATE.context(kernel_source, jobs))
+    wanted = _wanted(overrides, patched=not unpatched)
+    built = kernel.build(wanted, STATE.context(kernel_source, jobs))
     if as_json:
         print_json(built)
     else:
@@ -112,10 +121,10 @@ def build(
 @app.command("compare")
 @verb
 def compare(kernel_source: KernelSource = None, jobs: Jobs = None, as_json: Json = False) -> int:
-    """Compare object code without CONFIG_UKL with the unpatched kernel's.
+    """Compare object code without CONFIG_UKL with that of the unpatched kernel.
 
-    The exit status is 1 when something differs that need not, or a justification
-    fits nothing.
+    The exit status is 1 if there is a difference without a justification, or a justification
+    without a difference.
     """
     from ukl.flow import kernel  # noqa: PLC0415
 
@@ -134,10 +143,10 @@ def compare(kernel_source: KernelSource = None, jobs: Jobs = None, as_json: Json
 @app.command("cost")
 @verb
 def cost(kernel_source: KernelSource = None, jobs: Jobs = None, as_json: Json = False) -> int:
-    """Count what CONFIG_UKL costs a normal process that calls getppid().
+    """Measure what CONFIG_UKL costs a normal process that calls getppid().
 
-    The exit status is 1 when that is more than 3 instructions more than on the unpatched
-    kernel of the same configuration.
+    The exit status is 1 if a call takes over 3 instructions more than on the unpatched kernel
+    with the same configuration.
     """
     from ukl.flow import measuring  # noqa: PLC0415
 
@@ -170,13 +179,13 @@ def each(
         bool,
         typer.Option(
             "--full",
-            help="Build all that an application's kernel has, not only what the series touches.",
+            help="Build the whole kernel of an application, not only what the series changes.",
         ),
     ] = False,
     quick: Annotated[
         bool,
         typer.Option(
-            "--quick", help="Compile only the sources that the series changes, and link nothing."
+            "--quick", help="Only compile the sources that the series changes; do not link."
         ),
     ] = False,
     jobs: Jobs = None,
@@ -184,8 +193,7 @@ def each(
 ) -> int:
     """Build the kernel after each patch of the series, with CONFIG_UKL off and on.
 
-    The exit status is 1 when a patch does not build, or prints a warning that was not there
-    before it.
+    The exit status is 1 if a patch does not build, or adds a compiler warning.
     """
     from ukl.flow import kernel  # noqa: PLC0415
 
@@ -206,17 +214,17 @@ def attempt(
         str | None,
         typer.Argument(
             metavar="[VERSION|TARBALL|DIR|PACKAGE]",
-            help="Any kernel: a version of kernel.org or a tarball, with #sha256=SUM if needed, a "
-            "tree, or a package such as linux-source-6.1 (default: the newest that is packaged).",
+            help="Any kernel: a version on kernel.org or a tarball, with #sha256=SUM if needed, a "
+            "tree, or a package such as linux-source-6.1 (default: the newest package).",
             show_default=False,
         ),
     ] = None,
     series: SeriesOption = None,
     as_json: Json = False,
 ) -> int:
-    """Try the patch series on another kernel: say which patch breaks, and in which hunk.
+    """Apply the patch series to another kernel, and show which patches and hunks fail.
 
-    Nothing is built. The exit status is 1 when a patch does not apply as it is.
+    Nothing is built. The exit status is 1 if a patch does not apply unchanged.
     """
     from ukl.flow import kernel  # noqa: PLC0415
 
@@ -236,7 +244,7 @@ def export(
     series: SeriesOption = None,
     as_json: Json = False,
 ) -> None:
-    """Write the patch series as one would mail it."""
+    """Write the patch series as mails."""
     from ukl.flow import kernel  # noqa: PLC0415
 
     files = kernel.exported(output, series)
@@ -252,15 +260,15 @@ def export(
 @takes(Verb.TRIM)
 def trim(
     target: Target,
-    said: Said,
+    overrides: Overrides,
     workload: Annotated[
         str | None,
         typer.Option(
             "--workload",
             "-w",
             metavar="COMMAND",
-            help="A command on this machine that has the running program work; HOST and PORT say "
-            "where it is (default: the recipe's quick tests, else the program's own run).",
+            help="A host command that uses the running program; HOST and PORT are its address "
+            "(default: the recipe's quick tests, or a run of the program without a command).",
         ),
     ] = None,
     builds: Annotated[
@@ -270,8 +278,8 @@ def trim(
         ),
     ] = 6,
     without: Annotated[
-        list[GivenUp] | None,
-        typer.Option("--without", help="Propose these as well, as far as nothing uses them."),
+        list[Removable] | None,
+        typer.Option("--without", help="Also propose these, where unused."),
     ] = None,
     keep: Annotated[
         list[str] | None,
@@ -283,21 +291,23 @@ def trim(
     ] = None,
     timeout: Annotated[
         float,
-        typer.Option("--timeout", min=1, metavar="SECONDS", help="For one run of the workload."),
+        typer.Option(
+            "--timeout", min=1, metavar="SECONDS", help="Limit for one run of the workload."
+        ),
     ] = 600.0,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", metavar="FILE", help="Write the options into a file, too."),
+        typer.Option("--output", "-o", metavar="FILE", help="Also write the options to a file."),
     ] = None,
     kernel_source: KernelSource = None,
     jobs: Jobs = None,
     dry_run: DryRun = False,
     as_json: Json = False,
 ) -> int:
-    """Find a smaller kernel for TARGET: without what its own work does not use.
+    """Find a smaller kernel for TARGET, without the options that its workload does not use.
 
-    The work is done in a watched guest; what had no part in it is left out, and the same
-    work is done in the smaller kernel. The exit status is 1 when none was found.
+    The workload runs in a guest with tracing. Options whose code did not run are removed, and the
+    workload runs again in the smaller kernel. The exit status is 1 if no smaller kernel was found.
     """
     from ukl.base.errors import InputError  # noqa: PLC0415
     from ukl.flow import dry, trimming  # noqa: PLC0415
@@ -306,7 +316,7 @@ def trim(
     from ukl.trim.decide import Wishes  # noqa: PLC0415
     from ukl.trim.rules import Kind  # noqa: PLC0415
 
-    spec = manifest.specified(target, said)
+    spec = manifest.specified(target, overrides)
     context = STATE.context(kernel_source, jobs)
     bench = Bench(context, timeout)
     work = chosen(spec, workload, bench)

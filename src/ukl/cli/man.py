@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""`ukl man`: manual pages, made from the command line's own description."""
+"""`ukl man`: manual pages, generated from the command-line parser."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def man(
     words: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[VERB]...", help="Which verb's page, as in `kernel build`.", show_default=False
+            metavar="[VERB]...", help="The verb, as in `kernel build`.", show_default=False
         ),
     ] = None,
     output: Annotated[
@@ -26,13 +26,13 @@ def man(
             "--output",
             "-o",
             metavar="DIR",
-            help="Write all pages below DIR/man1, such as ~/.local/share/man.",
+            help="Write all pages into DIR/man1; DIR is, for example, ~/.local/share/man.",
         ),
     ] = None,
 ) -> int:
-    """Show a manual page, or write all of them into a directory.
+    """Show a manual page, or write all pages into a directory.
 
-    Where standard output is no terminal, or there is no man(1), it prints the page's source.
+    If standard output is not a terminal, or man(1) is not installed, print the page's source.
     """
     from ukl.base.errors import InputError, UsageError  # noqa: PLC0415
     from ukl.cli import manual  # noqa: PLC0415 - not needed for --help

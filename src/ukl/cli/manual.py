@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Manual pages of section 1, one per verb, from the parser itself: man(7) source.
+"""Generates manual pages of section 1, one per verb, from the parser: man(7) source.
 
-The libraries that do so need a click of its own; typer brings one inside.
+Libraries for this need click itself; typer contains a copy of it.
 """
 
 from __future__ import annotations
@@ -24,31 +24,31 @@ from ukl.host import process, programs
 SECTION = "1"
 
 ENVIRONMENT = (
-    ("UKL_CACHE_DIR", "Where kernels, objects, images and guests are kept."),
-    ("UKL_KERNEL_SOURCE", "The kernel's source where --kernel-source does not say it."),
+    ("UKL_CACHE_DIR", "Directory of the cache: kernels, objects, images and guests."),
+    ("UKL_KERNEL_SOURCE", "Default of --kernel-source."),
     ("UKL_VENV", "The Python environment of ./ukl."),
-    ("UKL_PYTHON", "The Python that makes it."),
-    ("UKL_NO_INSTALL", "Not empty: install no packages, say what is missing."),
-    ("NO_COLOR", "Not empty: no colours, on terminals neither."),
+    ("UKL_PYTHON", "The Python interpreter that creates it."),
+    ("UKL_NO_INSTALL", "If not empty: do not install packages, only name what is missing."),
+    ("NO_COLOR", "If not empty: no colours, not even on a terminal."),
 )
 
 EXITS = {
-    ExitCode.OK: "Done.",
+    ExitCode.OK: "Success.",
     ExitCode.FAILED: "The operation failed.",
     ExitCode.USAGE: "The command line is wrong.",
-    ExitCode.MISSING: "Something is missing on this machine; the message says what installs it.",
-    ExitCode.BAD_INPUT: "An input is wrong: the manifest, a source, a name.",
-    ExitCode.TIMEOUT: "It took longer than --timeout.",
+    ExitCode.MISSING: "The host lacks something; the message says how to install it.",
+    ExitCode.BAD_INPUT: "An input is invalid: the manifest, a source, a name.",
+    ExitCode.TIMEOUT: "The timeout was exceeded.",
     ExitCode.VM_LOST: "The virtual machine was lost.",
     ExitCode.INTERRUPTED: "Ctrl-C.",
 }
 
 _VIEWERS = ("LESS", "MANPAGER", "MANWIDTH", "PAGER", "TERM")
-"""What man(1) reads of the caller's environment."""
+"""Variables of the caller's environment that are passed to man(1)."""
 
 
 def pages(root: Any) -> dict[str, str]:
-    """Return name -> source of every page: `ukl`, of command `root`, and `ukl-VERB`. Pure."""
+    """Return name -> source of all pages: `ukl` (for command `root`) and `ukl-VERB`. Pure."""
     return dict(_pages(root, "ukl", None))
 
 
@@ -115,32 +115,32 @@ def _table(title: str, rows: list[tuple[str, str]]) -> list[str]:
 
 
 def _line(text: str) -> str:
-    """Return text that does not begin as a request does. Pure."""
+    """Return text escaped so that roff does not read it as a request. Pure."""
     plain = _plain(text)
     return f"\\&{plain}" if plain.startswith((".", "'")) else plain
 
 
 def _plain(text: str) -> str:
-    """Return text with nothing in it that roff reads otherwise: man-pages(7), groff_char(7)."""
+    """Return text with roff's special characters escaped: man-pages(7), groff_char(7)."""
     special = {"\\": "\\e", "-": "\\-", "'": "\\(aq", "`": "\\(ga", "^": "\\(ha", "~": "\\(ti"}
     special |= {'"': "\\(dq", "…": "..."}
     return "".join(special.get(char, char) for char in text)
 
 
 def write(root: Any, directory: Path) -> list[Path]:
-    """Write all pages of command `root` below `directory`/man1 and return the files."""
-    place = directory / f"man{SECTION}"
-    place.mkdir(parents=True, exist_ok=True)
-    made = []
+    """Write all pages of command `root` into `directory`/man1 and return the files."""
+    section = directory / f"man{SECTION}"
+    section.mkdir(parents=True, exist_ok=True)
+    files = []
     for name, source in pages(root).items():
-        file = place / f"{name}.{SECTION}"
+        file = section / f"{name}.{SECTION}"
         file.write_text(source, encoding="utf-8")
-        made.append(file)
-    return made
+        files.append(file)
+    return files
 
 
 def show(source: str) -> int:
-    """Show a page by man(1), or print its source; return man's status."""
+    """Show a page with man(1), or print its source; return the exit status of man."""
     try:
         viewer = programs.find("man") if sys.stdout.isatty() else None
     except MissingError:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""`ukl new` and `ukl schema`: a project to begin with, and what editors know of its manifest."""
+"""`ukl new` and `ukl schema`: a new project, and the schema of its manifest for editors."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ def new(
     directory: Annotated[
         Path,
         typer.Argument(
-            metavar="NAME", help="A new directory; the project is called so.", show_default=False
+            metavar="NAME", help="A new directory; its name is the project's.", show_default=False
         ),
     ],
     language: Annotated[
         Literal["c", "c++", "go", "python", "rust"],
-        typer.Option("--lang", "-l", help="What it is written in."),
+        typer.Option("--lang", "-l", help="Programming language."),
     ] = "c",
     as_json: Json = False,
 ) -> None:
-    """Make a project: a small HTTP server, a ukl.toml, and the schema for editors."""
+    """Create a project: a small HTTP server, a ukl.toml, and the schema for editors."""
     from ukl import scaffold  # noqa: PLC0415 - not needed for --help
 
     made = scaffold.create(directory, language)
@@ -44,12 +44,12 @@ def new(
 @verb
 def schema(
     compose: Annotated[
-        bool, typer.Option("--compose", help="That of compose.toml instead.")
+        bool, typer.Option("--compose", help="Print the schema of compose.toml instead.")
     ] = False,
 ) -> None:
-    """Print the JSON schema of ukl.toml, which `ukl new` puts beside a project's.
+    """Print the JSON schema of ukl.toml; `ukl new` adds it to a project.
 
-    An editor finds it by a line in the manifest: #:schema ./.ukl/ukl.schema.json
+    A line in the manifest tells editors where it is: #:schema ./.ukl/ukl.schema.json
     """
     from ukl.settings import compose as compose_file  # noqa: PLC0415 - not needed for --help
     from ukl.settings import manifest, models  # noqa: PLC0415

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""`ukl package`: an image for machines and clusters of others."""
+"""`ukl package`: builds an image that boots on other machines and clusters."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from ukl.cli.settings import takes
 from ukl.cli.state import STATE, print_json, verb
 from ukl.package.formats import Format
 from ukl.settings.setting import Verb
-from ukl.settings.table import Said
+from ukl.settings.table import Overrides
 
 
 @verb
 @takes(Verb.PACKAGE)
 def package(
     target: Target,
-    said: Said,
+    overrides: Overrides,
     kind: Annotated[
-        Format, typer.Option("--format", help="What the image is: see the reference.")
+        Format, typer.Option("--format", help="Format of the image: see the reference.")
     ] = Format.OCI,
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="DIR", help="A new directory.")
@@ -32,7 +32,7 @@ def package(
         typer.Option(
             "--reference",
             metavar="NAME[:TAG]",
-            help="What the image will be called in its registry (default: NAME:latest).",
+            help="Name of the image in a registry (default: NAME:latest).",
         ),
     ] = None,
     kernel_source: KernelSource = None,
@@ -41,23 +41,23 @@ def package(
 ) -> int:
     """Build TARGET into an image that boots elsewhere.
 
-    `oci`: an OCI image with kernel and initrd, and a machine for KubeVirt; `raw`, `qcow2`: a
-    disk that boots by BIOS and by UEFI; `efi`: one file that UEFI starts; `firecracker`,
-    `cloud-hypervisor`: kernel, initrd and configuration for these. With a bill of materials
-    (SPDX) and a licence report. The same inputs give the same bytes.
+    `oci`: an OCI image with kernel and initrd, and a virtual machine for KubeVirt; `raw`,
+    `qcow2`: a disk that boots with BIOS and UEFI; `efi`: one file that UEFI starts;
+    `firecracker`, `cloud-hypervisor`: kernel, initrd and configuration for these. The output
+    includes a bill of materials (SPDX) and a licence report. It is reproducible.
     """
-    from ukl.package import build as room  # noqa: PLC0415 - not needed for --help
+    from ukl.package import build as package_build  # noqa: PLC0415 - not needed for --help
     from ukl.settings import manifest  # noqa: PLC0415
 
     if reference is not None and kind is not Format.OCI:
-        raise typer.BadParameter(
-            f"only an OCI image has one, and --format is {kind}", param_hint="--reference"
-        )
-    spec = manifest.specified(target, said)
+        raise typer.BadParameter(f"requires --format oci, not {kind}", param_hint="--reference")
+    spec = manifest.specified(target, overrides)
     name = reference or f"{spec.name}:latest"
     tail = name.rpartition("/")[2]
-    wanted = room.Wanted(target, spec, tail.partition(":")[2] or "latest", name, kind)
-    made = room.build(wanted, output, STATE.context(kernel_source, jobs), said.get("append", ()))
+    tag = tail.partition(":")[2] or "latest"
+    wanted = package_build.Wanted(target, spec, tag, name, kind)
+    context = STATE.context(kernel_source, jobs)
+    made = package_build.build(wanted, output, context, overrides.get("append", ()))
     if as_json:
         print_json(made)
     else:

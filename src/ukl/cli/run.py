@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""`ukl run`: build what is not built yet, boot it, and pass its exit status on."""
+"""`ukl run`: builds an application, boots it, and returns its exit status."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ukl.cli.arguments import DryRun, Jobs, Json, KernelSource, Target
 from ukl.cli.settings import takes
 from ukl.cli.state import STATE, print_json, print_steps, verb
 from ukl.settings.setting import Verb
-from ukl.settings.table import Said
+from ukl.settings.table import Overrides
 
 if TYPE_CHECKING:
     from ukl.flow.context import Context
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
 Init = Annotated[
     Literal["ukl", "app"],
-    typer.Option("--init", help="Process 1: our small init, or the program itself."),
+    typer.Option("--init", help="Process 1: ukl's small init, or the program itself."),
 ]
 SharedNetwork = Annotated[
     str | None,
     typer.Option(
         "--network",
         metavar="NAME",
-        help="A network of guests: those on it reach each other by name.",
+        help="A network of guests, which reach each other by name.",
     ),
 ]
 Address = Annotated[
@@ -36,15 +36,15 @@ Address = Annotated[
     typer.Option(
         "--ip",
         metavar="ADDRESS[/PREFIX]|dhcp",
-        help="Address there (default: a free one; dhcp for --tap and --bridge).",
+        help="Address on that network (default: a free one; dhcp for --tap and --bridge).",
     ),
 ]
 Tap = Annotated[
-    str | None, typer.Option("--tap", metavar="IFACE", help="A tap device of this machine.")
+    str | None, typer.Option("--tap", metavar="IFACE", help="A tap device of the host.")
 ]
 Bridge = Annotated[
     str | None,
-    typer.Option("--bridge", metavar="BR", help="A bridge of this machine (needs root)."),
+    typer.Option("--bridge", metavar="BR", help="A bridge of the host (needs root)."),
 ]
 Detach = Annotated[
     bool,
@@ -54,23 +54,23 @@ Name = Annotated[
     str | None,
     typer.Option("--name", metavar="NAME", help="Name of the guest (default: the application's)."),
 ]
-Shell = Annotated[bool, typer.Option("--shell", help="Also give a shell on the console.")]
+Shell = Annotated[bool, typer.Option("--shell", help="Also start a shell on the console.")]
 Dump = Annotated[
     bool,
     typer.Option(
-        "--dump/--no-dump", help="Keep the memory of what crashes (default; see ukl crash)."
+        "--dump/--no-dump", help="Keep a memory dump after a crash (default; see ukl crash)."
     ),
 ]
 Timeout = Annotated[
     float | None,
-    typer.Option("--timeout", min=0, metavar="SECONDS", help="End the guest after this time."),
+    typer.Option("--timeout", min=0, metavar="SECONDS", help="Stop the guest after this time."),
 ]
 Bootchart = Annotated[
     Path | None,
     typer.Option(
         "--bootchart",
         metavar="FILE",
-        help="Draw where the time of the boot went: .svg (default), .png, or .json.",
+        help="Write a chart of the boot time: .svg (default), .png, or .json.",
     ),
 ]
 OldUser = Annotated[bool, typer.Option("--user", hidden=True)]
@@ -81,7 +81,7 @@ Icount = Annotated[bool, typer.Option("--icount", hidden=True)]
 @takes(Verb.RUN)
 def run(
     target: Target,
-    said: Said,
+    overrides: Overrides,
     user: OldUser = False,
     init: Init = "ukl",
     network: SharedNetwork = None,
@@ -100,55 +100,55 @@ def run(
     as_json: Json = False,
     icount: Icount = False,
 ) -> int:
-    """Build TARGET into a kernel, boot it and wait for its end.
+    """Link TARGET into a kernel, boot it and wait until it ends.
 
-    A source file takes compiler and linker options as cc does: ukl run server.c -O2 -DX -lm
+    A source file may be followed by options of cc: ukl run server.c -O2 -DX -lm
 
-    The exit status is the program's own (128 + N when signal N killed it), 124
-    after --timeout, 125 when the guest was lost, 130 after Ctrl-C.
+    The exit status is the program's own (128 + N if signal N killed it), 124 after --timeout,
+    125 if the guest was lost, 130 after Ctrl-C.
 
-    With -d it is 0 as soon as the program has started; then `ukl ps`, `logs`, `exec`,
-    `shell`, `cp`, `stop` and `rm` take the name that is printed.
+    With -d, `ukl run` prints the guest's name and exits with 0 when the program has started. `ukl
+    ps`, `logs`, `exec`, `shell`, `cp`, `stop` and `rm` take that name.
     """
     from ukl.flow import running  # noqa: PLC0415 - not needed for --help
     from ukl.settings import manifest, networks  # noqa: PLC0415
 
     if user:
-        STATE.progress.line("--user is called --mode process now")
+        STATE.progress.line("--user is now called --mode process")
     try:
         connection = networks.chosen(network, tap, bridge, ip)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--network") from None
     guest = Guest(
-        mode=Mode.PROCESS if user else said.get("mode", Mode.UNIKERNEL),
+        mode=Mode.PROCESS if user else overrides.get("mode", Mode.UNIKERNEL),
         init=init,
         shell=shell,
         timeout=timeout,
-        append=said.get("append", ()),
+        append=overrides.get("append", ()),
         icount=icount,
         verbose=STATE.verbose,
         network=connection,
         log=LogLimits(
-            said.get("log_size", LOG_LIMITS.size), said.get("log_files", LOG_LIMITS.files)
+            overrides.get("log_size", LOG_LIMITS.size), overrides.get("log_files", LOG_LIMITS.files)
         ),
     )
     options = running.RunOptions(
-        guest, name, dump=dump, restart=said.get("restart", Restart.NO), bootchart=bootchart
+        guest, name, dump=dump, restart=overrides.get("restart", Restart.NO), bootchart=bootchart
     )
     if options.restart is not Restart.NO and not detach:
-        raise typer.BadParameter("only a guest in the background (-d)", param_hint="--restart")
+        raise typer.BadParameter("requires -d", param_hint="--restart")
     context = STATE.context(kernel_source, jobs)
-    spec = manifest.specified(target, said)
+    spec = manifest.specified(target, overrides)
     if dry_run:
         from ukl.flow import dry  # noqa: PLC0415
 
         return print_steps(dry.run(spec, options, context), as_json=as_json)
     if detach:
-        return _started(spec, options, context, as_json=as_json)
-    return _ended(spec, options, context, as_json=as_json)
+        return _detached(spec, options, context, as_json=as_json)
+    return _foreground(spec, options, context, as_json=as_json)
 
 
-def _started(spec: AppSpec, options: RunOptions, context: Context, *, as_json: bool) -> int:
+def _detached(spec: AppSpec, options: RunOptions, context: Context, *, as_json: bool) -> int:
     from ukl.flow import running  # noqa: PLC0415
     from ukl.vm.registry import shown  # noqa: PLC0415
 
@@ -160,12 +160,12 @@ def _started(spec: AppSpec, options: RunOptions, context: Context, *, as_json: b
     return 0
 
 
-def _ended(spec: AppSpec, options: RunOptions, context: Context, *, as_json: bool) -> int:
+def _foreground(spec: AppSpec, options: RunOptions, context: Context, *, as_json: bool) -> int:
     from ukl.flow import running  # noqa: PLC0415
     from ukl.vm.outcome import exit_code  # noqa: PLC0415
     from ukl.vm.session import to_descriptor  # noqa: PLC0415
 
-    output = to_descriptor(2) if as_json else None  # stdout is for the result then
+    output = to_descriptor(2) if as_json else None  # stdout has the JSON
     result = running.run_app(spec, options, context, output)
     if as_json:
         print_json(result)

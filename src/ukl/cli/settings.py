@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Gives a verb the options of the settings that it takes: settings/table.py.
+"""Adds the options of settings/table.py to verbs.
 
-A verb declares one parameter, `said`; typer sees one for each row.
+A verb declares one parameter, `overrides`, which is replaced by one parameter per row for typer.
 """
 
 from __future__ import annotations
@@ -20,32 +20,32 @@ from ukl.settings import table
 from ukl.settings.setting import Form, Setting, Verb
 
 CONTEXT = "ctx"
-"""The parameter that typer's context comes in."""
+"""The parameter for typer's context."""
 
-ARGUMENT = "said"
-"""The parameter of a verb that gets what its settings' options say."""
+ARGUMENT = "overrides"
+"""The parameter of a verb that receives its settings."""
 
 
 def takes(verb: Verb) -> Callable[[Callable[..., int | None]], Callable[..., int | None]]:
-    """Give the verb an option for each row of the table that names it."""
+    """Return a decorator that adds an option for each row of the table that names the verb."""
     rows = [row for row in table.ROWS.values() if row.option and verb in row.option.verbs]
 
     def decorated(function: Callable[..., int | None]) -> Callable[..., int | None]:
         @functools.wraps(function)
         def wrapped(**given: Any) -> int | None:
-            said: dict[str, Any] = dict(compiling.said(given.pop(CONTEXT)))
+            overrides: dict[str, Any] = dict(compiling.cc_settings(given.pop(CONTEXT)))
             for row in rows:
                 value = given.pop(row.name)
                 for name, old in _old(row):
                     if (older := given.pop(name)) is not None:
-                        STATE.progress.line(f"{old} is called {_long(row)} now")
+                        STATE.progress.line(f"{old} is now called {_long(row)}")
                         value = older if value is None else value
                 if value is not None and value != []:
-                    said[row.name] = _read(row, value)
-            return function(**given, **{ARGUMENT: said})
+                    overrides[row.name] = _read(row, value)
+            return function(**given, **{ARGUMENT: overrides})
 
-        own = inspect.signature(function, eval_str=True).parameters.values()
-        parameters = [each for each in own if _is_argument(each)]
+        declared = inspect.signature(function, eval_str=True).parameters.values()
+        parameters = [each for each in declared if _is_argument(each)]
         parameters.append(
             inspect.Parameter(CONTEXT, inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
         )
@@ -53,7 +53,9 @@ def takes(verb: Verb) -> Callable[[Callable[..., int | None]], Callable[..., int
             parameters.append(_parameter(row, row.name, _option(row)))
             for name, old in _old(row):
                 parameters.append(_parameter(row, name, _option(row, old)))
-        parameters += [each for each in own if each.name != ARGUMENT and each not in parameters]
+        parameters += [
+            each for each in declared if each.name != ARGUMENT and each not in parameters
+        ]
         keywords = [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in parameters]
         setattr(wrapped, "__signature__", inspect.Signature(keywords))  # noqa: B010 - mypy
         wrapped.__annotations__ = {each.name: each.annotation for each in parameters}
@@ -74,7 +76,7 @@ def _long(row: Setting) -> str:
 
 
 def _old(row: Setting) -> Iterator[tuple[str, str]]:
-    """Yield the parameters' names and the options of a row that had other names once."""
+    """Yield the parameter names and option names for a row's former names."""
     assert row.option is not None
     for old in row.option.old:
         yield f"old_{old.strip('-').replace('-', '_')}", old
@@ -100,9 +102,9 @@ def _parameter(row: Setting, name: str, info: object) -> inspect.Parameter:
 
 
 def _option(row: Setting, old: str = "") -> object:
-    """Return what typer has to know of a row's option, or of the words behind the target.
+    """Return typer's description of a row's option, or of the arguments after the target.
 
-    `old` is a name that it once had.
+    `old` is a former name of the option.
     """
     option = row.option
     assert option is not None
@@ -126,7 +128,7 @@ def _option(row: Setting, old: str = "") -> object:
 
 
 def _read(row: Setting, value: Any) -> Any:
-    """Return the setting's value for what typer has found; BadParameter if it is none."""
+    """Return the setting's value for typer's value; BadParameter if it is invalid."""
     assert row.option is not None
     if row.form in {Form.FLAG, Form.NUMBER, Form.CHOICE}:
         return value

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What the global options say, and the wrapper that every verb gets."""
+"""The global options, and the wrapper of all verbs."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class State:
 
     @property
     def progress(self) -> Progress:
-        """The printer of progress lines, one per invocation."""
+        """The printer of progress lines."""
         if self._progress is None:
             from ukl.base.progress import Progress  # noqa: PLC0415
 
@@ -42,24 +42,24 @@ class State:
 
     @property
     def store(self) -> Store:
-        """The cache that the options name."""
+        """The cache that the options select."""
         from ukl.host.store import Store  # noqa: PLC0415
 
         return Store.default(self.cache_dir, notify=self.progress.line)
 
     def context(self, kernel_source: str | None = None, jobs: int | None = None) -> Context:
-        """Return what a build needs: the cache, the progress lines, and these options."""
+        """Return the context of a build: cache, progress lines, and these options."""
         from ukl.flow.context import Context  # noqa: PLC0415
 
         return Context(self.store, self.progress, kernel_source, jobs)
 
 
 STATE = State()
-"""Set by the callback of the application, read by the verbs."""
+"""The application's callback sets it, the verbs read it."""
 
 
 def verb(function: Callable[P, int | None]) -> Callable[P, None]:
-    """Turn what a verb returns or raises into an exit code and at most one paragraph."""
+    """Wrap a verb: what it returns or raises becomes an exit code and at most one paragraph."""
 
     @functools.wraps(function)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> None:
@@ -69,7 +69,7 @@ def verb(function: Callable[P, int | None]) -> Callable[P, None]:
             raise
         except KeyboardInterrupt:
             code = failures.interrupted()
-        except Exception as error:  # noqa: BLE001 - this is where all errors end
+        except Exception as error:  # noqa: BLE001 - all errors are reported here
             cache = STATE.store.root
             code = failures.report(error, cache, verbose=STATE.verbose)
         raise typer.Exit(code)
@@ -78,14 +78,14 @@ def verb(function: Callable[P, int | None]) -> Callable[P, None]:
 
 
 def print_json(value: object) -> None:
-    """Print a value of ours as JSON on stdout."""
+    """Print a value as JSON on stdout."""
     from ukl.host.store import jsonable  # noqa: PLC0415
 
     typer.echo(json.dumps(jsonable(value), indent=2))
 
 
 def print_steps(steps: list[Step], *, as_json: bool) -> int:
-    """Print what `--dry-run` has found: for a shell, or as JSON."""
+    """Print the steps of `--dry-run`, as shell commands or as JSON. Return exit code 0."""
     from ukl.flow import dry  # noqa: PLC0415 - not needed for --help
 
     if as_json:

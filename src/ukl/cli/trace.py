@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""`ukl trace`: the system calls of a guest's application, or of another of its processes."""
+"""`ukl trace`: traces system calls of a guest's application or of its other processes."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def trace(
     expression: Annotated[
         str | None,
         typer.Option(
-            "--expression", "-e", metavar="EXPR", help="Which calls: openat,read or %network, …"
+            "--expression", "-e", metavar="EXPR", help="Calls to trace: openat,read or %network, …"
         ),
     ] = None,
     pids: Annotated[
@@ -44,11 +44,11 @@ def trace(
         typer.Option("--time", "-t", min=0, metavar="SECONDS", help="Stop after this time."),
     ] = None,
 ) -> int:
-    """Show the system calls of a running guest's application, with all its threads and children.
+    """Trace system calls of a running guest's application, with all its threads and children.
 
-    It is strace, this machine's, brought into the guest; a call is the same whether it traps or is
-    a function call. Ctrl-C lets the application go on alone. Tracing is slow: the calls of
-    --level fast take the long way as long as somebody looks.
+    The host's strace is copied into the guest. It shows system calls that are function calls like
+    those that trap. Ctrl-C ends tracing; the application goes on. Tracing is slow, and makes
+    applications of --level fast use the kernel's full entry code.
     """
     from ukl.observe import trace  # noqa: PLC0415 - not needed for --help
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Verbs that end in somebody else's command line: its first word ends our options."""
+"""Verbs that end with another program's command line, whose first word ends ukl's options."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ END = "--"
 
 
 def separated(words: Sequence[str], flags: Collection[str], valued: Collection[str]) -> list[str]:
-    """Return words with `--` before the command behind the guest's name. Pure.
+    """Return the words with `--` inserted before the command that follows the guest's name. Pure.
 
-    `flags` are our options without a value, `valued` those with one. What is there already
-    stays, and so does an unknown option before the name, which is an error.
+    `flags` are ukl's options without a value, `valued` those with one. A `--` in the words is
+    kept. So is an unknown option before the name, for the parser to report.
     """
     at, named = 0, False
     while at < len(words):
@@ -42,17 +42,17 @@ def separated(words: Sequence[str], flags: Collection[str], valued: Collection[s
 
 
 class Verbatim(TyperCommand):
-    """A verb NAME [OPTIONS] [--] COMMAND..."""
+    """A command `VERB NAME [OPTIONS] [--] COMMAND...`."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Parse; of an unfinished line, which a shell wants to complete, nothing is guessed."""
+        """Parse, with `--` inserted, except into a line that a shell completes."""
         if not ctx.resilient_parsing:
             args = separated(args, *options_of(self, ctx))
         return super().parse_args(ctx, args)
 
 
 def options_of(command: TyperCommand, ctx: Any) -> tuple[set[str], set[str]]:
-    """Return the options of a verb: those without a value, and those with one."""
+    """Return the options of a verb: without a value, and with one."""
     flags: set[str] = set()
     valued: set[str] = set()
     for each in command.get_params(ctx):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""`ukl wrap`: run a build in the environment in which it uses the compiler wrapper."""
+"""`ukl wrap`: runs a build with the compiler wrapper."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def wrap(
         list[str] | None,
         typer.Argument(
             metavar="[-- COMMAND...]",
-            help="What builds the program; without it, print the variables for a shell's eval.",
+            help="The build command; without it, print the variables for a shell's eval.",
             show_default=False,
         ),
     ] = None,
@@ -25,9 +25,9 @@ def wrap(
         bool, typer.Option("--json", help="Without COMMAND: print the variables as JSON.")
     ] = False,
 ) -> None:
-    """Run COMMAND so that the compiler it calls is ours.
+    """Run COMMAND with the compiler wrapper as its compiler.
 
-    Each program that it links is as ever, and has its unikernel form beside it:
+    For each program PROG that it links, the wrapper also makes the unikernel's object
     PROG.ukl.o, for `ukl run PROG`.
     """
     from ukl.base.errors import MissingError, UsageError  # noqa: PLC0415 - not needed for --help
@@ -44,11 +44,11 @@ def wrap(
         return
     environment = {**os.environ, **variables}
     try:
-        # The command takes our place: its terminal, signals and status are its own.
+        # The command replaces this process, with its terminal, signals and exit status.
         os.execvpe(command[0], command, environment)
     except FileNotFoundError as error:
         raise MissingError(
             "there is no such command",
             where=command[0],
-            remedy="check its name, or install the package that has it",
+            remedy="check its name, or install its package",
         ) from error

@@ -35,43 +35,43 @@ from ukl.flow.context import Context
 from ukl.guest import build as guest_build
 from ukl.kernel import link as kernel_link
 from ukl.settings import manifest
-from ukl.settings.table import Said, overridden
+from ukl.settings.table import Overrides, overridden
 from ukl.vm import launch, outcome, session
 
 TIMEOUT = 900.0
 """Seconds for one boot and all samples of it."""
 
 SAMPLE_MS = 50
-"""Milliseconds that a timed sample takes at least."""
+"""Minimum milliseconds of a timed sample."""
 
 ROUNDS: Mapping[Meter, int] = {Meter.INSTRUCTIONS: 2, Meter.TIME: 5}
-"""Boots of each variant. Counts of two boots are the same, or nearly: that is seen so."""
+"""Boots per variant. For counts, two show that boots give (nearly) the same numbers."""
 
 COUNTED = ("nokaslr", "norandmaps")
-"""On the kernel's command line while it counts: where things lie changes some counts."""
+"""Words for the kernel's command line while counting: addresses influence some counts."""
 
 COST_LIMIT = 3
-"""Instructions that getppid() of a normal process may take more than on unpatched Linux."""
+"""Instructions that a normal process's getppid() may take more than on unpatched Linux."""
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What is asked for. `rounds` None: as many as each meter needs; `rows` empty: all.
+    """What to measure. `rounds` None: the default of each meter; `rows` empty: all rows.
 
-    `said` are settings of all guests; counts of branches (`pgo`) are for the variant that
-    takes them.
+    `overrides` are settings of all guests, except for `pgo`, which is only for the variant that
+    uses branch counts.
     """
 
     variants: tuple[Variant, ...]
     meters: tuple[Meter, ...]
     rounds: int | None = None
     rows: tuple[str, ...] = ()
-    said: Said = field(default_factory=dict)
+    overrides: Overrides = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class _Prepared:
-    """A variant, built."""
+    """A variant that has been built."""
 
     variant: Variant
     spec: AppSpec
@@ -80,7 +80,7 @@ class _Prepared:
 
 @dataclass(frozen=True, slots=True)
 class _Boot:
-    """What a guest printed, and how many seconds after QEMU's start it began to."""
+    """A guest's output, and the seconds from QEMU's start to the first of it."""
 
     console: str
     first_output: float
@@ -88,19 +88,19 @@ class _Boot:
 
 @dataclass(frozen=True, slots=True)
 class _Lab:
-    """What all measurements of a run share."""
+    """The common parts of all measurements."""
 
     wanted: Wanted
     context: Context
     kernels: dict[str, str]
-    """Variant -> version and key of its kernel; grows while they are built."""
+    """Variant -> version and key of its kernel; filled by the builds."""
 
 
 def measure(suites: Sequence[Suite], wanted: Wanted, context: Context) -> Report:
-    """Build what is not built, run `suites`, and return all samples.
+    """Build what is necessary, run `suites`, and return all samples.
 
-    Raises the errors of building and booting, UklError when a program did not measure, and
-    KeyboardInterrupt when Ctrl-C stopped a guest.
+    Raises the errors of building and booting, UklError if a program failed, and
+    KeyboardInterrupt if Ctrl-C stopped a guest.
     """
     caps = running.host_caps(context.store, context.progress)
     lab = _Lab(wanted, context, {})
@@ -116,7 +116,7 @@ def measure(suites: Sequence[Suite], wanted: Wanted, context: Context) -> Report
 
 
 def cost(context: Context) -> Mapping[str, float]:
-    """Return the instructions of a normal process's getppid(), unpatched and patched."""
+    """Return the instructions of a normal process's getppid() on both kernels, by variant."""
     names = ("unpatched", "process")
     variants = tuple(each for each in VARIANTS if each.name in names)
     wanted = Wanted(variants, (Meter.INSTRUCTIONS,), None, (samples.LOOP, "getppid"))
@@ -126,28 +126,30 @@ def cost(context: Context) -> Mapping[str, float]:
 
 
 def _prepare(lab: _Lab, spec: AppSpec, variant: Variant) -> _Prepared:
-    spec = variant.applied(_asked(lab, spec, variant))
+    spec = variant.applied(_overridden(lab, spec, variant))
     guest = Guest(mode=variant.mode)
     made = bootable(spec, lab.context, guest, patched=variant.patched)
     lab.kernels[variant.name] = f"{made.kernel.version} {made.kernel.key}"
     return _Prepared(variant, made.spec, made)
 
 
-def _asked(lab: _Lab, spec: AppSpec, variant: Variant) -> AppSpec:
-    """Return `spec` with what the command line says. Pure."""
-    said = {name: value for name, value in lab.wanted.said.items() if name != "pgo" or variant.pgo}
-    return overridden(spec, said)
+def _overridden(lab: _Lab, spec: AppSpec, variant: Variant) -> AppSpec:
+    """Return `spec` with the settings of the command line for a variant. Pure."""
+    overrides = {
+        name: value for name, value in lab.wanted.overrides.items() if name != "pgo" or variant.pgo
+    }
+    return overridden(spec, overrides)
 
 
 # --- in guests ----------------------------------------------------------------------
 
 
 def _spec(lab: _Lab, suite: Suite, variant: Variant) -> AppSpec:
-    """Return what a suite runs; of a recipe, with its program built for the variant."""
+    """Return the specification of a suite's program; a recipe is built for the variant."""
     if isinstance(suite, ProgramSuite):
         return suite.spec()
     assert isinstance(suite, ServerSuite)
-    recipe = prepared(_asked(lab, manifest.resolve(suite.name), variant), lab.context)
+    recipe = prepared(_overridden(lab, manifest.resolve(suite.name), variant), lab.context)
     load = guest_build.program("load", PROGRAMS, LOAD_SOURCES, HEADERS, lab.context.store)
     return suite.spec(recipe, load)
 
@@ -167,9 +169,9 @@ def _guests(lab: _Lab, suite: Suite, series: dict[Key, list[tuple[float, ...]]])
 
 
 def _interleaved(built: Sequence[_Prepared], rounds: int) -> list[_Prepared]:
-    """Return each of `built` in each round, and another one first each time. Pure."""
+    """Return all of `built` for each round, and let each round begin with the next one. Pure."""
     size = len(built)
-    return [built[(turn + place) % size] for turn in range(rounds) for place in range(size)]
+    return [built[(turn + index) % size] for turn in range(rounds) for index in range(size)]
 
 
 def _rows(lab: _Lab, suite: Suite, each: _Prepared, meter: Meter) -> dict[str, tuple[float, ...]]:
@@ -182,7 +184,7 @@ def _rows(lab: _Lab, suite: Suite, each: _Prepared, meter: Meter) -> dict[str, t
         timeout=TIMEOUT,
         append=COUNTED if counted else (),
         icount=counted,
-        # The run ends with it, and the server then.
+        # When the companion ends, the run and its server end.
         companion=(LOAD, load, *words) if load else (),
     )
     if load:
@@ -196,13 +198,13 @@ def _rows(lab: _Lab, suite: Suite, each: _Prepared, meter: Meter) -> dict[str, t
     boot = _boot(lab, replace(each, spec=spec), guest)
     rows = samples.parse(boot.console, each.variant.ring, meter)
     if isinstance(suite, BootSuite) and not counted:
-        # The guest's own clocks start at some moment; ours does when QEMU does.
+        # The guest's clocks start later than QEMU, so this time is measured on the host.
         rows["QEMU's start to first output"] = (boot.first_output * 1e9,)
     return rows
 
 
 def _boot(lab: _Lab, each: _Prepared, guest: Guest) -> _Boot:
-    """Run a guest to its end; UklError unless its program, or companion, exited with 0."""
+    """Run a guest until it ends; UklError unless its program or companion exited with 0."""
     console = bytearray()
     moments: dict[str, float] = {}
 
@@ -211,8 +213,8 @@ def _boot(lab: _Lab, each: _Prepared, guest: Guest) -> _Boot:
         console.extend(data)
 
     @contextlib.asynccontextmanager
-    async def attend(running_: session.Session) -> AsyncIterator[None]:
-        moments["begin"] = running_.begin
+    async def attend(guest_session: session.Session) -> AsyncIterator[None]:
+        moments["begin"] = guest_session.begin
         yield
 
     directory = running.run_directory(lab.context.store, each.spec.name)
@@ -233,11 +235,11 @@ def _boot(lab: _Lab, each: _Prepared, guest: Guest) -> _Boot:
     return _Boot(text, moments.get("output", 0.0) - moments["begin"])
 
 
-# --- on this machine ----------------------------------------------------------------
+# --- on the host --------------------------------------------------------------------
 
 
 def _builds(lab: _Lab, suite: BuildSuite, series: dict[Key, list[tuple[float, ...]]]) -> None:
-    """Time what happens when a source has changed; only unikernels are linked."""
+    """Time the builds after a change of a source, for unikernels only."""
     if Meter.TIME not in lab.wanted.meters:
         return
     rounds = lab.wanted.rounds or ROUNDS[Meter.TIME]
@@ -248,7 +250,7 @@ def _builds(lab: _Lab, suite: BuildSuite, series: dict[Key, list[tuple[float, ..
         copy = Path(name) / source.name
         quiet = replace(lab, context=lab.context.quiet())
         for variant in variants:
-            _prepare(lab, original, variant)  # the kernel; nobody waits for that again
+            _prepare(lab, original, variant)  # builds the kernel, which is not timed
         with lab.context.progress.stage(f"{suite.name}, {Meter.TIME.value}") as stage:
             for number in range(rounds):
                 for variant in variants:
@@ -262,7 +264,7 @@ def _builds(lab: _Lab, suite: BuildSuite, series: dict[Key, list[tuple[float, ..
 
 
 def _timed_build(lab: _Lab, spec: AppSpec) -> dict[str, float]:
-    """Return the seconds of each step; what it made is deleted again."""
+    """Return the seconds of each step; delete its results."""
     store, progress = lab.context.store, lab.context.progress
     kernel = kernels.build(kernels.wanted_by((spec,)), lab.context)
     begin = time.monotonic()

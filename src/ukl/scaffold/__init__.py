@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
-"""New projects: a program that runs at once, and a `ukl.toml` that editors understand.
+"""Creates new projects: a program that runs, a `ukl.toml`, and its schema for editors.
 
-Each language is a directory beside this file. In names and contents of its files `@NAME@`
-stands for the project's name; the licence line is this repository's and stays behind.
+Each language has a directory with templates next to this file. The project's name replaces
+`@NAME@` in the names and contents of its files. The licence line is not copied.
 """
 
 from __future__ import annotations
@@ -23,25 +23,25 @@ LANGUAGES: Mapping[str, str] = {
     "python": "python",
     "rust": "rust",
 }
-"""What a person calls a language, and the directory of its files."""
+"""Name of a language -> directory of its templates."""
 
 PLACEHOLDER = "@NAME@"
 HERE = Path(__file__).resolve().parent
 
 _LICENCE = re.compile(r"\A\S+ SPDX-License-Identifier: \S+\n\n?")
-# What a crate, a Go module and a C file may all be called.
+# A valid name of a crate, a Go module and a C file.
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 
 
 def contents(name: str, language: str) -> dict[str, str]:
-    """Return path -> text of a new project's files, the schema among them.
+    """Return path -> text of a new project's files, including the schema.
 
-    InputError for a name that not every tool takes.
+    InputError if the name is not valid for all languages.
     """
     if not _NAME.fullmatch(name) or len(name) > NAME_LIMIT:
         raise InputError(
-            f"{name!r} cannot be a project's name",
-            remedy=f"use letters, digits, _ and -, a letter first, at most {NAME_LIMIT} of them",
+            f"{name!r} is not a valid project name",
+            remedy=f"use at most {NAME_LIMIT} letters, digits, _ and -, beginning with a letter",
         )
     top = HERE / LANGUAGES[language]
     files = {
@@ -49,7 +49,7 @@ def contents(name: str, language: str) -> dict[str, str]:
         for path in sorted(top.rglob("*"))
         if path.is_file() and path.parent.name != "__pycache__"
     }
-    return {**files, models.PLACE: models.text(manifest.schema())}
+    return {**files, models.SCHEMA_FILE: models.text(manifest.schema())}
 
 
 def _text(path: Path, name: str) -> str:
@@ -57,14 +57,14 @@ def _text(path: Path, name: str) -> str:
 
 
 def create(directory: Path, language: str) -> list[Path]:
-    """Make a project that is called as its directory; return its files.
+    """Create a project named after its directory; return its files.
 
-    InputError if the directory is there already, or its name cannot be a project's.
+    InputError if the directory exists, or its name is not a valid project name.
     """
     files = contents(directory.absolute().name, language)
     if directory.exists() or directory.is_symlink():
         raise InputError(
-            "this is there already", where=directory, remedy="name a directory that is not"
+            "the directory already exists", where=directory, remedy="name a new directory"
         )
     made = []
     try:

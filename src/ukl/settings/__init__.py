@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What a person sets: `ukl.toml`, `compose.toml`, options; read, checked and explained."""
+"""Settings of `ukl.toml`, `compose.toml` and the command line: read, checked and explained."""

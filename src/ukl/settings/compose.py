@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
 """`compose.toml` -> Project. An error names file, line, key and what to write instead.
 
-TOML, and not the YAML of Compose: keys that mean something else for a machine of its own
-(images, builds, capabilities, …) would look as if they worked, and there is one parser, one
-kind of error and one kind of file beside `ukl.toml`. What means the same has the same name.
+The format is TOML like that of `ukl.toml`, and not the YAML of Docker Compose, whose keys
+often mean something else for a virtual machine (images, builds, capabilities, …). Keys with
+the same meaning have the same name.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ from ukl.settings import manifest, models, networks, table
 from ukl.settings.explain import explained, find_line, read, renamed
 from ukl.settings.project import READY_TIMEOUT, Condition, Project, Ready, Service, ordered
 from ukl.settings.setting import Form, Setting
-from ukl.settings.table import Said
+from ukl.settings.table import Overrides
 from ukl.settings.values import parse_guest_port
 
 FILENAME = "compose.toml"
 DOCUMENT = "compose-toml.md"
 
 ROWS: tuple[Setting, ...] = tuple(row for row in (*table.APPLICATION, *table.GUEST) if row.compose)
-"""Settings that a service has."""
+"""Settings that are keys of a service."""
 
 
 # --- the schema -------------------------------------------------------------------------
@@ -70,19 +70,19 @@ _Condition = Annotated[Condition, Field(strict=False)]
 
 class _Ready(models.Table):
     ports: list[_GuestPort] = Field(
-        [], description="Ports of the guest on which it has to listen.", examples=["[6379]"]
+        [], description="Guest ports on which the service must listen.", examples=["[6379]"]
     )
     command: list[str] = Field(
         [],
-        description="A command in the guest that has to end with 0.",
+        description="A command in the guest that must exit with status 0.",
         examples=['["sh", "-c", "test -e /run/ready"]'],
     )
     timeout: Annotated[float, Field(gt=0, strict=False)] = Field(
-        READY_TIMEOUT, description="Seconds until it has to be ready.", examples=["30"]
+        READY_TIMEOUT, description="Seconds until the service must be ready.", examples=["30"]
     )
 
 
-_OWN: Mapping[str, Any] = {
+_SERVICE_KEYS: Mapping[str, Any] = {
     "target": (
         str,
         Field(
@@ -94,9 +94,9 @@ _OWN: Mapping[str, Any] = {
         bool | _Name,
         Field(
             True,
-            description="The project's network, on which each service is known by its name and "
-            "by its guest's; false: none; a name: that one, which guests of other projects may "
-            "be on, too.",
+            description="true: the project's network, on which each service is reached by its "
+            "name or its guest's name; false: none; a name: that network, which guests of other "
+            "projects may use, too.",
             examples=["false"],
         ),
     ),
@@ -104,7 +104,7 @@ _OWN: Mapping[str, Any] = {
         _Address | None,
         Field(
             None,
-            description="Address in that network; default: a free one.",
+            description="Address in that network; default: a free address.",
             examples=['"10.77.0.5/24"'],
         ),
     ),
@@ -112,8 +112,8 @@ _OWN: Mapping[str, Any] = {
         list[str] | dict[str, _Condition],
         Field(
             [],
-            description="Services that are started before: a list (each has to be ready), or a "
-            "table that says `started`, `ready` or `completed` (ended with status 0) for each.",
+            description="Services to start first: a list (each must be ready), or a table with "
+            "`started`, `ready` or `completed` (ended with status 0) for each.",
             examples=['["db"], or { db = "started" }'],
         ),
     ),
@@ -121,30 +121,30 @@ _OWN: Mapping[str, Any] = {
         _Ready,
         Field(
             _Ready.model_validate({}),
-            description="When it is ready; default: when it listens on the guest's side of all "
-            "forwarded ports.",
+            description="When the service is ready; default: when it listens on the guest ports "
+            "of all forwarded ports.",
             examples=["{ ports = [6379] }"],
         ),
     ),
 }
-"""Keys of a service that are no settings of a single guest."""
+"""Keys of a service that are not settings of a single guest."""
 
-_Service: Any = models.model("_Service", ROWS, _OWN)
+_Service: Any = models.model("_Service", ROWS, _SERVICE_KEYS)
 
 
 class _Compose(models.Table):
     name: _Name | None = Field(
         None,
-        description="The project's name; default: the directory's. Guests are called NAME-SERVICE.",
+        description="The project's name; default: the directory's. Guests are named NAME-SERVICE.",
         examples=['"shop"'],
     )
     services: Annotated[dict[_Name, _Service], Field(min_length=1)] = Field(
-        description="A table for each guest: [services.NAME]."
+        description="A table per guest: [services.NAME]."
     )
 
 
 MODEL = _Compose
-"""What checks the file, and what its JSON schema is made of."""
+"""The model that checks the file and gives its JSON schema."""
 
 
 def schema() -> dict[str, Any]:
@@ -156,7 +156,10 @@ def schema() -> dict[str, Any]:
 
 
 def find(given: str | None) -> Path:
-    """Return the file that a person means: a file, a directory, an example; None: the one here."""
+    """Return the compose file that `given` names: a file, a directory or an example.
+
+    None stands for the file in the current directory. InputError if there is no such file.
+    """
     path = Path(given or FILENAME).expanduser()
     if given is not None and "/" not in given and not path.exists():
         path = resources.root() / "examples" / given
@@ -166,8 +169,7 @@ def find(given: str | None) -> Path:
         raise InputError(
             "there is no such compose file",
             where=path,
-            remedy=f"write a {FILENAME}, or name one with -f; docs/reference/{DOCUMENT} "
-            "describes it",
+            remedy=f"create a {FILENAME}, or name one with -f; see docs/reference/{DOCUMENT}",
         )
     return path.absolute()
 
@@ -177,8 +179,8 @@ def load(path: Path) -> Project:
     text, data = read(path)
     if isinstance(services := data.get("services"), dict):
         for key in services:
-            for before, now in table.OLD_SERVICE_KEYS.items():
-                renamed(path, text, data, f"services.{key}.{before}", now)
+            for old, new in table.OLD_SERVICE_KEYS.items():
+                renamed(path, text, data, f"services.{key}.{old}", new)
     try:
         content = _Compose.model_validate(data, context={"directory": path.parent})
     except ValidationError as error:
@@ -192,7 +194,7 @@ def load(path: Path) -> Project:
                 raise InputError(
                     f"`depends_on` in [services.{key}]: there is no service {other}",
                     where=f"{path}:{line}" if line else path,
-                    remedy=f"there are: {', '.join(content.services)}",
+                    remedy=f"the services are: {', '.join(content.services)}",
                 )
     services = {
         key: _service(path, text, key, content.services[key], project=name)
@@ -208,7 +210,7 @@ def _project_name(path: Path) -> str:
         return _name(path.parent.name)
     except ValueError as error:
         raise InputError(
-            f"the directory's name cannot be the project's: {error}",
+            f"the directory's name is not a valid project name: {error}",
             where=path,
             remedy='begin the file with: name = "..."',
         ) from error
@@ -221,12 +223,12 @@ def _conditions(depends: list[str] | dict[str, Condition]) -> dict[str, Conditio
 
 
 def _service(path: Path, text: str, key: str, content: Any, *, project: str) -> Service:
-    said = models.said(ROWS, content)
-    if "with_" in said:
-        said["with_"] = tuple(_target(path, each) for each in said["with_"])
+    settings = models.assigned(ROWS, content)
+    if "with_" in settings:
+        settings["with_"] = tuple(_target(path, each) for each in settings["with_"])
     target = _target(path, content.target)
     try:
-        spec = manifest.specified(target, said)
+        spec = manifest.specified(target, settings)
     except InputError as error:
         if error.where is None:
             line = find_line(text, ["services", key, "target"])
@@ -239,56 +241,59 @@ def _service(path: Path, text: str, key: str, content: Any, *, project: str) -> 
         guest=guest,
         target=target,
         spec=spec,
-        words=tuple(_words(guest, target, said, network, content.address)),
-        mode=said.get("mode", Mode.UNIKERNEL),
+        words=tuple(_words(guest, target, settings, network, content.address)),
+        mode=settings.get("mode", Mode.UNIKERNEL),
         network=network,
         ready=_ready(content.ready, spec.ports),
-        restart=said.get("restart", Restart.NO),
-        append=said.get("append", ()),
+        restart=settings.get("restart", Restart.NO),
+        append=settings.get("append", ()),
         log=LogLimits(
-            said.get("log_size", LOG_LIMITS.size), said.get("log_files", LOG_LIMITS.files)
+            settings.get("log_size", LOG_LIMITS.size), settings.get("log_files", LOG_LIMITS.files)
         ),
     )
 
 
 def _target(path: Path, text: str) -> str:
-    """Return a target as it is from any directory: paths are relative to the file."""
+    """Return a target in a form that does not depend on the current directory.
+
+    In the file, paths are relative to the file.
+    """
     if manifest.find_example(text) is not None:
         return text
     return os.path.normpath(path.parent / Path(text).expanduser())
 
 
-def _network(project: str, said: bool | str, address: str | None) -> Network:
-    if said is False:
+def _network(project: str, network: bool | str, address: str | None) -> Network:
+    if network is False:
         return NO_NETWORK
-    return networks.chosen(project if said is True else said, None, None, address)
+    return networks.chosen(project if network is True else network, None, None, address)
 
 
-def _ready(said: _Ready, forwards: tuple[PortForward, ...]) -> Ready:
-    wanted = list(said.ports)
-    if not wanted and not said.command:
-        wanted = [(port.protocol, port.guest) for port in forwards]
-    return Ready(tuple(wanted), tuple(said.command), float(said.timeout))
+def _ready(ready: _Ready, forwards: tuple[PortForward, ...]) -> Ready:
+    ports = list(ready.ports)
+    if not ports and not ready.command:
+        ports = [(port.protocol, port.guest) for port in forwards]
+    return Ready(tuple(ports), tuple(ready.command), float(ready.timeout))
 
 
-# --- the same by `ukl run` ----------------------------------------------------------------
+# --- as a `ukl run` command line ------------------------------------------------------------
 
 
 def _words(
-    guest: str, target: str, said: Said, network: Network, address: str | None
+    guest: str, target: str, settings: Overrides, network: Network, address: str | None
 ) -> Iterator[str]:
-    """Yield the words of `ukl run` that make the same guest, for people to see."""
+    """Yield the arguments of `ukl run` that start the same guest, to be shown to the user."""
     yield from ("-d", "--name", guest)
     if network is not NO_NETWORK:
         yield from ("--network", network.name)
         if address is not None:
             yield from ("--ip", address)
     for row in ROWS:
-        if row.name in said and row.option is not None and row.option.names:
-            yield from _option(row, said[row.name])
+        if row.name in settings and row.option is not None and row.option.names:
+            yield from _option(row, settings[row.name])
     yield target
-    if "args" in said:
-        yield from ("--", *said["args"])
+    if "args" in settings:
+        yield from ("--", *settings["args"])
 
 
 def _option(row: Setting, value: Any) -> Iterator[str]:
@@ -307,5 +312,5 @@ def _option(row: Setting, value: Any) -> Iterator[str]:
 
 
 def command(service: Service) -> str:
-    """Return the `ukl run` that makes the same guest, for a shell. Pure."""
+    """Return the `ukl run` command, quoted for a shell, that starts the same guest. Pure."""
     return shlex.join(["ukl", "run", *service.words])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Errors in our TOML files: file, line, key, and what to write instead."""
+"""Errors in `ukl.toml` and `compose.toml`: file, line, key, and what to write instead."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _KINDS = {
 
 
 def read(path: Path) -> tuple[str, dict[str, Any]]:
-    """Return a TOML file's text and content. InputError for what is no TOML."""
+    """Return a TOML file's text and content. InputError if it is not valid TOML."""
     try:
         text = path.read_text(encoding="utf-8")
         return text, tomllib.loads(text)
@@ -53,27 +53,27 @@ def _syntax(message: str, text: str) -> tuple[str, int | None]:
     return message, None
 
 
-def renamed(path: Path, text: str, data: Any, before: str, now: str) -> None:
-    """Give a key its present name, and say that on stderr; both with their tables, by dots."""
-    *tables, key = before.split(".")
+def renamed(path: Path, text: str, data: Any, old: str, new: str) -> None:
+    """Rename a key in `data`, with a notice on stderr. `old` and `new` are dotted keys."""
+    *tables, key = old.split(".")
     table = data
     for name in tables:
         table = table.get(name) if isinstance(table, dict) else None
-    word = now.rpartition(".")[2]
+    word = new.rpartition(".")[2]
     if isinstance(table, dict) and key in table and word not in table:
         line = find_line(text, [*tables, key])
         place = f"{path}:{line}" if line else str(path)
-        sys.stderr.write(f"ukl: {place}: `{key}` is called `{word}` now\n")
+        sys.stderr.write(f"ukl: {place}: `{key}` is now called `{word}`\n")
         table[word] = table.pop(key)
 
 
 def explained(
     path: Path, text: str, error: ValidationError, model: type[BaseModel], document: str
 ) -> InputError:
-    """Turn the first of pydantic's complaints into one that names place and remedy.
+    """Turn the first of pydantic's errors into one that names the place and a remedy.
 
-    `model` has checked the file, and `document` describes it. The remedies are the examples
-    of the model's fields.
+    `model` has checked the file, `document` describes it. The remedies are the examples of
+    the model's fields.
     """
     first = error.errors()[0]
     keys = [str(part) for part in first["loc"] if isinstance(part, str) and part != "[key]"]
@@ -106,12 +106,12 @@ def explained(
 
 
 def _of_a_union(key: str) -> bool:
-    """Tell whether pydantic put the key into a path to say which of several types it tried."""
+    """Tell whether pydantic added the key to a path to name the member of a union it tried."""
     return "[" in key or key in {"bool", "str"} or key.startswith("constrained-")
 
 
 def _inner(model: type[BaseModel], tables: list[str]) -> type[BaseModel] | None:
-    """Return the model of a table; names that people chose for tables of a table do not count."""
+    """Return the model of a table. User-defined table names (`[services.NAME]`) are skipped."""
     names = iter(tables)
     for name in names:
         field = model.model_fields.get(name)
@@ -128,7 +128,7 @@ def _inner(model: type[BaseModel], tables: list[str]) -> type[BaseModel] | None:
 
 
 def _remedy(model: type[BaseModel], keys: list[str]) -> str:
-    """Return what to write for the deepest key of which there is an example; empty: none."""
+    """Return the remedy for the deepest key that has an example; empty if none has."""
     for size in range(len(keys), 0, -1):
         inner = _inner(model, keys[: size - 1])
         field = inner.model_fields.get(keys[size - 1]) if inner is not None else None
@@ -140,8 +140,8 @@ def _remedy(model: type[BaseModel], keys: list[str]) -> str:
 def find_line(text: str, keys: list[str]) -> int | None:
     """Return the line (from 1) where the TOML `text` sets the key path `keys`, if found.
 
-    tomllib does not tell; this looks for the `[table]` header and then for the
-    key's assignment, and settles for the deepest part of the path it finds.
+    tomllib does not report lines. This looks for the `[table]` header, then for the
+    assignment, and returns the line of the deepest part of the path that it finds.
     """
     found: int | None = None
     table: list[str] = []

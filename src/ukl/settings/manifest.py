@@ -17,7 +17,7 @@ from ukl.base.model import AppSpec, PythonSpec
 from ukl.settings import models, python, recipe, table
 from ukl.settings.explain import explained, read, renamed
 from ukl.settings.setting import Setting
-from ukl.settings.table import Said, overridden
+from ukl.settings.table import Overrides, overridden
 from ukl.settings.values import COMPILED, name_of, parse_name
 
 FILENAME = "ukl.toml"
@@ -25,26 +25,26 @@ DOCUMENT = "ukl-toml.md"
 
 
 _COMPILER = frozenset({"cflags", "libraries", "sources", "objects"})
-"""Settings that say what sources are compiled and linked with."""
+"""Settings for compiling and linking sources."""
 
 
 # --- the schema ------------------------------------------------------------------
 
 
 def rows_of(name: str) -> tuple[Setting, ...]:
-    """Return the rows that are keys of a table of the file."""
+    """Return the rows that are keys of the table `name`."""
     return tuple(row for row in table.APPLICATION if row.key.startswith(f"{name}."))
 
 
 def _model() -> type[BaseModel]:
-    """Return what checks the file: tables of rows, and those written by hand in recipe.py."""
+    """Return the model of the file: tables made of rows, and those of recipe.py."""
     tables: dict[str, Any] = {
         name: (models.model(f"_{name}", rows_of(name)) | None, Field(None, description=text))
         for name, text in table.TABLES.items()
     }
     by_hand: dict[str, Any] = {
-        "build": (recipe.BuildTable, "A program with a build system of its own."),
-        "python": (recipe.PythonTable, "A Python program, in place of `sources`."),
+        "build": (recipe.BuildTable, "A program that its own build system builds."),
+        "python": (recipe.PythonTable, "A Python program, instead of `sources`."),
         "test": (recipe.TestTable, "The program's own tests: see `ukl compare`."),
     }
     for name, (kind, text) in by_hand.items():
@@ -54,7 +54,7 @@ def _model() -> type[BaseModel]:
 
 
 MODEL = _model()
-"""What checks the file, and what its JSON schema is made of."""
+"""The model that checks the file and gives its JSON schema."""
 
 
 # --- loading -----------------------------------------------------------------
@@ -64,15 +64,15 @@ def load(path: Path, *, alone: bool = False) -> AppSpec:
     """Return the specification in `path`: a `ukl.toml`, its directory, a source file,
     a Python script or a program.
 
-    `alone` leaves out the applications that it wants in its kernel too. Raises
-    InputError when there is none, or when something in it is wrong.
+    `alone` leaves out the further applications of its kernel. Raises InputError if `path`
+    does not exist or has an error.
     """
     if path.is_dir():
         if not (path / FILENAME).is_file():
             raise InputError(
                 f"the directory has no {FILENAME}",
                 where=path,
-                remedy=f'write one; the least is:\n[app]\nsources = ["{path.name}.c"]',
+                remedy=f'create one; the minimum is:\n[app]\nsources = ["{path.name}.c"]',
             )
         path = path / FILENAME
     if not path.is_file():
@@ -94,11 +94,11 @@ def load(path: Path, *, alone: bool = False) -> AppSpec:
     return _load_toml(path, alone=alone)
 
 
-def _with_python(spec: AppSpec, script: PythonSpec, said: Said) -> AppSpec:
+def _with_python(spec: AppSpec, script: PythonSpec, settings: Overrides) -> AppSpec:
     """Return `spec` as the interpreter that runs the script."""
     interpreter = load(resources.root() / "examples" / python.EXAMPLE)
     spec = python.applied(interpreter, script, spec)
-    return spec if "memory" in said else replace(spec, memory=interpreter.memory)
+    return spec if "memory" in settings else replace(spec, memory=interpreter.memory)
 
 
 def _is_elf(path: Path) -> bool:
@@ -110,7 +110,7 @@ def _load_program(path: Path) -> AppSpec:
     """Return the specification of a program that ukl-cc linked, or of its object."""
     hidden = path.parent / ".libs" / path.name
     if not _is_elf(path) and hidden.is_file():
-        path = hidden  # libtool puts a script in the place of the program
+        path = hidden  # libtool replaces the program by a script
     if not _is_elf(path):
         raise InputError(
             f"`{path.suffix or path.name}` is neither a {FILENAME} nor a C file, nor a program, "
@@ -124,7 +124,7 @@ def _load_program(path: Path) -> AppSpec:
 
 
 def find_example(name: str) -> Path | None:
-    """Return the directory of the shipped example `name`, if there is one."""
+    """Return the directory of the shipped example `name`; None if there is no such example."""
     directory = resources.root() / "examples" / name
     return directory if "/" not in name and (directory / FILENAME).is_file() else None
 
@@ -135,10 +135,10 @@ def example_names() -> list[str]:
 
 
 def resolve(target: str, *, alone: bool = False) -> AppSpec:
-    """Return the specification of what a person named: an example, a directory or a file.
+    """Return the specification of `target`: the name of an example, a directory or a file.
 
-    A word without a slash that is an example means the example; `./word` is the
-    directory of that name. Raises InputError.
+    A name without a slash is first looked up as an example; `./NAME` is always a path.
+    Raises InputError.
     """
     example = find_example(target)
     if example is not None:
@@ -156,50 +156,51 @@ def resolve(target: str, *, alone: bool = False) -> AppSpec:
     )
 
 
-def specified(target: str, said: Said) -> AppSpec:
-    """Return the specification of `target` with what was said besides. Raises InputError.
+def specified(target: str, overrides: Overrides) -> AppSpec:
+    """Return the specification of `target` with `overrides` applied. Raises InputError.
 
-    `said` has the further applications by their names.
+    `overrides` names further applications as targets.
     """
-    if "with_" in said:
-        said = {**said, "with_": tuple(resolve(each) for each in said["with_"])}
+    if "with_" in overrides:
+        others = tuple(resolve(each) for each in overrides["with_"])
+        overrides = {**overrides, "with_": others}
     spec = resolve(target)
-    if _COMPILER & set(said) and not spec.sources:
+    if _COMPILER & set(overrides) and not spec.sources:
         raise InputError(
-            f"{spec.name} is not compiled from sources: it takes no options of the compiler",
+            f"{spec.name} is not compiled from sources: it takes no compiler options",
             where=spec.origin,
-            remedy="leave them out, or put them into its own build",
+            remedy="leave them out, or add them to its own build",
         )
-    return overridden(spec, said)
+    return overridden(spec, overrides)
 
 
 def _load_toml(path: Path, *, alone: bool) -> AppSpec:
     text, data = read(path)
-    for before, now in table.OLD_KEYS.items():
-        renamed(path, text, data, before, now)
+    for old, new in table.OLD_KEYS.items():
+        renamed(path, text, data, old, new)
     try:
         content = MODEL.model_validate(data, context={"directory": path.parent})
     except ValidationError as error:
         raise explained(path, text, error, MODEL, DOCUMENT) from error
-    said: dict[str, Any] = {}
+    settings: dict[str, Any] = {}
     for name in table.TABLES:
         if (part := getattr(content, name)) is not None:
-            said |= models.said(rows_of(name), part)
+            settings |= models.assigned(rows_of(name), part)
     build, script, suite = (getattr(content, name) for name in ("build", "python", "test"))
-    _check(path, said, has_build=build is not None, has_script=script is not None)
+    _check(path, settings, has_build=build is not None, has_script=script is not None)
     directory = path.parent
-    if "name" not in said:
-        said["name"] = _directory_name(path)
-    beside = said.pop("with_", ())
+    if "name" not in settings:
+        settings["name"] = _directory_name(path)
+    others = settings.pop("with_", ())
     spec = AppSpec(
         origin=path,
         directory=directory,
         build=recipe.build_spec(build, directory) if build is not None else None,
         suite=recipe.suite_spec(suite, directory) if suite is not None else None,
-        with_=() if alone else tuple(_neighbour(path, each) for each in beside),
-        **said,
+        with_=() if alone else tuple(_other(path, each) for each in others),
+        **settings,
     )
-    return spec if script is None else _with_python(spec, recipe.python_spec(script), said)
+    return spec if script is None else _with_python(spec, recipe.python_spec(script), settings)
 
 
 def _directory_name(path: Path) -> str:
@@ -207,45 +208,44 @@ def _directory_name(path: Path) -> str:
         return parse_name(path.parent.name)
     except ValueError as error:
         raise InputError(
-            f"the directory's name cannot be the application's: {error}",
+            f"the directory's name is not a valid application name: {error}",
             where=path,
             remedy='add to [app]: name = "..."',
         ) from error
 
 
-def _check(path: Path, said: Said, *, has_build: bool, has_script: bool) -> None:
-    """Raise InputError for keys that do not go together."""
-    sources, objects, program = (bool(said.get(key)) for key in ("sources", "objects", "program"))
+def _check(path: Path, settings: Overrides, *, has_build: bool, has_script: bool) -> None:
+    """Raise InputError for keys that exclude each other."""
+    sources, objects, program = (
+        bool(settings.get(key)) for key in ("sources", "objects", "program")
+    )
     wrong, remedy = "", ""
     if has_build and (program or sources or objects):
-        wrong = "[build] makes the program: it excludes [app] sources, program and [link] objects"
-        remedy = "let the source's own build system name them, or leave [build] out"
+        wrong = "[build] builds the program: it excludes [app] sources, program and [link] objects"
+        remedy = "add them to the source's own build system, or leave [build] out"
     elif program and (sources or objects):
         wrong = "[app] program is already linked: it excludes sources and [link] objects"
-        remedy = "name the program, or what it is made of"
+        remedy = "name either the program or its sources and objects"
     elif has_script and (has_build or program or sources or objects):
         wrong = (
-            "[python] runs a script by the interpreter: it excludes [build], [app] sources "
+            "[python] runs a script with the interpreter: it excludes [build], [app] sources "
             "and program, and [link] objects"
         )
         remedy = "leave them out, or leave [python] out"
-    elif said.get("imports") and not sources:
-        wrong = "[kernel] imports makes a header for [app] sources, and there are none"
+    elif settings.get("imports") and not sources:
+        wrong = "[kernel] imports makes a header for [app] sources, but there are no sources"
         remedy = "name sources, or use UKL_IMPORT() and ukl_call_function() of ukl.h"
     elif not (has_script or has_build or program or sources or objects):
-        wrong = (
-            "nothing to build: neither [app] sources nor [link] objects names a file, "
-            "and there is no [build]"
-        )
+        wrong = "nothing to build: there are no [app] sources, no [link] objects and no [build]"
         remedy = 'add to [app]: sources = ["main.c"]'
     if wrong:
         raise InputError(wrong, where=path, remedy=remedy)
 
 
-def _neighbour(path: Path, target: str) -> AppSpec:
-    """Return an application that the manifest `path` wants in its kernel too.
+def _other(path: Path, target: str) -> AppSpec:
+    """Return a further application that the manifest `path` names for its kernel.
 
-    Those that this one in turn names do not count: nothing goes round in circles.
+    The applications that `target` names in turn are ignored, so there are no cycles.
     """
     if find_example(target) is None:
         target = os.path.normpath(path.parent / target)

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
-"""pydantic models and JSON schemas, made from the table of settings.
+"""pydantic models and JSON schemas, generated from the table of settings.
 
-An editor with a TOML language server finds the schema by the file's `#:schema` line, and
-then completes keys, explains them and marks what is wrong. The schema is more lenient than
-`ukl`: what depends on files or on other keys only `ukl` itself finds.
+An editor with a TOML language server reads the schema that the file's `#:schema` line names:
+it completes and explains keys, and marks errors. Only `ukl` finds errors that depend on files
+or on other keys.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ from ukl.base.model import AppSpec
 from ukl.settings.setting import Form, Parse, Setting
 
 DRAFT = "http://json-schema.org/draft-07/schema#"
-"""The version that TOML language servers read."""
+"""The version of JSON schema that TOML language servers read."""
 
-PLACE = ".ukl/ukl.schema.json"
-"""Where a new project has it, and its `#:schema` line names it."""
+SCHEMA_FILE = ".ukl/ukl.schema.json"
+"""Path of the schema in a new project; the `#:schema` line names it."""
 
 _JSON_TYPES = {str: "string", int: "integer", bool: "boolean"}
 
 
 class Table(BaseModel):
-    """A table of one of our files."""
+    """A table of `ukl.toml` or `compose.toml`."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
@@ -50,15 +50,15 @@ def directory_of(info: ValidationInfo) -> Path:
 
 
 def item(parse: Parse | None, accepts: tuple[type, ...] = (str,)) -> Any:
-    """Return the type of a value in TOML that `parse` reads; None: it stays a text."""
+    """Return the type of a TOML value that `parse` reads; with None the type is str."""
     if parse is None:
         return str
-    known = parse
+    reader = parse
 
     def check(value: object, info: ValidationInfo) -> object:
         if type(value) not in accepts:
             raise PydanticCustomError("string_type", "must be a string")
-        return known(value, directory_of(info))
+        return reader(value, directory_of(info))
 
     kinds = [_JSON_TYPES[each] for each in accepts]
     schema: Any = {"type": kinds[0] if len(kinds) == 1 else kinds}
@@ -83,7 +83,7 @@ def annotation(row: Setting) -> Any:
 def model(
     name: str, rows: Iterable[Setting], more: Mapping[str, Any] | None = None
 ) -> type[BaseModel]:
-    """Return the model of a table that has the keys of `rows`; `more` are further fields."""
+    """Return the model of a table with the keys of `rows`; `more` are further fields."""
     keys: dict[str, Any] = {
         row.word: (
             annotation(row) | None,
@@ -100,13 +100,13 @@ def model(
 
 
 def described(row: Setting) -> str:
-    """Return what an editor says about a row: plain text. Pure."""
+    """Return the description of a row that an editor shows: plain text. Pure."""
     more = re.sub(r" ?\(\[[^]]*\]\([^)]*\)\)", "", row.more)
     return f"{row.help} {more[:1].upper()}{more[1:]}.".replace("..", ".") if more else row.help
 
 
 def initial(row: Setting) -> Any:
-    """Return what holds where nothing is written, as JSON; None for nothing. Pure."""
+    """Return the default value of a row, as JSON; None if it has none. Pure."""
     known = {field.name: field.default for field in fields(AppSpec)}
     value = known.get(row.name)
     if value is MISSING or value in (None, (), "") or row.default:
@@ -114,8 +114,8 @@ def initial(row: Setting) -> Any:
     return value if isinstance(value, (bool, str)) or row.write is str else row.write(value)
 
 
-def said(rows: Iterable[Setting], table: BaseModel) -> dict[str, Any]:
-    """Return what a checked table sets: name of a row -> value."""
+def assigned(rows: Iterable[Setting], table: BaseModel) -> dict[str, Any]:
+    """Return the settings that a checked table assigns: name of a row -> value."""
     values = {}
     for row in rows:
         if row.word in table.model_fields_set:
@@ -125,7 +125,7 @@ def said(rows: Iterable[Setting], table: BaseModel) -> dict[str, Any]:
 
 
 def default(row: Setting) -> str:
-    """Return the same for a table of the documentation. Pure."""
+    """Return the default value as text for the documentation. Pure."""
     value = initial(row)
     return row.default if value is None else f"`{json.dumps(value)}`"
 
@@ -138,12 +138,12 @@ def text(value: Mapping[str, Any]) -> str:
     return json.dumps(value, indent=1) + "\n"
 
 
-def schema(model_: type[BaseModel], title: str) -> dict[str, Any]:
-    """Return the JSON schema of a file that a model checks. Pure."""
-    raw = model_.model_json_schema()
+def schema(checker: type[BaseModel], title: str) -> dict[str, Any]:
+    """Return the JSON schema of a file that the model `checker` checks. Pure."""
+    raw = checker.model_json_schema()
 
     def plain(value: Mapping[str, Any]) -> dict[str, Any]:
-        """Return it without references, titles and nulls, which TOML has not."""
+        """Return `value` without references and titles, and without null, which TOML lacks."""
         if reference := value.get("$ref"):
             value = {**raw["$defs"][reference.rpartition("/")[2]], **value}
         choices = [each for each in value.get("anyOf", ()) if each.get("type") != "null"]

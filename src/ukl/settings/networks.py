@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""A guest's second interface as people write it: its kind, its name and its address. Pure."""
+"""Parses the settings of a guest's second interface: kind, name and address. Pure."""
 
 from __future__ import annotations
 
@@ -10,11 +10,14 @@ from ukl.base.model import AUTOMATIC, DHCP, NO_NETWORK, SUBNET, Network, Network
 from ukl.guest.rundesc import NAME
 
 _INTERFACE = re.compile(r"[^\s/:%]{1,15}")
-"""A name that Linux takes for an interface (dev_valid_name())."""
+"""A name that Linux accepts for an interface (dev_valid_name())."""
 
 
 def parse_address(text: str) -> str:
-    """Return `10.77.0.5/24` for that or for `10.77.0.5`, and `dhcp`; else ValueError. Pure."""
+    """Return `10.77.0.5/24` for `10.77.0.5` or `10.77.0.5/24`, and `dhcp` for `dhcp`.
+
+    Anything else is a ValueError. Pure.
+    """
     if text == DHCP:
         return DHCP
     prefix = SUBNET.partition("/")[2]
@@ -30,9 +33,9 @@ def parse_address(text: str) -> str:
 
 
 def chosen(network: str | None, tap: str | None, bridge: str | None, ip: str | None) -> Network:
-    """Return what the options of the command line say; NetworkKind.NONE for none of them.
+    """Return the network that the command line's options select; NO_NETWORK without options.
 
-    ValueError for what does not go together. Pure.
+    ValueError if options exclude each other. Pure.
     """
     asked = {
         NetworkKind.SHARED: network,
@@ -41,7 +44,7 @@ def chosen(network: str | None, tap: str | None, bridge: str | None, ip: str | N
     }
     given = [(kind, name) for kind, name in asked.items() if name is not None]
     if len(given) > 1:
-        raise ValueError("a guest has one network besides the first")
+        raise ValueError("a guest has at most one network in addition to the first")
     if not given:
         if ip is not None:
             raise ValueError("an address needs a network, a tap device or a bridge")
@@ -49,6 +52,6 @@ def chosen(network: str | None, tap: str | None, bridge: str | None, ip: str | N
     [(kind, name)] = given
     pattern = NAME if kind is NetworkKind.SHARED else _INTERFACE
     if not pattern.fullmatch(name):
-        raise ValueError(f"{name!r} cannot be the name of a network or an interface")
-    usual = AUTOMATIC if kind is NetworkKind.SHARED else DHCP
-    return Network(kind, name, usual if ip is None else parse_address(ip))
+        raise ValueError(f"{name!r} is not a valid name of a network or an interface")
+    default = AUTOMATIC if kind is NetworkKind.SHARED else DHCP
+    return Network(kind, name, default if ip is None else parse_address(ip))

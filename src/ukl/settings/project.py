@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What a compose file says, checked; and the order in which its services are started. Pure."""
+"""The checked content of a compose file, and the order in which its services start. Pure."""
 
 from __future__ import annotations
 
@@ -23,26 +23,27 @@ from ukl.base.model import (
 from ukl.host.store import digest, jsonable
 
 READY_TIMEOUT = 120.0
-"""Seconds until a service has to be ready; emulated ones are slow."""
+"""Seconds until a service must be ready; emulated guests are slow."""
 
 
 class Condition(StrEnum):
-    """What a service waits for before it is started."""
+    """The state of another service that a service waits for before it starts."""
 
     STARTED = "started"
-    """The other's program has been executed."""
+    """Its program has been executed."""
     READY = "ready"
-    """It answers: see Ready."""
+    """It passes its readiness check: see Ready."""
     COMPLETED = "completed"
-    """It has ended, with status 0."""
+    """It has ended with status 0."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """How it is told that a service is ready; asked in the guest.
+    """The readiness check of a service.
 
-    Either somebody listens on all these `ports` there, or `command`, executed there, ends
-    with 0. Not from outside: QEMU's user network takes connections before the guest does.
+    It passes when programs in the guest listen on all `ports`, and `command`, executed in the
+    guest, exits with status 0. `timeout` is in seconds. The check runs in the guest, because
+    QEMU's user network accepts connections before the guest does.
     """
 
     ports: tuple[tuple[Protocol, int], ...] = ()
@@ -52,9 +53,10 @@ class Ready:
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """One guest. `target` is what `ukl run` takes, `spec` what that is with the file's words.
+    """One guest. `target` is an argument of `ukl run`, `spec` its specification with the
+    file's settings.
 
-    `words` are the options of `ukl run` that make the same guest.
+    `words` are the arguments of `ukl run` that start the same guest.
     """
 
     name: str
@@ -72,20 +74,23 @@ class Service:
 
     @property
     def config(self) -> str:
-        """What stands for all that the file says of it: another one, another guest."""
+        """Digest of all settings of the service; when it changes, `up` replaces the guest."""
         return digest("service", jsonable(self))
 
 
 @dataclass(frozen=True, slots=True)
 class Project:
-    """A compose file: its name, and its services in the order in which they are started."""
+    """A compose file: its name, and its services in the order in which they start."""
 
     name: str
     origin: Path
     services: tuple[Service, ...]
 
     def chosen(self, names: Iterable[str]) -> tuple[Service, ...]:
-        """Return those of these names and all that they depend on, in order; InputError."""
+        """Return the named services (default: all) and their dependencies, in order.
+
+        InputError for an unknown name.
+        """
         known = {service.name: service for service in self.services}
         wanted: set[str] = set()
         left = list(names) or list(known)
@@ -95,7 +100,7 @@ class Project:
                 raise InputError(
                     f"there is no service {name}",
                     where=self.origin,
-                    remedy=f"there are: {', '.join(known)}",
+                    remedy=f"the services are: {', '.join(known)}",
                 )
             if name not in wanted:
                 wanted.add(name)
@@ -104,14 +109,14 @@ class Project:
 
 
 def ordered(depends_on: Mapping[str, Iterable[str]], where: Path) -> list[str]:
-    """Return the names so that each comes after those it depends on; InputError for a circle."""
+    """Return the names, each after those it depends on. InputError for a cycle."""
     sorter = graphlib.TopologicalSorter(depends_on)
     try:
         return list(sorter.static_order())
     except graphlib.CycleError as error:
-        circle = " -> ".join(reversed(error.args[1]))
+        cycle = " -> ".join(reversed(error.args[1]))
         raise InputError(
-            f"the services depend on each other in a circle: {circle}",
+            f"the services depend on each other in a cycle: {cycle}",
             where=where,
-            remedy="leave one of these depends_on out",
+            remedy="remove one of these depends_on",
         ) from error

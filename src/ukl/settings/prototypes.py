@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""C prototypes of the kernel's functions: `imports` of [kernel]. Pure."""
+"""C prototypes of kernel functions: `imports` of [kernel]. Pure."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pycparser import c_ast, c_generator, c_parser
 
 ARGUMENTS_MAX = 6
-"""The kernel's function runs on another stack than its caller's: only registers reach it."""
+"""A kernel function does not run on its caller's stack: it gets arguments only in registers."""
 
 STANDARD = (
     *("bool", "size_t", "ssize_t", "ptrdiff_t", "intptr_t", "uintptr_t"),
@@ -17,15 +17,15 @@ STANDARD = (
     *("pid_t", "uid_t", "gid_t", "mode_t", "dev_t", "off_t"),
     *(f"__{sign}{bits}" for sign in "su" for bits in (8, 16, 32, 64)),
 )
-"""Types that need no declaration: the header that app/imports.py makes includes theirs."""
+"""Types that need no declaration: the header made by app/imports.py includes theirs."""
 
 
 @dataclass(frozen=True, slots=True)
 class Import:
-    """A function of the kernel: its name, and C text of its parts.
+    """A kernel function: its name, and its parts as C text.
 
-    `parameters` are declarations of a0, a1, ...; `tags` the struct and union tags
-    that they mention.
+    `parameters` are declarations of a0, a1, ...; `tags` are the struct and union tags
+    in them.
     """
 
     name: str
@@ -37,7 +37,7 @@ class Import:
 def parse(prototype: str) -> Import:
     """Return what a prototype like `unsigned long ktime_get_ns(void)` declares.
 
-    Raises ValueError for what is none, or cannot be called from an application.
+    Raises ValueError if it is not a prototype, or an application cannot call the function.
     """
     prelude = "".join(f"typedef int {name};" for name in STANDARD)
     text = prototype.strip().rstrip(";")
@@ -45,15 +45,15 @@ def parse(prototype: str) -> Import:
         tree = c_parser.CParser().parse(f"{prelude}\n{text};")
     except Exception as error:  # its classes differ between versions
         raise ValueError(
-            f"{prototype!r} is not a C prototype; types are C's, those of <stdint.h>, size_t "
+            f"{prototype!r} is not a C prototype; use types of C and <stdint.h>, size_t "
             "and the like, and pointers"
         ) from error
     declared = tree.ext[len(STANDARD) :]
     if len(declared) != 1 or not isinstance(declared[0], c_ast.Decl):
-        raise ValueError(f"{prototype!r} is not one C prototype")
+        raise ValueError(f"{prototype!r} is not a single C prototype")
     [decl] = declared
     if not isinstance(decl.type, c_ast.FuncDecl):
-        raise ValueError(f"{prototype!r} declares no function")
+        raise ValueError(f"{prototype!r} does not declare a function")
     function, name = decl.type, decl.name
     _scalar(function.type, f"the result of {name}", void=True)
     given = function.args.params if function.args else []
@@ -61,13 +61,13 @@ def parse(prototype: str) -> Import:
         given = []
     if len(given) > ARGUMENTS_MAX:
         raise ValueError(
-            f"{name} has {len(given)} parameters, and at most {ARGUMENTS_MAX} reach it"
+            f"{name} has {len(given)} parameters; at most {ARGUMENTS_MAX} can be passed"
         )
     generator = c_generator.CGenerator()
     parameters = []
     for number, parameter in enumerate(given):
         if isinstance(parameter, c_ast.EllipsisParam):
-            raise ValueError(f"{name} takes a variable number of arguments: that cannot be called")
+            raise ValueError(f"{name} takes a variable number of arguments and cannot be called")
         _scalar(parameter.type, f"parameter {number + 1} of {name}")
         parameters.append(generator.visit(_named(parameter, f"a{number}")))
     result = generator.visit(c_ast.Typename(None, [], None, _named_type(function.type, None)))
@@ -85,23 +85,23 @@ def _is_void(parameter: c_ast.Node) -> bool:
 
 
 def _scalar(kind: c_ast.Node, what: str, *, void: bool = False) -> None:
-    """Raise ValueError for a type that is not passed in one general register."""
+    """Raise ValueError for a type that is not passed in one general-purpose register."""
     if isinstance(kind, (c_ast.PtrDecl, c_ast.ArrayDecl)):
         if isinstance(kind.type, c_ast.FuncDecl):
-            raise ValueError(f"{what} is a pointer to a function: the kernel cannot call back")
+            raise ValueError(f"{what} is a function pointer: the kernel cannot call back")
         return
     inner = getattr(kind, "type", None)
     if isinstance(inner, (c_ast.Struct, c_ast.Union)):
-        raise ValueError(f"{what} is a structure: only pointers to one can be passed")
+        raise ValueError(f"{what} is a structure or union: pass a pointer to it instead")
     names = getattr(inner, "names", [])
     if names == ["void"] and not void:
         raise ValueError(f"{what} is void")
     if {"float", "double", "_Complex"} & set(names):
-        raise ValueError(f"{what} is a floating-point number, which the kernel does not know")
+        raise ValueError(f"{what} is a floating-point number, which the kernel does not use")
 
 
 def _named_type(kind: c_ast.Node, name: str | None) -> c_ast.Node:
-    """Return the type with another name in its declarator."""
+    """Set the name in the declarator of `kind` and return `kind`."""
     inner = kind
     while not isinstance(inner, c_ast.TypeDecl):
         inner = inner.type

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 """Python programs: a script and its packages, run by the example `python`. Pure.
 
-The example is the interpreter (examples/python); here it gets the arguments and variables
-that make it the application that a person named. recipe/python.py gives it the files.
+The interpreter is examples/python. This module adds the arguments and variables that make it
+run the user's script; recipe/python.py adds the files.
 """
 
 from __future__ import annotations
@@ -14,24 +14,23 @@ from ukl.base.model import AppSpec, PythonSpec
 
 EXAMPLE = "python"
 DIRECTORY = "/app"
-"""Where the script is in the guest."""
+"""Directory of the script in the guest."""
 
 
 def guest_script(script: Path) -> str:
-    """Return where a script is in the guest."""
+    """Return the path of a script in the guest."""
     return f"{DIRECTORY}/{script.name}"
 
 
 def guest_path(number: int) -> str:
-    """Return where the `number`th directory of packages is in the guest."""
+    """Return the path in the guest of the `number`th directory of packages."""
     return f"{DIRECTORY}/path/{number}"
 
 
 def applied(interpreter: AppSpec, python: PythonSpec, spec: AppSpec) -> AppSpec:
-    """Return `spec` as the interpreter that runs its script.
+    """Return `spec` with the interpreter as its program, which runs the script.
 
-    What the interpreter needs comes from its own specification; what is said in
-    `spec` goes before that.
+    The rest of the interpreter's specification is a default; settings in `spec` override it.
     """
     directories = ":".join(guest_path(number) for number in range(len(python.path)))
     path = {"PYTHONPATH": directories} if directories else {}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""[build] and [test] of `ukl.toml`; docs/reference/ukl-toml.md describes them for people."""
+"""[build], [python] and [test] of `ukl.toml`; see docs/reference/ukl-toml.md."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ def _package(text: str) -> str:
 def _below(text: str) -> str:
     path = os.path.normpath(text)
     if not text or path.startswith(("/", "..")):
-        raise ValueError(f"{text!r} is not a path inside of the source")
+        raise ValueError(f"{text!r} is not a path inside the source")
     return path
 
 
 def _pattern(text: str) -> str:
     try:
         if re.compile(text).groups != 1:
-            raise ValueError(f"{text!r}: write one group, around the test's name")
+            raise ValueError(f"{text!r} must have one group, around the test's name")
     except re.error as error:
         raise ValueError(f"{text!r} is not a regular expression: {error}") from None
     return text
@@ -64,13 +64,13 @@ Command = Annotated[str, Field(min_length=1)]
 
 
 class SourceTable(Table):
-    """One of: a directory, a tarball with its sum, a Debian source package."""
+    """One of: a directory, a tarball with its SHA-256 sum, a Debian source package."""
 
     directory: str | None = Field(
-        None, description="A directory, relative to this file; it is copied.", examples=['"."']
+        None, description="A directory, relative to this file. It is copied.", examples=['"."']
     )
     inputs: list[str] = Field(
-        [], description="Only these files of the directory.", examples=['["src/**"]']
+        [], description="Copy only these files of the directory.", examples=['["src/**"]']
     )
     url: Annotated[str, AfterValidator(_url)] | None = Field(
         None, description="Address of a tarball.", examples=['"https://host/x.tar.xz"']
@@ -80,12 +80,12 @@ class SourceTable(Table):
     )
     debian: Package | None = Field(
         None,
-        description="Name of a source package of the running distribution.",
+        description="Name of a source package of the host's distribution.",
         examples=['"redis"'],
     )
     version: str | None = Field(
         None,
-        description="What the version of the Debian package must begin with.",
+        description="Required prefix of the Debian package's version.",
         examples=['"7."'],
     )
 
@@ -95,16 +95,16 @@ class SourceTable(Table):
         if len(kinds) != 1:
             raise ValueError("write one of directory, url and debian")
         if (self.url is None) != (self.sha256 is None):
-            raise ValueError("an url needs the sha256 of what is there, and only an url has one")
+            raise ValueError("url and sha256 require each other")
         if self.version and not self.debian:
-            raise ValueError("only a debian source has a version")
+            raise ValueError("version is only for a debian source")
         if self.inputs and not self.directory:
-            raise ValueError("only a directory has inputs")
+            raise ValueError("inputs is only for a directory")
         return self
 
 
 class BuildTable(Table):
-    """How a program is built by its own build system."""
+    """How a program's own build system builds it."""
 
     source: SourceTable = Field(
         description="Where the source is: a directory, a tarball or a Debian source package.",
@@ -113,29 +113,29 @@ class BuildTable(Table):
         ],
     )
     commands: Annotated[list[Command], Field(min_length=1)] = Field(
-        description="Commands, each run by `sh -e -c` in the source's top.",
+        description="Commands, each run by `sh -e -c` in the top directory of the source.",
         examples=['["make -j$JOBS"]'],
     )
     program: Below = Field(
-        description="The executable that the commands make, relative to the source's top.",
+        description="The executable that the commands build, relative to the source.",
         examples=['"src/server"'],
     )
     packages: list[Package] = Field(
         [],
-        description="Debian packages that the build needs; missing ones are installed.",
+        description="Debian packages that the build needs. Missing ones are installed.",
         examples=['["libevent-dev"]'],
     )
     patches: list[str] = Field(
-        [], description="Files here, applied by `patch -p1`.", examples=['["fix.patch"]']
+        [], description="Patches, applied by `patch -p1`.", examples=['["fix.patch"]']
     )
     overlay: list[str] = Field(
         [],
-        description="Files here, copied into the source's top before the commands.",
+        description="Files that are copied into the top directory of the source before the build.",
         examples=['["extra.c"]'],
     )
     files: dict[str, Below] = Field(
         {},
-        description="Path in the guest = file of the built source.",
+        description="Path in the guest = file in the built source.",
         examples=['{ "/etc/app.conf" = "app.conf" }'],
     )
     env: dict[str, str] = Field(
@@ -144,24 +144,25 @@ class BuildTable(Table):
 
 
 class TestTable(Table):
-    """The program's own tests: what talks to it over the network, or runs of itself."""
+    """The program's own tests: network clients of it, or runs of it."""
 
     commands: list[Command] = Field(
         [],
-        description="Commands on this machine, run by `sh -c` in a copy of the built source; "
-        "HOST, PORT (the first TCP port), PORT_N (that of the guest's port N) and"
-        " RECIPE say where the guest and this file are.",
+        description="Commands that run on the host, by `sh -c`, in a copy of the built source. "
+        "The variables HOST, PORT (the first TCP port) and PORT_N (for the guest's port N) are the "
+        "guest's address, RECIPE is this file's directory.",
         examples=['["make test"]'],
     )
     runs: dict[str, list[str]] = Field(
         {},
-        description="Name of a test = arguments of the program; each is a guest of its own, "
-        "and passes with status 0.",
+        description="Name of a test = arguments of the program. Each test has its own guest, "
+        "and passes if the program exits with status 0.",
         examples=['{ quick = ["--test"] }'],
     )
     quick: list[Command] = Field(
         [],
-        description="A part of them that takes minutes: commands, or names of `runs`.",
+        description="A part of the tests that takes minutes, for `--quick`: commands, or names of "
+        "`runs`.",
         examples=['["make test-quick"]'],
     )
     packages: list[Package] = Field(
@@ -169,12 +170,12 @@ class TestTable(Table):
     )
     args: list[str] | None = Field(
         None,
-        description="Arguments of the program while it is tested; default: those of `[app]`.",
+        description="Arguments of the program during the tests; default: those of `[app]`.",
         examples=['["--port", "0"]'],
     )
     files: dict[str, str] = Field(
         {},
-        description="Path in the guest = file or directory here, for the tests only.",
+        description="Path in the guest = file or directory on the host, for the tests only.",
         examples=['{ "/etc/app.conf" = "test.conf" }'],
     )
     disk: str | None = Field(
@@ -182,14 +183,14 @@ class TestTable(Table):
     )
     shared: bool = Field(
         False,
-        description="Mount the copy of the built source that the commands run in, under the "
-        "same path in the guest.",
+        description="Mount the copy of the built source in the guest, under the same path as on "
+        "the host.",
         examples=["true"],
     )
     ready: Command | None = Field(
         None,
-        description="A command, repeated until it ends with 0: only then is the program "
-        "ready. Default: it is ready when its first TCP port takes connections.",
+        description="A command that is repeated until it exits with status 0; then the program "
+        "is ready. Default: it is ready when its first TCP port accepts connections.",
         examples=['"redis-cli -p $PORT ping"'],
     )
     passed: Pattern | None = Field(
@@ -212,42 +213,41 @@ class TestTable(Table):
         if bool(self.commands) == bool(self.runs):
             raise ValueError("write one of commands and runs")
         if self.commands and not (self.passed and self.failed):
-            raise ValueError("commands need `passed` and `failed`, to find the tests in the output")
+            raise ValueError("commands require `passed` and `failed`, to find tests in the output")
         if self.runs and (unknown := [name for name in self.quick if name not in self.runs]):
-            raise ValueError(f"quick: {unknown[0]!r} is none of the runs")
+            raise ValueError(f"quick: {unknown[0]!r} is not one of the runs")
         if self.runs and self.args is not None:
-            raise ValueError("each of the runs has its own args")
+            raise ValueError("args is only for commands: each of the runs has its own arguments")
         if self.runs and self.shared:
-            raise ValueError("only commands run in a tree that can be shared")
+            raise ValueError("shared is only for commands")
         if self.runs and self.ready:
-            raise ValueError("only commands wait until the program is ready")
+            raise ValueError("ready is only for commands")
         return self
 
 
 class PythonTable(Table):
-    """A Python program, which the interpreter of the example `python` runs."""
+    """A Python program, run by the interpreter of the example `python`."""
 
     script: Script = Field(
-        description="The program, in place of `sources`: a file, or a directory with a "
+        description="The program, instead of `sources`: a file, or a directory with a "
         "`__main__.py`.",
         examples=['"app.py"'],
     )
     path: list[Directory] = Field(
         [],
-        description="Directories here with modules and packages, such as the `site-packages` "
-        "of "
-        "a virtual environment.",
+        description="Directories with modules and packages, such as the `site-packages` of a "
+        "virtual environment.",
         examples=['["lib"]'],
     )
 
 
 def python_spec(table: PythonTable) -> PythonSpec:
-    """Return what [python] says. Pure."""
+    """Return the content of [python]. Pure."""
     return PythonSpec(table.script, tuple(table.path))
 
 
 def build_spec(table: BuildTable, directory: Path) -> BuildSpec:
-    """Return what [build] says. Pure but for the directory's name."""
+    """Return the content of [build], with absolute paths. Pure."""
     source = table.source
     where = Path(os.path.normpath(directory / source.directory)) if source.directory else None
     return BuildSpec(
@@ -270,7 +270,7 @@ def build_spec(table: BuildTable, directory: Path) -> BuildSpec:
 
 
 def suite_spec(table: TestTable, directory: Path) -> SuiteSpec:
-    """Return what [test] says. Pure but for the directory's name."""
+    """Return the content of [test], with absolute paths. Pure."""
     return SuiteSpec(
         commands=tuple(table.commands),
         runs={name: tuple(args) for name, args in table.runs.items()},

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What a row of the table of settings consists of; the rows are in table.py."""
+"""The classes of a row in the table of settings; the rows are in table.py."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 
 class Form(Enum):
-    """What a value looks like in TOML."""
+    """The form of a value in TOML."""
 
     TEXT = "string"
     NUMBER = "number"
@@ -22,7 +22,7 @@ class Form(Enum):
 
 
 class Verb(StrEnum):
-    """The verbs that make or boot a guest."""
+    """The verbs that build or boot a guest."""
 
     RUN = "run"
     BUILD = "build"
@@ -34,23 +34,22 @@ class Verb(StrEnum):
 
 
 MAKES = frozenset({Verb.RUN, Verb.BUILD, Verb.PACKAGE, Verb.COMPARE, Verb.TRIM})
-"""Verbs that make a guest of one application. `bench` makes several, which differ in some rows."""
+"""Verbs that build one guest. `bench` builds several, which differ in some settings."""
 
 EVERY = MAKES | {Verb.BENCH}
 
 KERNELS = EVERY | {Verb.KERNEL}
 
 Parse = Callable[[Any, Path], Any]
-"""Reads a value; paths in it are relative to the directory. ValueError says what is wrong."""
+"""Parses a value, with paths relative to the directory. Raises ValueError."""
 
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """The option that a row is on the command line; no names: the words behind the target.
+    """The command-line option of a row; without names, the arguments after the target.
 
-    `parse` reads it where that differs from the file: a file that is to be made need not be
-    there. `old` are names it once had: they work, with a notice. `complete` is a function of
-    cli/complete.py.
+    `parse` replaces the row's `parse` where the command line differs from the file. `old` lists
+    former names, which still work, with a notice. `complete` is a function of cli/complete.py.
     """
 
     names: tuple[str, ...]
@@ -62,29 +61,29 @@ class Option:
     complete: str = ""
 
 
-def take(before: object, said: object) -> object:
-    """Return what was said last."""
-    return said
+def replaced(before: object, override: object) -> object:
+    """Return the override."""
+    return override
 
 
-def longer(before: tuple[Any, ...], said: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Return the list of the file, and behind it what was said."""
-    return (*before, *said)
+def concatenated(before: tuple[Any, ...], override: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return the file's list, followed by the override."""
+    return (*before, *override)
 
 
-def united(before: Mapping[str, Any], said: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return both tables; of the same name, what was said."""
-    return {**before, **said}
+def updated(before: Mapping[str, Any], override: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the union of both tables; the override has precedence."""
+    return {**before, **override}
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One row. `name` is the field's, `key` the one of `ukl.toml` with its table before it.
+    """One row. `name` is the field (of AppSpec, if it has it), `key` the dotted key in `ukl.toml`.
 
-    `help` is one sentence; `more` is what the documentation says besides. `example` is a value
-    in TOML, for the remedy of an error. `parse` reads a text (of a list or table: each), `names`
-    the keys of a table. A number is at least and at most what `bounds` say. `merge` gives the
-    value from the file's and the command line's. In `compose.toml` the key has the same last word.
+    `help` is one sentence; `more` is added in the documentation. `example` is a TOML value, for
+    the remedy of an error. `parse` parses a value, or each value of a list or table; `names`
+    parses the keys of a table. `bounds` are the minimum and maximum of a number. `merge` combines
+    the file's value and an override. In `compose.toml` the key is the last word of `key`.
     """
 
     name: str
@@ -99,11 +98,11 @@ class Setting:
     choices: type[StrEnum] | None = None
     bounds: tuple[int | None, int | None] = (None, None)
     write: Callable[[Any], str] = str
-    merge: Callable[[Any, Any], Any] = take
+    merge: Callable[[Any, Any], Any] = replaced
     option: Option | None = None
     compose: bool = False
     default: str = ""
-    """What the documentation says where nothing is written, if it is not the field's default."""
+    """The default value in the documentation, if it is not the field's default."""
 
     @property
     def word(self) -> str:
@@ -112,12 +111,12 @@ class Setting:
 
     @property
     def remedy(self) -> str:
-        """What to write instead of a wrong value."""
+        """The remedy for a wrong value."""
         return f"write it like {self.word} = {self.example}"
 
 
 def text(parse: Callable[[str], Any]) -> Parse:
-    """Return a reader that looks at no directory; a number is taken for its digits."""
+    """Return a Parse for a parser of text that does not depend on the directory."""
 
     def read(value: Any, directory: Path) -> Any:
         return parse(str(value))

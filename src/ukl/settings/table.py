@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The table of settings: one row for each thing that a person can set about a guest.
+"""The table of settings: one row for each setting of a guest.
 
-From a row come the key of `ukl.toml` and of `compose.toml`, their schema and its remedies, the
-option of each verb that takes it, its help, its completion and man page, and the tables of the
-documentation. `AppSpec` has a field of the same name; a test compares both. To add a setting,
-write a row here, a field in `AppSpec`, and the use of it.
+A row defines the key of `ukl.toml` and `compose.toml`, its schema and remedy, the option of each
+verb that takes it, with help, completion and man page, and a line of the documentation's tables.
+`AppSpec` has a field of the same name; a test compares both. To add a setting, write a row here
+and a field in `AppSpec`, and use the field.
 
-Nothing here is slow to import: a shell that completes a word loads it.
+Imports must be fast, because shells load this module to complete a word.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ from ukl.settings.setting import (
     Option,
     Setting,
     Verb,
-    longer,
+    concatenated,
     text,
-    united,
+    updated,
 )
 from ukl.settings.volumes import merged, parse_disk, parse_volume, write_disk, write_volume
 
@@ -60,14 +60,14 @@ APPLICATION: tuple[Setting, ...] = (
         "C, C++ or assembly files.",
         '["main.c"]',
         parse=values.host_file,
-        merge=longer,
-        default="none; then `objects` names something",
+        merge=concatenated,
+        default="none; `objects` can replace them",
     ),
     Setting(
         "program",
         "app.program",
         Form.TEXT,
-        "An executable that ukl-cc linked, in place of `sources`.",
+        "An executable that ukl-cc linked, instead of `sources`.",
         '"./server"',
         parse=values.host_file,
     ),
@@ -92,7 +92,7 @@ APPLICATION: tuple[Setting, ...] = (
         "Environment variables of the program.",
         '{ KEY = "value" }',
         names=text(values.parse_variable),
-        merge=united,
+        merge=updated,
         option=Option(
             ("--env", "-e"),
             MAKES,
@@ -106,11 +106,10 @@ APPLICATION: tuple[Setting, ...] = (
         "entrypoint",
         "app.entrypoint",
         Form.TEXT,
-        "Program in the guest that prepares things and starts the application.",
+        "Program in the guest that makes preparations and then executes the application.",
         '"/bin/start"',
-        more="an absolute path. It runs as root in normal userspace in place of the application, "
-        "gets the application's path as its first argument and `args` behind that, and executes "
-        "the application",
+        more="an absolute path. It runs as root in normal userspace instead of the application. "
+        "Its arguments are the application's path and `args`; it must execute the application",
         parse=text(values.parse_guest_path),
     ),
     Setting(
@@ -119,7 +118,7 @@ APPLICATION: tuple[Setting, ...] = (
         Form.LIST,
         "Compiler options, after those of `ukl`.",
         '["-O2", "-DNDEBUG"]',
-        merge=longer,
+        merge=concatenated,
     ),
     Setting(
         "libraries",
@@ -127,9 +126,9 @@ APPLICATION: tuple[Setting, ...] = (
         Form.LIST,
         "Libraries to link with.",
         '["m", "event"]',
-        more='`"m"` stands for `-lm`; static archives are used',
+        more='`"m"` is `-lm`; ukl links static archives',
         parse=text(values.parse_library),
-        merge=longer,
+        merge=concatenated,
     ),
     Setting(
         "objects",
@@ -138,13 +137,13 @@ APPLICATION: tuple[Setting, ...] = (
         "Object files and archives to link with.",
         '["util.o", "libextra.a"]',
         parse=values.host_file,
-        merge=longer,
+        merge=concatenated,
     ),
     Setting(
         "rewrite_syscalls",
         "link.rewrite_syscalls",
         Form.FLAG,
-        "Turn `syscall` instructions into calls, where they can be.",
+        "Replace `syscall` instructions by calls, where possible.",
         "false",
     ),
     Setting(
@@ -153,8 +152,8 @@ APPLICATION: tuple[Setting, ...] = (
         Form.CHOICE,
         "How the application calls the kernel.",
         '"base"',
-        more='`"fast"`: without the work on entry and exit that only a tracer, a filter, a signal '
-        'or the scheduler needs, unless one of them asks for it; `"base"`: with all of it '
+        more='`"fast"`: without the work on entry and exit for tracers, filters, signals and the '
+        'scheduler, unless one of them needs it; `"base"`: with all of it '
         "([fast calls](kernel-abi.md#fast-calls))",
         choices=Level,
         option=Option(("--level",), MAKES),
@@ -164,10 +163,9 @@ APPLICATION: tuple[Setting, ...] = (
         "lto",
         "link.lto",
         Form.FLAG,
-        "Compile the kernel's functions that it imports into it (clang).",
+        "Compile imported kernel functions into the application (clang).",
         "true",
-        more="as far as they can be "
-        "([how](../howto/kernel-functions.md#compile-them-into-the-program))",
+        more="where possible ([how](../howto/kernel-functions.md#compile-them-into-the-program))",
         option=Option(("--lto",), MAKES),
         compose=True,
     ),
@@ -175,10 +173,10 @@ APPLICATION: tuple[Setting, ...] = (
         "ports",
         "run.ports",
         Form.LIST,
-        "Ports of this machine that are forwarded to the guest.",
+        "Host ports that are forwarded to the guest.",
         '["5555:5555"]',
-        more='`"HOST:GUEST"` or `"ADDRESS:HOST:GUEST"`; TCP unless `/udp` ends it; the address is '
-        "127.0.0.1 unless given",
+        more='`"HOST:GUEST"` or `"ADDRESS:HOST:GUEST"`, for UDP followed by `/udp`; the default '
+        "address is 127.0.0.1",
         parse=text(values.parse_port),
         accepts=_TEXT_OR_NUMBER,
         write=values.write_port,
@@ -186,7 +184,7 @@ APPLICATION: tuple[Setting, ...] = (
             ("--publish", "-p"),
             frozenset({Verb.RUN}),
             "[ADDR:]HOST:GUEST[/udp]",
-            "Forward a port (repeatable; instead of the manifest's).",
+            "Forward a port (repeatable; replaces the manifest's ports).",
         ),
         compose=True,
     ),
@@ -194,9 +192,9 @@ APPLICATION: tuple[Setting, ...] = (
         "volumes",
         "run.volumes",
         Form.LIST,
-        "Directories of this machine that the guest mounts.",
+        "Host directories that the guest mounts.",
         '["data:/data", "conf:/etc/app:ro"]',
-        more='`"DIR:/path"`, with `:ro` behind it for reading only ([more](volumes.md))',
+        more='`"DIR:/path"`, or `"DIR:/path:ro"` for read-only ([more](volumes.md))',
         parse=parse_volume,
         write=write_volume,
         merge=merged,
@@ -204,7 +202,7 @@ APPLICATION: tuple[Setting, ...] = (
             ("--volume", "-v"),
             frozenset({Verb.RUN}),
             "DIR:/PATH[:ro]",
-            "Mount a directory of this machine in the guest (repeatable).",
+            "Mount a host directory in the guest (repeatable).",
         ),
         compose=True,
     ),
@@ -212,10 +210,9 @@ APPLICATION: tuple[Setting, ...] = (
         "disks",
         "run.disks",
         Form.LIST,
-        "Disks with ext4 that the guest mounts.",
+        "ext4 disk images that the guest mounts.",
         '["data.img:/data,size=1G"]',
-        more='`"FILE"` or `"FILE:/path"`, with `,size=1G` behind it or not; on `/data` unless '
-        "given; made if it is not there",
+        more='`"FILE[:/path][,size=1G]"`; the default path is `/data`; a missing file is created',
         parse=parse_disk,
         write=write_disk,
         merge=merged,
@@ -223,7 +220,7 @@ APPLICATION: tuple[Setting, ...] = (
             ("--disk",),
             frozenset({Verb.RUN}),
             "FILE[:/PATH][,size=SIZE]",
-            "Mount a disk with ext4, made if it is not there (repeatable; on /data).",
+            "Mount an ext4 disk image; create it if missing (repeatable; default path: /data).",
         ),
         compose=True,
     ),
@@ -233,7 +230,7 @@ APPLICATION: tuple[Setting, ...] = (
         Form.TEXT,
         "Memory of the guest.",
         '"256M"',
-        more="at least 64M, with the profile `tiny` 11M",
+        more="at least 64M; 11M with the profile `tiny`",
         parse=text(values.parse_memory),
         accepts=_TEXT_OR_NUMBER,
         write=values.write_size,
@@ -266,33 +263,34 @@ APPLICATION: tuple[Setting, ...] = (
         "page_size",
         "run.page_size",
         Form.TEXT,
-        "Give anonymous memory in pages of this size where it fits.",
+        "Use pages of this size for anonymous memory, where they fit.",
         '"64K"',
-        more='`"16K"` to `"512K"`, `"1M"`, `"2M"`; for all programs in the guest. Fewer faults at '
-        "first touches, more memory in use",
+        more='`"16K"` to `"512K"`, `"1M"`, `"2M"`; for all programs in the guest. There are fewer '
+        "page faults on first access, and more memory is in use",
         parse=text(values.parse_page_size),
         write=values.write_size,
         option=Option(
             ("--page-size",),
             EVERY,
             "SIZE",
-            "Give anonymous memory in pages of this size where it fits, like 64K.",
+            "Use pages of this size for anonymous memory, where they fit, like 64K.",
         ),
         compose=True,
-        default="4 KiB, and 2 MiB where a program asks for it (madvise)",
+        default="4 KiB, and 2 MiB where a program requests it (madvise)",
     ),
     Setting(
         "populate",
         "run.populate",
         Form.FLAG,
-        "Have memory there as soon as it is mapped.",
+        "Populate memory when it is mapped, and lock it.",
         "true",
-        more="Before all else the program, as unikernel or as normal process, does "
-        "`mlockall(MCL_CURRENT | MCL_FUTURE)`. Memory, threads' stacks too, is not swapped: no "
-        "first touch is a fault, unless the main stack grows. `madvise(MADV_DONTNEED)` fails with "
-        "EINVAL, and the program can map no more than there is. That takes CAP_IPC_LOCK, or a "
-        "RLIMIT_MEMLOCK large enough: else the program writes a line to stderr and ends with "
-        "status 126. Children of `fork()` have nothing locked",
+        more="First of all the program, as a unikernel or a normal process, calls "
+        "`mlockall(MCL_CURRENT | MCL_FUTURE)`. Its memory, including threads' stacks, is not "
+        "swapped, and the first access to a page does not fault, unless the main stack grows. "
+        "`madvise(MADV_DONTNEED)` fails with EINVAL, and the program cannot map more than the "
+        "available memory. It needs CAP_IPC_LOCK or a sufficient RLIMIT_MEMLOCK; otherwise it "
+        "writes a line to stderr and exits with status 126. Children of `fork()` have no locked "
+        "memory",
         option=Option(("--populate",), EVERY),
         compose=True,
     ),
@@ -300,25 +298,25 @@ APPLICATION: tuple[Setting, ...] = (
         "userspace",
         "run.userspace",
         Form.FLAG,
-        "Have busybox and the program's normal form in the guest.",
+        "Include busybox and the program's normal executable in the guest.",
         "false",
-        more="`false`: neither busybox nor `/user/NAME` is there and takes memory; `ukl exec` and "
-        "`ukl shell` find nothing. Options that need them (`--shell`, `--mode process`, `dhcp`) "
-        "bring them",
+        more="`false`: busybox and `/user/NAME` are absent and take no memory; `ukl exec` and "
+        "`ukl shell` find no programs. Options that need them (`--shell`, `--mode process`, "
+        "`dhcp`) include them",
         option=Option(("--userspace",), EVERY),
         compose=True,
-        default="`true`; with the profile `tiny` `false`",
+        default="`true`; `false` with the profile `tiny`",
     ),
     Setting(
         "files",
         "run.files",
         Form.TABLE,
-        "Files and directories of this machine that are copied into the guest.",
+        "Host files and directories that are copied into the guest.",
         '{ "/etc/app.conf" = "app.conf" }',
-        more="absolute path in the guest = file or directory here",
+        more="absolute path in the guest = file or directory on the host",
         names=text(values.parse_guest_path),
         parse=values.host_path,
-        merge=united,
+        merge=updated,
     ),
     Setting(
         "with_",
@@ -326,8 +324,8 @@ APPLICATION: tuple[Setting, ...] = (
         Form.LIST,
         "Further applications in the same kernel.",
         '["../other", "hello"]',
-        more="examples, directories, files, as TARGET; each is started by executing `/ukl/NAME`",
-        merge=longer,
+        more="examples, directories or files, as for TARGET; executing `/ukl/NAME` starts one",
+        merge=concatenated,
         option=Option(
             ("--with",),
             MAKES,
@@ -351,16 +349,16 @@ APPLICATION: tuple[Setting, ...] = (
         "pgo",
         "kernel.pgo",
         Form.TEXT,
-        "Compile kernel and application by the counts of a training run.",
+        "Optimize kernel and application with the branch counts of a training run.",
         '"app.pgo"',
-        more="a file that `ukl build --pgo` made ([how](../howto/pgo.md))",
+        more="a file that `ukl build --pgo` wrote ([how](../howto/pgo.md))",
         parse=values.host_path,
         option=Option(
             ("--pgo",),
             KERNELS,
             "FILE",
-            "Compile kernel and application by the counts of a training run; `ukl build` makes "
-            "the file if it is not there.",
+            "Optimize kernel and application with the branch counts of a training run; `ukl build` "
+            "creates a missing file.",
             Path,
         ),
         compose=True,
@@ -369,9 +367,9 @@ APPLICATION: tuple[Setting, ...] = (
         "imports",
         "kernel.imports",
         Form.LIST,
-        "C prototypes of the kernel's functions that the sources call.",
+        "C prototypes of the kernel functions that the sources call.",
         '["unsigned long ktime_get_ns(void)"]',
-        more="they are `kernel_NAME` for what includes `ukl-imports.h` "
+        more="`ukl-imports.h` declares them as `kernel_NAME` "
         "([more](../howto/kernel-functions.md))",
         parse=text(values.parse_prototype),
     ),
@@ -382,11 +380,11 @@ APPLICATION: tuple[Setting, ...] = (
         "Options of the kernel's configuration.",
         '{ TMPFS = "y" }',
         more='`"y"`, `"m"`, `"n"`, a number or a string; `true` is `"y"`, `false` is `"n"`; '
-        "`CONFIG_` may be left out",
+        "`CONFIG_` is optional",
         names=text(values.parse_option_name),
         parse=lambda value, directory: values.parse_option_value(value),
         accepts=(str, int, bool),
-        merge=united,
+        merge=updated,
         option=Option(
             ("--set",),
             KERNELS,
@@ -396,7 +394,7 @@ APPLICATION: tuple[Setting, ...] = (
         ),
     ),
 )
-"""What `ukl.toml` says of an application and its guest; the fields of AppSpec."""
+"""The keys of `ukl.toml` about an application and its guest; the fields of AppSpec."""
 
 GUEST: tuple[Setting, ...] = (
     Setting(
@@ -413,11 +411,11 @@ GUEST: tuple[Setting, ...] = (
         "restart",
         "restart",
         Form.CHOICE,
-        "When a guest in the background is started again after its end.",
+        "When a guest in the background is restarted after it has ended.",
         '"on-failure"',
         more='`"no"`, `"on-failure"` (a status other than 0, a signal, a panic, a lost machine) or '
-        '`"always"`. Not after `stop`. The pause before is 0.5 s, twice as long each time up to '
-        "60 s, and short again after 10 s of running",
+        '`"always"`. Never after `stop`. The delay is 0.5 s; it doubles with each restart, up to '
+        "60 s, and is reset after the guest has run for 10 s",
         choices=Restart,
         option=Option(("--restart",), frozenset({Verb.RUN})),
         compose=True,
@@ -426,7 +424,7 @@ GUEST: tuple[Setting, ...] = (
         "append",
         "append",
         Form.LIST,
-        "Words for the kernel's command line.",
+        "Words to add to the kernel's command line.",
         '["threadirqs"]',
         option=Option(
             ("--append",),
@@ -461,12 +459,12 @@ GUEST: tuple[Setting, ...] = (
         default=str(LOG_LIMITS.files),
     ),
 )
-"""What is said of a run, and not of the application: on the command line and in compose.toml."""
+"""Settings of a run rather than an application: options, and keys of `compose.toml`."""
 
 ROWS = {row.name: row for row in (*APPLICATION, *GUEST)}
 
-Said = Mapping[str, Any]
-"""What a command line or a compose file says: name of a row -> value. Absent: nothing."""
+Overrides = Mapping[str, Any]
+"""Settings of a command line or a compose file: name of a row -> value. Others are unset."""
 
 TABLES: Mapping[str, str] = {
     "app": "The program, and how it is started.",
@@ -475,23 +473,23 @@ TABLES: Mapping[str, str] = {
     "run": "The virtual machine.",
     "kernel": "The kernel that the program is linked into.",
 }
-"""The tables of `ukl.toml` that the rows make up."""
+"""The tables of `ukl.toml` that consist of rows."""
 
 OLD_KEYS: Mapping[str, str] = {"kernel.applications": "kernel.with"}
-"""Keys of `ukl.toml` with another name now. They work, with a notice."""
+"""Renamed keys of `ukl.toml`: old -> new. Old keys still work, with a notice."""
 
 OLD_SERVICE_KEYS: Mapping[str, str] = {"applications": "with"}
 """The same for a service of `compose.toml`."""
 
 
-def overridden(spec: AppSpec, said: Said) -> AppSpec:
-    """Return the specification with what was said in the place of what it says. Pure."""
+def overridden(spec: AppSpec, overrides: Overrides) -> AppSpec:
+    """Return the specification with overrides applied. Pure."""
     changes = {
         name: ROWS[name].merge(getattr(spec, name), value)
-        for name, value in said.items()
+        for name, value in overrides.items()
         if hasattr(spec, name)
     }
-    if "pgo" in said:  # one file has the counts of all applications of a kernel
+    if "pgo" in overrides:  # one file has the counts of all applications in a kernel
         applications = changes.get("with_", spec.with_)
-        changes["with_"] = tuple(replace(each, pgo=said["pgo"]) for each in applications)
+        changes["with_"] = tuple(replace(each, pgo=overrides["pgo"]) for each in applications)
     return replace(spec, **changes)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Reads what a person writes: sizes, ports, names, paths. Each raises ValueError that says why.
+"""Parsers of settings: sizes, ports, names, paths. Each raises ValueError with the reason.
 
-The same functions read `ukl.toml`, `compose.toml` and the command line.
+They are used for `ukl.toml`, `compose.toml` and the command line.
 """
 
 from __future__ import annotations
@@ -13,27 +13,27 @@ from pathlib import Path
 from ukl.base.model import PortForward, Protocol
 
 NAME_LIMIT = 31
-"""Characters of a name: the marker file has 32 bytes for it, one of them NUL."""
+"""Characters of a name; the marker file has 32 bytes for it, including the NUL."""
 
 PAGE_SIZES = (*(f"{kib}K" for kib in (16, 32, 64, 128, 256, 512)), "1M", "2M")
-"""Of anonymous memory on x86-64: orders 2 to 9 (THP_ORDERS_ALL_ANON in linux/huge_mm.h)."""
+"""Page sizes of anonymous memory: orders 2 to 9 (THP_ORDERS_ALL_ANON in linux/huge_mm.h)."""
 
 MEMORY_MIN = 11 << 20
-"""Bytes below which no kernel of ours boots, not even that of the profile `tiny`."""
+"""Bytes below which no UKL kernel boots, not even with the profile `tiny`."""
 
 CPUS_MAX = 64
-"""What the kernel configuration allows (CONFIG_NR_CPUS)."""
+"""The limit of the kernel configuration (CONFIG_NR_CPUS)."""
 
 LOG_MIN, LOG_MAX = 64 << 10, 1 << 40
-"""Bytes of one file of a console: the end that is shown fits, and a size is no typo."""
+"""Limits of log_size: what `ukl` shows of the end fits; above the maximum it is a typo."""
 
 UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 
 COMPILED = frozenset({".c", ".cc", ".cpp", ".cxx", ".S", ".s"})
-"""How names of source files end."""
+"""Suffixes of source files."""
 
 OBJECTS = frozenset({".o", ".a"})
-"""How names of object files and archives end."""
+"""Suffixes of object files and archives."""
 
 _SIZE = re.compile(r"(\d+)([KMG])(?:i?B)?", re.IGNORECASE)
 
@@ -44,41 +44,41 @@ def _bytes(text: str) -> int | None:
 
 
 def parse_memory(text: str) -> int:
-    """Return the bytes that `256M` or `2G` stands for."""
+    """Return the bytes of `256M` or `2G`."""
     size = _bytes(text)
     if size is None:
-        raise ValueError(f"{text!r} is not an amount of memory; write it like 256M or 2G")
+        raise ValueError(f"{text!r} is not a memory size; write it like 256M or 2G")
     if size < MEMORY_MIN:
         raise ValueError(f"{text!r} is too little memory; at least {MEMORY_MIN >> 20}M is needed")
     return size
 
 
 def parse_log_size(text: str) -> int:
-    """Return the bytes that `16M` stands for as the size of a log."""
+    """Return the bytes of a log size like `16M`."""
     size = _bytes(text)
     if size is None or not LOG_MIN <= size <= LOG_MAX:
         raise ValueError(
-            f"{text!r} is not the size of a log; write it like 16M, from {LOG_MIN >> 10}K "
+            f"{text!r} is not a log size; write it like 16M, from {LOG_MIN >> 10}K "
             f"to {LOG_MAX >> 30}G"
         )
     return size
 
 
 def parse_page_size(text: str) -> int:
-    """Return the bytes that `64K` or `2M` stands for."""
+    """Return the bytes of a page size like `64K` or `2M`."""
     if text not in PAGE_SIZES:
-        raise ValueError(f"{text!r} is not a size of pages; there are {', '.join(PAGE_SIZES)}")
+        raise ValueError(f"{text!r} is not a page size; use one of {', '.join(PAGE_SIZES)}")
     return int(text[:-1]) * UNITS[text[-1]]
 
 
 def write_size(size: int) -> str:
-    """Return a number of bytes as these functions read it: `256M`. Pure."""
+    """Return a number of bytes in the form that these functions parse: `256M`. Pure."""
     unit = next((name for name in "GMK" if size % UNITS[name] == 0), "")
     return f"{size // UNITS[unit]}{unit}" if unit else str(size)
 
 
 def parse_port(text: str) -> PortForward:
-    """Return the forward that `[ADDRESS:]HOST:GUEST[/udp]` stands for."""
+    """Return the port forward for `[ADDRESS:]HOST:GUEST[/udp]`."""
     plain, slash, protocol = text.partition("/")
     if slash and protocol not in set(Protocol):
         raise ValueError(
@@ -103,17 +103,17 @@ def parse_port(text: str) -> PortForward:
 
 
 def write_port(port: PortForward) -> str:
-    """Return a forward as parse_port() reads it. Pure."""
+    """Return a port forward in the form that parse_port() parses. Pure."""
     address = "" if port.address == "127.0.0.1" else f"{port.address}:"
     protocol = "" if port.protocol is Protocol.TCP else f"/{port.protocol}"
     return f"{address}{port.host}:{port.guest}{protocol}"
 
 
 def parse_guest_port(text: str) -> tuple[Protocol, int]:
-    """Return the port of the guest that `6379` or `53/udp` stands for."""
+    """Return the protocol and number of a guest port like `6379` or `53/udp`."""
     number, slash, protocol = text.partition("/")
     if not number.isdecimal() or not 0 < int(number) < 1 << 16:
-        raise ValueError(f"{text!r} is not a port of the guest; write it like 6379 or 53/udp")
+        raise ValueError(f"{text!r} is not a guest port; write it like 6379 or 53/udp")
     if slash and protocol not in set(Protocol):
         raise ValueError(f"{text!r}: {protocol!r} is neither tcp nor udp")
     return Protocol(protocol or "tcp"), int(number)
@@ -136,12 +136,12 @@ def parse_option(text: str) -> tuple[str, str]:
     """Return the name and value of the kernel option `CONFIG_X=VALUE`."""
     name, equals, value = text.partition("=")
     if not equals or not value:
-        raise ValueError(f"{text!r} sets no kernel option; write it like CONFIG_TMPFS=y")
+        raise ValueError(f"{text!r} does not set a kernel option; write it like CONFIG_TMPFS=y")
     return parse_option_name(name), value
 
 
 def parse_option_name(text: str) -> str:
-    """Return the name of a kernel option, with CONFIG_ before it."""
+    """Return the name of a kernel option, with the prefix CONFIG_."""
     if not re.fullmatch(r"(CONFIG_)?[A-Z0-9][A-Za-z0-9_]*", text):
         raise ValueError(f"{text!r} is not the name of a kernel option, like CONFIG_TMPFS")
     return text if text.startswith("CONFIG_") else f"CONFIG_{text}"
@@ -156,22 +156,22 @@ def parse_name(text: str) -> str:
     """Return the name of an application."""
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", text) or len(text) > NAME_LIMIT:
         raise ValueError(
-            f"{text!r} cannot be a name; use letters, digits and . _ -, "
+            f"{text!r} is not a valid name; use letters, digits and . _ -, "
             f"at most {NAME_LIMIT} of them"
         )
     return text
 
 
 def parse_library(text: str) -> str:
-    """Return the name of a library, as -l takes it."""
+    """Return the name of a library, as for the linker's -l."""
     if not re.fullmatch(r"[A-Za-z0-9_.+-]+", text) or text.startswith("-"):
         raise ValueError(f'{text!r} is not the name of a library; write "m" for -lm')
     return text
 
 
 def parse_prototype(text: str) -> str:
-    """Return the C prototype of a function of the kernel."""
-    from ukl.settings import prototypes  # noqa: PLC0415 - pycparser takes 0.1 s, not for all
+    """Return the C prototype of a kernel function."""
+    from ukl.settings import prototypes  # noqa: PLC0415 - pycparser takes 0.1 s
 
     prototypes.parse(text)
     return text
@@ -185,7 +185,7 @@ def parse_guest_path(text: str) -> str:
 
 
 def host_path(text: str, directory: Path) -> Path:
-    """Return the path of a file or directory of this machine, which must be there."""
+    """Return the path of a host file or directory, which must exist."""
     path = Path(directory, text)
     if not path.exists():
         raise ValueError(f"the file {text!r} does not exist (looked for {path})")
@@ -193,7 +193,7 @@ def host_path(text: str, directory: Path) -> Path:
 
 
 def host_file(text: str, directory: Path) -> Path:
-    """Return the path of a file of this machine, which must be there."""
+    """Return the path of a host file, which must exist."""
     path = Path(directory, text)
     if not path.is_file():
         what = "is a directory" if path.is_dir() else "does not exist"
@@ -202,7 +202,7 @@ def host_file(text: str, directory: Path) -> Path:
 
 
 def host_directory(text: str, directory: Path) -> Path:
-    """Return the path of a directory of this machine, which must be there."""
+    """Return the path of a host directory, which must exist."""
     path = host_path(text, directory)
     if not path.is_dir():
         raise ValueError(f"{text!r} is not a directory")
@@ -218,5 +218,5 @@ def python_script(text: str, directory: Path) -> Path:
 
 
 def name_of(text: str) -> str:
-    """Return a name for an application that comes from a file called `text`. Pure."""
+    """Return an application name for a file named `text`. Pure."""
     return re.sub(r"[^A-Za-z0-9._-]", "-", text).lstrip("-._")[:NAME_LIMIT] or "app"

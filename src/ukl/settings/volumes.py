@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Volumes and disks as people write them: `DIR:/path[:ro]`, `FILE[:/path][,size=1G]`. Pure.
+"""Parsers of volumes and disks: `DIR:/path[:ro]`, `FILE[:/path][,size=1G]`. Pure.
 
-The manifest reads them relative to its own directory, the command line relative to
-the current one. What is on this machine is looked at in vm/storage.py.
+Host paths in a manifest are relative to its directory, those on the command line to the current
+directory. vm/storage.py checks the files on the host.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from ukl.base.model import DISK_SIZE, Disk, Volume
 from ukl.settings.values import write_size
 
 DISK_TARGET = "/data"
-"""Where a disk is mounted unless its text says it."""
+"""The default mount point of a disk."""
 
 DISK_MIN = 16 << 20
-"""Bytes below which ext4 has no room for a journal and files."""
+"""Bytes below which ext4 has no space for a journal and files."""
 
 DISK_MAX = 16 << 40
-"""Bytes that ext4 with blocks of 4 KiB has at most without its 64-bit feature."""
+"""Maximum bytes of ext4 with blocks of 4 KiB and without its 64-bit feature."""
 
 _UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
-_OURS = ("/bin", "/dev", "/proc", "/sys", "/ukl", "/user")
-"""Directories of the guest that init and the kernel need as they are."""
+_RESERVED = ("/bin", "/dev", "/proc", "/sys", "/ukl", "/user")
+"""Directories of the guest that init and the kernel need; nothing is mounted over them."""
 
 
 class _Mounted(Protocol):
@@ -35,13 +35,13 @@ class _Mounted(Protocol):
     def target(self) -> str: ...
 
 
-Place = TypeVar("Place", bound=_Mounted)
+Mount = TypeVar("Mount", bound=_Mounted)
 
 
 def parse_volume(text: str, directory: Path | None = None) -> Volume:
-    """Return the volume that `DIR:/path`, with `:ro` behind it or not, stands for.
+    """Return the volume for `DIR:/path` or `DIR:/path:ro`; else ValueError.
 
-    DIR is relative to `directory` (None: the current one). ValueError says what is wrong.
+    DIR is relative to `directory` (None: the current one).
     """
     rest = text
     read_only = rest.endswith(":ro")
@@ -54,7 +54,7 @@ def parse_volume(text: str, directory: Path | None = None) -> Volume:
 
 
 def parse_disk(text: str, directory: Path | None = None) -> Disk:
-    """Return the disk that `FILE[:/path][,size=SIZE]` stands for, else ValueError."""
+    """Return the disk for `FILE[:/path][,size=SIZE]`; else ValueError."""
     rest, size = text, DISK_SIZE
     if match := re.fullmatch(r"(.*),size=([^,:/]*)", rest, re.DOTALL):
         rest, size = match[1], _size(match[2], text)
@@ -67,19 +67,19 @@ def parse_disk(text: str, directory: Path | None = None) -> Disk:
 
 
 def write_volume(volume: Volume) -> str:
-    """Return a volume as parse_volume() reads it."""
+    """Return a volume in the form that parse_volume() parses."""
     return f"{volume.source}:{volume.target}" + ":ro" * volume.read_only
 
 
 def write_disk(disk: Disk) -> str:
-    """Return a disk as parse_disk() reads it."""
+    """Return a disk in the form that parse_disk() parses."""
     return f"{disk.file}:{disk.target},size={write_size(disk.size)}"
 
 
-def merged(before: Sequence[Place], added: Sequence[Place]) -> tuple[Place, ...]:
-    """Return both, where an added one takes the place of one with the same target."""
-    taken = {place.target for place in added}
-    return (*(place for place in before if place.target not in taken), *added)
+def merged(before: Sequence[Mount], added: Sequence[Mount]) -> tuple[Mount, ...]:
+    """Return both; an added mount replaces one with the same target."""
+    replaced = {mount.target for mount in added}
+    return (*(mount for mount in before if mount.target not in replaced), *added)
 
 
 def _host(text: str, directory: Path | None) -> Path:
@@ -91,8 +91,8 @@ def _target(target: str, text: str) -> str:
     if not target.startswith("/") or ".." in target.split("/") or "\0" in target:
         raise ValueError(f"{text!r}: {target!r} is not an absolute path in the guest, like /data")
     path = os.path.normpath("/" + target.lstrip("/"))
-    if path == "/" or any(path == ours or path.startswith(f"{ours}/") for ours in _OURS):
-        raise ValueError(f"{text!r}: {path} of the guest cannot be replaced; use one like /data")
+    if path == "/" or any(path == each or path.startswith(f"{each}/") for each in _RESERVED):
+        raise ValueError(f"{text!r}: {path} of the guest is reserved; use a path like /data")
     return path
 
 
@@ -102,5 +102,5 @@ def _size(word: str, text: str) -> int:
         raise ValueError(f"{text!r}: {word!r} is not a size; write it like size=512M or size=1G")
     size = int(match[1]) * _UNITS[match[2].upper()]
     if not DISK_MIN <= size <= DISK_MAX:
-        raise ValueError(f"{text!r}: a disk has from {DISK_MIN >> 20}M to {DISK_MAX >> 40}T")
+        raise ValueError(f"{text!r}: the size of a disk is {DISK_MIN >> 20}M to {DISK_MAX >> 40}T")
     return size
