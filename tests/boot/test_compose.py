@@ -100,7 +100,7 @@ ready = {{ ports = [1234], timeout = 4 }}
 """)
     code, _, err = cli("compose", "-f", str(project), "up", "-d")
     assert code == 124
-    assert "nobody in it listens on 1234/tcp" in err
+    assert "no program in it listens on 1234/tcp" in err
     [record] = json.loads(cli("compose", "-f", str(project), "ps", "--json")[1])
     assert (record["service"], record["state"]) == ("db", "running")
 

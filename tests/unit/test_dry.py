@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ukl.flow import dry
-from ukl.flow.dry import DryStore, NotThere, Step
+from ukl.flow.dry import DryStore, NotBuilt, Step
 from ukl.host.store import Command, Store
 
 
@@ -30,7 +30,7 @@ def test_what_is_there_is_taken(tmp_path: Path) -> None:
 
 def test_what_is_not_there_is_planned_and_not_made(tmp_path: Path) -> None:
     store = DryStore(tmp_path / "cache")
-    with pytest.raises(NotThere):
+    with pytest.raises(NotBuilt):
         store.make("image", "key", {"name": "web"}, never, commands)
     # A compiled file's place is enough to go on.
     place = store.make("object", "key", {"source": "a.c"}, never, commands)
@@ -53,5 +53,5 @@ def test_steps_as_a_shell_takes_them() -> None:
         "(cd '/a b' && cc 'x y.c')",
         "# three: a machine",
         "qemu -m 1k",
-        "# four -> /c/four: would be made",
+        "# four -> /c/four: to be built",
     ]

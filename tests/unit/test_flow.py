@@ -67,7 +67,7 @@ class TestOutput:
     def test_is_exchanged_as_a_whole(self, tmp_path: Path) -> None:
         out = tmp_path / "a" / "out"
         for content in ("one", "two"):
-            with build.beside(out) as directory:
+            with build.replacing(out) as directory:
                 (directory / "vmlinux").write_text(content)
             assert (out / "vmlinux").read_text() == content
         assert [path.name for path in out.parent.iterdir()] == ["out"]
@@ -79,7 +79,7 @@ class TestOutput:
         (out / "vmlinux").write_text("old")
 
         def interrupted() -> None:
-            with build.beside(out) as directory:
+            with build.replacing(out) as directory:
                 (directory / "vmlinux").write_text("half")
                 raise error
 
@@ -114,27 +114,27 @@ class TestStandardInput:
         reader, writer = os.pipe()
         os.dup2(reader, 0)
         os.close(reader)
-        assert running._standard_input(ours=True, shell=False) == 0
+        assert running._standard_input(has_init=True, shell=False) == 0
         os.close(writer)
         (tmp_path / "file").touch()
         with (tmp_path / "file").open() as stream:
             os.dup2(stream.fileno(), 0)
-        assert running._standard_input(ours=True, shell=False) == 0
+        assert running._standard_input(has_init=True, shell=False) == 0
 
     def test_the_null_device_is_not(self) -> None:
         null = os.open(os.devnull, os.O_RDONLY)
         os.dup2(null, 0)
         os.close(null)
-        assert running._standard_input(ours=True, shell=False) is None
-        assert running._standard_input(ours=False, shell=False) == 0
+        assert running._standard_input(has_init=True, shell=False) is None
+        assert running._standard_input(has_init=False, shell=False) == 0
 
     def test_a_terminal_that_is_not_ours_is_not(self) -> None:
         master, slave = pty.openpty()
         os.dup2(slave, 0)
         os.close(slave)
         try:
-            assert running._standard_input(ours=True, shell=False) is None
-            assert running._standard_input(ours=True, shell=True) == 0
+            assert running._standard_input(has_init=True, shell=False) is None
+            assert running._standard_input(has_init=True, shell=True) == 0
         finally:
             os.close(master)
 

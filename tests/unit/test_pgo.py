@@ -163,5 +163,5 @@ def test_all_applications_of_a_kernel_count() -> None:
 
 def test_a_server_is_not_trained_without_work(tmp_path: Path) -> None:
     spec = AppSpec("a", Path("a"), Path(), (), ports=(PortForward(1, 2),))
-    with pytest.raises(UsageError, match="serves"):
+    with pytest.raises(UsageError, match="is a server"):
         train(spec, None, tmp_path / "a.pgo", Context(Store(tmp_path), Progress.quiet()))

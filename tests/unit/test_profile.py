@@ -81,7 +81,7 @@ def test_shares() -> None:
         Share("kthread_[k]", 2, 2),
         Share("send", 0, 6),
     ]
-    taken = perf.Taken("web", STACKS, 12, 3)
+    taken = perf.Recording("web", STACKS, 12, 3)
     lines = perf.table(taken, 2)
     assert lines[0] == "web: 12 samples, 3 more were lost"
     assert [line.split() for line in lines[2:]] == [

@@ -242,7 +242,7 @@ def wait(directory: Path, command: str, *, running: bool = True, seconds: float 
 def test_a_program_is_ready_when_the_command_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(suite, "PAUSE", 0.01)
+    monkeypatch.setattr(suite, "READY_INTERVAL", 0.01)
     wait(tmp_path, "echo $HOST >> asked; [ $(wc -l < asked) -ge 3 ]")
     assert (tmp_path / "asked").read_text() == "here\n" * 3
 
@@ -251,8 +251,8 @@ def test_a_program_is_ready_when_the_command_says_so(
 def test_a_command_that_hangs_is_asked_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(suite, "ASKING", 0.5)
-    monkeypatch.setattr(suite, "PAUSE", 0.01)
+    monkeypatch.setattr(suite, "READY_TIMEOUT", 0.5)
+    monkeypatch.setattr(suite, "READY_INTERVAL", 0.01)
     wait(tmp_path, "[ -e asked ] || { touch asked; sleep 100; }")
 
 

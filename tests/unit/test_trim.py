@@ -459,7 +459,7 @@ def test_a_server_needs_somebody_who_uses_it(tmp_path: Path) -> None:
         workload.chosen(served, None, bench)
     assert "--workload" in str(caught.value.remedy)
     assert isinstance(workload.chosen(served, "true", bench), workload.Command)
-    assert isinstance(workload.chosen(spec(), None, bench), workload.Own)
+    assert isinstance(workload.chosen(spec(), None, bench), workload.OwnRun)
 
 
 def test_what_is_wrong_is_said_before_anything_is_built(cli: Cli, tmp_path: Path) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""`ukl perf`: where a guest's time goes, through kernel and application."""
+"""`ukl perf`: profiles kernel and application of a guest."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from ukl.cli.guests import Name, registry
 from ukl.cli.state import STATE, print_json, verb
 
 app = typer.Typer(
-    help="Where a guest's time goes, through kernel and application.",
+    help="Profile kernel and application of a guest.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
 
 Seconds = Annotated[
     float,
-    typer.Option("--time", "-t", min=0.1, metavar="SECONDS", help="How long samples are taken."),
+    typer.Option("--time", "-t", min=0.1, metavar="SECONDS", help="Duration of sampling."),
 ]
 Frequency = Annotated[
     int,
-    typer.Option("--frequency", "-F", min=1, max=4000, metavar="HZ", help="Samples in a second."),
+    typer.Option("--frequency", "-F", min=1, max=4000, metavar="HZ", help="Samples per second."),
 ]
 
 
@@ -40,21 +40,21 @@ def record(
     frequency: Frequency = 99,
     as_json: Json = False,
 ) -> int:
-    """Take samples of a running guest, and write its stacks into a file, folded.
+    """Sample a running guest, and write its folded stacks to a file.
 
-    A line for each stack: functions from the outermost on, joined by semicolons, and how often it
-    was seen. `ukl perf flamegraph` and other tools read it. Ctrl-C ends it early.
+    A line has a stack (functions from the outermost on, joined by semicolons) and its number of
+    samples. `ukl perf flamegraph` and other tools read this format. Ctrl-C ends sampling early.
     """
     from ukl.debug import samples  # noqa: PLC0415
     from ukl.observe import perf  # noqa: PLC0415 - not needed for --help
 
-    taken = perf.take(registry(), name, STATE.store, seconds, frequency)
+    profile = perf.record(registry(), name, STATE.store, seconds, frequency)
     path = output or Path(f"{name}.folded")
-    path.write_text(samples.render(taken.stacks))
+    path.write_text(samples.render(profile.stacks))
     if as_json:
-        print_json({"file": path, "samples": taken.samples, "lost": taken.lost})
+        print_json({"file": path, "samples": profile.samples, "lost": profile.lost})
     else:
-        typer.echo(f"{path}: {taken.samples} samples, {len(taken.stacks)} stacks")
+        typer.echo(f"{path}: {profile.samples} samples, {len(profile.stacks)} stacks")
     return 0
 
 
@@ -63,26 +63,26 @@ def record(
 def top(
     name: Name,
     count: Annotated[
-        int, typer.Option("--count", "-n", min=1, metavar="N", help="Functions shown.")
+        int, typer.Option("--count", "-n", min=1, metavar="N", help="Number of functions to show.")
     ] = 30,
     seconds: Seconds = 5.0,
     frequency: Frequency = 99,
     as_json: Json = False,
 ) -> int:
-    """Take samples of a running guest, and print the functions by their share.
+    """Sample a running guest, and print its functions, sorted by their share of samples.
 
-    SELF counts samples in a function itself, TOTAL also those in what it has called; k stands for
-    the kernel's functions, a for the application's.
+    SELF counts samples in a function itself, TOTAL also those in functions that it called. k marks
+    functions of the kernel, a those of the application.
     """
     from ukl.debug import samples  # noqa: PLC0415
     from ukl.observe import perf  # noqa: PLC0415
 
-    taken = perf.take(registry(), name, STATE.store, seconds, frequency)
+    profile = perf.record(registry(), name, STATE.store, seconds, frequency)
     if as_json:
-        shares = samples.shares(taken.stacks)[:count]
-        print_json({"samples": taken.samples, "lost": taken.lost, "functions": shares})
+        shares = samples.shares(profile.stacks)[:count]
+        print_json({"samples": profile.samples, "lost": profile.lost, "functions": shares})
     else:
-        typer.echo("\n".join(perf.table(taken, count)))
+        typer.echo("\n".join(perf.table(profile, count)))
     return 0
 
 
@@ -93,7 +93,7 @@ def flamegraph(
         str,
         typer.Argument(
             metavar="NAME|FILE",
-            help="A running guest, or a file of `ukl perf record`.",
+            help="A running guest, or a file written by `ukl perf record`.",
             show_default=False,
         ),
     ],
@@ -104,7 +104,7 @@ def flamegraph(
     frequency: Frequency = 99,
     as_json: Json = False,
 ) -> int:
-    """Draw a flame graph of a running guest, or of stacks that were recorded, as SVG."""
+    """Draw a flame graph of a running guest, or of recorded stacks, as SVG."""
     from ukl.base.errors import InputError  # noqa: PLC0415
     from ukl.debug import flames, samples  # noqa: PLC0415
     from ukl.observe import perf  # noqa: PLC0415
@@ -116,11 +116,11 @@ def flamegraph(
             stacks = samples.read(file.read_text())
         except ValueError as error:
             raise InputError(
-                f"{error}", where=file, remedy="name a file of `ukl perf record`"
+                f"{error}", where=file, remedy="name a file that `ukl perf record` wrote"
             ) from error
     else:
         title = source
-        stacks = perf.take(registry(), source, STATE.store, seconds, frequency).stacks
+        stacks = perf.record(registry(), source, STATE.store, seconds, frequency).stacks
     path = output or Path(f"{title}.svg")
     count = sum(stacks.values())
     path.write_text(flames.svg(stacks, f"{title}: {count} samples"))

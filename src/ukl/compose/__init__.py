@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Several guests that belong together: what `compose.toml` says, and its life."""
+"""Starts, watches and stops the guests of a `compose.toml`."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The life of a project: its guests are built, started in order, shown, and ended."""
+"""The life cycle of a project: builds, starts, shows and stops its guests."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ class UpOptions:
 
     verbose: bool = False
     wait: bool = False
-    """Whether all have to be ready in the end, not only those that others wait for."""
+    """Whether to wait until all services are ready, not only those that others depend on."""
 
 
 def members(guests: Registry, project: Project) -> list[Record]:
-    """Return the guests of a project, also of services that its file has no more."""
+    """Return the guests of a project, including those of services that its file no longer has."""
     return [each for each in guests.all() if each.member.project == project.name]
 
 
@@ -44,17 +44,17 @@ def up(
     options: UpOptions,
     context: Context,
 ) -> list[Record]:
-    """Start what does not run yet, or runs otherwise than the file says now.
+    """Start the services that do not run, or run with other settings than in the file.
 
-    All are built before the first is started. Raises the errors of building and booting; what
-    has been started until then goes on.
+    All are built before the first is started. Raises the errors of building and booting; guests
+    that have been started by then keep running.
     """
     guests, progress = registry.of(context.store), context.progress
     for service in services:
         _check(guests, project, service)
     missing = [service for service in services if not _runs(guests, service)]
     if missing:
-        running.host_caps(context.store, progress)  # says how guests run, if that is news
+        running.host_caps(context.store, progress)  # reports once that guests are emulated
     for service in missing:
         bootable(service.spec, context, _guest(service, options))
     known = {service.name: service for service in project.services}
@@ -65,7 +65,7 @@ def up(
         for name, condition in service.depends_on.items():
             _wait(guests, known[name], condition, progress)
         _forget(guests, service.guest)
-        # Quietly: all has been built, and said.
+        # Quiet: everything is in the cache.
         chosen = _run_options(project, service, options)
         running.start_app(service.spec, chosen, context.quiet())
         progress.line(f"  {service.name}: started")
@@ -78,7 +78,7 @@ def up(
 def planned(
     project: Project, services: Sequence[Service], options: UpOptions, context: Context
 ) -> list[Step]:
-    """Return the steps of `up`, for `--dry-run`."""
+    """Return the steps of up(), for `--dry-run`."""
     guests = registry.of(context.store)
     steps = []
     for service in services:
@@ -93,13 +93,13 @@ def planned(
 
 
 def _check(guests: Registry, project: Project, service: Service) -> None:
-    """Raise InputError where a guest of that name is somebody else's."""
+    """Raise InputError if a guest with the service's name does not belong to the project."""
     for each in guests.all():
         if each.name == service.guest and each.member.project != project.name:
             raise InputError(
-                f"there is a guest {service.guest} that is not of this project",
+                f"a guest {service.guest} exists that does not belong to this project",
                 where=project.origin,
-                remedy=f"give the project another name, or remove that one: "
+                remedy="give the project another name, or remove the guest: "
                 f"ukl rm --force {service.guest}",
             )
 
@@ -114,7 +114,7 @@ def _runs(guests: Registry, service: Service) -> bool:
 
 
 def _forget(guests: Registry, name: str) -> None:
-    """End and remove the guest of that name, if there is one."""
+    """Stop and remove the guest with that name, if it exists."""
     if any(each.name == name for each in guests.all()):
         keeper.stop(guests, name, None, storage.GRACE + keeper.STOP_MARGIN)
         guests.remove(name)
@@ -147,12 +147,12 @@ def _guest(service: Service, options: UpOptions) -> Guest:
 
 
 def down(guests: Registry, project: Project, grace: float | None = None) -> list[str]:
-    """End all guests of a project, those that others depend on last, and forget them.
+    """Stop and remove all guests of a project in reverse order; return their names.
 
-    Returns their names. `grace` is how many seconds each has (None: what it was started with).
+    `grace` is the time in seconds that each has to end (None: what it was started with).
     """
-    places = {service.guest: number for number, service in enumerate(project.services)}
-    found = sorted(members(guests, project), key=lambda each: -places.get(each.name, 1 << 30))
+    order = {service.guest: number for number, service in enumerate(project.services)}
+    found = sorted(members(guests, project), key=lambda each: -order.get(each.name, 1 << 30))
     patience = storage.GRACE if grace is None else grace
     for record in found:
         keeper.stop(guests, record.name, grace, patience + keeper.STOP_MARGIN)
@@ -160,12 +160,12 @@ def down(guests: Registry, project: Project, grace: float | None = None) -> list
     return [record.name for record in found]
 
 
-# --- what they say --------------------------------------------------------------------------
+# --- consoles -------------------------------------------------------------------------------
 
 
 @dataclass(slots=True)
 class Follower:
-    """Gives the lines of several consoles as they come, each with its service's name."""
+    """Passes the lines of several consoles to `write`, each with the name of its service."""
 
     guests: Registry
     write: Callable[[str, bytes], None]
@@ -173,7 +173,7 @@ class Follower:
     _rest: dict[str, bytes] = field(default_factory=dict)
 
     def look(self, records: Iterable[Record], *, last: bool = False) -> None:
-        """Give the lines that are new; `last`: also one that has no end."""
+        """Write the new lines; `last`: also an unfinished one."""
         for record in records:
             *lines, rest = (self._rest.get(record.name, b"") + self._new(record)).split(b"\n")
             if last and rest:
@@ -193,9 +193,9 @@ class Follower:
         return b"".join(iter(self._readers[record.name].read, b""))
 
     def follow(self, names: Sequence[str], until: str | None = None) -> None:
-        """Go on until all of them have ended, or that of the name `until`."""
+        """Write lines until the guests `names`, or the guest `until`, have ended."""
         while True:
-            # Asked before looking: what came until then is in the files.
+            # Checked before reading, so that all output of a guest that has ended is read.
             records = [each for each in self.guests.all() if each.name in names]
             watched = [each for each in records if until in {None, each.name}]
             alive = any(effective(each) in ALIVE for each in watched)
@@ -206,12 +206,12 @@ class Follower:
 
 
 def only(project: Project, guests: Registry, names: Iterable[str]) -> list[Record]:
-    """Return the guests of the services of these names (none: of all); InputError."""
+    """Return the guests of the named services (none: of all); InputError."""
     wanted = list(names)
     known = {service.name for service in project.services}
     for name in wanted:
         if name not in known:
-            project.chosen([name])  # says which there are
+            project.chosen([name])  # raises
     return [
         each for each in members(guests, project) if not wanted or each.member.service in wanted
     ]

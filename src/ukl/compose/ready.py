@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Waiting for a service: until it has started, answers, or has done its work."""
+"""Waits until a service has started, is ready, or has completed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ukl.vm import execute
 from ukl.vm.registry import ALIVE, Record, Registry, State, effective
 
 POLL = 0.3
-"""Seconds between two questions; each is a process in the guest."""
+"""Seconds between two checks; each starts a process in the guest."""
 
 TABLES = {
     Protocol.TCP: ("/proc/net/tcp", "/proc/net/tcp6"),
@@ -21,16 +21,16 @@ TABLES = {
 }
 
 _LISTEN = "0A"
-"""TCP_LISTEN of include/net/tcp_states.h; sockets of UDP have another state always."""
+"""TCP_LISTEN of include/net/tcp_states.h; UDP sockets never have this state."""
 
 _LOOPBACK4 = 127
 _LOOPBACK6 = "00000000000000000000000001000000"
 
 
 def listening(text: str, protocol: Protocol) -> set[int]:
-    """Return the ports on which others can reach somebody, by such tables. Pure.
+    """Return the ports that are open to other machines, according to TABLES' text. Pure.
 
-    Those of the loopback address alone do not count.
+    Ports that are bound only to the loopback address are not included.
     """
     found = set()
     for line in text.splitlines():
@@ -40,7 +40,7 @@ def listening(text: str, protocol: Protocol) -> set[int]:
         address, _, port = words[1].rpartition(":")
         if protocol is Protocol.TCP and words[3] != _LISTEN:
             continue
-        # Words of four bytes, each in the processor's order: 127.0.0.1 is 0100007F.
+        # Words of four bytes in little-endian order: 127.0.0.1 is 0100007F.
         is_local = address == _LOOPBACK6 or (
             len(address) == 8 and int(address[6:], 16) == _LOOPBACK4
         )
@@ -50,13 +50,13 @@ def listening(text: str, protocol: Protocol) -> set[int]:
 
 
 def is_ready(guests: Registry, name: str, ready: Ready) -> bool:
-    """Ask in the guest whether it is ready. UklError if nobody there answers."""
+    """Run the readiness check in the guest. UklError if the guest does not answer."""
     for protocol, tables in TABLES.items():
         wanted = {port for kind, port in ready.ports if kind is protocol}
         if wanted:
-            # Status 1 is no failure: a kernel without IPv6 has not all of them.
-            _, said = execute.captured(guests, name, ("cat", *tables))
-            if not wanted <= listening(said.decode("ascii", "replace"), protocol):
+            # The exit status is ignored: a kernel without IPv6 does not have all tables.
+            _, output = execute.captured(guests, name, ("cat", *tables))
+            if not wanted <= listening(output.decode("ascii", "replace"), protocol):
                 return False
     if ready.command:
         code, _ = execute.captured(guests, name, ready.command)
@@ -65,28 +65,28 @@ def is_ready(guests: Registry, name: str, ready: Ready) -> bool:
 
 
 def wait(guests: Registry, name: str, condition: Condition, ready: Ready) -> None:
-    """Wait until the guest is as `condition` says.
+    """Wait until the guest meets `condition`.
 
-    UklError if it has ended (COMPLETED: with another status than 0), TimeoutExpired if it
-    takes longer than `ready` gives it.
+    UklError if it has ended (COMPLETED: with another status than 0), TimeoutExpired after
+    the timeout of `ready`, which COMPLETED does not have.
     """
     end = time.monotonic() + ready.timeout
     while True:
         record = guests.get(name)
-        if _is_so(guests, record, condition, ready):
+        if _is_met(guests, record, condition, ready):
             return
         if condition is not Condition.COMPLETED and time.monotonic() >= end:
             raise TimeoutExpired(
-                f"{name} is not {condition} after {ready.timeout:g} s" + _of_what(ready),
-                remedy=f"ukl logs {name} shows what it said; ready = {{ timeout = … }} gives it "
+                f"{name} is not {condition} after {ready.timeout:g} s" + _reason(ready),
+                remedy=f"ukl logs {name} shows its console; ready = {{ timeout = … }} gives it "
                 "more time",
             )
         time.sleep(POLL)
 
 
-def _of_what(ready: Ready) -> str:
+def _reason(ready: Ready) -> str:
     if ready.ports:
-        return ": nobody in it listens on " + _listed(ready.ports)
+        return ": no program in it listens on " + _listed(ready.ports)
     return ": its `ready` command fails" if ready.command else ""
 
 
@@ -94,7 +94,7 @@ def _listed(ports: Iterable[tuple[Protocol, int]]) -> str:
     return ", ".join(f"{port}/{protocol}" for protocol, port in ports)
 
 
-def _is_so(guests: Registry, record: Record, condition: Condition, ready: Ready) -> bool:
+def _is_met(guests: Registry, record: Record, condition: Condition, ready: Ready) -> bool:
     state = effective(record)
     if state not in ALIVE:
         if condition is Condition.COMPLETED and state is State.ENDED and record.end.exit_code == 0:
@@ -102,7 +102,7 @@ def _is_so(guests: Registry, record: Record, condition: Condition, ready: Ready)
         how = f" with status {record.end.exit_code}" if record.end.exit_code is not None else ""
         raise UklError(
             f"{record.name} has ended{how}, and is not {condition}",
-            remedy=f"ukl logs {record.name} shows what it said",
+            remedy=f"ukl logs {record.name} shows its console",
         )
     if state is not State.RUNNING or condition is Condition.COMPLETED:
         return False
@@ -112,5 +112,5 @@ def _is_so(guests: Registry, record: Record, condition: Condition, ready: Ready)
         return is_ready(guests, record.name, ready)
     except UklError:
         if effective(guests.get(record.name)) is not State.RUNNING:
-            return False  # it has just ended, or is started again: the next look tells
+            return False  # it has just ended, or restarts: check again
         raise

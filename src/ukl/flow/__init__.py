@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The order of things: builds, boots, trains, measures and compares with the other packages."""
+"""Sequences of steps in other packages: build, boot, train, measure and compare."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The one way from a specification to something that boots."""
+"""Builds everything that a specification needs to boot."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from ukl.recipe import python
 
 @dataclass(frozen=True, slots=True)
 class Linked:
-    """An application, the kernel that it goes into, and both linked."""
+    """An application, its kernel, and the image of both."""
 
     spec: AppSpec
-    """The specification with the programs of its recipes built."""
+    """The specification, with the programs of its recipes built."""
     app: AppObject
     kernel: KernelBuild
     image: Image
@@ -32,38 +32,39 @@ class Linked:
 
 @dataclass(frozen=True, slots=True)
 class Bootable(Linked):
-    """The same with the initrd that it boots from."""
+    """A linked application with its initrd."""
 
     initrd: Path
 
 
 def prepared(spec: AppSpec, context: Context) -> AppSpec:
-    """Return `spec` with the programs of its recipes built; the same where there is none."""
+    """Return `spec` with the programs of its recipes built."""
     spec = python.with_files(spec, context.progress)
     if spec.build is None and not any(each.build for each in spec.with_):
         return spec
     packages.require(*kernels.BUILD_TOOLS)
-    beside = tuple(prepared(each, context) for each in spec.with_)
+    others = tuple(prepared(each, context) for each in spec.with_)
     return recipe_build.prepared(
-        replace(spec, with_=beside), context.store, context.progress, context.jobs
+        replace(spec, with_=others), context.store, context.progress, context.jobs
     )
 
 
 def linked(spec: AppSpec, context: Context, *, patched: bool = True) -> Linked:
-    """Return the application and its kernel, linked.
+    """Return the application linked into its kernel.
 
-    `patched` False: a kernel of the same configuration that knows nothing of applications,
-    for the normal executable.
+    With `patched` False the kernel has the same configuration but is unpatched and without the
+    application, which then runs as its normal executable.
     """
     packages.require(*kernels.BUILD_TOOLS)
     spec = prepared(spec, context)
     specs = (spec, *spec.with_)
-    ahead = not any(each.lto for each in specs)  # what is wrong with a program, in seconds
-    apps = _objects(spec, context) if ahead else []
+    # Without LTO, first link the applications: errors in them are found within seconds.
+    apps_first = not any(each.lto for each in specs)
+    apps = _objects(spec, context) if apps_first else []
     kernel = kernels.build(replace(kernels.wanted_by(specs), patched=patched), context)
-    app, *beside = apps or _objects(spec, context, kernel)
+    app, *others = apps or _objects(spec, context, kernel)
     image = (
-        kernel_link.link(kernel, app, context.store, context.progress, beside)
+        kernel_link.link(kernel, app, context.store, context.progress, others)
         if patched
         else kernel_link.link(kernel, None, context.store, context.progress)
     )
@@ -73,13 +74,13 @@ def linked(spec: AppSpec, context: Context, *, patched: bool = True) -> Linked:
 def bootable(
     spec: AppSpec, context: Context, guest: Guest | None = None, *, patched: bool = True
 ) -> Bootable:
-    """Return what boots `spec`; `guest` says what has to be in the initrd besides."""
+    """Return what boots `spec`; `guest` determines further contents of the initrd."""
     found = linked(spec, context, patched=patched)
     return with_initrd(found, context, guest or Guest())
 
 
 def with_initrd(found: Linked, context: Context, guest: Guest) -> Bootable:
-    """Return the same with the initrd for a guest."""
+    """Return a linked application with the initrd for `guest`."""
     initrd = initrds.build(
         found.image,
         found.spec,
@@ -92,14 +93,14 @@ def with_initrd(found: Linked, context: Context, guest: Guest) -> Bootable:
 
 
 def link_map(spec: AppSpec, kernel: KernelBuild, context: Context) -> Path:
-    """Return ld's map of the image that `linked` made."""
+    """Return ld's map of the image that linked() made."""
     apps = _objects(spec, context.quiet(), kernel)
-    with context.progress.stage("which object is where in vmlinux"):
+    with context.progress.stage("link map of vmlinux"):
         return kernel_link.link_map(kernel, apps, context.store)
 
 
 def _objects(spec: AppSpec, context: Context, kernel: KernelBuild | None = None) -> list[AppObject]:
-    """Return the objects of all applications; `kernel` is for those with `lto`."""
+    """Return the objects of all applications; `kernel` is needed by those with `lto`."""
     return [_object(each, context, kernel) for each in (spec, *spec.with_)]
 
 
@@ -108,7 +109,7 @@ def _object(spec: AppSpec, context: Context, kernel: KernelBuild | None) -> AppO
         return app_build.build(spec, context.store, context.progress, kernel if spec.lto else None)
     if spec.lto:
         raise InputError(
-            "--lto is for programs of [app] sources; this one's build system compiles it",
+            "--lto requires [app] sources; this program is compiled by its own build system",
             where=spec.origin,
             remedy="leave --lto out",
         )

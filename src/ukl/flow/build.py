@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""`ukl build`: the bootable files in a directory."""
+"""`ukl build`: writes the bootable files into a directory."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ukl.host.store import digest, jsonable
 from ukl.vm import qemu
 
 COMMAND_LINE = "cmdline"
-"""File with the words that the kernel's command line needs."""
+"""File with the kernel's command line."""
 
 _OUTPUTS = frozenset({"vmlinux", "bzImage", "initrd", "System.map", COMMAND_LINE, "manifest.json"})
 
@@ -30,8 +30,8 @@ def into(
 ) -> dict[str, Any]:
     """Write the bootable files and a manifest into `directory`; return the manifest.
 
-    `append` goes to the kernel's command line. `directory` appears (or is exchanged for the new
-    one) when all files are whole. An existing one must be empty or ours: InputError otherwise.
+    `append` is added to the kernel's command line. `directory` is created or replaced when all
+    files are complete. InputError if it already contains files that ukl did not write.
     """
     _check(directory)
     made = bootable(spec, context)
@@ -53,7 +53,7 @@ def into(
         "files": {name: path.stat().st_size for name, path in files.items()},
         "digests": {name: digest(path) for name, path in files.items()},
     }
-    with context.progress.stage(f"write {directory}"), beside(directory) as temporary:
+    with context.progress.stage(f"write {directory}"), replacing(directory) as temporary:
         for name, path in files.items():
             shutil.copyfile(path, temporary / name)
         (temporary / COMMAND_LINE).write_text(summary["cmdline"] + "\n")
@@ -66,18 +66,18 @@ def _check(directory: Path) -> None:
         raise InputError(
             "this is not a directory", where=directory, remedy="name another one with -o"
         )
-    strange = {path.name for path in directory.iterdir()} - _OUTPUTS if directory.exists() else None
-    if strange:
+    other = {path.name for path in directory.iterdir()} - _OUTPUTS if directory.exists() else None
+    if other:
         raise InputError(
-            f"the output directory holds something else: {min(strange)}",
+            f"the output directory contains another file: {min(other)}",
             where=directory,
             remedy="name an empty or a new directory with -o",
         )
 
 
 @contextlib.contextmanager
-def beside(directory: Path) -> Iterator[Path]:
-    """Give an empty directory that takes the place of `directory` when the block succeeds."""
+def replacing(directory: Path) -> Iterator[Path]:
+    """Yield a new directory that replaces `directory` if the block succeeds."""
     target = directory.absolute()
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""A recipe's own tests against the unikernel and against the normal process, side by side."""
+"""Compares the results of a recipe's own tests as unikernel and as normal process."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from ukl.vm import launch, ports, session
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """What came of each mode."""
+    """The results of a suite in each mode."""
 
     name: str
     results: Mapping[Mode, SuiteResult]
 
     @property
     def is_good(self) -> bool:
-        """Whether all went well in each mode, and no test differs."""
+        """Whether the suite succeeded in each mode, and no test differs."""
         return all(row.is_good for row in self.results.values()) and not self.differences
 
     @property
     def differences(self) -> list[tuple[str, str, str]]:
-        """The tests that ended differently; none when there is but one mode."""
+        """The tests whose results differ; empty if there is only one mode."""
         if len(self.results) < 2:
             return []
         one, other = (self.results[mode] for mode in Mode)
@@ -49,16 +49,16 @@ def compare(
     quick: bool = False,
     watch: Watch | None = None,
 ) -> Comparison:
-    """Run the suite of `spec` in each mode; `quick`: the part that takes minutes.
+    """Run the suite of `spec`, or its `quick` part, in each mode.
 
-    `watch` sees what of the kernel runs. Raises InputError when the recipe has no suite, or
-    nothing for it to talk to, and the errors of building and booting.
+    `watch` records which kernel code runs. Raises InputError if the recipe has no suite, or no
+    TCP port for it, and the errors of building and booting.
     """
     tests, build = spec.suite, spec.build
     tcp = [port for port in spec.ports if port.protocol is Protocol.TCP]
     if tests is None or build is None or not (tcp or tests.runs):
         raise InputError(
-            "there are no tests that can be run: it takes [build], and [test] with runs, "
+            "there are no tests to run: that takes [build], and [test] with runs, "
             "or with commands and a TCP port",
             where=spec.origin,
             remedy="add a table [test]; see docs/howto/recipes.md",
@@ -66,7 +66,7 @@ def compare(
     recipe_build.ensure(tests.packages, f"the test suite of {spec.name}", context.progress)
     spec = replace(spec, files={**spec.files, **tests.files})
     modes = tuple(modes)
-    # One initrd for all modes: the process needs more in it.
+    # One initrd for all modes: that of the process has more files.
     made = bootable(spec, context, Guest(mode=modes[-1]))
     tree = recipe_build.tree_of(made.spec, build)
     lab = _Lab(made, tests, context, quick, watch)
@@ -76,7 +76,7 @@ def compare(
 
 @dataclass(frozen=True, slots=True)
 class _Lab:
-    """What the tests of both modes have in common."""
+    """The common parts of the runs in both modes."""
 
     made: Bootable
     tests: SuiteSpec
@@ -89,8 +89,8 @@ class _Lab:
 
     def _plan(self, spec: AppSpec, options: launch.Options, directory: Path) -> launch.Plan:
         if self.tests.disk:
-            own = Disk(directory / "disk.img", self.tests.disk)
-            spec = replace(spec, disks=merged(spec.disks, (own,)))
+            disk = Disk(directory / "disk.img", self.tests.disk)
+            spec = replace(spec, disks=merged(spec.disks, (disk,)))
         options = replace(options, traced=self.watch.ranges if self.watch else ())
         return running.plan(self.made, options, self.context, directory, spec)
 
@@ -99,7 +99,7 @@ class _Lab:
         return self.watch.attend if self.watch else None
 
     def runs(self, mode: Mode) -> SuiteResult:
-        """Run the program once for each test, in a guest of its own."""
+        """Run the program once for each test, in a new guest."""
         names = self.tests.quick if self.quick and self.tests.quick else tuple(self.tests.runs)
         log = self._directory() / "tests.log"
 
@@ -154,7 +154,7 @@ class _Lab:
 
 
 def table(comparison: Comparison) -> list[str]:
-    """Return the lines of the table that people see. Pure."""
+    """Return the lines of the table that is printed. Pure."""
     head = f"{comparison.name:<20} {'passed':>8} {'failed':>8} {'skipped':>8} {'seconds':>9}"
     lines = [head]
     for mode, result in comparison.results.items():
@@ -165,7 +165,7 @@ def table(comparison: Comparison) -> list[str]:
     for mode, result in comparison.results.items():
         for command, status in result.ended.items():
             if status != 0:
-                how = "took too long" if status is None else f"ended with status {status}"
+                how = "timed out" if status is None else f"ended with status {status}"
                 lines.append(f"  {mode}: `{command}` {how}; log: {result.log}")
         if result.lost:
             lines.append(f"  {mode}: {result.lost}")

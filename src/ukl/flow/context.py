@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What every step of a build needs: the cache, the progress lines, the kernel's source."""
+"""The parameters of all build steps: cache, progress lines, kernel source."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from ukl.host.store import Store
 class Context:
     """Where and how things are built.
 
-    `kernel_source` is what a person named (None: what the distribution packages), `jobs` the
-    number of compilers at a time (None: as many as processors).
+    `kernel_source` is the option of that name (None: the distribution's package), `jobs` the
+    number of parallel compilers (None: one per processor).
     """
 
     store: Store

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0
-"""`--dry-run`: what would be made and run, without making or running it.
+"""`--dry-run`: the commands of a build and a run, without executing them.
 
-The way is the real one, with a cache that makes nothing: what is there is taken, of what is not
-the commands are noted. Keys are made of contents, so behind something that is not there the way
-ends, and the rest is known once that is built. Only questions are asked of the machine: the
-versions of its tools, and what the preprocessor makes of a source.
+The normal code runs with a cache that builds nothing. It uses the entries that exist, and records
+the commands for those that do not. Since keys depend on contents, the plan ends at the first
+missing entry whose content is needed; the rest is unknown until that is built. The only programs
+that run are queries: the versions of tools, and the preprocessor.
 """
 
 from __future__ import annotations
@@ -26,37 +26,37 @@ from ukl.host.store import Command, Plan, Store
 from ukl.vm import launch, network, qemu, registry, storage
 
 RUN = "NAME-DATE-XXXXXXXX"
-"""What stands for a run's directory, which is made when it begins."""
+"""Placeholder for the directory of a run, which is created when the run starts."""
 
 _FIRST_DESCRIPTOR = 3
 
 _TITLES: Mapping[str, str] = {
     "app": "partial link",
     "download": "download",
-    "guest-init": "the guest's init",
+    "guest-init": "guest init",
     "image": "link vmlinux",
-    "imports": "the header of the kernel's functions",
+    "imports": "header of kernel functions",
     "initrd": "initrd",
     "kernel": "kernel objects",
-    "map": "the linker's map",
-    "linked": "the object that ukl-cc linked",
+    "map": "linker map",
+    "linked": "object linked by ukl-cc",
     "object": "compile",
-    "lto": "LLVM's code of",
+    "lto": "LLVM bitcode of",
     "probe": "try KVM",
-    "recipe": "the program's own build",
-    "recipe-source": "the program's source",
-    "source": "unpack the kernel's source",
-    "tree": "patch the kernel's source",
+    "recipe": "build of the program",
+    "recipe-source": "source of the program",
+    "source": "unpack the kernel source",
+    "tree": "patch the kernel source",
 }
 
 
 _NAMED = frozenset({"app", "imports", "initrd", "lto", "object", "recipe"})
-"""Kinds of which there may be several, so that their names are shown."""
+"""Kinds with several entries, whose names are shown."""
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """Something that is there already (`cached`), or would be made by `commands`."""
+    """An entry that exists (`cached`), or that `commands` would create, or another step."""
 
     title: str
     place: Path | None = None
@@ -65,12 +65,12 @@ class Step:
     note: str = ""
 
 
-class NotThere(UklError):
-    """Behind what is not there yet nothing can be known."""
+class NotBuilt(UklError):
+    """The content of an entry is needed that is not built yet."""
 
 
 class DryStore(Store):
-    """A cache that makes nothing, and notes what it would."""
+    """A cache that builds nothing, and records what it would build."""
 
     dry = True
 
@@ -87,38 +87,38 @@ class DryStore(Store):
         build: Callable[[Path], None],
         plan: Plan | None = None,
     ) -> Path:
-        """Return the entry's directory; NotThere for what is not there.
+        """Return the entry's directory; NotBuilt if it does not exist.
 
-        Of a compiled file, and of the initrd, the place where it would be is enough to go on.
+        A compiled file or an initrd need not exist: later steps only need its path.
         """
-        of = inputs.get("source" if kind == "object" else "name") if kind in _NAMED else None
-        title = " ".join([_TITLES.get(kind, kind), *([str(of)] if of else [])])
-        place = self.place(kind, key)
+        name = inputs.get("source" if kind == "object" else "name") if kind in _NAMED else None
+        title = " ".join([_TITLES.get(kind, kind), *([str(name)] if name else [])])
+        directory = self.place(kind, key)
         if self.get(kind, key) is not None:
-            self._note(Step(title, place, cached=True))
-            return place
-        commands = tuple(plan(place)) if plan is not None else ()
-        self._note(Step(title, place, commands=commands))
-        self.planned.append(place)
+            self._record(Step(title, directory, cached=True))
+            return directory
+        commands = tuple(plan(directory)) if plan is not None else ()
+        self._record(Step(title, directory, commands=commands))
+        self.planned.append(directory)
         if kind in {"imports", "initrd", "object"}:
-            return place
-        raise NotThere(f"{title} is not there yet")
+            return directory
+        raise NotBuilt(f"{title} is not built yet")
 
-    def _note(self, step: Step) -> None:
+    def _record(self, step: Step) -> None:
         if step not in self.steps:
             self.steps.append(step)
 
 
-def _until_not_there(store: DryStore, work: Callable[[], None]) -> bool:
-    """Do `work` as far as it goes; False if it ended before its end."""
+def _until_not_built(store: DryStore, work: Callable[[], None]) -> bool:
+    """Do `work` until it needs an entry that is not built; return whether it is complete."""
     try:
         work()
-    except NotThere:
+    except NotBuilt:
         return False
     except FileNotFoundError as error:
-        # A file of an entry that would have been made.
+        # Not an error if the file belongs to an entry that is not built.
         name = Path(os.fsdecode(error.filename)) if error.filename else None
-        if name is None or not any(place in name.parents for place in store.planned):
+        if name is None or not any(directory in name.parents for directory in store.planned):
             raise
         return False
     return True
@@ -130,7 +130,7 @@ def built(
     guest: Guest | None = None,
     then: Callable[[Context, Bootable], Step] | None = None,
 ) -> list[Step]:
-    """Return the steps to what boots, and what `then` gives when all of it is known."""
+    """Return the build steps of `spec`, and the step of `then` if the plan is complete."""
     dry = DryStore(context.store.root)
     planned = replace(context, store=dry).quiet()
     last: list[Step] = []
@@ -140,63 +140,65 @@ def built(
         if then is not None:
             last.append(then(planned, made))
 
-    if not _until_not_there(dry, everything):
-        # The kernel does not depend on the application: that much is known.
+    if not _until_not_built(dry, everything):
+        # The steps of the kernel are known: they do not depend on the application.
         wanted = kernels.wanted_by((spec, *spec.with_))
-        _until_not_there(dry, lambda: _discard(kernels.build(wanted, planned)))
-        last.append(Step("the rest", note="known when that is there"))
+        _until_not_built(dry, lambda: _discard(kernels.build(wanted, planned)))
+        last.append(Step("the rest", note="known when that is built"))
     return [*dry.steps, *last]
 
 
 def _discard(value: object) -> None:
-    """Take a value that is not needed."""
+    """Ignore a value."""
 
 
 def run(spec: AppSpec, options: running.RunOptions, context: Context) -> list[Step]:
-    """Return the steps of `ukl run`: those to the image, and the virtual machine."""
+    """Return the steps of `ukl run`: the build, and the virtual machine."""
 
     def machine(planned: Context, made: Bootable) -> Step:
-        ready, image = made.spec, made.image
+        app, image = made.spec, made.image
         caps = running.host_caps(planned.store, planned.progress)
-        launching = running.launching(options)
-        launch.check(launching, ready)
-        where = planned.store.root / running.RUNS / RUN
+        launch_options = running.launch_options(options)
+        launch.check(launch_options, app)
+        directory = planned.store.root / running.RUNS / RUN
         accelerator = Accelerator.TCG if options.guest.icount else caps.accelerator
-        network_ = _connected(ready, options, context.store)
-        virtual = launch.machine(
+        guest = replace(launch_options.guest, network=_connected(app, options, context.store))
+        vm = launch.machine(
             image,
-            ready,
-            replace(launching, guest=replace(launching.guest, network=network_)),
-            where / "initrd",
+            app,
+            replace(launch_options, guest=guest),
+            directory / "initrd",
             accelerator,
-            clocks=launch.clock_words(accelerator, launching),
+            clocks=launch.clock_words(accelerator, launch_options),
             firmware=qemu.firmware(accelerator),
         )
-        argv = qemu.argv(virtual, _channels(options.guest), version=caps.qemu_version)
+        argv = qemu.argv(vm, _channels(options.guest), version=caps.qemu_version)
         disks = [
             Command(argv)
-            for disk in ready.disks
+            for disk in app.disks
             if not disk.file.exists()
             for argv in (
                 ("truncate", "-s", str(disk.size), str(disk.file)),
                 (storage.find_mke2fs(), *storage.MKE2FS_OPTIONS, str(disk.file)),
             )
         ]
-        line = _application(launch.guest_run(image, ready, launching, ""))
+        line = _application(launch.guest_run(image, app, launch_options, ""))
         return Step(
             "the virtual machine",
             commands=(*disks, Command(tuple(argv))),
-            note=f"the descriptors are sockets of ukl's; in the guest: {line}",
+            note=f"the descriptors are sockets of ukl; in the guest: {line}",
         )
 
     return built(spec, context, options.guest, machine)
 
 
-def _application(run_: rundesc.GuestRun) -> str:
-    """Return what init executes, as one would type it."""
-    words = [run_.path, *run_.argv[1:]] if run_.start else list(run_.companion)
+def _application(guest: rundesc.GuestRun) -> str:
+    """Return the command that init executes, in shell syntax."""
+    words = [guest.path, *guest.argv[1:]] if guest.start else list(guest.companion)
     variables = [
-        f"{key}={value}" for key, value in run_.env.items() if rundesc.DEFAULT_ENV.get(key) != value
+        f"{key}={value}"
+        for key, value in guest.env.items()
+        if rundesc.DEFAULT_ENV.get(key) != value
     ]
     return shlex.join([*(["env", *variables] if variables else []), *words])
 
@@ -211,31 +213,30 @@ def _connected(spec: AppSpec, options: running.RunOptions, store: Store) -> Netw
 
 
 def _channels(guest: Guest) -> qemu.Channels:
-    """Return the descriptors as they would be, if ours were the first free ones."""
-    ours = guest.init == "ukl"
+    """Return the descriptors that QEMU would inherit, if ukl had no other open files."""
+    has_init = guest.init == "ukl"
     numbers = iter(range(_FIRST_DESCRIPTOR, 100))
     return qemu.Channels(
         console=next(numbers),
         qmp=next(numbers),
-        status=next(numbers) if ours else None,
-        agent=next(numbers) if ours and not guest.icount else None,
-        core=next(numbers) if ours and not guest.icount else None,
+        status=next(numbers) if has_init else None,
+        agent=next(numbers) if has_init and not guest.icount else None,
+        core=next(numbers) if has_init and not guest.icount else None,
         tap=next(numbers) if guest.network.kind in network.DEVICES else None,
     )
 
 
-# --- for people, and for their programs -----------------------------------------------------
+# --- output -----------------------------------------------------------------------------------
 
 
 def text(steps: list[Step]) -> list[str]:
-    """Return the steps as a shell would take them: commands, and comments about them. Pure."""
+    """Return the steps as shell commands, with comments. Pure."""
     lines = []
     for step in steps:
-        state = "cached" if step.cached else step.note or ("" if step.commands else "would be made")
+        state = "cached" if step.cached else step.note or ("" if step.commands else "to be built")
         place = f" -> {step.place}" if step.place is not None and not step.cached else ""
         lines.append(f"# {step.title}{place}{f': {state}' if state else ''}")
         for command in step.commands:
-            typed = shlex.join(command.argv)
-            place_ = command.directory
-            lines.append(f"(cd {shlex.quote(str(place_))} && {typed})" if place_ else typed)
+            line, directory = shlex.join(command.argv), command.directory
+            lines.append(f"(cd {shlex.quote(str(directory))} && {line})" if directory else line)
     return lines

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The kernel's own steps: configure, build, compare, try and export it."""
+"""The steps of a kernel: configure, build, compare, try and export it."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ from ukl.kernel import (
 from ukl.pgo import counts
 
 BUILD_TOOLS = tuple(row.tool for row in REQUIREMENTS if not row.optional)
-"""Looked for before a kernel is built: a missing one is reported at once, not after minutes."""
+"""Tools that are looked up first: a missing one is reported at once, not after minutes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Which kernel is wanted: options, profile, and a file of branch counts.
+    """The kernel to build: options, profile, and a file of branch counts.
 
-    `patched` False: the source as it is, with the same configuration otherwise.
+    `patched` False leaves the source unpatched; otherwise the configuration is the same.
     """
 
     options: Mapping[str, str] = field(default_factory=dict)
@@ -47,7 +47,7 @@ PLAIN = Wanted()
 
 
 def wanted_by(specs: Sequence[AppSpec]) -> Wanted:
-    """Return the kernel that all applications ask for; InputError where they disagree. Pure."""
+    """Return the kernel that all applications need; InputError if they disagree. Pure."""
     options: dict[str, str] = {}
     for spec in specs:
         for name, value in spec.kernel_options.items():
@@ -56,20 +56,20 @@ def wanted_by(specs: Sequence[AppSpec]) -> Wanted:
                     f"{name} is `{options[name]}` for one application and `{value}` "
                     f"for {spec.name}",
                     where=spec.origin,
-                    remedy="applications in one kernel have to agree on its options",
+                    remedy="applications in one kernel must agree on its options",
                 )
     profiles = sorted({spec.profile for spec in specs if spec.profile})
     if len(profiles) > 1:
         raise InputError(
             f"the applications ask for the kernel profiles {' and '.join(profiles)}",
             where=specs[0].origin,
-            remedy="applications in one kernel have to agree on its profile",
+            remedy="applications in one kernel must agree on its profile",
         )
     return Wanted(options, profiles[0] if profiles else "", pgo=specs[0].pgo)
 
 
 def specified(wanted: Wanted, context: Context) -> KernelSpec:
-    """Return what a kernel is built of; its source is fetched if need be."""
+    """Return the specification of a kernel; fetch its source if necessary."""
     make_args.check_path(context.store.root)  # before a source is fetched into it
     check_profile(wanted.profile)
     pgo = None
@@ -81,7 +81,7 @@ def specified(wanted: Wanted, context: Context) -> KernelSpec:
 
 
 def build(wanted: Wanted, context: Context) -> KernelBuild:
-    """Return the compiled kernel objects, from the cache if they are there."""
+    """Return the compiled kernel objects; compile them if they are not in the cache."""
     packages.require(*BUILD_TOOLS)
     spec = specified(wanted, context)
     return kernel_build.build(spec, context.store, context.progress, context.jobs)
@@ -96,7 +96,7 @@ def config(directory: Path, wanted: Wanted, context: Context) -> Path:
 
 
 def compared(context: Context) -> compare.Comparison:
-    """Return what the series changes in object code where CONFIG_UKL is off."""
+    """Return how the series changes object code without CONFIG_UKL."""
     packages.require(*BUILD_TOOLS)
     spec = specified(PLAIN, context)
     return compare.compare(spec, context.store, context.progress, context.jobs)
@@ -110,7 +110,7 @@ def each_patch(
     full: bool = False,
     quick: bool = False,
 ) -> each.Report:
-    """Return whether the kernel builds after each of the patches `first` to `last` (the end)."""
+    """Return whether the kernel builds after each patch from `first` to `last` (None: the end)."""
     packages.require(*BUILD_TOOLS)
     return each.check(
         specified(PLAIN, context),
@@ -127,15 +127,15 @@ def each_patch(
 def exported(directory: Path, series: str | None = None) -> list[Path]:
     """Write the patch series as mails into `directory` and return the files.
 
-    `series` names one by its kernel, such as 6.12; the newest otherwise.
+    `series` is the kernel version of a series, such as 6.12 (None: the newest).
     """
     return export.export(_series(series).series, directory)
 
 
 def tried(want: str | None, context: Context, series: str | None = None) -> trial.Report:
-    """Return how well the patch series fits any kernel: a version, tarball, tree or package.
+    """Return how the patch series applies to a kernel: a version, tarball, tree or package.
 
-    None: the newest kernel that the distribution packages. `series` as in `exported`.
+    With `want` None it is the distribution's newest package. `series` is as in exported().
     """
     packages.require("patch")
     base = _series(series)
@@ -148,6 +148,6 @@ def _series(name: str | None) -> versions.Base:
     name = name or next(iter(known))
     if name not in known:
         raise InputError(
-            f"there is no series for Linux {name}", remedy=f"there are: {', '.join(known)}"
+            f"there is no series for Linux {name}", remedy=f"the series are: {', '.join(known)}"
         )
     return known[name]

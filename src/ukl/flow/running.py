@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Builds and boots: in the foreground, or detached."""
+"""Builds and boots a guest, in the foreground or detached."""
 
 from __future__ import annotations
 
@@ -48,10 +48,10 @@ RUNS = "runs"
 class RunOptions:
     """How an application is run.
 
-    `guest` is what the guest is given, `name` its name (None: the application's, with a number
-    if need be). `dump` keeps the memory of what crashes, not only its backtraces. `restart` says
-    when a guest in the background is started again, `member` to which service of a compose file
-    it belongs. `bootchart` is the file that gets a chart of the boot (debug/bootplot.py).
+    `name` is the guest's name (None: the application's, with a number if it is taken). `dump`
+    keeps a memory dump after a crash, in addition to backtraces. `restart` says when a guest in
+    the background is restarted, `member` to which service of a compose file it belongs.
+    `bootchart` is the file for a chart of the boot (debug/bootplot.py).
     """
 
     guest: Guest = field(default_factory=lambda: Guest(log=LOG_LIMITS))
@@ -63,7 +63,7 @@ class RunOptions:
 
 
 def host_caps(store: Store, progress: Progress) -> HostCaps:
-    """Return what this machine can do; says once per boot that guests are emulated."""
+    """Return the capabilities of the host. Once per boot, report that guests are emulated."""
     caps, fresh = probe.probe_noted(store)
     if fresh and caps.accelerator is not Accelerator.KVM:
         for note in caps.notes:
@@ -72,7 +72,7 @@ def host_caps(store: Store, progress: Progress) -> HostCaps:
 
 
 def run_directory(store: Store, name: str) -> Path:
-    """Make the directory of a new run; those that living guests write to stay."""
+    """Create the directory of a new run. Directories that running guests write to are kept."""
     consoles = (guest.life.console for guest in registry.of(store).all())
     writing = [console.parent for console in consoles if console is not None]
     return launch.run_directory(store.root / RUNS, name, writing)
@@ -85,7 +85,7 @@ def plan(
     directory: Path,
     spec: AppSpec | None = None,
 ) -> launch.Plan:
-    """Return how a guest of `made` runs; `spec` has its arguments, ports and disks, if others."""
+    """Return how a guest of `made` runs; `spec` overrides its arguments, ports and disks."""
     caps = host_caps(context.store, context.progress)
     return launch.prepare(
         made.image,
@@ -103,18 +103,18 @@ def run_app(
     context: Context,
     output: session.Sink | None = None,
 ) -> RunResult:
-    """Build what is not built, boot it, and return how the application ended.
+    """Build what is necessary, boot it, and return how the application ended.
 
-    `output` gets what the console says (None: our standard output). Raises the
-    errors of building and booting; a port in use is found before anything is built.
+    `output` receives the console (None: standard output). Raises the errors of building and
+    booting. Ports are checked before the build.
     """
     guest = options.guest
-    source = _standard_input(ours=guest.init == "ukl", shell=guest.shell)
-    launch_options = launching(options, output or session.to_descriptor(1), source)
-    _check_run(launch_options, spec)
+    source = _standard_input(has_init=guest.init == "ukl", shell=guest.shell)
+    run_options = launch_options(options, output or session.to_descriptor(1), source)
+    _check_run(run_options, spec)
     check_chart(options)
-    with _claimed(spec, options, context.store, detached=False) as entry:
-        running = _ready(spec, options, launch_options, context, entry)
+    with _claim(spec, options, context.store, detached=False) as entry:
+        running = _prepare(spec, options, run_options, context, entry)
         if spec.ports:
             forwards = ", ".join(map(ports.host_end, spec.ports))
             context.progress.line(f"  {spec.name}: {forwards}; Ctrl-C ends it")
@@ -132,31 +132,32 @@ def run_app(
 
 
 def start_app(spec: AppSpec, options: RunOptions, context: Context) -> registry.Record:
-    """Build what is not built, boot it in the background, and return the guest's record.
+    """Build what is necessary, boot it in the background, and return the guest's record.
 
-    That is when the program has been started. Raises the errors of building and booting, and that
-    of a guest which ended before.
+    It returns when the program has been started. Raises the errors of building and booting, and
+    that of a guest that ended earlier.
     """
-    quiet = launching(options)
-    _check_run(quiet, spec)
+    run_options = launch_options(options)
+    _check_run(run_options, spec)
     if options.bootchart is not None:
         raise UsageError(
-            "a boot chart is made in the foreground", remedy="leave --detach or --bootchart out"
+            "a boot chart needs a guest in the foreground",
+            remedy="leave --detach or --bootchart out",
         )
     if options.guest.shell:
         raise UsageError(
             "a detached guest has no console for a shell",
-            remedy="leave --shell out; `ukl shell NAME` gives one later",
+            remedy="leave --shell out; `ukl shell NAME` starts one later",
         )
-    with _claimed(spec, options, context.store, detached=True) as entry:
-        run = _ready(spec, options, quiet, context, entry)
+    with _claim(spec, options, context.store, detached=True) as entry:
+        run = _prepare(spec, options, run_options, context, entry)
         return keeper.detached(entry, run, dumping=options.dump)
 
 
-def _claimed(
+def _claim(
     spec: AppSpec, options: RunOptions, store: Store, *, detached: bool
 ) -> contextlib.AbstractContextManager[registry.Entry]:
-    network_ = options.guest.network
+    interface = options.guest.network
     record = registry.Record(
         name=options.name or spec.name,
         application=spec.name,
@@ -170,8 +171,8 @@ def _claimed(
             ports=tuple(f"{ports.host_end(port)}->{port.guest}" for port in spec.ports),
             volumes=tuple(f"{volume.source}:{volume.target}" for volume in spec.volumes),
             disks=tuple(f"{disk.file}:{disk.target}" for disk in spec.disks),
-            network=network.label(network_),
-            address=network_.address,
+            network=network.label(interface),
+            address=interface.address,
             memory=spec.memory,
             cpus=spec.cpus,
             restart=options.restart,
@@ -182,14 +183,17 @@ def _claimed(
     return keeper.claimed(registry.of(store), record, automatic=options.name is None)
 
 
-def _nowhere(data: bytes) -> None:
-    """Take the console's bytes of a guest whose console is only written to its file."""
+def discard(data: bytes) -> None:
+    """Discard console output, which is also in the guest's log."""
 
 
-def launching(
-    options: RunOptions, output: session.Sink = _nowhere, source: int | None = None
+def launch_options(
+    options: RunOptions, output: session.Sink = discard, source: int | None = None
 ) -> launch.Options:
-    """Return how the guest of these options is launched. Pure."""
+    """Return the options for launching a guest. Pure.
+
+    `output` receives the console, `source` is the descriptor of its input.
+    """
     guest = options.guest
     if options.bootchart is not None:
         guest = replace(guest, append=(*guest.append, *bootwatch.KERNEL_WORDS))
@@ -204,24 +208,24 @@ def launching(
 
 
 def check_chart(options: RunOptions) -> None:
-    """Raise UsageError for what a boot chart does not go with, and its file's errors."""
+    """Raise UsageError for options that exclude a boot chart, and the errors of its file."""
     if options.bootchart is None:
         return
     if options.guest.init != "ukl" or options.guest.icount:
         raise UsageError(
-            "a boot chart needs our init, which tells what time it is", remedy="use --init ukl"
+            "a boot chart needs ukl's init, which reports the time", remedy="use --init ukl"
         )
     bootplot.check(options.bootchart)
 
 
 def _watch(file: Path, title: str, vmlinux: Path, progress: Progress) -> bootwatch.Watch:
-    """Return what watches a boot and writes its chart."""
+    """Return the watcher of a boot, which writes the chart."""
 
     def done(marks: bootchart.Marks) -> None:
-        found = bootchart.chart(title, marks, bootchart.levels(Elf.open(vmlinux)))
-        for line in bootchart.text(found):
+        chart = bootchart.chart(title, marks, bootchart.levels(Elf.open(vmlinux)))
+        for line in bootchart.text(chart):
             progress.line(line)
-        bootplot.write(found, file)
+        bootplot.write(chart, file)
         progress.line(f"boot chart: {file}")
 
     return bootwatch.Watch(vmlinux, done)
@@ -234,21 +238,21 @@ def _check_run(options: launch.Options, spec: AppSpec) -> None:
     storage.check(spec)
 
 
-def _ready(
+def _prepare(
     spec: AppSpec,
     options: RunOptions,
-    launch_options: launch.Options,
+    run_options: launch.Options,
     context: Context,
     entry: registry.Entry,
 ) -> keeper.Run:
-    """Build what is not built and return what runs it."""
+    """Build what is necessary, and return the function that runs it."""
     caps = host_caps(context.store, context.progress)
     made = bootable(spec, context, options.guest)
     spec, image = made.spec, made.image
     debug = made.app.path.with_name("app.debug.o")
-    guest = launch_options.guest
+    guest = run_options.guest
     guest = replace(guest, network=entry.connected(guest.network))
-    connected = replace(launch_options, guest=guest)
+    connected = replace(run_options, guest=guest)
     entry.change(
         images=registry.Images(
             image=image.key,
@@ -281,12 +285,12 @@ def _ready(
     return run
 
 
-def _standard_input(*, ours: bool, shell: bool) -> int | None:
-    """Return the descriptor that becomes the guest's console input, None for none.
+def _standard_input(*, has_init: bool, shell: bool) -> int | None:
+    """Return the descriptor for the guest's console input; None: no input.
 
-    A terminal whose foreground we are not in must not be read: that would stop us.
-    Instead of the null device, init (if it is `ours`) gives the program the guest's;
-    a program that is process 1 reads the console, and has to be told of the end.
+    A terminal is not read by a background process, since that would stop it. If the guest
+    `has_init`, init opens the guest's /dev/null for the program instead of the host's. A program
+    that is process 1 reads the console, so it needs the end of file of the host's /dev/null.
     """
     try:
         if os.isatty(0):
@@ -295,4 +299,4 @@ def _standard_input(*, ours: bool, shell: bool) -> int | None:
     except OSError:  # closed
         return None
     is_null = stat.S_ISCHR(status.st_mode)
-    return None if is_null and ours and not shell else 0
+    return None if is_null and has_init and not shell else 0

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Runs a program's own tests against a guest, and says which differ between two runs.
+"""Runs a program's own tests against a guest, and compares the results of two runs.
 
-The tests run on this machine, in a copy of the built source, and talk to the guest
-over its forwarded ports: HOST and PORT say where. Or they are runs of the program
-itself, with arguments, each in a guest of its own.
+The tests run on the host, in a copy of the built source, and connect to the guest's forwarded
+ports (HOST and PORT). Or they are runs of the program with given arguments, each in a new guest.
 """
 
 from __future__ import annotations
@@ -29,25 +28,25 @@ from ukl.vm import outcome, session, status
 PASSED, FAILED, SKIPPED = "passed", "failed", "skipped"
 
 START_TIMEOUT = 300.0
-"""Seconds from the start of QEMU until the program takes connections."""
+"""Seconds from the start of QEMU until the program must accept connections."""
 
-ASKING = 30.0
-"""Seconds for one run of the command that says whether the program is ready."""
+READY_TIMEOUT = 30.0
+"""Seconds for one run of the command that checks whether the program is ready."""
 
-PAUSE = 0.5
-"""Seconds between two of them."""
+READY_INTERVAL = 0.5
+"""Seconds between two of these checks."""
 
-STAYS_OPEN = 0.3
-"""Seconds after which a connection that is still open has reached the program: QEMU
-itself takes every connection, and closes it when the guest refuses."""
+OPEN_TIME = 0.3
+"""Seconds after which an open connection has reached the program: QEMU accepts every
+connection, and closes it if the guest refuses it."""
 
 
 @dataclass(frozen=True, slots=True)
 class SuiteResult:
-    """What a suite said about each of its tests, and how its commands ended.
+    """The results of a suite's tests, and how its commands ended.
 
-    `ended` maps each command to its status, None when it took too long. `lost` says how
-    the guest ended if it did so before its tests.
+    `ended` maps each command to its exit status, None if it timed out. `lost` says how the
+    guest ended, if it ended before the tests.
     """
 
     tests: Mapping[str, str]
@@ -57,12 +56,12 @@ class SuiteResult:
     lost: str = ""
 
     def count(self, kind: str) -> int:
-        """Return how many tests ended as `kind`: passed, failed or skipped."""
+        """Return the number of tests with the result `kind`: passed, failed or skipped."""
         return sum(1 for value in self.tests.values() if value == kind)
 
     @property
     def is_good(self) -> bool:
-        """Whether tests passed, none failed, and every command and the guest ended well."""
+        """Whether tests passed, none failed, all commands succeeded, and the guest was not lost."""
         ended = all(status == 0 for status in self.ended.values())
         return ended and not self.lost and not self.count(FAILED) and bool(self.count(PASSED))
 
@@ -82,20 +81,20 @@ class Reader:
         self._patterns = [(kind, re.compile(pattern)) for kind, pattern in kinds if pattern]
 
     def line(self, text: str) -> str | None:
-        """Take a line; return the name of the test that it is about."""
+        """Parse a line; return the name of its test, if any."""
         for kind, pattern in self._patterns:
             if match := pattern.search(text):
                 name = match[1].strip()
                 self._seen[name] += 1
                 number = self._seen[name]
-                # Suites run a test of one name for several encodings, say.
+                # Suites repeat a test, for example with several encodings.
                 self.tests[name if number == 1 else f"{name} #{number}"] = kind
                 return name
         return None
 
 
 def differences(one: SuiteResult, other: SuiteResult) -> list[tuple[str, str, str]]:
-    """Return the tests that ended differently: name, how in `one`, how in `other`. Pure."""
+    """Return the tests whose results differ: name, result in `one`, result in `other`. Pure."""
     names = dict.fromkeys((*one.tests, *other.tests))
     absent = "did not run"
     rows = [(name, one.tests.get(name, absent), other.tests.get(name, absent)) for name in names]
@@ -103,9 +102,9 @@ def differences(one: SuiteResult, other: SuiteResult) -> list[tuple[str, str, st
 
 
 class Guest:
-    """A guest that runs in a thread of its own until the block is left.
+    """A guest that runs in a separate thread until the block is left.
 
-    `attend` is entered when QEMU runs, and left at its end, in that thread.
+    `attend` is entered in that thread when QEMU has started, and left when QEMU ends.
     """
 
     def __init__(
@@ -142,7 +141,7 @@ class Guest:
         return self._thread.is_alive()
 
     def wait(self, timeout: float) -> RunResult | None:
-        """Wait until the guest ends by itself; None if it does not within `timeout` seconds."""
+        """Wait `timeout` seconds for the guest to end; None if it still runs."""
         self._thread.join(timeout)
         if self._error is not None:
             raise self._error
@@ -157,7 +156,7 @@ class Guest:
     def _run(self) -> None:
         try:
             asyncio.run(self._serve())
-        except BaseException as error:  # noqa: BLE001 - it is raised in the other thread
+        except BaseException as error:  # noqa: BLE001 - raised again in the other thread
             self._error = error
         finally:
             self._started.set()
@@ -175,20 +174,20 @@ class Guest:
 
 
 def wait_for_port(port: int, guest: Guest, timeout: float = START_TIMEOUT) -> None:
-    """Wait until the program in the guest takes connections on a forwarded TCP port."""
+    """Wait until the program in the guest accepts connections on a forwarded TCP port."""
     end = time.monotonic() + timeout
     while time.monotonic() < end:
         if not guest.is_running:
-            raise _gone(guest)
+            raise _ended_early(guest)
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 5) as link:
-            link.settimeout(STAYS_OPEN)
+            link.settimeout(OPEN_TIME)
             try:
                 if link.recv(1):
                     return
             except TimeoutError:
                 return
         time.sleep(0.1)
-    raise TimeoutExpired(f"the program took no connection within {timeout:g} s")
+    raise TimeoutExpired(f"the program accepted no connection within {timeout:g} s")
 
 
 def wait_until_ready(
@@ -200,11 +199,11 @@ def wait_until_ready(
     log: Path,
     timeout: float = START_TIMEOUT,
 ) -> None:
-    """Run `command` in `tree` again and again until it ends with status 0."""
+    """Repeat `command` in `tree` until it exits with status 0."""
     end = time.monotonic() + timeout
     how = "did not end"
     while (left := end - time.monotonic()) > 0:
-        # One that hangs may have come too early, and be waiting for an answer that never comes.
+        # A command that started too early may wait forever for an answer.
         with contextlib.suppress(TimeoutExpired):
             done = host_exec.run(
                 ["sh", "-c", command],
@@ -212,20 +211,20 @@ def wait_until_ready(
                 env=env,
                 log=log,
                 check=False,
-                timeout=min(left, ASKING),
+                timeout=min(left, READY_TIMEOUT),
             )
             if done.returncode == 0:
                 return
             how = f"ended with status {done.returncode}"
         if not guest.is_running:
-            raise _gone(guest)
-        time.sleep(min(PAUSE, max(0.0, end - time.monotonic())))
+            raise _ended_early(guest)
+        time.sleep(min(READY_INTERVAL, max(0.0, end - time.monotonic())))
     raise TimeoutExpired(
         f"the program was not ready within {timeout:g} s: `{command}` {how}", log=log
     )
 
 
-def _gone(guest: Guest) -> UklError:
+def _ended_early(guest: Guest) -> UklError:
     if guest.result is None:
         return VmLost("the guest ended before its tests")
     return outcome.error_of(guest.result) or UklError(
@@ -236,7 +235,7 @@ def _gone(guest: Guest) -> UklError:
 
 @contextlib.contextmanager
 def copied(tree: Path, directory: Path) -> Iterator[Path]:
-    """Give a copy of a built source tree that tests may write into, for the block."""
+    """Copy a built source tree for the block, so that tests may write to it."""
     copy = directory / "tree"
     shutil.copytree(tree, copy, symlinks=True)
     try:
@@ -255,7 +254,7 @@ def run(
     log: Path,
     stage: Stage,
 ) -> SuiteResult:
-    """Run `commands` in `tree`, with variables `env`, against `guest`; return what they said."""
+    """Run `commands` in `tree`, with variables `env`, against `guest`; return the results."""
     begin = time.monotonic()
     reader = Reader(suite)
     ended: dict[str, int | None] = {}
@@ -280,7 +279,7 @@ def run(
         except TimeoutExpired:
             ended[command] = None
         if not guest.is_running:
-            lost = _gone(guest).message
+            lost = _ended_early(guest).message
             break
     return SuiteResult(reader.tests, ended, time.monotonic() - begin, log, lost)
 
@@ -293,10 +292,10 @@ def run_in_guests(
     log: Path,
     stage: Stage,
 ) -> SuiteResult:
-    """Run the program once for each of `names`; `start` does it. Return what it said.
+    """Call `start` to run the program once for each of `names`; return the results.
 
-    A run is a test by itself, which passes when the program ends with status 0; those in
-    its output have its name before theirs.
+    A run is itself a test, which passes if the program exits with status 0. Tests found in its
+    output are named `RUN: TEST`.
     """
     begin = time.monotonic()
     tests: dict[str, str] = {}

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
-"""`ukl kernel trim`: finds a smaller configuration for an application, and proves it.
+"""`ukl kernel trim`: finds a smaller configuration for an application, and tests it.
 
-The application's work is done once in a guest that is watched; what of the configuration had
-no part in it is left out, and the same work is done again in the smaller kernel. Where that
-fails, halves of the proposal are tried, as long as there are builds left.
+The application's workload runs once in a traced guest. Options whose code did not run are
+removed, and the workload runs again in the smaller kernel. If it fails, halves of the proposal
+are tried, up to the given number of builds.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ukl.flow import workload
 from ukl.flow.bootable import link_map, linked, prepared
 from ukl.flow.dry import Step
 from ukl.flow.watch import Watch
-from ukl.flow.workload import Bench, Done, Workload
+from ukl.flow.workload import Bench, Workload, WorkloadResult
 from ukl.kernel import build as kernel_build
 from ukl.kernel import kconfig, make_args, symbols
 from ukl.kernel.kconfig_why import Definitions
@@ -33,23 +33,23 @@ from ukl.trim.linkmap import LinkMap
 from ukl.trim.search import Search
 
 IDLE_SECONDS = 12.0
-"""How long the guest that does nothing is watched: IPv6 asks for routers three times, 4 s
-apart, and whoever wants to hear what is sent to a group says so within 10 s."""
+"""Seconds for which the idle guest is traced: IPv6 solicits routers three times, 4 s apart, and
+members of a multicast group send their reports within 10 s."""
 
 BUILDS = 6
-"""Kernels that are built at most unless somebody says otherwise."""
+"""Default maximum number of trial kernels."""
 
 _TEXT = (("_stext", "_etext"), ("_sinittext", "_einittext"))
-_KNOWN = "schedule"
-"""A function that runs before the application, and as long as it does."""
+_ALWAYS_RUNS = "schedule"
+"""A function that runs both before and during the workload."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """How large a kernel with the application is, in bytes; `options` counts those that are on.
+    """Sizes of a kernel with the application, in bytes; `options` is the number of enabled ones.
 
-    `text` is all code, the application's too, without what is filled up to whole huge pages;
-    `image` what is loaded of vmlinux, data included.
+    `text` is all code including the application's, without the padding to huge pages; `image` is
+    the loaded part of vmlinux, including data.
     """
 
     bzimage: int
@@ -60,7 +60,7 @@ class Sizes:
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """A kernel that was tried without some options."""
+    """The test of a kernel without some options."""
 
     without: tuple[str, ...]
     good: bool
@@ -70,9 +70,10 @@ class Trial:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What came of it: `proposal` was proved unless `proved` is False.
+    """The result. If `proved`, the workload ran with the kernel of `proposal`.
 
-    `options` are those of a manifest for this kernel: the application's own, and what goes.
+    `options` are the [kernel.options] for this kernel: the application's own and the removed
+    ones.
     """
 
     name: str
@@ -88,20 +89,20 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """A kernel with the application in it, and how it was configured."""
+    """A kernel with the application, its configuration, and its link map."""
 
     kernel: KernelBuild
     image: Image
     config: Mapping[str, str]
-    placed: LinkMap
+    link_map: LinkMap
 
     @property
     def sizes(self) -> Sizes:
-        """How large it is."""
+        """The sizes of the kernel."""
         sections = Elf.open(self.image.vmlinux).sections
         return Sizes(
             bzimage=self.image.bzimage.stat().st_size,
-            text=sum(piece.size for piece in self.placed.pieces),
+            text=sum(piece.size for piece in self.link_map.pieces),
             image=sum(section.size for section in sections if section.allocated),
             options=sum(1 for value in self.config.values() if value == "y"),
         )
@@ -119,19 +120,19 @@ def _kernel_spec(spec: AppSpec, bench: Bench) -> KernelSpec:
     return kernels.specified(kernels.wanted_by((spec, *spec.with_)), bench.context.quiet())
 
 
-# --- what is used -------------------------------------------------------------------------------
+# --- which code runs ----------------------------------------------------------------------------
 
 
 def _observe(spec: AppSpec, built: Built, work: Workload, bench: Bench) -> tuple[Watch, Watch]:
-    """Have the work done, and nothing done, in watched guests of the same kernel."""
+    """Trace the workload, and an idle guest, with the same kernel."""
     names = symbols.read_map(built.image.system_map)
     ranges = tuple((names[first][0], names[last][0] - 1) for first, last in _TEXT)
     watch, idle = Watch(ranges), Watch(ranges, IDLE_SECONDS)
     done = work.run(spec, watch)
     if not done.good:
         raise UklError(
-            f"{work.title} fails with the kernel as it is: {done.text}",
-            remedy="give it a workload that ends with status 0: --workload COMMAND",
+            f"{work.title} fails with the untrimmed kernel: {done.text}",
+            remedy="use a workload that exits with status 0: --workload COMMAND",
             log=done.log,
         )
     workload.idle(spec, idle, bench)
@@ -147,20 +148,20 @@ def _facts(
     functions = reach.Functions(
         (name, address) for name, (address, kind) in known.items() if kind in "tTwW"
     )
-    ran = reach.ran(watch.boot, watch.work, idle.work, built.placed, functions)
-    if _KNOWN not in {functions.at(address) for address in watch.work}:
+    ran = reach.ran(watch.boot, watch.work, idle.work, built.link_map, functions)
+    if _ALWAYS_RUNS not in {functions.at(address) for address in watch.work}:
         raise UklError(
-            "QEMU's emulator did not write down what ran while the application did",
-            remedy="use a QEMU from 7.2 on that disassembles (built with capstone)",
+            "QEMU's emulator did not log the code that ran during the workload",
+            remedy="use QEMU 7.2 or later, built with capstone (for disassembly)",
         )
 
-    code = reach.code(built.placed, makefiles(tree), built.config)
+    code = reach.code(built.link_map, makefiles(tree), built.config)
     asked = kernel_build.requests(_kernel_spec(spec, bench))
     return Facts(spec, asked, built.config, code, ran, Definitions.scan(tree), wishes)
 
 
 def makefiles(tree: Path) -> Kbuild:
-    """Return what the Makefiles of a kernel's tree say."""
+    """Return a parser for the Makefiles of a kernel tree."""
 
     def read(path: str) -> str | None:
         try:
@@ -171,12 +172,12 @@ def makefiles(tree: Path) -> Kbuild:
     return Kbuild(read)
 
 
-# --- what can go --------------------------------------------------------------------------------
+# --- what can be removed ------------------------------------------------------------------------
 
 
 @dataclass(slots=True)
 class _Trials:
-    """Builds kernels without some options, and has the work done in them."""
+    """Builds kernels without some options, and runs the workload in them."""
 
     spec: AppSpec
     work: Workload
@@ -188,13 +189,13 @@ class _Trials:
     built: Built | None = None
 
     def proposal(self, options: frozenset[str]) -> Proposal:
-        """Return what Kconfig can do of leaving these options out."""
-        text = "the workload failed without it, or with others it was not tried"
+        """Return the proposal to remove these options, as far as Kconfig allows it."""
+        text = "the workload failed without it, or without a set of options that has it"
         limited = decide.restricted(self.first, options, text)
         return decide.consistent(limited, self.facts, self.resolve)
 
     def attempt(self, options: frozenset[str]) -> bool:
-        """Tell whether the work is done well without these options."""
+        """Return whether the workload succeeds without these options."""
         proposal = self.proposal(options)
         names = proposal.names
         for each in self.tried:
@@ -208,8 +209,8 @@ class _Trials:
             built = _build(smaller, self.bench)
             done = self.work.run(smaller)
         except UklError as error:
-            # A combination that nobody has compiled yet need not compile.
-            done = Done(False, error.message.splitlines()[0], error.log)
+            # A rare combination of options may not compile.
+            done = WorkloadResult(False, error.message.splitlines()[0], error.log)
         self.tried.append(Trial(tuple(sorted(names)), done.good, done.text, done.log))
         if done.good:
             self.built = built
@@ -217,13 +218,13 @@ class _Trials:
 
 
 def without(spec: AppSpec, proposal: Proposal) -> AppSpec:
-    """Return the application with a kernel without what a proposal says. Pure."""
+    """Return the application with a kernel without the options of a proposal. Pure."""
     off = {**dict.fromkeys(sorted(proposal.names), "n"), **dict(proposal.values)}
-    return replace(spec, kernel_options={**_bare(spec.kernel_options), **off})
+    return replace(spec, kernel_options={**_unprefixed(spec.kernel_options), **off})
 
 
-def _bare(given: Mapping[str, str]) -> dict[str, str]:
-    return {name.removeprefix("CONFIG_"): value for name, value in given.items()}
+def _unprefixed(options: Mapping[str, str]) -> dict[str, str]:
+    return {name.removeprefix("CONFIG_"): value for name, value in options.items()}
 
 
 def trim(
@@ -234,10 +235,10 @@ def trim(
     builds: int = BUILDS,
     wishes: Wishes = Wishes(),  # noqa: B008 - a frozen value
 ) -> Report:
-    """Find what of the kernel's configuration `work` does not need, and prove it.
+    """Find the kernel options that `work` does not need, and test a kernel without them.
 
-    At most `builds` kernels are built besides that of the application as it is; with 0 of
-    them it is only proposed. Raises UklError when the work fails as things are, and the
+    At most `builds` kernels are built in addition to the untrimmed one; with 0 the result is an
+    untested proposal. Raises UklError if the workload fails with the untrimmed kernel, and the
     errors of building and booting.
     """
     spec = prepared(spec, bench.context)
@@ -247,10 +248,11 @@ def trim(
     decide.check(facts)
     with tempfile.TemporaryDirectory(prefix="ukl-trim-") as scratch:
         resolve = _resolver(facts, before.kernel, bench, Path(scratch))
-        with bench.context.progress.stage("what depends on what") as stage:
+        with bench.context.progress.stage("dependencies of options") as stage:
             first = decide.propose(facts)
             whole = decide.consistent(first, facts, resolve)
-            stage.outcome = f"{len(whole.gone)} of {len(decide.options(facts.asked))} can go"
+            count = len(decide.options(facts.asked))
+            stage.outcome = f"{len(whole.gone)} of {count} can be removed"
         if builds <= 0 or not whole.gone:
             return _report(spec, work, whole, before)
         leading = decide.leading(first, whole)
@@ -302,27 +304,27 @@ def _report(
 
 
 def planned(work: Workload, builds: int) -> list[Step]:
-    """Return what would be done behind the build of the kernel as it is. Pure."""
+    """Return the steps after the build of the untrimmed kernel, for --dry-run. Pure."""
     steps = [
-        Step(f"{work.title}, watched", note="in a guest that is emulated"),
-        Step("a guest that does nothing, watched", note=f"for {IDLE_SECONDS:g} s"),
-        Step("what can go", note="by what was seen, and by Kconfig"),
+        Step(f"{work.title}, traced", note="in an emulated guest"),
+        Step("an idle guest, traced", note=f"for {IDLE_SECONDS:g} s"),
+        Step("options to remove", note="according to the traces and Kconfig"),
     ]
     if builds:
-        trial = f"kernels without that, each with {work.title}"
-        steps.append(Step(trial, note=f"until one does it well, {builds} at most"))
+        trial = f"kernels without these options, each with {work.title}"
+        steps.append(Step(trial, note=f"until one succeeds, at most {builds}"))
     return steps
 
 
-# --- for people ---------------------------------------------------------------------------------
+# --- output -------------------------------------------------------------------------------------
 
 
 def table(report: Report) -> list[str]:
-    """Return the lines that people see: what stays and why, what goes, how large it is. Pure."""
+    """Return the lines to print: options kept and why, options removed, sizes. Pure."""
     kept = sorted(report.proposal.kept, key=lambda each: list(decide.Why).index(each.why))
-    rows = [f"{'stays':<32} {'why':<12}"]
+    rows = [f"{'kept':<32} {'why':<12}"]
     rows += [f"{each.option:<32} {each.why.value:<12} {_shown(each)}".rstrip() for each in kept]
-    rows += ["", f"{'goes':<32} {'code':>9}  what was seen"]
+    rows += ["", f"{'removed':<32} {'code':>9}  reason"]
     for each in report.proposal.gone:
         text = f": {each.text}" if each.text else ""
         rows.append(f"{each.option:<32} {each.size:>9}  {each.seen.value}{text}")
@@ -352,10 +354,10 @@ def _sizes(before: Sizes, after: Sizes | None) -> list[str]:
 
 
 def manifest_block(report: Report) -> list[str]:
-    """Return the lines of a ukl.toml that give the application this kernel. Pure."""
+    """Return the lines of a ukl.toml that select this kernel. Pure."""
     seen = {each.option: each for each in report.proposal.gone}
-    how = f"proved by {report.workload}" if report.proved else "not proved"
-    rows = [f"# What {report.name} does not use, {how}."]
+    how = f"tested with {report.workload}" if report.proved else "not tested"
+    rows = [f"# Options that {report.name} does not use; {how}."]
     if report.profile:
         rows += ["[kernel]", f'profile = "{report.profile}"', ""]
     rows.append("[kernel.options]")

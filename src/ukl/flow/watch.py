@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Sees which code of the kernel runs, and when: QEMU's emulator says what it translates.
+"""Records which kernel code runs, and when, by the log of QEMU's emulator.
 
-It translates a block of code before it executes it for the first time, and writes it down
-(`-d in_asm`); the guest is what it always is. A block that ran while the kernel booted is
-not translated again, and would not be seen when the application executes it. So at that
-moment the emulator is asked not to chain blocks (`log nochain`): for that it translates
-all anew. Source: QEMU's accel/tcg/cpu-exec.c, curr_cflags().
+The emulator translates a block of code before it first executes it, and logs the block
+(`-d in_asm`). The guest is not changed. A block that ran during the boot is not translated again,
+so its execution by the application would not be logged. When the application starts, the
+emulator is therefore told not to chain blocks (`log nochain`), which makes it translate all code
+again. Source: QEMU's accel/tcg/cpu-exec.c, curr_cflags().
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _BLOCK = re.compile(rb"^0x([0-9a-f]+):")
 
 
 def blocks(lines: Iterable[bytes]) -> dict[int, None]:
-    """Return where the blocks in QEMU's log begin, each once, in their order. Pure."""
+    """Return the start addresses of blocks in QEMU's log, without duplicates, in order. Pure."""
     found: dict[int, None] = {}
     first = False
     for line in lines:
@@ -40,14 +40,14 @@ def blocks(lines: Iterable[bytes]) -> dict[int, None]:
 
 
 class Watch:
-    """Watches guests with a traced machine, one after the other, and collects what ran.
+    """Traces guests, one after another, and collects the addresses of blocks that ran.
 
-    `boot` has the addresses until a guest's init started the application, `work` those from
-    then until the application's end, in the order in which they were first executed.
+    `boot` has those until the guest's init started the application, `work` those from then until
+    the application ended, in the order of their first execution.
     """
 
     def __init__(self, ranges: tuple[tuple[int, int], ...], seconds: float | None = None) -> None:
-        """Watch code in `ranges`; `seconds` after the begin of the work the guest is ended."""
+        """Trace code in `ranges`; stop the guest `seconds` after the workload starts."""
         self.ranges = ranges
         self.boot: dict[int, None] = {}
         self.work: dict[int, None] = {}
@@ -55,7 +55,7 @@ class Watch:
 
     @contextlib.asynccontextmanager
     async def attend(self, session: Session) -> AsyncIterator[None]:
-        """Watch one session, until the block is left."""
+        """Trace one session until the block is left."""
         following = asyncio.create_task(self._follow(session))
         try:
             yield
@@ -75,7 +75,7 @@ class Watch:
                 if self._seconds is not None:
                     asyncio.get_running_loop().call_later(self._seconds, session.stop)
             elif _ends(message):
-                # What init does after that is no part of the work.
+                # What init does afterwards is not part of the workload.
                 with contextlib.suppress(UklError):
                     await session.monitor.human("log none")
 
@@ -83,8 +83,8 @@ class Watch:
 async def _begin(session: Session) -> None:
     file = session.settings.directory / _WORK
     for command in (f"logfile {file}", "log in_asm,nochain"):
-        if said := (await session.monitor.human(command)).strip():
-            raise UklError(f"QEMU does not write down what it executes: {said}")
+        if reply := (await session.monitor.human(command)).strip():
+            raise UklError(f"QEMU does not log the code that it executes: {reply}")
 
 
 def _ends(message: status.Message) -> bool:

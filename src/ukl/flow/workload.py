@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What an application's work is, and whether it was done: run once for each kernel tried."""
+"""The workload of an application, which runs once for each trial kernel."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from typing import Protocol
 
 from ukl.base.errors import InputError, TimeoutExpired, UklError
 from ukl.base.model import AppSpec, Guest, Mode, Outcome, PortForward, RunResult
-from ukl.flow import compare, running, suite, working
+from ukl.flow import compare, host_command, running, suite
 from ukl.flow.bootable import bootable
 from ukl.flow.context import Context
 from ukl.flow.watch import Watch
 from ukl.vm import launch, outcome, session
 
 IDLE = ("/bin/sh", "-c", "kill -STOP $$")
-"""A companion that does nothing, and needs nothing of the kernel for that."""
+"""A companion that does nothing and uses no kernel code for it."""
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
-    """How a workload ended: whether well, and what a person is told of it."""
+class WorkloadResult:
+    """How a workload ended: whether it succeeded, and a text for the user."""
 
     good: bool
     text: str
@@ -35,18 +35,18 @@ class Workload(Protocol):
 
     @property
     def title(self) -> str:
-        """What people call it."""
+        """Its name in messages."""
 
-    def run(self, spec: AppSpec, watch: Watch | None = None) -> Done:
-        """Build `spec` if need be, and do it in a guest; `watch` sees what of the kernel runs.
+    def run(self, spec: AppSpec, watch: Watch | None = None) -> WorkloadResult:
+        """Build `spec` if necessary, and run the workload in a guest, traced by `watch`.
 
-        Raises the errors of building, and of a machine that cannot be started.
+        Raises the errors of building and of starting the machine.
         """
 
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """What all workloads have in common. `timeout` is in seconds."""
+    """The common parts of all workloads. `timeout` is in seconds."""
 
     context: Context
     timeout: float = 600.0
@@ -54,7 +54,7 @@ class Bench:
     def plan(
         self, spec: AppSpec, watch: Watch | None, options: launch.Options
     ) -> tuple[launch.Plan, session.Attend | None]:
-        """Return how a guest with `spec` is run, which was built, as its stages have said."""
+        """Return how a guest with `spec` is run. The build is in the cache already."""
         quiet = self.context.quiet()
         made = bootable(spec, quiet, options.guest)
         directory = running.run_directory(quiet.store, f"{spec.name}-trim")
@@ -63,50 +63,47 @@ class Bench:
         return plan, watch.attend if watch else None
 
 
-def _nowhere(data: bytes) -> None:
-    """Take the console's bytes: they are in its file."""
-
-
 @contextlib.contextmanager
-def _stage(bench: Bench, title: str, watch: Watch | None) -> Iterator[list[Done]]:
-    """Show a run as a stage; the block puts how it ended into the list."""
-    done: list[Done] = []
-    watched = ", watched" if watch else ""
-    with bench.context.progress.stage(f"{title}{watched}") as stage:
-        yield done
-        if done and not done[-1].good:
-            stage.outcome = f"FAILED: {done[-1].text}"
+def _stage(bench: Bench, title: str, watch: Watch | None) -> Iterator[list[WorkloadResult]]:
+    """Show a run as a stage; the block appends its result to the list."""
+    results: list[WorkloadResult] = []
+    traced = ", traced" if watch else ""
+    with bench.context.progress.stage(f"{title}{traced}") as stage:
+        yield results
+        if results and not results[-1].good:
+            stage.outcome = f"FAILED: {results[-1].text}"
 
 
 @dataclass(frozen=True, slots=True)
-class Own:
-    """The program's own run, until it exits with status 0."""
+class OwnRun:
+    """A run of the program without a host command; it must exit with status 0."""
 
     bench: Bench
     title: str = "the program's own run"
 
-    def run(self, spec: AppSpec, watch: Watch | None = None) -> Done:
-        """Run it to its end."""
-        options = launch.Options(Guest(timeout=self.bench.timeout), output=_nowhere)
+    def run(self, spec: AppSpec, watch: Watch | None = None) -> WorkloadResult:
+        """Run the program until it ends."""
+        options = launch.Options(Guest(timeout=self.bench.timeout), output=running.discard)
         plan, attend = self.bench.plan(spec, watch, options)
-        with _stage(self.bench, self.title, watch) as done:
-            done.append(_judged(launch.run_plan(plan, attend)))
-        return done[0]
+        with _stage(self.bench, self.title, watch) as results:
+            results.append(_result_of(launch.run_plan(plan, attend)))
+        return results[0]
 
 
-def _judged(result: RunResult) -> Done:
+def _result_of(result: RunResult) -> WorkloadResult:
     if result.outcome is Outcome.EXITED:
-        return Done(result.status == 0, f"status {result.status}", result.console)
+        return WorkloadResult(result.status == 0, f"status {result.status}", result.console)
     error = outcome.error_of(result)
     text = error.message.splitlines()[0] if error else outcome.death(result) or "it was stopped"
-    return Done(False, text, result.console)
+    return WorkloadResult(False, text, result.console)
 
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A command on this machine that has the program work, while it serves.
+    """A host command that uses the program, which is a server.
 
-    HOST, PORT and PORT_n (n: the guest's port) say where; it has to end with status 0.
+    HOST, PORT and PORT_n (n: the guest's port) are its address. The command must exit with
+    status 0.
     """
 
     bench: Bench
@@ -117,33 +114,35 @@ class Command:
         """The command."""
         return f"`{self.command}`"
 
-    def run(self, spec: AppSpec, watch: Watch | None = None) -> Done:
-        """Start the program, wait until it takes connections, and run the command."""
-        served = working.served(spec)
-        options = launch.Options(output=_nowhere)
+    def run(self, spec: AppSpec, watch: Watch | None = None) -> WorkloadResult:
+        """Start the program, wait until it accepts connections, and run the command."""
+        served = host_command.with_free_ports(spec)
+        options = launch.Options(output=running.discard)
         plan, attend = self.bench.plan(served, watch, options)
         log = plan.settings.directory / "workload.log"
         try:
             with (
-                _stage(self.bench, self.title, watch) as done,
+                _stage(self.bench, self.title, watch) as results,
                 suite.Guest(plan.machine, plan.settings, attend) as guest,
             ):
-                done.append(self._work(guest, served.ports, log))
+                results.append(self._execute(guest, served.ports, log))
         finally:
             plan.machine.initrd.unlink(missing_ok=True)
-        return done[0]
+        return results[0]
 
-    def _work(self, guest: suite.Guest, ports: tuple[PortForward, ...], log: Path) -> Done:
-        work = working.Work(self.command, self.bench.timeout)
+    def _execute(
+        self, guest: suite.Guest, ports: tuple[PortForward, ...], log: Path
+    ) -> WorkloadResult:
+        command = host_command.HostCommand(self.command, self.bench.timeout)
         try:
-            status = work.run(guest, ports, log)
+            status = command.run(guest, ports, log)
         except (TimeoutExpired, UklError) as error:
-            return Done(False, error.message.splitlines()[0], error.log or log)
+            return WorkloadResult(False, error.message.splitlines()[0], error.log or log)
         if status != 0:
-            return Done(False, f"it ended with status {status}", log)
+            return WorkloadResult(False, f"it ended with status {status}", log)
         if not guest.is_running:
-            return Done(False, "the guest had ended by then", log)
-        return Done(True, "status 0", log)
+            return WorkloadResult(False, "the guest ended before the command", log)
+        return WorkloadResult(True, "status 0", log)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +152,7 @@ class Suite:
     bench: Bench
     title: str = "the recipe's tests"
 
-    def run(self, spec: AppSpec, watch: Watch | None = None) -> Done:
+    def run(self, spec: AppSpec, watch: Watch | None = None) -> WorkloadResult:
         """Run the tests."""
         bench = self.bench
         found = compare.compare(
@@ -166,13 +165,13 @@ class Suite:
         [result] = found.results.values()
         passed, failed = result.count(suite.PASSED), result.count(suite.FAILED)
         text = f"{passed} passed, {failed} failed" + (f", {result.lost}" if result.lost else "")
-        return Done(result.is_good, text, result.log)
+        return WorkloadResult(result.is_good, text, result.log)
 
 
 def chosen(spec: AppSpec, command: str | None, bench: Bench) -> Workload:
-    """Return the workload of an application: what a person says, its tests, or its own run.
+    """Return the workload of an application: the given command, its tests, or its own run.
 
-    InputError for a server of which nobody says what it does.
+    InputError for a server without a command and without tests.
     """
     if command is not None:
         return Command(bench, command)
@@ -180,24 +179,22 @@ def chosen(spec: AppSpec, command: str | None, bench: Bench) -> Workload:
         return Suite(bench)
     if spec.ports:
         raise InputError(
-            f"{spec.name} serves, and nothing says what its work is",
+            f"{spec.name} is a server: it needs a workload",
             where=spec.origin,
             remedy="name a command that uses it: --workload 'curl -fsS $HOST:$PORT' "
-            "(HOST and PORT say where it is)",
+            "(HOST and PORT are its address)",
         )
-    return Own(bench)
+    return OwnRun(bench)
 
 
 def idle(spec: AppSpec, watch: Watch, bench: Bench) -> None:
-    """Run a guest of the same kernel in which nobody does anything; `watch` ends it.
+    """Run a guest of the same kernel in which no program does anything; `watch` stops it.
 
-    UklError if it ends by itself.
+    UklError if it ends earlier.
     """
-    options = launch.Options(Guest(start=False, companion=IDLE), output=_nowhere)
+    options = launch.Options(Guest(start=False, companion=IDLE), output=running.discard)
     plan, attend = bench.plan(replace(spec, ports=()), watch, options)
-    with bench.context.progress.stage("a guest that does nothing, watched"):
+    with bench.context.progress.stage("an idle guest, traced"):
         result = launch.run_plan(plan, attend)
     if result.outcome is not Outcome.STOPPED:
-        raise outcome.error_of(result) or UklError(
-            "the guest that should do nothing ended", log=result.console
-        )
+        raise outcome.error_of(result) or UklError("the idle guest ended", log=result.console)

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Looks at a running or a crashed guest: gdb, drgn, perf, trace, top."""
+"""Examines a running or crashed guest: gdb, drgn, perf, trace."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The reports of crashes that this cache has: found by the guest's name, and opened."""
+"""Finds the crash reports in the cache by the guest's name, and opens their dumps."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from ukl.vm import postmortem, registry
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A report, and the directory in which it is."""
+    """A report and its directory."""
 
     directory: Path
     report: Crash
 
 
 def everything(store: Store) -> list[Found]:
-    """Return all reports, the newest first."""
+    """Return all reports, newest first."""
     found = [
         Found(directory, report)
         for root in (store.root / RUNS, store.root / registry.GUESTS)
@@ -36,22 +36,22 @@ def everything(store: Store) -> list[Found]:
 
 
 def of(store: Store, name: str) -> list[Found]:
-    """Return the reports of a guest, or of a run's directory; InputError if there is none."""
+    """Return the reports of a guest, or of a run's directory; InputError if there are none."""
     known = everything(store)
     found = [each for each in known if name in {each.report.guest, each.directory.parent.name}]
     if not found:
         names = ", ".join(dict.fromkeys(each.report.guest for each in known))
         raise InputError(
             f"no crash of a guest {name} is known",
-            remedy=f"there are some of: {names} (ukl crash)"
+            remedy=f"there are crashes of: {names} (ukl crash)"
             if names
-            else "nothing has crashed that this cache still knows of",
+            else "the cache has no crash reports",
         )
     return found
 
 
 def dumped(store: Store, name: str) -> Crash:
-    """Return the newest report of a guest that has its dump and its program; else UklError."""
+    """Return the newest report of a guest with a dump; UklError without dump or program."""
     report = next((each.report for each in of(store, name) if each.report.dump), None)
     if report is None or report.dump is None or not report.dump.exists():
         raise UklError(
@@ -59,12 +59,14 @@ def dumped(store: Store, name: str) -> Crash:
             remedy=f"ukl crash {name} shows its backtrace; --no-dump keeps no dump",
         )
     if not report.images.program.exists():
-        raise UklError("the program of the dump is not there any more", where=report.images.program)
+        raise UklError(
+            "the program of the dump does not exist any more", where=report.images.program
+        )
     return report
 
 
 def debug(store: Store, name: str, args: Sequence[str]) -> int:
-    """Open the newest dump of a guest with gdb, and return gdb's exit status."""
+    """Open the newest dump of a guest in gdb, and return gdb's exit status."""
     report = dumped(store, name)
     images = report.images
     assert report.dump is not None

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
-"""`ukl drgn`: the data structures of a guest's kernel, in Python, by drgn.
+"""`ukl drgn`: examines the data structures of a guest's kernel in Python, with drgn.
 
-Of a guest that runs, by way of QEMU's gdb stub: the machine stands still meanwhile, so what is
-read fits together, and nothing is copied. Of one that has crashed, its dump.
+The memory of a running guest is read through QEMU's gdb stub, without a copy. The machine is
+stopped meanwhile, so the data is consistent. For a crashed guest, its dump is read.
 """
 
 from __future__ import annotations
@@ -33,17 +33,18 @@ from ukl.vm.registry import Registry
 DEBUG, TEXT = ".debug_info", ".ukl.text"
 
 PHYSICAL = 1 << 52
-"""Where physical addresses end (Intel SDM vol. 3, 4.1.4)."""
+"""End of physical addresses (Intel SDM vol. 3, 4.1.4)."""
 
 Read = Callable[[int, int], bytes]
-"""Returns memory by address and size; Unreadable where there is none."""
+"""Returns memory, given address and size. Raises Unreadable."""
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What is looked at: the kernel, by how much it was moved, and its memory.
+    """What is examined: the kernel, its KASLR offset, and its memory.
 
-    `application` is its object with debug information, `sections` where each of its sections is.
+    `application` is the application's object with debug information, `sections` has the addresses
+    of its sections.
     """
 
     vmlinux: Path
@@ -55,7 +56,7 @@ class Target:
 
 
 def module() -> ModuleType:
-    """Return drgn; MissingError where it is not installed."""
+    """Return the module drgn; MissingError if it is not installed."""
     try:
         import drgn  # noqa: PLC0415 - an optional dependency
         import drgn.cli  # noqa: PLC0415
@@ -68,12 +69,12 @@ def module() -> ModuleType:
 
 
 def check(kernel: Elf, vmlinux: Path) -> None:
-    """Raise UklError if drgn would know nothing of this kernel."""
+    """Raise UklError if the kernel has no debug information for drgn."""
     if kernel.section(DEBUG) is None:
         raise UklError(
             "the kernel has no debug information, so its types are not known",
             where=vmlinux,
-            remedy="run it with --profile dwarf: the same code, compiled once more, with them",
+            remedy="run it with --profile dwarf: the same code, compiled with debug information",
         )
 
 
@@ -82,7 +83,7 @@ def check(kernel: Elf, vmlinux: Path) -> None:
 
 @contextlib.contextmanager
 def running(guests: Registry, name: str) -> Iterator[Target]:
-    """Give a guest that runs; it stands still for the block."""
+    """Yield a running guest, which is stopped for the block."""
     record = guests.get(name)
     if record.images.vmlinux is None or not record.images.vmlinux.exists():
         raise UklError(f"the kernel of {name} is not in the cache any more")
@@ -113,7 +114,7 @@ def running(guests: Registry, name: str) -> Iterator[Target]:
 def _application(
     files: Mapping[Path, Mapping[str, int]], vmlinux: Path
 ) -> tuple[Path | None, Mapping[str, int]]:
-    """Return the application's object and its sections among the files with symbols. Pure."""
+    """Return the application's object among the files with symbols, and its sections. Pure."""
     return next(
         ((file, found) for file, found in files.items() if file != vmlinux and TEXT in found),
         (None, {}),
@@ -121,27 +122,27 @@ def _application(
 
 
 def reader(segments: Iterable[Segment], data: Buffer, *, physical: bool) -> Read:
-    """Return what reads a dump, whose segments may overlap: a page has several addresses. Pure."""
+    """Return a reader of a dump. Its segments may overlap: a page has several addresses. Pure."""
     begins: list[int] = []
-    places: list[tuple[int, int]] = []
-    known = 0
+    pieces: list[tuple[int, int]] = []
+    covered = 0
     for each in sorted(segments, key=lambda each: each.physical if physical else each.address):
         begin = each.physical if physical else each.address
         end = begin + each.file_size
-        if each.kind == "PT_LOAD" and end > known:
-            first = max(begin, known)
+        if each.kind == "PT_LOAD" and end > covered:
+            first = max(begin, covered)
             begins.append(first)
-            places.append((end, each.offset + first - begin))
-            known = end
+            pieces.append((end, each.offset + first - begin))
+            covered = end
 
     def read(address: int, size: int) -> bytes:
         found = bytearray()
         while len(found) < size:
             at = address + len(found)
             number = bisect.bisect_right(begins, at) - 1
-            if number < 0 or at >= places[number][0]:
+            if number < 0 or at >= pieces[number][0]:
                 raise Unreadable(f"{at:#x}")
-            end, offset = places[number]
+            end, offset = pieces[number]
             begin = offset + at - begins[number]
             found += data[begin : begin + min(size - len(found), end - at)]
         return bytes(found)
@@ -151,11 +152,11 @@ def reader(segments: Iterable[Segment], data: Buffer, *, physical: bool) -> Read
 
 @contextlib.contextmanager
 def crashed(store: Store, name: str) -> Iterator[Target]:
-    """Give the newest dump of a guest whose kernel has crashed."""
+    """Yield the newest dump of a guest whose kernel has crashed."""
     report = crashes.dumped(store, name)
     if report.kind is Kind.SIGNAL:
         raise InputError(
-            f"the newest dump of {name} is a process' core: {report.reason}",
+            f"the newest dump of {name} is the core of a process: {report.reason}",
             remedy=f"ukl gdb {name} --dump opens it",
         )
     kernel = Elf.open(report.images.program)
@@ -183,7 +184,7 @@ def crashed(store: Store, name: str) -> Iterator[Target]:
 
 
 def program(target: Target) -> Any:
-    """Return drgn's program for what is looked at."""
+    """Return the drgn program for a target."""
     drgn = module()
     kernel = Elf.open(target.vmlinux)
 
@@ -194,15 +195,15 @@ def program(target: Target) -> Any:
             raise drgn.FaultError("there is no memory", address) from error
 
     try:
-        said = vmcoreinfo.text(kernel, target.offset, target.virtual)
+        info = vmcoreinfo.text(kernel, target.offset, target.virtual)
     except Unreadable as error:
         raise UklError(
             f"the kernel's memory cannot be read: {error}",
-            remedy="it may not have booted far enough yet: try it again",
+            remedy="it may still be booting: try again",
         ) from error
     prog = drgn.Program(drgn.Platform(drgn.Architecture.X86_64))
     prog.add_memory_segment(0, PHYSICAL, read, True)
-    prog.set_linux_kernel_custom(said, False)
+    prog.set_linux_kernel_custom(info, False)
     prog.load_debug_info([str(target.vmlinux)])
     if target.application is not None:
         _add_application(prog, target.application, target.sections)
@@ -210,7 +211,7 @@ def program(target: Target) -> Any:
 
 
 def _add_application(prog: Any, file: Path, sections: Mapping[str, int]) -> None:
-    """Let drgn know the application as it knows a module of the kernel, whose text it is within."""
+    """Add the application as a kernel module, and exclude its text from that of the kernel."""
     text = Elf.open(file).section(TEXT)
     assert text is not None
     begin, end = sections[TEXT], sections[TEXT] + text.size
@@ -230,9 +231,9 @@ def _add_application(prog: Any, file: Path, sections: Mapping[str, int]) -> None
 
 
 def inspect(target: Target, script: Sequence[str], code: str | None) -> int:
-    """Execute `code`, or a script with its arguments, or what stdin says; return the status.
+    """Execute `code`, a script with its arguments, or code from stdin; return the exit status.
 
-    An exception there is no error of ours: its traceback is what its author wants to see.
+    An exception of the code is printed as a traceback that has only the code's own frames.
     """
     prog = program(target)
     try:
@@ -244,15 +245,15 @@ def inspect(target: Target, script: Sequence[str], code: str | None) -> int:
         return 1
     except UklError:
         raise
-    except Exception as error:  # noqa: BLE001 - whatever somebody else's program raises
-        theirs = [each for each in traceback.extract_tb(error.__traceback__) if _theirs(each)]
-        lines = ["Traceback (most recent call last):\n", *traceback.format_list(theirs)]
+    except Exception as error:  # noqa: BLE001 - the user's code may raise anything
+        frames = [each for each in traceback.extract_tb(error.__traceback__) if _is_user(each)]
+        lines = ["Traceback (most recent call last):\n", *traceback.format_list(frames)]
         sys.stderr.write("".join([*lines, *traceback.format_exception_only(error)]))
         return 1
     return 0
 
 
-def _theirs(frame: traceback.FrameSummary) -> bool:
+def _is_user(frame: traceback.FrameSummary) -> bool:
     return frame.filename != __file__ and not frame.filename.startswith("<frozen runpy")
 
 

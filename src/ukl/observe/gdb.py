@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""gdb on a running guest: QEMU's stub, and the symbols where this boot has put them."""
+"""Runs gdb on a running guest: QEMU's gdb stub, and symbols at their relocated addresses."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ OBJCOPY = "objcopy"
 
 
 def debug(guests: Registry, name: str, args: Sequence[str]) -> int:
-    """Run gdb on a guest and return its exit status; the guest goes on afterwards.
+    """Run gdb on a guest and return its exit status; the guest resumes afterwards.
 
-    `args` are further arguments of gdb, which come when the symbols are loaded and the
-    guest is attached to. The guest stands still as long as gdb does not let it run.
+    `args` are further arguments of gdb. gdb executes their commands after it has loaded the
+    symbols and attached to the guest, which is stopped until gdb continues it.
     """
     programs.find(GDB)
     record = guests.get(name)
@@ -63,13 +63,13 @@ def debug(guests: Registry, name: str, args: Sequence[str]) -> int:
 
 @contextlib.contextmanager
 def opened(guests: Registry, record: Record, stub: Path, kernel: Elf) -> Iterator[int]:
-    """Have QEMU's gdb stub listen on the socket `stub` for the block.
+    """Make QEMU's gdb stub listen on the socket `stub` for the block.
 
-    Gives by how much the guest's kernel was moved.
+    Yields the KASLR offset of the guest's kernel.
     """
-    place = guests.place(record.name)
-    with control.request(record, place, request="gdb", stub=str(stub)) as connection:
-        yield offset_of(kernel, _told(connection), record.images.vmlinux)
+    directory = guests.place(record.name)
+    with control.request(record, directory, request="gdb", stub=str(stub)) as connection:
+        yield offset_of(kernel, _handler_address(connection), record.images.vmlinux)
 
 
 def open_dump(
@@ -83,14 +83,14 @@ def open_dump(
 ) -> int:
     """Run gdb on a core file and return its exit status.
 
-    `program` is vmlinux, which was moved by `offset`, or a normal executable.
+    `program` is vmlinux, with the KASLR offset `offset`, or a normal executable.
     """
     programs.find(GDB)
     with tempfile.TemporaryDirectory(prefix="ukl-gdb-") as temporary:
         elf = Elf.open(program)
         files = symbols(debug, program, elf, offset, Path(temporary))
         commands = Path(temporary) / "commands"
-        # A process' core lacks what it never wrote to: the file has that.
+        # A core lacks pages that were never written: gdb reads those from the program.
         commands.write_text(
             "set trust-readonly-sections on\n"
             + unwinder(program, elf, offset)
@@ -99,8 +99,8 @@ def open_dump(
         return _gdb(commands, args)
 
 
-def _told(connection: socket.socket) -> int:
-    """Return where VECTOR leads, as the keeper says in its second line."""
+def _handler_address(connection: socket.socket) -> int:
+    """Return the address of VECTOR's handler, from the second line of the keeper's reply."""
     with connection.makefile("rb") as stream:
         value = json.loads(stream.readline())
     return handler(str(value["idt"]))
@@ -113,24 +113,24 @@ def _moves(debug: Path | None) -> dict[str, str]:
 def symbols(
     debug: Path | None, vmlinux: Path, kernel: Elf, offset: int, temporary: Path
 ) -> dict[Path, Mapping[str, int]]:
-    """Return where the sections of each file with symbols are: vmlinux, and the application's.
+    """Return the addresses of the sections of each file with symbols: vmlinux and the application.
 
-    The latter is a copy in `temporary`, whose unwind table has the name that everybody knows.
+    The latter is a copy in `temporary` whose unwind table has its standard name.
     """
     files: dict[Path, Mapping[str, int]] = {vmlinux: kernel_sections(kernel, offset)}
     if debug is not None and debug.exists():
-        # gdb looks for the unwind tables by their usual name.
-        own = temporary / debug.name
+        # gdb finds unwind tables by their standard name.
+        copy = temporary / debug.name
         rename = (".ukl.eh_frame", ".eh_frame")
-        host_exec.run([OBJCOPY, "--rename-section", "=".join(rename), debug, own])
-        files[own] = application_sections(Elf.open(own), kernel, offset)
+        host_exec.run([OBJCOPY, "--rename-section", "=".join(rename), debug, copy])
+        files[copy] = application_sections(Elf.open(copy), kernel, offset)
     return {file: sections for file, sections in files.items() if sections}
 
 
 def _gdb(commands: Path, args: Sequence[str]) -> int:
     argv = [GDB, "-q", "-x", str(commands), *args]
     env = {"TERM": os.environ.get("TERM", "dumb")}
-    # Ctrl-C is gdb's: it stops the guest. A handler, unlike SIG_IGN, is not inherited.
+    # Ctrl-C is for gdb, to stop the guest. Unlike SIG_IGN, a handler is not inherited.
     before = signal.signal(signal.SIGINT, lambda number, frame: None)
     try:
         return process.in_foreground(argv, env=env)

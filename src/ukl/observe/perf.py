@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Profiles of a running guest: sampled in it, unwound and named here."""
+"""Profiles a running guest: samples are taken in the guest, unwound and named on the host."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ from ukl.vm.registry import Record, Registry, State, effective
 
 SAMPLER = "profile"
 FREQUENCY = 99
-"""Samples in a second: not in step with what happens a hundred times in one."""
+"""Samples per second. 99 avoids lockstep with activity at 100 Hz."""
 
 _PROCESS = re.compile(r"/proc/(\d+)/(?:task/\d+/)?comm:(.*)")
 _PARENT = re.compile(r"/proc/(\d+)/stat:\d+ \(.*\) \S (\d+) ")
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
-    """A profile: stacks, how many samples, how many of them were lost."""
+class Recording:
+    """A profile: stacks, the number of samples, and the number of further samples lost."""
 
     guest: str
     stacks: Counter[tuple[str, ...]]
@@ -41,33 +41,33 @@ class Taken:
     lost: int
 
 
-def take(
+def record(
     guests: Registry, name: str, store: Store, seconds: float, frequency: int = FREQUENCY
-) -> Taken:
+) -> Recording:
     """Sample a guest for some seconds, or until Ctrl-C. UklError if it does not run."""
-    record = guests.get(name)
-    if (state := effective(record)) is not State.RUNNING:
-        raise control.not_running(record, state)
-    if record.images.vmlinux is None or not record.images.vmlinux.exists():
+    entry = guests.get(name)
+    if (state := effective(entry)) is not State.RUNNING:
+        raise control.not_running(entry, state)
+    if entry.images.vmlinux is None or not entry.images.vmlinux.exists():
         raise UklError(f"the kernel of {name} is not in the cache any more")
     program = guest_build.program(SAMPLER, resource("guest/tools"), [f"{SAMPLER}.c"], [], store)
-    there = f"{DIRECTORY}/{SAMPLER}-{digest(program)[:12]}"
-    install_file(guests, name, program, there)
-    command = (there, str(frequency), f"{seconds:g}")
+    sampler = f"{DIRECTORY}/{SAMPLER}-{digest(program)[:12]}"
+    install_file(guests, name, program, sampler)
+    command = (sampler, str(frequency), f"{seconds:g}")
     with tempfile.TemporaryFile() as out:
         streams = execute.Streams(None, out.fileno())
         code = execute.in_guest(guests, name, command, streams=streams)
         if code != 0:
-            raise UklError(f"{name}: the samples cannot be taken: status {code}")
+            raise UklError(f"{name}: sampling failed with status {code}")
         out.seek(0, os.SEEK_SET)
         profile = samples.parse(out.read())
-    names = _names(guests, record, record.images.vmlinux, profile)
+    names = _names(guests, entry, entry.images.vmlinux, profile)
     stacks = _plain(samples.folded(profile.samples, names))
-    return Taken(name, stacks, len(profile.samples), profile.lost)
+    return Recording(name, stacks, len(profile.samples), profile.lost)
 
 
 def _plain(stacks: Counter[tuple[str, ...]]) -> Counter[tuple[str, ...]]:
-    """Return stacks with names of C++ and Rust as people write them."""
+    """Return stacks with demangled names of C++ and Rust."""
     plain = lines.demangle({name for frames in stacks for name in frames})
     found: Counter[tuple[str, ...]] = Counter()
     for frames, count in stacks.items():
@@ -78,37 +78,38 @@ def _plain(stacks: Counter[tuple[str, ...]]) -> Counter[tuple[str, ...]]:
 def _names(guests: Registry, record: Record, vmlinux: Path, profile: Profile) -> Names:
     kernel = Elf.open(vmlinux)
     offset = profile.text - kernel.addresses(["_stext"]).get("_stext", profile.text)
-    _, said = execute.captured(
+    _, output = execute.captured(
         guests, record.name, ("sh", "-c", "grep -H '' /proc/[0-9]*/comm /proc/[0-9]*/stat")
     )
-    processes, parents = parse_processes(said.decode("utf-8", "replace"))
-    own = None
+    processes, parents = parse_processes(output.decode("utf-8", "replace"))
+    executable = None
     program = record.images.program
     if record.given.mode is Mode.PROCESS and program is not None and program.exists():
-        own = Program(Elf.open(program))
-    return Names(processes, family(record.life.pid, parents), Program(kernel, offset), own)
+        executable = Program(Elf.open(program))
+    return Names(processes, family(record.life.pid, parents), Program(kernel, offset), executable)
 
 
 def parse_processes(text: str) -> tuple[dict[int, str], dict[int, int]]:
-    """Return names and parents of processes, by what grep says of /proc. Pure."""
+    """Return names and parents of processes, from grep's output on /proc. Pure."""
     names = {int(pid): comm for pid, comm in _PROCESS.findall(text)}
     parents = {int(pid): int(parent) for pid, parent in _PARENT.findall(text)}
     return names, parents
 
 
 def family(application: int | None, parents: dict[int, int]) -> frozenset[int]:
-    """Return the application's processes: itself and what it has forked. Pure."""
+    """Return the application's processes: itself and its descendants. Pure."""
     found = {application} if application is not None else set()
     while more := {pid for pid, parent in parents.items() if parent in found} - found:
         found |= more
     return frozenset(pid for pid in found if pid is not None)
 
 
-def table(taken: Taken, count: int = 30) -> list[str]:
-    """Return the functions by their share, as people read them. Pure."""
-    whole = max(1, taken.samples)
-    lines = [f"{taken.guest}: {taken.samples} samples" + _lost(taken), "    SELF   TOTAL  FUNCTION"]
-    for each in samples.shares(taken.stacks)[:count]:
+def table(profile: Recording, count: int = 30) -> list[str]:
+    """Return the lines of a table of functions, sorted by share. Pure."""
+    whole = max(1, profile.samples)
+    lost = f", {profile.lost} more were lost" if profile.lost else ""
+    lines = [f"{profile.guest}: {profile.samples} samples{lost}", "    SELF   TOTAL  FUNCTION"]
+    for each in samples.shares(profile.stacks)[:count]:
         kernel = each.function.endswith("_[k]")
         name = each.function.removesuffix("_[k]")
         lines.append(
@@ -116,7 +117,3 @@ def table(taken: Taken, count: int = 30) -> list[str]:
             f"{'k' if kernel else 'a'} {name}"
         )
     return lines
-
-
-def _lost(taken: Taken) -> str:
-    return f", {taken.lost} more were lost" if taken.lost else ""

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Physical memory of a machine that stands still, by way of QEMU's gdb stub.
+"""Reads virtual and physical memory of a stopped machine through QEMU's gdb stub.
 
-Only reading, one packet after the other. The protocol: gdb's manual, "Remote Serial
-Protocol"; `qqemu.PhyMemMode`: QEMU's manual, "GDB usage".
+The protocol: gdb's manual, "Remote Serial Protocol"; `qqemu.PhyMemMode`: QEMU's manual, "GDB
+usage".
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from typing import Self
 from ukl.debug.unwind import Unreadable
 
 PIECE = 2048
-"""Bytes that an answer has at most: QEMU's packets had 4096 hexadecimal digits up to 8.1."""
+"""Maximum bytes per reply: QEMU's packets had 4096 hexadecimal digits up to 8.1."""
 
 TIMEOUT = 20.0
-"""Seconds that an answer may take."""
+"""Timeout of a reply in seconds."""
 
 
 def packet(payload: str) -> bytes:
@@ -27,28 +27,28 @@ def packet(payload: str) -> bytes:
 
 
 class Stub:
-    """A connection; the machine stands still as long as it is there."""
+    """A connection; the machine is stopped as long as it exists."""
 
-    def __init__(self, ours: socket.socket) -> None:
-        self._socket = ours
-        self._stream = ours.makefile("rb")
+    def __init__(self, connection: socket.socket) -> None:
+        self._socket = connection
+        self._stream = connection.makefile("rb")
         self._socket.sendall(b"+")
-        # It may tell by itself that the machine stands still: read up to an answer.
-        said = self._ask("qAttached")
-        while said != "1":
-            said = self._receive()
+        # The stub may first report that the machine has stopped: skip that.
+        reply = self._ask("qAttached")
+        while reply != "1":
+            reply = self._receive()
         self._physical: bool | None = None
 
     @classmethod
     def connect(cls, path: Path) -> Self:
         """Connect to the socket at `path`."""
-        ours = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
-            ours.settimeout(TIMEOUT)
-            ours.connect(str(path))
-            return cls(ours)
+            connection.settimeout(TIMEOUT)
+            connection.connect(str(path))
+            return cls(connection)
         except BaseException:
-            ours.close()
+            connection.close()
             raise
 
     def __enter__(self) -> Self:
@@ -82,26 +82,26 @@ class Stub:
 
     def _mode(self, *, physical: bool) -> None:
         if self._physical is not physical:
-            said = self._ask(f"Qqemu.PhyMemMode:{int(physical)}")
-            if said != "OK":
-                raise Unreadable("this QEMU does not read physical memory (needs 4.1)")
+            reply = self._ask(f"Qqemu.PhyMemMode:{int(physical)}")
+            if reply != "OK":
+                raise Unreadable("this QEMU cannot read physical memory (needs 4.1)")
             self._physical = physical
 
     def read(self, address: int, size: int, *, physical: bool) -> bytes:
-        """Return memory; Unreadable where there is none.
+        """Return memory; Unreadable if the address is not mapped.
 
-        Virtual addresses are those of the first processor at this moment.
+        Virtual addresses are translated by the first processor's current page tables.
         """
         self._mode(physical=physical)
         found = bytearray()
         while len(found) < size:
             at, count = address + len(found), min(PIECE, size - len(found))
-            said = self._ask(f"m{at:x},{count:x}")
+            reply = self._ask(f"m{at:x},{count:x}")
             try:
-                data = bytes.fromhex(said)
+                data = bytes.fromhex(reply)
             except ValueError:
                 data = b""
-            if len(said) == 3 or len(data) != count:  # `E14`
+            if len(reply) == 3 or len(data) != count:  # `E14`
                 raise Unreadable(f"{at:#x}")
             found += data
         return bytes(found)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The system calls of a guest's processes, by this machine's strace."""
+"""Traces system calls of a guest's processes with the host's strace."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ STRACE = "strace"
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What is traced, and how; `more` are further arguments of strace."""
+    """What to trace, and how; `more` are further arguments of strace."""
 
     pids: tuple[int, ...] = ()
     summary: bool = False
@@ -40,18 +40,18 @@ def application(record: Record) -> int:
         raise control.not_running(record, state)
     if record.life.pid is None:
         raise UklError(
-            f"nobody has said which process of {record.name} is the application",
+            f"the process id of the application in {record.name} is not known",
             remedy=f"name one with -p: ukl exec {record.name} -- ps",
         )
     return record.life.pid
 
 
 def trace(guests: Registry, name: str, options: Options) -> int:
-    """Trace until the process ends, the time is over or Ctrl-C; return strace's exit code."""
+    """Trace until the process ends, the time is over, or Ctrl-C; return strace's exit code."""
     pids = options.pids or (application(guests.get(name)),)
     program = install.install(guests, name, STRACE)
     limit = () if options.seconds is None else ("timeout", "-s", "INT", f"{options.seconds:g}")
     command = (*limit, *program, *words(pids, options))
     code = execute.in_guest(guests, name, command, streams=execute.Streams(None))
-    # What timeout says when the time was over, and strace when it was interrupted.
+    # The normal exit codes of timeout, and of an interrupted strace.
     return 0 if code in {124, 128 + 2} else code

@@ -18,7 +18,7 @@ from ukl.base.model import DHCP, AppSpec, Guest, Network, NetworkKind
 from ukl.base.progress import Progress
 from ukl.check import target as check
 from ukl.flow.bootable import bootable
-from ukl.flow.build import beside
+from ukl.flow.build import replacing
 from ukl.flow.context import Context
 from ukl.host import exec as host_exec
 from ukl.host import packages
@@ -100,7 +100,7 @@ def build(
         arguments=" ".join(words),
         version=made.kernel.version,
     )
-    with context.progress.stage(f"write {directory}"), beside(directory) as temporary:
+    with context.progress.stage(f"write {directory}"), replacing(directory) as temporary:
         written = _WRITERS[wanted.kind](boot, temporary)
         purpose = sbom.CONTAINER if wanted.kind is Format.OCI else sbom.SYSTEM
         document = sbom.document(spec.name, written.digest.partition(":")[2], parts, purpose)

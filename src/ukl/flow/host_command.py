@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""A command on this machine that has an application in a guest work."""
+"""Runs a host command against the guest's application."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from pathlib import Path
 from ukl.base.model import AppSpec, PortForward, Protocol
 from ukl.flow import suite
 from ukl.host import exec as host_exec
-from ukl.vm import ports as ports_room
+from ukl.vm import ports as vm_ports
 
 
-def served(spec: AppSpec) -> AppSpec:
-    """Return `spec` with its ports at free ones of this machine."""
-    return replace(spec, ports=ports_room.with_free_hosts(spec.ports))
+def with_free_ports(spec: AppSpec) -> AppSpec:
+    """Return `spec` with its ports forwarded from free host ports."""
+    return replace(spec, ports=vm_ports.with_free_hosts(spec.ports))
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
-    """A command of the shell, and for how many seconds it may run; `env` are further variables."""
+class HostCommand:
+    """A shell command. `timeout` is in seconds; `env` are further environment variables."""
 
     command: str
     timeout: float
     env: Mapping[str, str] = field(default_factory=dict)
 
     def run(self, guest: suite.Guest, ports: tuple[PortForward, ...], log: Path) -> int:
-        """Run it once the guest takes connections, and return its status.
+        """Run the command when the guest accepts connections, and return its exit status.
 
-        TimeoutExpired if it takes too long; UklError when the guest ends before it has begun.
+        TimeoutExpired if it takes too long; UklError if the guest ends before the command starts.
         """
         tcp = [port.host for port in ports if port.protocol is Protocol.TCP]
         if tcp:
@@ -37,7 +37,7 @@ class Work:
         return host_exec.run(
             ["sh", "-c", self.command],
             cwd=Path.cwd(),
-            env={**ports_room.environment(ports), **self.env},
+            env={**vm_ports.environment(ports), **self.env},
             log=log,
             check=False,
             timeout=self.timeout,
