@@ -26,7 +26,7 @@ RAX, RCX, RSP, R11, RIP, EFLAGS, SS, CR2 = 0, 16, 56, 88, 128, 136, 144, 196
 FLAGS_NUMBER, CR8_NUMBER = 17, 31
 """The numbers of eflags and cr8 there."""
 
-TF, IF, DF, RF = 1 << 8, 1 << 9, 1 << 10, 1 << 16
+TF, IF, DF, RF, AC = 1 << 8, 1 << 9, 1 << 10, 1 << 16, 1 << 18
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,7 +38,7 @@ def test_wherever_the_stack_pointer_is(lab: Lab, returns: Built, cpus: int) -> N
 def test_the_way_is_taken(lab: Lab, returns: Built) -> None:
     """That it is what is tested here: three instructions on the application's own stack."""
     symbols = Elf.open(returns.image.vmlinux).addresses(
-        ("ukl_return_by_ret", "__ukl_text_start", "__ukl_stubs_start")
+        ("ukl_return_by_ret", "__ukl_text_start", "__ukl_text_end")
     )
 
     async def go() -> None:
@@ -56,7 +56,7 @@ def test_the_way_is_taken(lab: Lab, returns: Built) -> None:
                 await stub.step()
                 third = await stub.step()
                 assert third.ip == ip, third
-                assert symbols["__ukl_text_start"] <= ip < symbols["__ukl_stubs_start"], third
+                assert symbols["__ukl_text_start"] <= ip < symbols["__ukl_text_end"], third
                 assert third.sp == first.sp + 16 + RED_ZONE, third
                 assert third.flags & IF, third
                 await stub.leave()
