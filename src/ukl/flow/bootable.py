@@ -76,18 +76,13 @@ def bootable(
 ) -> Bootable:
     """Return what boots `spec`; `guest` determines further contents of the initrd."""
     found = linked(spec, context, patched=patched)
-    return with_initrd(found, context, guest or Guest())
-
-
-def with_initrd(found: Linked, context: Context, guest: Guest) -> Bootable:
-    """Return a linked application with the initrd for `guest`."""
     initrd = initrds.build(
         found.image,
         found.spec,
         found.app.user,
         context.store,
         context.progress,
-        userspace=initrds.needs_userspace(found.spec, guest),
+        userspace=initrds.needs_userspace(found.spec, guest or Guest()),
     )
     return Bootable(found.spec, found.app, found.kernel, found.image, initrd)
 

@@ -67,7 +67,8 @@ def compare(
     spec = replace(spec, files={**spec.files, **tests.files})
     modes = tuple(modes)
     # One initrd for all modes: that of the process has more files.
-    made = bootable(spec, context, Guest(mode=modes[-1]))
+    most = Mode.PROCESS if Mode.PROCESS in modes else Mode.UNIKERNEL
+    made = bootable(spec, context, Guest(mode=most))
     tree = recipe_build.tree_of(made.spec, build)
     lab = _Lab(made, tests, context, quick, watch)
     results = {mode: lab.runs(mode) if tests.runs else lab.commands(mode, tree) for mode in modes}

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ukl.base.errors import UklError
-from ukl.base.model import NO_NETWORK, Accelerator, AppSpec, Guest, Network
+from ukl.base.model import NO_NETWORK, AppSpec, Guest, Network
 from ukl.flow import kernel as kernels
 from ukl.flow import running
 from ukl.flow.bootable import Bootable, bootable
@@ -161,7 +161,7 @@ def run(spec: AppSpec, options: running.RunOptions, context: Context) -> list[St
         launch_options = running.launch_options(options)
         launch.check(launch_options, app)
         directory = planned.store.root / running.RUNS / RUN
-        accelerator = Accelerator.TCG if options.guest.icount else caps.accelerator
+        accelerator = launch.accelerator_for(launch_options, caps.accelerator)
         guest = replace(launch_options.guest, network=_connected(app, options, context.store))
         vm = launch.machine(
             image,

@@ -91,7 +91,7 @@ def plan(
         made.image,
         spec or made.spec,
         made.initrd,
-        accelerator=Accelerator.TCG if options.guest.icount else caps.accelerator,
+        accelerator=caps.accelerator,
         options=options,
         directory=directory,
     )
@@ -276,7 +276,7 @@ def _prepare(
             image,
             spec,
             made.initrd,
-            accelerator=Accelerator.TCG if options.guest.icount else caps.accelerator,
+            accelerator=caps.accelerator,
             options=connected,
             directory=directory,
             attend=attend,

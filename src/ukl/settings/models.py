@@ -102,7 +102,7 @@ def model(
 def described(row: Setting) -> str:
     """Return the description of a row that an editor shows: plain text. Pure."""
     more = re.sub(r" ?\(\[[^]]*\]\([^)]*\)\)", "", row.more)
-    return f"{row.help} {more[:1].upper()}{more[1:]}.".replace("..", ".") if more else row.help
+    return f"{row.help} {more[:1].upper()}{more[1:]}." if more else row.help
 
 
 def initial(row: Setting) -> Any:

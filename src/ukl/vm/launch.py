@@ -123,6 +123,11 @@ def program_path(image: Image, spec: AppSpec, options: Options) -> str:
     return initrd_image.marker_path(spec.name)
 
 
+def accelerator_for(options: Options, available: Accelerator) -> Accelerator:
+    """Return what runs the guest: only emulation counts or traces instructions. Pure."""
+    return Accelerator.TCG if options.guest.icount or options.traced else available
+
+
 def clock_words(accelerator: Accelerator, options: Options) -> tuple[str, ...]:
     """Return the kernel parameters that tell an emulated guest the frequency of its clocks.
 
@@ -284,8 +289,7 @@ def prepare(
     check(options, spec)
     storage.check(spec)
     own = directory / "initrd"
-    if options.traced:
-        accelerator = Accelerator.TCG
+    accelerator = accelerator_for(options, accelerator)
     clocks = clock_words(accelerator, options)
     planned = machine(
         image,

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Self
 
 from ukl.base.errors import UklError
-from ukl.base.model import LogLimits, Machine, Outcome, RunResult
+from ukl.base.model import LogLimits, Machine, RunResult
 from ukl.guest import rundesc
 from ukl.host.process import Process, spawn
 from ukl.vm import console, log, network, outcome, ports, qemu, status, storage, terminal
@@ -578,8 +578,3 @@ def run(machine: Machine, settings: Settings, attend: Attend | None = None) -> R
         if settings.interactive and settings.input is not None:
             stack.enter_context(terminal.raw(settings.input))
         return asyncio.run(_run(machine, settings, attend))
-
-
-def ended_well(result: RunResult) -> bool:
-    """Tell whether the application itself ended the run."""
-    return result.outcome in {Outcome.EXITED, Outcome.SIGNALED}
