@@ -2,11 +2,12 @@
 /*
  * tcp-echo [PORT] - send every byte back to the client that it came from
  *
- * An ordinary Linux program: one thread, epoll, non-blocking sockets. What a
- * client has sent and not yet taken back waits in its buffer; while that is
- * full nothing more is read from it, so a client that does not read stops
- * itself and nobody else. A client that shuts its sending side down gets the
- * rest and is closed then. SIGTERM and SIGINT end the program with status 0.
+ * An ordinary Linux program: one thread, epoll, non-blocking sockets. Each
+ * client has a buffer of data that it has sent and not yet received back. While
+ * the buffer is full, the server does not read from that client, so a client
+ * that does not read blocks only itself. After a client has shut down its
+ * sending side, it receives the rest and the connection is closed. SIGTERM and
+ * SIGINT end the program with status 0.
  */
 
 #define _GNU_SOURCE
@@ -28,14 +29,14 @@
 #define BUFFER_SIZE	(64 * 1024)
 #define EVENTS		256
 #define WANTED_FILES	65536
-/* While out of file descriptors, look again after so long [ms]. */
+/* Retry interval while out of file descriptors [ms] */
 #define RETRY		200
 
 struct client {
 	int fd;
 	unsigned int interest;	/* events that epoll watches */
-	bool ended;		/* the client sends no more */
-	size_t start, end;	/* buffer[start..end) is still to be sent */
+	bool ended;		/* the client has shut down sending */
+	size_t start, end;	/* data to send: buffer[start..end) */
 	char buffer[BUFFER_SIZE];
 };
 
@@ -71,7 +72,7 @@ static void drop(struct client *client)
 {
 	close(client->fd);
 	free(client);
-	/* There may have been none left. */
+	/* A file descriptor is free again. */
 	set_accepting(true);
 }
 
@@ -89,7 +90,7 @@ static bool receive(struct client *client)
 		if (n == 0)
 			client->ended = true;
 		client->end += n;
-		/* Less than asked for: there is no more now. */
+		/* A short read: no more data for now. */
 		if ((size_t)n < room)
 			break;
 	}
@@ -118,7 +119,7 @@ static void serve(struct client *client, unsigned int events)
 {
 	struct epoll_event event = { .data.ptr = client };
 
-	/* Both directions are gone, nothing can be sent back any more. */
+	/* The connection is closed in both directions. */
 	if (events & (EPOLLERR | EPOLLHUP))
 		goto gone;
 	if ((events & EPOLLIN) && !receive(client))
@@ -128,7 +129,7 @@ static void serve(struct client *client, unsigned int events)
 	if (client->ended && client->end == 0)
 		goto gone;
 
-	/* Make room for the next read, once it is cheap. */
+	/* Make space for the next read after half has been sent. */
 	if (client->end == BUFFER_SIZE && client->start >= BUFFER_SIZE / 2) {
 		client->end -= client->start;
 		memmove(client->buffer, client->buffer + client->start, client->end);
@@ -164,7 +165,7 @@ static void accept_clients(void)
 			case ENFILE:
 			case ENOBUFS:
 			case ENOMEM:
-				/* Let them wait in the queue until one leaves. */
+				/* Keep new connections in the backlog. */
 				set_accepting(false);
 				return;
 			case EBADF:
@@ -173,7 +174,7 @@ static void accept_clients(void)
 			case ENOTSOCK:
 				die("accept");
 			}
-			/* The connection is gone already, or was interrupted. */
+			/* The connection has been closed already, or EINTR. */
 			continue;
 		}
 		client = malloc(sizeof(*client));
@@ -194,7 +195,7 @@ static void accept_clients(void)
 	}
 }
 
-/* A socket that listens on every address, of IPv6 and IPv4 where there is both. */
+/* Listen on all addresses, of IPv6 and IPv4 if both are available. */
 static int listen_on(unsigned short port)
 {
 	struct sockaddr_in6 any6 = { .sin6_family = AF_INET6, .sin6_port = htons(port) };
@@ -228,7 +229,7 @@ static void raise_file_limit(void)
 
 	if (getrlimit(RLIMIT_NOFILE, &limit) || limit.rlim_cur >= WANTED_FILES)
 		return;
-	/* Above the hard limit only with privilege; else up to it. */
+	/* Raising the hard limit needs privilege; else use the hard limit. */
 	if (limit.rlim_max >= WANTED_FILES)
 		wanted.rlim_max = limit.rlim_max;
 	if (setrlimit(RLIMIT_NOFILE, &wanted)) {

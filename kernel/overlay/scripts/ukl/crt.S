@@ -1,21 +1,21 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Part of every UKL application: tells the unwinder where the call frame
- * information lies.
+ * Part of every UKL application: registers the call frame information with the
+ * unwinder.
  *
- * A static program finds it through PT_GNU_EH_FRAME and the PT_LOAD segment
- * that contains the program counter. The text of a UKL application is kernel
- * text, which none of the application's own program headers describe, so the
- * table is registered, the way crtbeginT.o does. (That file is not position
- * independent and does not link into the kernel.)
+ * In a static program the unwinder finds it by PT_GNU_EH_FRAME and the PT_LOAD
+ * segment that contains the program counter. The text of a UKL application is
+ * kernel text, which is in none of the application's own program headers. So
+ * register the table, as crtbeginT.o does. (That file is not position
+ * independent and cannot be linked into the kernel.)
  */
 	.text
 	.type	ukl_register_eh_frame, @function
 ukl_register_eh_frame:
 	.cfi_startproc
 	/*
-	 * Weak: a program that nothing pulls libgcc_eh.a into cannot unwind,
-	 * and shall not grow for it.
+	 * Weak: a program that does not use libgcc_eh.a cannot unwind, and must
+	 * not pull it in.
 	 */
 	.weak	__register_frame_info
 	movq	$__register_frame_info, %rax
@@ -28,22 +28,22 @@ ukl_register_eh_frame:
 	.cfi_endproc
 	.size	ukl_register_eh_frame, . - ukl_register_eh_frame
 
-	/* Up to priority 100 the implementation's: before C++'s constructors. */
+	/* Priorities up to 100 are the implementation's and run first. */
 	.section .init_array.00000, "aw"
 	.balign	8
 	.quad	ukl_register_eh_frame
 
 	/*
-	 * Nothing needs it, but the first input of .ukl.relro decides that
-	 * section's type, which must not become INIT_ARRAY.
+	 * Only here because the first input of .ukl.relro determines the
+	 * section type, which must not be INIT_ARRAY.
 	 */
 	.section .data.rel.ro.local, "aw", @progbits
 	.balign	8
 	.quad	__ukl_eh_frame_start
 
 	/*
-	 * Room for libgcc's "struct object": six words in GCC 12, eight at most
-	 * in any version so far.
+	 * Space for libgcc's "struct object": six words in GCC 12, at most
+	 * eight in any version so far.
 	 */
 	.local	unwind_object
 	.comm	unwind_object, 16 * 8, 8

@@ -1,18 +1,16 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-#
-# Partially link an application and its libraries into the object that
-# CONFIG_UKL_APP names, and optionally the same object into an ordinary
-# static executable.
+# Partially link an application and its libraries into the object for
+# CONFIG_UKL_APP, and optionally link that object into an ordinary static
+# executable.
 #
 # usage: link-app.sh -o APP.o [-u USER] [-g APP.debug.o] FILE.o... [LIB.a|-lNAME]...
 #
-# A weak undefined symbol ukl_import_NAME is the kernel's global function NAME, for
-# ukl_call.
+# A weak undefined symbol ukl_import_NAME refers to the global kernel function
+# NAME, for ukl_call.
 #
-# The C library and libgcc are added, from where the compiler has them; a C++
-# program says -lstdc++ -lm itself. CC, LD, OBJCOPY and READELF may be given
-# in the environment.
+# The script adds the C library and libgcc of the compiler; a C++ program has to
+# add -lstdc++ -lm. The environment may set CC, LD, OBJCOPY and READELF.
 
 set -eu
 export LC_ALL=C
@@ -25,13 +23,13 @@ FLAGS="-O2 -Wall -mno-red-zone -mcmodel=kernel -fno-pic -fno-pie \
 	-mstack-protector-guard=tls -mstack-protector-guard-reg=fs \
 	-mstack-protector-guard-offset=40"
 
-# What the kernel, or the final link of a normal executable, defines. Calls of
-# __tls_get_addr are turned into plain accesses by ld; it knows them by name.
+# Symbols defined by the kernel, or by the final link of a normal executable. ld
+# replaces calls of __tls_get_addr, known by name, with plain accesses.
 IMPORTS="ukl_syscall ukl_call ukl_ehdr_start __ehdr_start __rela_iplt_start __rela_iplt_end \
 _GLOBAL_OFFSET_TABLE_ __tls_get_addr"
 
-# Names that the kernel's own scripts look for in vmlinux: a local symbol of
-# the application's would be found instead.
+# Names that the kernel's scripts look up in vmlinux, where they would find a
+# local symbol of the application instead.
 BOUNDARIES="_text _stext _etext etext __etext _edata edata __bss_start __bss_stop
 	_end end __executable_start"
 
@@ -47,7 +45,7 @@ usage() {
 	exit 2
 }
 
-# The path of a file that the compiler's search finds: $1 its name.
+# Print the path of a file in the compiler's search path. $1: its name
 compiler_file() {
 	path=$($CC -print-file-name="$1")
 	case $path in
@@ -75,7 +73,7 @@ trap 'exit 130' INT TERM
 # shellcheck disable=SC2086 # FLAGS is a list
 (cd "$here" && $CC $FLAGS -c -o "$tmp/crt.o" crt.S)
 
-# Libraries by name become paths; everything goes in the caller's order.
+# Replace -lNAME by the library's path; keep the caller's order.
 first=$#
 for file in "$@"; do
 	case $file in
@@ -85,8 +83,8 @@ for file in "$@"; do
 done
 shift "$first"
 
-# Both passes: $1 is the directory of the generated parts of the script, $2
-# the output; the files follow. A group, because libraries need each other.
+# Used for both passes. $1: directory of the generated parts of the script; $2:
+# output; the files follow. Libraries may depend on each other, so group them.
 partial_link() {
 	own=$1 output=$2
 	shift 2
@@ -99,7 +97,7 @@ partial_link() {
 		"$(compiler_file crtendS.o)" "$(compiler_file crtn.o)"
 }
 
-# Allocated sections that are not ours yet: "kind name alignment" per line.
+# Print "kind name alignment" of each allocated section that is not .ukl.* yet
 own_sections() {
 	"$READELF" -SW "$1" | sed -n 's/^ *\[ *[0-9]*\] //p' | awk '
 		$7 !~ /A/ || $1 ~ /^\.ukl\./ { next }
@@ -111,7 +109,7 @@ own_sections() {
 		{ print kind, $1, $NF }'
 }
 
-# "strength type name" of each undefined symbol.
+# Print "strength type name" of each undefined symbol
 undefined() {
 	"$READELF" -sW "$1" | awk '
 		$7 == "UND" && $8 != "" && ($5 == "GLOBAL" || $5 == "WEAK") {
@@ -124,7 +122,7 @@ for kind in text rodata tdata tbss data bss symbols; do
 	: >"$tmp/own/own-$kind.lds"
 done
 
-# First pass: what sections and names does this application bring?
+# First pass: find the sections and names of this application.
 partial_link "$tmp/none" "$tmp/first.o" "$@"
 
 own_sections "$tmp/first.o" >"$tmp/sections"
@@ -145,7 +143,7 @@ while read -r kind name align; do
 	} >>"$tmp/own/own-$kind.lds"
 done <"$tmp/sections"
 
-# A weak name that nothing defines is null, whatever the kernel calls its own.
+# An undefined weak symbol is null, even if the kernel defines that name.
 functions=
 undefined "$tmp/first.o" >"$tmp/undefined"
 while read -r strength type name; do
@@ -164,7 +162,7 @@ while read -r strength type name; do
 	esac
 done <"$tmp/undefined"
 
-# Second pass: everything in its place.
+# Second pass: place all sections.
 partial_link "$tmp/own" "$tmp/second.o" "$@"
 
 own_sections "$tmp/second.o" >"$tmp/sections"
@@ -180,7 +178,7 @@ while read -r strength type name; do
 done <"$tmp/undefined"
 [ -z "$missing" ] || die "undefined:$missing"
 
-# objcopy makes local what is global or weak, but not C++'s third kind. It
+# objcopy localizes global and weak symbols, but not STB_GNU_UNIQUE ones. It
 # refuses an empty list.
 {
 	echo '# STB_GNU_UNIQUE'

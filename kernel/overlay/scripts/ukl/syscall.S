@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * ukl_syscall for a UKL application that runs as a normal process: registers
- * as for the instruction; rcx and r11 are lost, flags undefined.
+ * ukl_syscall for a UKL application that runs as a normal process. Registers
+ * are those of the SYSCALL instruction; rcx, r11 and the flags are clobbered.
  *
- * A call leaves its return address on the stack. A child that starts on
- * another stack must find it there too, and one that shares the stack of its
- * suspended parent must not make the parent lose its own.
+ * CALL pushes its return address on the stack. A child that starts on another
+ * stack needs it there, too, and a child that shares the stack of its suspended
+ * parent must not overwrite the parent's.
  */
 
 #define NR_CLONE		56
@@ -21,7 +21,7 @@
 #define ARGS_SIZE_MIN		64
 #define ARGS_SIZE_MAX		4096
 
-	/* For debuggers; user.lds has no place for a second .eh_frame. */
+	/* For debuggers. user.lds does not place a second .eh_frame. */
 	.cfi_sections .debug_frame
 
 	.section .ukl.text, "ax", @progbits
@@ -42,7 +42,7 @@ ukl_syscall:
 .Lclone:
 	test	%rsi, %rsi
 	jz	.Lsame_stack
-	/* On both stacks: the caller's rsi, the return address. */
+	/* Store on both stacks: the caller's rsi, the return address. */
 	mov	(%rsp), %rcx
 	mov	%rcx, -8(%rsi)
 	mov	%rsi, -16(%rsi)
@@ -56,7 +56,7 @@ ukl_syscall:
 
 .Lsame_stack:
 	test	$CLONE_VM, %edi
-	jz	.Lplain			/* the child has its own copy of it */
+	jz	.Lplain			/* the child has its own stack */
 .Lshared_stack:
 	popq	%fs:return_address@tpoff
 	.cfi_adjust_cfa_offset -8
@@ -67,7 +67,7 @@ ukl_syscall:
 
 .Lclone3:
 	cmp	$ARGS_SIZE_MIN, %rsi
-	jb	.Lplain			/* the kernel refuses these sizes */
+	jb	.Lplain			/* the kernel rejects these sizes */
 	cmp	$ARGS_SIZE_MAX, %rsi
 	ja	.Lplain
 	cmpq	$0, ARGS_STACK(%rdi)
@@ -78,9 +78,9 @@ ukl_syscall:
 
 .Lclone3_stack:
 	/*
-	 * A copy of the arguments, with less stack. On both stacks, upwards:
-	 * the address of the next word, the caller's rsi and rdi, the return
-	 * address.
+	 * Copy the arguments and reduce the stack size. Store on both stacks,
+	 * upwards: the address of the next word, the caller's rsi and rdi, the
+	 * return address.
 	 */
 	push	%rdi
 	.cfi_adjust_cfa_offset 8
@@ -119,7 +119,7 @@ ukl_syscall:
 	.cfi_endproc
 	.size ukl_syscall, . - ukl_syscall
 
-/* What calls without entry and exit work are to the kernel; a process has none. */
+/* Fast calls. In a normal process they are ordinary system calls. */
 	.section .ukl.text, "ax", @progbits
 	.globl ukl_syscall_fast
 	.type ukl_syscall_fast, @function
@@ -127,7 +127,7 @@ ukl_syscall_fast:
 	jmp	ukl_syscall
 	.size ukl_syscall_fast, . - ukl_syscall_fast
 
-	/* Described for the kernel's; here nothing is found there. */
+	/* Same layout as in stub.S, but never used as a return address here. */
 	int3
 	.globl ukl_fast_ret
 ukl_fast_ret:

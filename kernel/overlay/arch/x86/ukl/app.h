@@ -14,7 +14,7 @@ struct pvclock_vsyscall_time_info;
 
 /**
  * struct ukl_piece - a part of an application's data
- * @vaddr:	where the application has it
+ * @vaddr:	its address in the application
  * @size:	its size in bytes
  */
 struct ukl_piece {
@@ -23,17 +23,17 @@ struct ukl_piece {
 };
 
 /**
- * struct ukl_app_info - an application in this kernel, as template.S describes it
+ * struct ukl_app_info - an application in this kernel, as defined by template.S
  * @name:	its name, NUL-terminated
- * @text:	its text
- * @text_end:	the end of that
+ * @text:	start of its text
+ * @text_end:	end of its text
  * @image:	the initial content of the data of all applications
- * @low:	the address that the start of @image has in an application
- * @ro:		constants, with the header of the ELF file in front
- * @common:	what the linker made for all applications together
- * @rw:		data that is not zero
- * @rela:	in @common, the relocations of indirect functions
- * @rela_end:	the end of those
+ * @low:	the address of the start of @image in an application
+ * @ro:		constants, after the header of the ELF file
+ * @common:	data that the linker creates once for all applications
+ * @rw:		initialized data
+ * @rela:	start of the relocations of indirect functions, in @common
+ * @rela_end:	end of these relocations
  */
 struct ukl_app_info {
 	char			name[UKL_NAME_SIZE];
@@ -48,7 +48,7 @@ struct ukl_app_info {
 	u64			rela_end;
 };
 
-/* The image of a vDSO in the kernel's read-only data, see vdso.S. */
+/* A vDSO image in the kernel's read-only data, see vdso.S */
 extern const char ukl_vdso[];
 
 #ifdef CONFIG_PARAVIRT_CLOCK
@@ -65,13 +65,13 @@ int ukl_gettimeofday(struct __kernel_old_timeval *tv, struct timezone *tz);
 __kernel_old_time_t ukl_time(__kernel_old_time_t *t);
 long ukl_getcpu(unsigned int *cpu, unsigned int *node, struct getcpu_cache *unused);
 
-/* Does a file begin as a marker file does? */
+/* Does the file start with the magic of a marker file? */
 static inline bool ukl_marker_magic(const struct ukl_marker *marker)
 {
 	return !memcmp(marker->magic, UKL_MARKER_MAGIC, sizeof(marker->magic));
 }
 
-/* Is it one that this kernel understands? @size: the file's */
+/* Is it a marker file that this kernel understands? @size: size of the file */
 static inline bool ukl_marker_valid(const struct ukl_marker *marker, loff_t size)
 {
 	return size == sizeof(*marker) && ukl_marker_magic(marker) &&
@@ -81,9 +81,10 @@ static inline bool ukl_marker_valid(const struct ukl_marker *marker, loff_t size
 }
 
 /*
- * The linker makes one table of the relocations of indirect functions for all
- * applications, and the C library of each applies all that it sees. Functions of
- * another cannot run in its place: let an own one take the place of each of those.
+ * The linker creates a single table of relocations of indirect functions for
+ * all applications, and the C library of each application applies the whole
+ * table. Resolvers of other applications cannot run there. Replace their
+ * relocations by one of the application itself, or clear them if it has none.
  */
 static inline void ukl_own_rela(struct elf64_rela *start,
 				const struct elf64_rela *end,
@@ -106,7 +107,7 @@ static inline void ukl_own_rela(struct elf64_rela *start,
 	}
 }
 
-/* In init data, like @image: gone after boot. */
+/* In init data like @image, freed after boot */
 extern const struct ukl_app_info __ukl_apps_start[], __ukl_apps_end[];
 
 #endif /* _ARCH_X86_UKL_APP_H */

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What fast.S leaves to C: calls of the kernel's functions that need a complete frame,
- * and the exit work, which is inline where it is defined.
+ * C helpers for fast.S: calls of kernel functions that need a complete frame,
+ * and exit work, which is only available as inline functions.
  */
 #include <linux/compiler.h>
 #include <linux/entry-common.h>
@@ -14,19 +14,19 @@ asmlinkage void ukl_fast_exit(struct pt_regs *regs);
 asmlinkage void ukl_call_exit(struct pt_regs *regs);
 asmlinkage void ukl_call_function(struct pt_regs *regs);
 
-/* Behind a fast system call. Interrupts are on, and then off. */
+/* Exit work of a system call. Interrupts are on at entry, off at return. */
 asmlinkage __visible noinstr void ukl_fast_exit(struct pt_regs *regs)
 {
 	syscall_exit_to_user_mode(regs);
 }
 
-/* Behind a function. Interrupts are off, and stay so. */
+/* Exit work of a function call. Interrupts are off on entry and exit. */
 asmlinkage __visible noinstr void ukl_call_exit(struct pt_regs *regs)
 {
 	irqentry_exit_to_user_mode(regs);
 }
 
-/* Where the psABI has the result of a function: in rax, and that of some in rdx, too. */
+/* The psABI returns the result in rax, or in rax and rdx. */
 struct ukl_result {
 	unsigned long	ax;
 	unsigned long	dx;
@@ -35,7 +35,10 @@ struct ukl_result {
 typedef struct ukl_result ukl_function(unsigned long a, unsigned long b, unsigned long c,
 				       unsigned long d, unsigned long e, unsigned long f);
 
-/* @regs: the caller's; r10 is the function. Interrupts are off, now and then. */
+/*
+ * Call the function at r10 with the arguments in @regs, the caller's registers.
+ * Interrupts are off on entry and exit.
+ */
 asmlinkage __visible noinstr __nocfi void ukl_call_function(struct pt_regs *regs)
 {
 	ukl_function *function = (void *)regs->r10;
@@ -48,7 +51,7 @@ asmlinkage __visible noinstr __nocfi void ukl_call_function(struct pt_regs *regs
 	result = function(regs->di, regs->si, regs->dx, regs->cx, regs->r8, regs->r9);
 	regs->ax = result.ax;
 	regs->dx = result.dx;
-	/* What a return without IRET is known by, see ukl_syscall_exit. */
+	/* Allows a return without IRET, see ukl_syscall_exit. */
 	regs->cx = regs->ip;
 	regs->r11 = regs->flags;
 

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What the vDSO is for a normal process: functions that tell the time without a
- * system call. They are linked into application text (the Makefile renames the
- * section), and read the kernel's variables where they are.
+ * The counterpart of the vDSO: functions that read the time without a system
+ * call. They are linked into application text (the Makefile renames the
+ * section) and read the kernel's variables in place.
  *
- * vdso.S makes an ELF image of them, as C libraries look for it.
+ * vdso.S describes them in an ELF image where C libraries look them up.
  */
 #include <linux/cache.h>
 #include <linux/init.h>
@@ -17,8 +17,9 @@
 #include <vdso/gettime.h>
 
 /*
- * For the vDSO its linker script defines these, as pages in front of it. No time
- * namespace but the first gets as far as reading the page behind the data.
+ * The linker script of the vDSO defines these as pages in front of it. The vDSO
+ * reads the page after the data only in other time namespaces, for which
+ * ukl_clock_gettime() makes the system call instead.
  */
 #define vdso_u_time_data	(*vdso_k_time_data)
 #define pvclock_page		(*ukl_pvclock)
@@ -28,7 +29,7 @@
 
 #include "app.h"
 
-/* Set before the first application is started. */
+/* Set before the first application is started */
 #ifdef CONFIG_PARAVIRT_CLOCK
 struct pvclock_vsyscall_time_info *ukl_pvclock __ro_after_init;
 #endif
@@ -36,7 +37,7 @@ struct pvclock_vsyscall_time_info *ukl_pvclock __ro_after_init;
 struct ms_hyperv_tsc_page *ukl_hvclock __ro_after_init;
 #endif
 
-/* A time namespace has offsets of its own, which the kernel knows. */
+/* Other time namespaces have clock offsets, which the system call applies. */
 static __always_inline bool own_time(void)
 {
 #ifdef CONFIG_TIME_NS

@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * System calls from application mode.
+ * System call entry from application mode.
  *
- * The CPU is at CPL 0 already, with the kernel's %gs and CR3; what is left to do
- * is the switch from the application's stack to the task's kernel stack, and
- * struct pt_regs. The application's stack is pageable and may hold a red
- * zone: nothing is pushed on it.
+ * The CPU already runs at CPL 0 with the kernel's %gs and CR3. The entry code
+ * only has to switch from the application's stack to the task's kernel stack
+ * and to build struct pt_regs. The application's stack is pageable and may hold
+ * a red zone, so nothing may be pushed on it.
  *
- * The speculation barriers of entry_SYSCALL_64 guard the kernel against less
- * privileged code. The application is no such code, so there are none here.
+ * The speculation barriers in entry_SYSCALL_64 protect the kernel from less
+ * privileged code. The application is as privileged as the kernel, so they are
+ * not needed here.
  */
 #include <linux/export.h>
 #include <linux/linkage.h>
@@ -29,9 +30,9 @@
 .section .entry.text, "ax"
 
 /*
- * SYSCALL executed by application text: MSR_LSTAR leads here, see load.c.
+ * SYSCALL executed by application text. MSR_LSTAR points here, see load.c.
  *
- * rcx: address behind the instruction; r11: the flags. Interrupts are off, and
+ * rcx: return address; r11: saved flags. Interrupts are off, and
  * MSR_SYSCALL_MASK has cleared AC, DF, NT and TF.
  */
 SYM_CODE_START(ukl_entry_SYSCALL_64)
@@ -46,11 +47,12 @@ SYM_CODE_START(ukl_entry_SYSCALL_64)
 	jmp	.Lregs
 
 /*
- * ukl_syscall() arrives here, with interrupts off.
+ * Entry from ukl_syscall(), with interrupts off.
  *
- * rcx: return address; r11: the stack pointer after the return. The first
+ * rcx: return address; r11: stack pointer after the return. The first
  * instruction must be the one that leaves the application's stack: a
- * single-step trap behind any other would find a kernel RIP on a user stack.
+ * single-step trap after any other instruction would have a kernel RIP with a
+ * user stack pointer.
  */
 SYM_INNER_LABEL(ukl_syscall_kernel, SYM_L_GLOBAL)
 	UNWIND_HINT_ENTRY
@@ -65,7 +67,7 @@ SYM_INNER_LABEL(ukl_syscall_kernel, SYM_L_GLOBAL)
 .Lflags_cleared:
 	ASM_CLAC
 	cld
-	/* What SYSCALL would have put into r11: the caller has interrupts on. */
+	/* SYSCALL would have saved IF set: the caller has interrupts on. */
 	orl	$X86_EFLAGS_IF, %r11d
 	pushq	%r11					/* pt_regs->flags */
 	pushq	$(__KERNEL_CS | UKL_CSX_APP | UKL_CSX_CALL)	/* pt_regs->csx */
@@ -76,7 +78,7 @@ SYM_INNER_LABEL(ukl_syscall_kernel, SYM_L_GLOBAL)
 	PUSH_REGS rax=$-ENOSYS
 	VALIDATE_UNRET_END
 
-/* fast.S arrives here, with interrupts off: rsp: the frame; rax: the number. */
+/* Entry from fast.S, with interrupts off. rsp: the frame; rax: the number. */
 SYM_INNER_LABEL(ukl_syscall_frame, SYM_L_GLOBAL)
 	ANNOTATE_NOENDBR
 	movq	%rsp, %rdi
@@ -84,12 +86,12 @@ SYM_INNER_LABEL(ukl_syscall_frame, SYM_L_GLOBAL)
 	movslq	%eax, %rsi
 	call	do_syscall_64		/* returns with IRQs disabled */
 
-/* And here, with all exit work done. */
+/* Exit from fast.S, with all exit work done. */
 SYM_INNER_LABEL(ukl_syscall_exit, SYM_L_GLOBAL)
 	ANNOTATE_NOENDBR
 	/*
-	 * Whoever changes the frame (signal delivery, sigreturn, ptrace, exec)
-	 * makes one of these differ. What is left needs no IRET.
+	 * Signal delivery, sigreturn, ptrace and exec change the frame and make
+	 * one of these comparisons fail. An unchanged frame does not need IRET.
 	 */
 	movq	RIP(%rsp), %rcx
 	cmpq	%rcx, RCX(%rsp)
@@ -105,13 +107,13 @@ SYM_INNER_LABEL(ukl_syscall_exit, SYM_L_GLOBAL)
 	cmpl	$(__KERNEL_CS | UKL_CSX_APP), %edx
 	jne	swapgs_restore_regs_and_return_to_usermode
 
-	/* Behind SYSCALL: all registers but rcx and r11 are as before, flags too. */
+	/* Return from SYSCALL: restore all but rcx and r11, flags included. */
 	POP_REGS
 	UNWIND_HINT_IRET_REGS offset=8
 	andl	$~X86_EFLAGS_IF, 3*8(%rsp)
 	addq	$3*8, %rsp
 	UNWIND_HINT_END_OF_STACK
-	popfq				/* AC comes back with it */
+	popfq				/* restores AC, too */
 	popq	%rsp
 	jmp	ukl_return_to_ip
 
@@ -123,9 +125,10 @@ SYM_INNER_LABEL(ukl_syscall_exit, SYM_L_GLOBAL)
 	jmp	ukl_return_to_call
 
 	/*
-	 * An interrupt gate and SYSCALL would have cleared these. The trap
-	 * behind each instruction so far was ignored by exc_debug_kernel(), see
-	 * is_sysenter_singlestep(); the frame keeps TF for the application.
+	 * An interrupt gate or SYSCALL would have cleared these flags.
+	 * exc_debug_kernel() has ignored the single-step trap after each
+	 * instruction so far, see is_sysenter_singlestep(). The frame keeps TF
+	 * for the application.
 	 */
 .Lclear_flags:
 	UNWIND_HINT_ENTRY

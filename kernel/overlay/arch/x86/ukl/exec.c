@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Unikernel Linux: start the application that is linked into the kernel.
+ * Unikernel Linux: start an application that is linked into the kernel.
  *
- * Its initial data is in the image in the form of an ELF executable without
- * text. At boot that becomes a file on the kernel's internal tmpfs, and a small
- * marker file in a normal file system redirects execve() to it, as a "#!"
- * script does to its interpreter. All else is load_elf_binary().
+ * The kernel image contains the application's initial data as an ELF executable
+ * without text. At boot its content is copied to a file on the kernel's
+ * internal tmpfs. A small marker file in a normal file system redirects
+ * execve() to that file, like a "#!" script redirects to its interpreter.
+ * load_elf_binary() does the rest.
  */
 #define pr_fmt(fmt) "UKL: " fmt
 
@@ -56,14 +57,14 @@
 
 /**
  * struct ukl_app - an application that can be started
- * @list:	in ukl_apps
+ * @list:	entry in ukl_apps
  * @kobj:	its directory in /sys/kernel/ukl
- * @attr:	the file with the marker there
+ * @attr:	the marker file in that directory
  * @file:	the internal file with its data
- * @text:	its text
- * @text_end:	the end of that
+ * @text:	start of its text
+ * @text_end:	end of its text
  * @vma:	describes its text
- * @marker:	what a marker file for it contains
+ * @marker:	content of its marker files
  */
 struct ukl_app {
 	struct list_head	list;
@@ -76,7 +77,7 @@ struct ukl_app {
 	struct ukl_marker	marker;
 };
 
-/* Filled at boot, constant afterwards. */
+/* Filled at boot, constant afterwards */
 static LIST_HEAD(ukl_apps);
 
 static struct ukl_app *ukl_find_app(const char *name)
@@ -93,7 +94,7 @@ static struct ukl_app *ukl_find_app(const char *name)
 /**
  * ukl_linked - is an application linked into this kernel?
  *
- * For the early boot; later the descriptions are gone.
+ * For early boot only: the descriptions are freed with the init data.
  */
 bool __init ukl_linked(void)
 {
@@ -120,7 +121,7 @@ bool ukl_mm(const struct mm_struct *mm)
 /**
  * ukl_current - does the current process run in application mode?
  *
- * Return: true for all threads of a process that a marker file started.
+ * Return: true in all threads of a process that was started by a marker file.
  */
 bool ukl_current(void)
 {
@@ -128,12 +129,11 @@ bool ukl_current(void)
 }
 
 /**
- * ukl_valid_ip - may a tracer let application mode go on here?
+ * ukl_valid_ip - may a tracer set application mode to this instruction pointer?
  * @ip:	instruction pointer
  *
- * Return: true if @ip is in application text proper, where the kernel's part of it
- * may be entered, or in the user half (where SMEP or page protections make it a
- * fault).
+ * Return: true if @ip is in the application's own text, at an entry point of
+ * the stubs, or in the user half, where SMEP or page protection causes a fault.
  */
 bool ukl_valid_ip(unsigned long ip)
 {
@@ -151,11 +151,11 @@ bool ukl_valid_ip(unsigned long ip)
  * @ip:	instruction pointer
  * @sp:	stack pointer
  *
- * Both come from a signal frame. Without this check the way back to application
- * mode could enter the kernel proper anywhere.
+ * Both values come from a signal frame. Without this check sigreturn() could
+ * jump anywhere into the kernel at CPL 0.
  *
- * Return: true if @ip is as ukl_valid_ip() has it, or in the copy of an instruction
- * that has a probe, and @sp in the user half.
+ * Return: true if @ip is valid for ukl_valid_ip() or in the copy of a probed
+ * instruction, and @sp is in the user half.
  */
 bool ukl_valid_frame(unsigned long ip, unsigned long sp)
 {
@@ -163,15 +163,15 @@ bool ukl_valid_frame(unsigned long ip, unsigned long sp)
 }
 
 /**
- * ukl_shown - what the log may show of an address in a process' registers
+ * ukl_shown - make an address from a process' registers safe for the log
  * @address:	instruction pointer, or address of a fault
  *
- * Everybody may read the log. In application mode an address can be one of the
- * kernel half, from which one could tell where the kernel is.
+ * The log may be readable by unprivileged users. In application mode an address
+ * can be in the kernel half and reveal where KASLR has placed the kernel.
  *
- * Return: @address, if the process is a normal one, or the address is in the user
- * half; where it was linked, as System.map has it, if it is in the kernel's image;
- * else what %p would show.
+ * Return: @address if the process is a normal one or the address is in the user
+ * half; the link-time address, as in System.map, if it is in the kernel image;
+ * otherwise the hash that %p would print.
  */
 unsigned long ukl_shown(unsigned long address)
 {
@@ -189,8 +189,9 @@ unsigned long ukl_shown(unsigned long address)
  * ukl_binprm - is this an execve() of a linked-in application?
  * @bprm:	the program that is being loaded
  *
- * The internal file alone does not count, only the way through a marker file. Nor
- * does what another binary format has made of the internal file since.
+ * Return: true if a marker file has redirected to the internal file of an
+ * application. The internal file alone does not count, nor does a file to which
+ * another binary format has redirected since.
  */
 bool ukl_binprm(const struct linux_binprm *bprm)
 {
@@ -217,8 +218,8 @@ struct file *ukl_exe_file(const struct linux_binprm *bprm)
 }
 
 /**
- * ukl_release_binprm - drop what load_ukl_marker() has taken
- * @bprm:	the program that has been loaded, or not
+ * ukl_release_binprm - release the references of load_ukl_marker()
+ * @bprm:	the program, whether it has been loaded or not
  */
 void ukl_release_binprm(struct linux_binprm *bprm)
 {
@@ -229,9 +230,9 @@ void ukl_release_binprm(struct linux_binprm *bprm)
 }
 
 /*
- * Who has CAP_SYS_RAWIO can do in other ways what an application can do: iopl(),
- * /dev/mem, model-specific registers. The capability counts in the initial user
- * namespace only.
+ * With CAP_SYS_RAWIO a process can do by other means what an application can
+ * do: iopl(), /dev/mem, MSRs. Only the capability in the initial user namespace
+ * counts.
  */
 static bool ukl_may_rawio(void)
 {
@@ -242,12 +243,13 @@ static bool ukl_may_rawio(void)
  * ukl_begin_exec - make the new address space one of application mode
  * @bprm:	the program that is being loaded, past the point of no return
  *
- * Called before the address space is loaded on any CPU, so that each CPU that loads
- * it, or borrows it, loads the descriptor table and MSR_LSTAR with it. Nobody may
- * look into it from then on: where "dumpable" is set, the value 1 becomes 2.
+ * Called before any CPU loads the address space, so that each CPU that loads or
+ * borrows it also loads the IDT and MSR_LSTAR of application mode. From then on
+ * the process is not dumpable by its owner: setting "dumpable" to 1 sets it to
+ * 2.
  *
- * As of a set-user-ID program, what comes from the caller is not to be trusted:
- * AT_SECURE tells the C library so, and personality and stack limit are made sane.
+ * As for a set-user-ID program, the caller's input is not trusted: AT_SECURE
+ * tells the C library, and personality and stack limit are reset.
  */
 void ukl_begin_exec(struct linux_binprm *bprm)
 {
@@ -265,11 +267,11 @@ void ukl_begin_exec(struct linux_binprm *bprm)
 }
 
 /**
- * ukl_setup_additional_pages - let a program find out what the kernel offers it
+ * ukl_setup_additional_pages - set the vDSO address for the auxiliary vector
  *
- * The counterpart of arch_setup_additional_pages(), before the auxiliary vector is
- * made. A vDSO is user text, which application mode cannot execute: it gets one
- * whose functions are application text.
+ * The counterpart of arch_setup_additional_pages(). The normal vDSO is user
+ * text, which application mode cannot execute. AT_SYSINFO_EHDR points to an
+ * image whose functions are application text instead.
  */
 void ukl_setup_additional_pages(void)
 {
@@ -277,8 +279,8 @@ void ukl_setup_additional_pages(void)
 }
 
 /**
- * ukl_start_thread - turn a fresh user frame into one of application mode
- * @regs:	what start_thread() has set up
+ * ukl_start_thread - turn a new user frame into one of application mode
+ * @regs:	the registers set up by start_thread()
  */
 void ukl_start_thread(struct pt_regs *regs)
 {
@@ -286,13 +288,14 @@ void ukl_start_thread(struct pt_regs *regs)
 	const struct ukl_app *app;
 
 	/*
-	 * Its indirect branches and returns are not hardened as the kernel's are: other
-	 * processes must not train them. An error means that there is no remedy, or that
-	 * it was turned off; spectre_v2_show_state() tells.
+	 * The application's indirect branches and returns are not hardened like
+	 * the kernel's, so other processes must not train them. An error means
+	 * that there is no mitigation or that it is disabled;
+	 * spectre_v2_show_state() reports that.
 	 */
 	arch_prctl_spec_ctrl_set(current, PR_SPEC_INDIRECT_BRANCH, PR_SPEC_DISABLE);
 
-	/* For /proc/PID/stat: the executable has no text segment of its own. */
+	/* For /proc/PID/stat: the executable has no text segment. */
 	list_for_each_entry(app, &ukl_apps, list) {
 		if (regs->ip >= (unsigned long)app->text &&
 		    regs->ip < (unsigned long)app->text_end) {
@@ -302,18 +305,18 @@ void ukl_start_thread(struct pt_regs *regs)
 		}
 	}
 
-	/* The auxiliary vector is made, and to the kernel there is no vDSO. */
+	/* The auxiliary vector is complete. The kernel must not use a vDSO. */
 	mm->context.vdso = NULL;
 
 	regs->csx = __KERNEL_CS | UKL_CSX_APP;
 	regs->ssx = __KERNEL_DS;
-	/* The application's data is in user pages: SMAP must let it pass. */
+	/* Allow access to the application's data, which is in user pages. */
 	if (cpu_feature_enabled(X86_FEATURE_SMAP))
 		regs->flags |= X86_EFLAGS_AC;
 }
 
 /**
- * ukl_text_page - the page of an application's text
+ * ukl_text_page - get the page at an address of application text
  * @addr:	address
  *
  * Return: the page of the kernel image, or NULL if @addr is not in application
@@ -325,11 +328,13 @@ struct page *ukl_text_page(unsigned long addr)
 }
 
 /**
- * ukl_text_vma - what /proc/PID/maps shows of the text, and core dumps contain
- * @mm:		an address space, or NULL
+ * ukl_text_vma - get the VMA that describes an application's text
+ * @mm:	an address space, or NULL
  *
- * Return: a description that is in no address space, as that of the vsyscall
- * page, or NULL if @mm is not that of an application.
+ * It is used for /proc/PID/maps and core dumps.
+ *
+ * Return: a VMA that is not part of the address space, like that of the
+ * vsyscall page, or NULL if @mm is not an application's.
  */
 struct vm_area_struct *ukl_text_vma(struct mm_struct *mm)
 {
@@ -340,12 +345,12 @@ struct vm_area_struct *ukl_text_vma(struct mm_struct *mm)
 
 /**
  * ukl_read_text - read an application's text for a tracer
- * @mm:		the application's address space
- * @addr:	where to begin
- * @buf:	where to put it
- * @len:	how many bytes
+ * @mm:	the application's address space
+ * @addr:	start address
+ * @buf:	destination buffer
+ * @len:	number of bytes
  *
- * Return: how many bytes were read.
+ * Return: the number of bytes read.
  */
 int ukl_read_text(struct mm_struct *mm, unsigned long addr, void *buf, int len)
 {
@@ -387,10 +392,10 @@ static const struct vm_operations_struct ukl_vma_ops = {
 };
 
 /*
- * Who may start code in supervisor mode is a matter of policy: a marker file
- * counts only if root of the initial user namespace owns it, nobody else can
- * write it, and it is on a mount where a set-user-ID program would count.
- * (noexec mounts have been refused already, by do_open_execat().)
+ * The marker file decides who may run code in supervisor mode. It counts only
+ * if it is owned by root of the initial user namespace, not writable by group
+ * or others, and on a mount where set-user-ID programs take effect.
+ * (do_open_execat() has already refused noexec mounts.)
  */
 static bool ukl_marker_trusted(struct file *file)
 {
@@ -403,15 +408,17 @@ static bool ukl_marker_trusted(struct file *file)
 }
 
 /*
- * Starting code in supervisor mode has the rules of a set-user-ID program of root's:
+ * Apply the rules for a set-user-ID root program:
  *
- * - What makes such a program lose its rights (a tracer, no_new_privs, a file system
- *   context that is shared with another process) refuses the start, unless the
- *   caller, and its tracer, could do the same harm themselves.
- * - Root's word holds in the initial user namespace only.
- * - The capability bounding set limits what can be gained by execve().
+ * - Conditions that make such a program lose its privileges (a tracer,
+ *   no_new_privs, a file system context shared with another process) make the
+ *   start fail, unless the caller and its tracer could do the same harm
+ *   themselves.
+ * - Root's permission holds in the initial user namespace only.
+ * - The capability bounding set limits the privileges gained by execve().
  *
- * To a security module it is the loading of a kernel module from the marker file.
+ * To a security module the start is the loading of a kernel module from the
+ * marker file.
  */
 static int ukl_may_start(const struct linux_binprm *bprm)
 {
@@ -456,7 +463,7 @@ static int load_ukl_marker(struct linux_binprm *bprm)
 		return -ENOEXEC;
 	}
 	if (!ukl_marker_trusted(bprm->file)) {
-		pr_notice_ratelimited("%s: must be owned by root, writable by nobody else, and not on a nosuid mount\n",
+		pr_notice_ratelimited("%s: must be owned by root, not writable by group or others, and not on a nosuid mount\n",
 				      bprm->filename);
 		return -EACCES;
 	}
@@ -467,7 +474,7 @@ static int load_ukl_marker(struct linux_binprm *bprm)
 	file = dentry_open(&app->file->f_path, O_RDONLY, current_cred());
 	if (IS_ERR(file))
 		return PTR_ERR(file);
-	/* As open_exec() does; free_bprm() has the counterpart. */
+	/* As in open_exec(). free_bprm() releases it. */
 	if (exe_file_deny_write_access(file)) {
 		fput(file);
 		return -ETXTBSY;
@@ -478,10 +485,10 @@ static int load_ukl_marker(struct linux_binprm *bprm)
 		return -ETXTBSY;
 	}
 
-	/* Credentials and /proc/PID/exe come from the file that was executed. */
+	/* Credentials and /proc/PID/exe come from the marker file. */
 	bprm->ukl_marker = get_file(bprm->file);
 	bprm->ukl_flags = marker->flags;
-	/* Not to be read or traced by a process that merely has the same uid. */
+	/* Deny reading and tracing by processes that only have the same uid. */
 	bprm->interp_flags |= BINPRM_FLAGS_ENFORCE_NONDUMP;
 	bprm->interpreter = file;
 	return 0;
@@ -505,7 +512,7 @@ static const struct kobj_type ukl_app_type = {
 	.release	= ukl_app_release,
 };
 
-/* The content of a piece, in the image that is freed with the init data */
+/* Content of a piece, in the image that is freed with the init data */
 static const void *__init ukl_content(const struct ukl_app_info *info, u64 vaddr)
 {
 	return info->image + (vaddr - info->low);
@@ -529,7 +536,7 @@ static int __init ukl_write(struct file *file, const void *content, u64 size, lo
 			return n ?: -EIO;
 		done += n;
 	}
-	/* The pieces begin at page boundaries, as app-rw.lds has it. */
+	/* The pieces start at page boundaries, see app-rw.lds. */
 	*pos = ALIGN(*pos, PAGE_SIZE);
 	return 0;
 }
@@ -555,7 +562,7 @@ static int __init ukl_fill_file(struct file *file, const struct ukl_app_info *in
 	return err;
 }
 
-/* The internal file: a copy of what is in the image. */
+/* Create the internal file, a copy of the data in the kernel image. */
 static struct file *__init ukl_make_file(const struct ukl_app_info *info)
 {
 	u64 size = ALIGN(info->ro.size, PAGE_SIZE) + ALIGN(info->common.size, PAGE_SIZE) +
@@ -583,7 +590,7 @@ static struct file *__init ukl_make_file(const struct ukl_app_info *info)
 	return file;
 }
 
-/* The file from which a marker file is made */
+/* Create the sysfs file from which marker files are copied. */
 static int __init ukl_add_attr(struct ukl_app *app)
 {
 	sysfs_bin_attr_init(&app->attr);
@@ -669,7 +676,7 @@ static int __init ukl_init(void)
 #ifdef CONFIG_HYPERV_TIMER
 	ukl_hvclock = hv_get_tsc_page();
 #endif
-	/* Behind the other formats, none of which knows the magic. */
+	/* Register after the other formats, none of which accepts the magic. */
 	register_binfmt(&ukl_format);
 	return 0;
 }

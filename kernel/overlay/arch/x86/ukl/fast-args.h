@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * What arch/x86/ukl/fast.S has to know of system calls, and syscalls_64.tbl does
- * not say. Included without a guard, with two macros defined:
+ * Properties of system calls that arch/x86/ukl/fast.S needs and syscalls_64.tbl
+ * does not provide. Included without a guard, with two macros defined:
  *
- * UKL_ARGS(sym, n)  takes n arguments. One that is not listed may take six.
- *		     fast-check.c compares this with the prototypes.
- * UKL_BASE(sym)     always takes the whole way: it reads or replaces all of
- *		     struct pt_regs, or does not return.
+ * UKL_ARGS(sym, n)  takes n arguments. A call that is not listed may take six.
+ *		  fast-check.c compares this with the prototypes.
+ * UKL_BASE(sym)     always uses the regular path: it reads or replaces all of
+ *		  struct pt_regs, or does not return.
  */
 UKL_BASE(sys_clone)
 UKL_BASE(sys_clone3)

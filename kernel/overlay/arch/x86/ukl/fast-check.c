@@ -1,10 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
-/*
- * What fast.S takes for granted, checked by the compiler.
- */
+/* Compile-time checks of the assumptions in fast.S. */
 #include <linux/build_bug.h>
 
-/* The prototypes are declared where the implementations go by these names. */
+/* Without the wrappers, <linux/syscalls.h> declares these names. */
 #undef CONFIG_ARCH_HAS_SYSCALL_WRAPPER
 #include <linux/syscalls.h>
 #include <asm/ukl.h>

@@ -1,31 +1,33 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Fast system calls from application mode: one entry per number, which calls
- * the implementation on the task's kernel stack, with only that part of struct
- * pt_regs filled in that it reads.
+ * Fast system calls from application mode: one entry per system call number.
+ * Each calls the implementation on the task's kernel stack, with only those
+ * fields of struct pt_regs filled in that the implementation reads.
  *
- * All entry work is asked for by thread_info->syscall_work, all exit work by
- * flags in thread_info->flags. If there is any, the frame is completed and the
- * call goes on as one of ukl_syscall(): tracers, filters and signals find
- * nothing unusual. The return address stays on the application's stack; what
- * a complete frame has as instruction pointer is ukl_fast_ret, a RET.
+ * Entry work is requested by thread_info->syscall_work, exit work by
+ * thread_info->flags. If there is any, the code completes the frame and the
+ * call continues like one of ukl_syscall(), so tracers and filters see an
+ * ordinary call and signals are delivered as usual. The return address stays on
+ * the application's stack. The instruction pointer in a completed frame is
+ * ukl_fast_ret, a RET instruction.
  *
- * Interrupts stay on. They can arrive
+ * Interrupts stay enabled. They can arrive
  *
- * - before the switch to the kernel stack and behind the switch back, with a
- *   stack pointer in the user half: ukl_sync_regs() takes that for application
- *   mode. Since nothing has been done yet, the call becomes one of
- *   ukl_syscall(); or, since all has been done, a RET.
- * - between the look at the flags and the switch back. ukl_sync_regs() makes
- *   the look happen again, as for a restartable sequence: the interrupt may
- *   have set a flag.
+ * - before the switch to the kernel stack and after the switch back, with a
+ *   stack pointer in the user half. ukl_sync_regs() treats that as application
+ *   mode. Before the call nothing has been done yet, so it becomes a call of
+ *   ukl_syscall(); after the call only the RET remains.
+ * - between the check of the flags and the switch back. The interrupt may have
+ *   set a flag, so ukl_sync_regs() makes the check happen again, like the abort
+ *   of a restartable sequence.
  *
  * On the kernel stack the stack pointer is below struct pt_regs from the first
- * instruction on: no interrupt writes into it.
+ * instruction on, so no interrupt overwrites it.
  *
- * psABI registers: an entry of a number keeps what a function has to keep, and
- * rdx if the call takes three arguments or more, because a caller may return it.
- * ukl_syscall_fast() keeps all that the SYSCALL instruction keeps.
+ * Registers: the entry for a number preserves what the psABI requires of a
+ * function, and rdx if the call takes three arguments or more, because its
+ * caller may return rdx. ukl_syscall_fast() preserves what the SYSCALL
+ * instruction preserves.
  */
 #include <linux/linkage.h>
 #include <asm/asm-offsets.h>
@@ -49,12 +51,12 @@
 #include "fast-args.h"
 
 .code64
-/* In bounds that kprobes keep off. */
+/* kprobes are not allowed in this section. */
 .section .kprobes.text, "ax"
 
 /*
- * Off the application's stack; r11 is where it was, @current the task. AC (which
- * opens SMAP), DF, NT and TF go with one POPF.
+ * Leave the application's stack. r11 holds the previous stack pointer, @current
+ * the task. POPF clears AC (SMAP becomes active), DF, NT and TF at once.
  */
 .macro ukl_fast_enter current=%rcx
 	movq	%rsp, %r11
@@ -72,7 +74,7 @@
 	jne	ukl_fast_entry_work
 .endm
 
-/* What the implementation reads, and what a call that is done again has to have. */
+/* Registers that the implementation reads, and that a restarted call needs. */
 .macro ukl_fast_store_args args:req
 	.if \args > 0
 	movq	%rdi, RDI(%rsp)
@@ -94,7 +96,7 @@
 	.endif
 .endm
 
-/* To where the registers that the call did not store are known to be lost. */
+/* Jump to the label for the number of registers that the call has stored. */
 .macro ukl_fast_check_exit_work args:req
 	movq	PER_CPU_VAR(current_task), %rcx
 	testl	$UKL_FAST_WORK, TI_flags(%rcx)
@@ -116,11 +118,11 @@
 .endm
 
 .macro ukl_fast_return
-	/* objtool knows no return with SMAP open. */
+	/* objtool has no annotation for a return with SMAP open. */
 	ASM_STAC_UNSAFE
 	UNWIND_HINT_END_OF_STACK
 	movq	RSP(%rsp), %rsp
-	/* As in all of the application's text, there is no return thunk. */
+	/* Application text has no return thunks. */
 	ANNOTATE_UNRET_SAFE
 	ret
 	int3
@@ -133,14 +135,14 @@
 	ukl_fast_return
 .endm
 
-/* The offset in its slot of what ukl_sync_regs() starts anew. */
+/* Offset within the slot of the code that ukl_sync_regs() restarts. */
 .macro ukl_fast_tail offset:req
 	.pushsection .rodata
 	.2byte	\offset
 	.popsection
 .endm
 
-/* A slot that leads to ukl_syscall(). */
+/* A slot that jumps to ukl_syscall(). */
 .macro ukl_base_slot nr:req
 	movl	$\nr, %eax
 	jmp	ukl_syscall
@@ -197,7 +199,7 @@ SYM_CODE_START(ukl_fast_calls)
 #undef __SYSCALL
 #undef __SYSCALL_NORETURN
 
-/* Numbers that this kernel does not have. */
+/* Numbers without a system call in this kernel. */
 	.set	.Lgap, .Lnext
 .rept UKL_FAST_CALLS - .Lgap
 	.org	ukl_fast_calls + .Lnext * UKL_FAST_SLOT, 0xcc
@@ -219,8 +221,8 @@ SYM_CODE_START(ukl_fast_calls)
 .noaltmacro
 
 /*
- * A call of the kernel's function at r10. rsp has what a function may count on:
- * the stack is aligned, and the arguments in registers are as they were.
+ * Call the kernel function at r10. As the psABI requires, the stack is aligned
+ * and the argument registers are unchanged.
  */
 	.org	ukl_fast_calls + UKL_FAST_FUNCTION * UKL_FAST_SLOT, 0xcc
 	.set	.Lslot, .
@@ -242,9 +244,9 @@ SYM_INNER_LABEL(ukl_call_fast, SYM_L_GLOBAL)
 #endif
 
 /*
- * The same with a complete frame, which has the caller's flags: TF is in them, or
- * the kernel wants to be told of all transitions. The trap behind each instruction
- * up to POPF is ignored, see ukl_fast_singlestep().
+ * The same with a complete frame that holds the caller's flags, for calls with
+ * TF set and for kernels that track all transitions. The single-step trap after
+ * each instruction up to POPF is ignored, see ukl_fast_singlestep().
  */
 	.org	ukl_fast_calls + UKL_FAST_SLOW_FUNCTION * UKL_FAST_SLOT, 0xcc
 SYM_INNER_LABEL(ukl_call_slow, SYM_L_GLOBAL)
@@ -271,8 +273,8 @@ SYM_INNER_LABEL(ukl_call_slow, SYM_L_GLOBAL)
 	ukl_fast_tail UKL_FAST_SLOT
 
 /*
- * A system call whose number is in rax, not known before. The entry for code
- * that counts on what the SYSCALL instruction keeps: all but rcx and r11.
+ * A system call whose number is in rax. For code that expects what SYSCALL
+ * guarantees: all registers but rcx and r11 are preserved.
  */
 	.org	ukl_fast_calls + UKL_FAST_ANY * UKL_FAST_SLOT, 0xcc
 	.set	.Lslot, .
@@ -281,8 +283,8 @@ SYM_INNER_LABEL(ukl_syscall_fast, SYM_L_GLOBAL)
 	ANNOTATE_NOENDBR
 #ifdef CONFIG_UKL_FAST
 	/*
-	 * A child that clone() gives another stack cannot return by an address
-	 * that is on this one: such calls go by ukl_syscall() from the start.
+	 * A child that clone() starts on another stack cannot use a return
+	 * address on this one, so such calls use ukl_syscall() from the start.
 	 */
 	cmpq	$UKL_FAST_CALLS, %rax
 	jae	ukl_syscall
@@ -317,7 +319,7 @@ SYM_DATA_END(ukl_fast_tails)
 
 #ifdef CONFIG_UKL_FAST
 
-/* What both ways to a complete frame have to add. rsp: the frame. */
+/* Common part of a complete frame at entry and exit. rsp: the frame. */
 .macro ukl_fast_complete
 	movq	$__KERNEL_DS, SS(%rsp)
 	movq	$UKL_APP_FLAGS, EFLAGS(%rsp)
@@ -332,7 +334,7 @@ SYM_DATA_END(ukl_fast_tails)
 	movq	%r15, R15(%rsp)
 .endm
 
-/* Before the call; all of the caller's registers are there but rcx and r11. */
+/* Before the call: all of the caller's registers but rcx and r11 are live. */
 SYM_CODE_START_LOCAL(ukl_fast_entry_work)
 	UNWIND_HINT_REGS
 	cli
@@ -344,8 +346,8 @@ SYM_CODE_START_LOCAL(ukl_fast_entry_work)
 SYM_CODE_END(ukl_fast_entry_work)
 
 /*
- * Behind the call, whose result is in rax. What the frame has of registers that
- * were not stored is left from anything.
+ * After the call, with its result in rax. Frame slots of registers that were
+ * not stored hold stale values.
  */
 SYM_CODE_START_LOCAL(ukl_fast_exit_work)
 SYM_INNER_LABEL(ukl_fast_exit_work_0, SYM_L_LOCAL)
@@ -369,7 +371,7 @@ SYM_INNER_LABEL(ukl_fast_exit_work_6, SYM_L_LOCAL)
 	jmp	ukl_syscall_exit
 SYM_CODE_END(ukl_fast_exit_work)
 
-/* Behind a function's call, whose result is in rax and rdx. */
+/* After the call of a function, with its result in rax and rdx. */
 SYM_CODE_START_LOCAL(ukl_call_exit_work)
 	UNWIND_HINT_REGS
 	cli
@@ -386,7 +388,7 @@ SYM_CODE_START_LOCAL(ukl_call_exit_work)
 	jmp	ukl_syscall_exit
 SYM_CODE_END(ukl_call_exit_work)
 
-/* The implementations, for ukl_syscall_fast(). */
+/* System call implementations, for ukl_syscall_fast() */
 	.section .rodata, "a"
 	.balign	8
 SYM_DATA_START_LOCAL(ukl_fast_table)

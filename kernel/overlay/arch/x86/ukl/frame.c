@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/*
- * Where an exception frame from CPL 0 belongs.
- */
+/* Moving exception frames from CPL 0 to the stack where they belong. */
 #include <linux/compiler.h>
 #include <linux/linkage.h>
 #include <linux/mm_types.h>
@@ -19,13 +17,13 @@
 asmlinkage struct pt_regs *ukl_sync_regs(struct pt_regs *eregs);
 
 /**
- * ukl_leave_stub - let a frame of application mode have an address of its own text
- * @regs: frame that a signal handler will see, and give back to sigreturn()
+ * ukl_leave_stub - move a frame from a stub to the application's own text
+ * @regs: frame that a signal handler will see and pass back to sigreturn()
  *
- * In the stubs at the ends of a system call, what is left of the call is done; at
- * its begin, it is taken back. Either is the same to the application, and sigreturn()
- * has to let nobody into the middle of a stub. A tracer may see that middle, since it
- * steps through it.
+ * Near the end of a system call, complete the return; near its start, undo the
+ * call. To the application either is equivalent, and sigreturn() must not
+ * resume in the middle of a stub. A tracer may see such an address, because it
+ * single-steps through the stub.
  */
 void ukl_leave_stub(struct pt_regs *regs)
 {
@@ -45,15 +43,16 @@ void ukl_leave_stub(struct pt_regs *regs)
 }
 
 /**
- * ukl_fast_singlestep - handle a single-step trap on the way into a fast call
+ * ukl_fast_singlestep - handle a single-step trap in the entry of a fast call
  * @regs: frame from CPL 0
  *
- * TF is the application's, and set until the entry is on the kernel stack and
- * clears it. Let it be a call of ukl_syscall(), which keeps TF: the next trap
- * is the application's. A call of a function goes on at ukl_call_slow, which
- * keeps TF too, and takes no notice of the traps until it is cleared.
+ * The application has set TF, and it stays set until the entry has switched to
+ * the kernel stack and clears it. Turn the call into one of ukl_syscall(),
+ * which saves TF for the application, so that the next trap is the
+ * application's. Continue the call of a function at ukl_call_slow, which saves
+ * TF, too; ignore the traps until it clears TF.
  *
- * Return: true if it was one.
+ * Return: true if the trap was in such an entry.
  */
 noinstr bool ukl_fast_singlestep(struct pt_regs *regs)
 {
@@ -63,7 +62,7 @@ noinstr bool ukl_fast_singlestep(struct pt_regs *regs)
 	if (!ukl_fast_address(regs->ip))
 		return false;
 	slot = ukl_fast_slot(regs->ip - (unsigned long)ukl_fast_calls, &tail);
-	/* The last trap comes behind POPF, with TF clear already. */
+	/* The last trap follows POPF, with TF already clear. */
 	if (slot == UKL_FAST_SLOW_FUNCTION)
 		return true;
 	if (!(regs->flags & X86_EFLAGS_TF))
@@ -78,9 +77,9 @@ noinstr bool ukl_fast_singlestep(struct pt_regs *regs)
 }
 
 /*
- * The interrupted kernel stack is full: there is no room for a frame below it.
- * The fault that reported it is in %cr2. Stay on the UKL stack, from where
- * page_fault_oops() reports the overflow; nothing returns from there.
+ * The interrupted kernel stack has no space for a frame below its stack
+ * pointer. CR2 holds the address of the fault that reported it. Stay on the UKL
+ * stack, from which page_fault_oops() reports the overflow and does not return.
  */
 static __always_inline bool task_stack_overflow(const struct pt_regs *regs)
 {
@@ -91,15 +90,16 @@ static __always_inline bool task_stack_overflow(const struct pt_regs *regs)
 }
 
 /*
- * Called by error_entry for a frame on an interrupt stack. #DB and #MC have their
- * own; in the address space of an application, each other gate uses the UKL one,
- * because nothing may be pushed on the application's stack. Leave it at once, so
- * that it is free for the next exception:
+ * Called by error_entry for a frame on an IST stack. #DB and #MC have their own
+ * IST stacks. In an application's address space all other gates use the UKL
+ * stack, because nothing may be pushed on the application's stack. Move the
+ * frame off the UKL stack immediately, so that the next exception can use it:
  *
- * - A frame from application mode goes where a frame from user mode goes, to
- *   the top of the task's kernel stack, and gets its mark.
- * - A frame from kernel mode goes below the interrupted stack pointer, where
- *   the CPU would have put it, leaving the gap that int3_emulate_push() fills.
+ * - A frame from application mode is moved to the top of the task's kernel
+ *   stack, like a frame from user mode, and is marked.
+ * - A frame from kernel mode is moved below the interrupted stack pointer,
+ *   where the CPU would have pushed it, leaving the gap that
+ *   int3_emulate_push() needs.
  */
 asmlinkage __visible noinstr struct pt_regs *ukl_sync_regs(struct pt_regs *eregs)
 {
@@ -112,8 +112,9 @@ asmlinkage __visible noinstr struct pt_regs *ukl_sync_regs(struct pt_regs *eregs
 			ukl_fast_to_application(eregs);
 		eregs->csx = __KERNEL_CS | UKL_CSX_APP;
 		/*
-		 * Application mode always has interrupts on; a machine check
-		 * can find it in its stubs where they are still off.
+		 * Application mode always has interrupts on, except that a
+		 * machine check can interrupt its stubs where they are still
+		 * off.
 		 */
 		eregs->flags |= X86_EFLAGS_IF;
 	} else {

@@ -3,7 +3,7 @@
 #define _ARCH_X86_UKL_FRAME_H
 
 /*
- * What ukl_sync_regs() decides about a frame from CPL 0; for kunit.c, too.
+ * Classification of frames from CPL 0 by ukl_sync_regs(), shared with kunit.c.
  */
 #include <linux/compiler.h>
 #include <linux/minmax.h>
@@ -20,20 +20,20 @@
 
 #include "ret.h"
 
-/* The ways back to application mode, see ret.S and stub.S. */
+/* Return paths to application mode, see ret.S and stub.S */
 extern const char ukl_return_by_ret[], ukl_return_by_ret_end[];
 extern const char ukl_return_to_ip[], ukl_return_to_ip_end[];
 extern const char ukl_return_to_call[], ukl_return_to_call_ret[];
 
 /*
- * -1 TB: all that the kernel executes is above (its text, modules, EFI), with page
- * tables of four levels as of five; see Documentation/arch/x86/x86_64/mm.rst.
+ * -1 TB: all kernel code (kernel text, modules, EFI) is above, with 4-level and
+ * with 5-level page tables; see Documentation/arch/x86/x86_64/mm.rst.
  */
 #define UKL_KERNEL_CODE		0xffffff0000000000UL
 
 /*
- * Is @sp on one of the stacks that the kernel has here: the task's, that of interrupts,
- * those of entry code and exceptions? A pointer to the end of one counts.
+ * Is @sp on the task stack, the interrupt stack, or one of the entry and
+ * exception stacks of this CPU? A pointer to the end of a stack counts.
  */
 static __always_inline bool ukl_kernel_stack(unsigned long sp)
 {
@@ -46,12 +46,14 @@ static __always_inline bool ukl_kernel_stack(unsigned long sp)
 }
 
 /*
- * A wild jump out of the text is still the application's: it leads to where the
- * kernel has no code, or its stack pointer is in the user half, where the kernel's
- * never is when it can take an exception that does not have a stack of its own.
+ * Attribute a wild jump out of its text to the application if the kernel has no
+ * code at the target, or if the stack pointer is in the user half. The kernel's
+ * stack pointer is never there when it can take an exception that uses the UKL
+ * stack.
  *
- * A wild jump of the kernel's is the kernel's: it is on one of its stacks. Were it
- * taken for the application's, a signal would hide that locks are held.
+ * Attribute a wild jump by kernel code to the kernel: its stack pointer is on a
+ * kernel stack. If it were attributed to the application, a signal would hide
+ * that locks are held.
  */
 static __always_inline bool ukl_from_application(const struct pt_regs *regs)
 {
@@ -65,8 +67,9 @@ static __always_inline bool ukl_from_application(const struct pt_regs *regs)
 }
 
 /*
- * The slot in fast.S that @offset lies in, and whether that is where the slot
- * looks at the flags in thread_info and returns. The last slot has no end.
+ * Get the slot in fast.S that contains @offset, and whether @offset is in the
+ * part of the slot that checks the flags in thread_info and returns. The last
+ * slot has no upper limit.
  */
 static __always_inline unsigned int ukl_fast_slot(unsigned long offset, bool *tail)
 {
@@ -78,9 +81,9 @@ static __always_inline unsigned int ukl_fast_slot(unsigned long offset, bool *ta
 
 /*
  * A fast system call was interrupted while it was on the application's stack.
- * That it is in kernel text is nothing that a signal frame or a tracer could
- * hand back. Before the call nothing has been done, so that it can be one of
- * ukl_syscall() as well, or begin anew; behind it there is but RET to do.
+ * Its RIP is in kernel text, which a signal frame or a tracer must not pass
+ * back. If the call has not been made yet, turn it into one of ukl_syscall(),
+ * or restart the call of a function. After the call only the RET remains.
  */
 static __always_inline void ukl_fast_to_application(struct pt_regs *regs)
 {
@@ -101,9 +104,9 @@ static __always_inline void ukl_fast_to_application(struct pt_regs *regs)
 }
 
 /*
- * A fast system call was interrupted on the kernel stack. If it has looked at the
- * flags in thread_info already, let it look again: the interrupt may have set
- * one. All that lies between can be done twice.
+ * A fast system call was interrupted on the kernel stack. If it has already
+ * checked the flags in thread_info, restart at the check: the interrupt may
+ * have set one. The instructions in between can be repeated.
  */
 static __always_inline void ukl_fast_restart_tail(struct pt_regs *regs)
 {
@@ -114,16 +117,17 @@ static __always_inline void ukl_fast_restart_tail(struct pt_regs *regs)
 	if (!tail)
 		return;
 	regs->ip = (unsigned long)ukl_fast_calls + slot * UKL_FAST_SLOT + ukl_fast_tails[slot];
-	/* It may have opened SMAP already, which what the flags ask for must not find so. */
+	/* STAC may have set AC already. Exit work must run with SMAP active. */
 	regs->flags &= ~X86_EFLAGS_AC;
 }
 
 /*
- * @regs interrupted the last instructions of a return to application mode, where
- * all registers but three have the application's values already. What was returned
- * from is still at the top of the kernel stack, @from, but for the stack pointer,
- * which ret.S has lowered. Let it be as if the return had been completed: signals,
- * tracers, restartable sequences find the instruction that comes next.
+ * Handle a frame @regs that interrupted the last instructions of a return to
+ * application mode, where all registers but three already have the
+ * application's values. The frame that was returned from is still at the top of
+ * the kernel stack, @from, but ret.S has lowered its stack pointer. Make @regs
+ * the frame after the completed return, so that signals, tracers and
+ * restartable sequences see the next instruction of the application.
  */
 static __always_inline void ukl_undo_return(struct pt_regs *regs, const struct pt_regs *from)
 {

@@ -1,21 +1,21 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Where the gates of an application's address space lead that put a frame on the
- * UKL stack: for each vector the mark by which error_entry knows that, and a jump
- * to the handler that the vector has in the normal table.
+ * Targets of the IDT gates that use the UKL stack in an application's address
+ * space: for each vector, an instruction that marks the frame for error_entry,
+ * and a jump to the handler that the vector has in the normal IDT.
  *
- * Interrupts and page faults need no mark if what the CPU has pushed is moved at
- * once, which takes fewer instructions than ukl_sync_regs():
+ * Interrupts and page faults need no mark if the words that the CPU has pushed
+ * can be moved immediately. This takes fewer instructions than ukl_sync_regs():
  *
- * - from application mode, to the top of the task's kernel stack;
- * - an interrupt of the kernel, to where the CPU would have put it without an
- *   interrupt stack. A fault of the kernel is left to ukl_sync_regs(), since it is
- *   not certain that there is room on the interrupted stack.
+ * - From application mode, move them to the top of the task's kernel stack.
+ * - For an interrupt from kernel mode, move them to where the CPU would have
+ *   pushed them without IST. Leave faults from kernel mode to ukl_sync_regs(),
+ *   because the interrupted stack may be full.
  *
  * The other exceptions are rare.
  *
- * Which handlers those are is known when all gates are set up, see
- * idt_setup_ukl(): until then, all jumps lead to the same place.
+ * The handlers are known when all gates are set up, see idt_setup_ukl(). Until
+ * then, all jumps have the same target.
  */
 #include <linux/linkage.h>
 #include <asm/asm-offsets.h>
@@ -59,21 +59,22 @@ SYM_CODE_START(ukl_gates)
 	.org	ukl_gates + NR_VECTORS * UKL_GATE_SIZE, 0xcc
 SYM_CODE_END(ukl_gates)
 
-/* From another stack: rax is where rax and the gate's address are. */
+/* On the new stack. rax points to the saved rax and the return address. */
 .macro ukl_return_to_gate
 	pushq	1*8(%rax)
 	movq	(%rax), %rax
-	/* There is nothing to untrain: this is not from user mode. */
+	/* No untraining needed: this does not return from user mode. */
 	ANNOTATE_UNRET_SAFE
 	ret
 	int3
 .endm
 
 /*
- * Copy what the CPU has pushed, from rax to the top of the task's kernel stack, as
- * a frame of application mode, and return there. rax: rax, the gate's address, the
- * error code if there is one, ip, cs, flags, sp, ss. Interrupts are on in
- * application mode, whatever it has done to the flag.
+ * Copy the words that the CPU has pushed from *rax to the top of the task's
+ * kernel stack, as an application-mode frame, and return to the gate. At *rax:
+ * rax, the gate's return address, the error code if there is one, ip, cs,
+ * flags, sp, ss. Interrupts are always on in application mode, whatever the
+ * application has done to EFLAGS.IF.
  */
 .macro ukl_move_to_task error_code:req
 	UNWIND_HINT_END_OF_STACK
@@ -91,11 +92,12 @@ SYM_CODE_END(ukl_gates)
 .endm
 
 /*
- * An interrupt can have come from anywhere with interrupts on. It is the kernel's
- * if both the instruction and the stack are; see ukl_from_application(), which
- * decides about all that is not most often so. The fast calls have interrupts on,
- * and some of them have to be done anew; so have the stubs behind the application's
- * own text.
+ * An interrupt can arrive anywhere with interrupts on. It is from kernel mode
+ * if both the instruction pointer and the stack pointer are the kernel's; see
+ * ukl_from_application(), which decides all but these common cases. Frames from
+ * the fast calls are marked, because these run with interrupts on and some must
+ * be restarted. So are frames from the stubs that follow the application's own
+ * text.
  */
 SYM_CODE_START_LOCAL(ukl_leave_gate)
 	UNWIND_HINT_IRET_REGS offset=8

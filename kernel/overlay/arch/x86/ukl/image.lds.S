@@ -1,29 +1,32 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * The applications' data: part of vmlinux.lds.S, in its init data.
+ * The applications' data: included in vmlinux.lds.S, in init data.
  *
- * It is linked at addresses in the user half, near enough for the 32-bit
- * relocations of -mcmodel=kernel to reach, and its initial content is stored in
- * the image: the VMA is low, the LMA is in the image, as for per-CPU data. Each
- * application has addresses of its own, so that one link can place them all.
+ * It is linked at addresses in the user half that the 32-bit relocations of
+ * -mcmodel=kernel can reach, and its initial content is stored in the image:
+ * the VMA is low and the LMA is in the image, as for per-CPU data. Each
+ * application has its own addresses, so that one link can place them all.
  *
- * exec.c puts the content of each into a file in ELF format, whose header is in
- * template.S, out of three pieces that begin at page boundaries:
+ * exec.c copies the content of each application to a file in ELF format, whose
+ * header is in template.S. The file has three pieces that start at page
+ * boundaries:
  *
  *	ro	header, constants, unwind tables
- *	common	what the linker makes one of: the initial thread-local data, the
- *		table of addresses, the relocations of indirect functions. All
- *		applications have it at the same address.
- *	rw	data, with that in front which becomes read-only once the C library
- *		has started (RELRO)
+ *	common	what the linker creates once for all applications: the initial
+ *		thread-local data, the GOT, the relocations of indirect
+ *		functions. All applications have it at the same address.
+ *	rw	data, beginning with the part that becomes read-only after the
+ *		C library has started (RELRO)
  *
- * The bss of all of them is behind, since it takes no room in the image.
+ * The bss of all applications comes last, because it takes no space in the
+ * image.
  *
- * The data begins at 4 MiB and the offset that the image has within 2 MiB: were
- * the two different, the alignment of PT_LOAD segments would cost 2 MiB of file.
- * A compact kernel pays that, since it has little room below its text.
+ * The data starts at 4 MiB plus the offset of the image within 2 MiB. With
+ * different offsets the alignment of PT_LOAD segments would add 2 MiB to the
+ * file. A compact kernel accepts that, because it has little space below its
+ * text.
  *
- * The files .tmp_ukl_*.lds are made by scripts/link-vmlinux.sh, from app-*.lds.
+ * scripts/link-vmlinux.sh generates the files .tmp_ukl_*.lds from app-*.lds.
  */
 #ifdef CONFIG_UKL_COMPACT
 #define UKL_DATA_BASE	0x400000

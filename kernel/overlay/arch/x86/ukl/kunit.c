@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * KUnit tests of what needs no application: which frames are application mode's,
- * where frames go, what a marker file may contain.
+ * KUnit tests that need no application: classification of frames, where frames
+ * are moved, and validation of marker files.
  */
 #include <kunit/test.h>
 #include <linux/elf.h>
@@ -32,7 +32,7 @@
 
 asmlinkage struct pt_regs *ukl_sync_regs(struct pt_regs *eregs);
 
-/* Where the entry of a fast call begins, and its way back */
+/* Start of a fast call's entry, and of the code that returns */
 static unsigned long fast_entry(unsigned int nr)
 {
 	return (unsigned long)ukl_fast_calls + nr * UKL_FAST_SLOT;
@@ -58,7 +58,7 @@ static void test_text(struct kunit *test)
 	KUNIT_EXPECT_FALSE(test, ukl_text_address(0));
 	KUNIT_EXPECT_FALSE(test, ukl_text_address(ULONG_MAX));
 	KUNIT_EXPECT_FALSE(test, ukl_text_address((unsigned long)ukl_sync_regs));
-	/* The stubs are application text, and what they return to. */
+	/* The stubs and ukl_fast_ret are application text. */
 	KUNIT_EXPECT_TRUE(test, ukl_text_address((unsigned long)ukl_syscall));
 	KUNIT_EXPECT_TRUE(test, ukl_text_address((unsigned long)ukl_syscall_restart));
 	KUNIT_EXPECT_TRUE(test, ukl_text_address((unsigned long)ukl_fast_ret));
@@ -100,7 +100,7 @@ static void test_marks(struct kunit *test)
 	KUNIT_EXPECT_TRUE(test, user_mode(&regs));
 	KUNIT_EXPECT_TRUE(test, !!ukl_regs(&regs));
 	KUNIT_EXPECT_FALSE(test, !!ukl_call_regs(&regs));
-	/* The selector is untouched: IRETQ loads it. */
+	/* The selector is unchanged: IRETQ loads it. */
 	KUNIT_EXPECT_EQ(test, regs.cs, __KERNEL_CS);
 
 	regs.csx |= UKL_CSX_CALL;
@@ -121,7 +121,7 @@ static void test_mark_regs(struct kunit *test)
 	ukl_mark_regs(&regs);
 	KUNIT_EXPECT_TRUE(test, !!ukl_regs(&regs));
 
-	/* A kprobe's copy of an instruction is where modules are. */
+	/* The copy of a probed instruction is in the module area. */
 	regs.csx = __KERNEL_CS;
 	regs.ip = MODULES_VADDR + PAGE_SIZE;
 	regs.sp = (unsigned long)&regs;
@@ -131,7 +131,7 @@ static void test_mark_regs(struct kunit *test)
 	ukl_mark_regs(&regs);
 	KUNIT_EXPECT_TRUE(test, !!ukl_regs(&regs));
 
-	/* A normal process has jumped there, and has not faulted yet. */
+	/* A normal process has jumped there and not faulted yet. */
 	regs.csx = __USER_CS;
 	ukl_mark_regs(&regs);
 	KUNIT_EXPECT_FALSE(test, !!ukl_regs(&regs));
@@ -140,14 +140,14 @@ static void test_mark_regs(struct kunit *test)
 	KUNIT_EXPECT_FALSE(test, !!ukl_regs(&regs));
 }
 
-/* What a tracer or a signal frame may ask for */
+/* Frames that a tracer or sigreturn may set */
 static void test_valid_frame(struct kunit *test)
 {
 	unsigned long text = (unsigned long)ukl_syscall;
 
 	KUNIT_EXPECT_TRUE(test, ukl_valid_frame(text, USER_SP));
 	KUNIT_EXPECT_TRUE(test, ukl_valid_frame(text, 0));
-	/* That is a fault, but the application's own. */
+	/* This faults, but in the application. */
 	KUNIT_EXPECT_TRUE(test, ukl_valid_frame(0x400000, USER_SP));
 
 	KUNIT_EXPECT_FALSE(test, ukl_valid_frame((unsigned long)ukl_sync_regs, USER_SP));
@@ -159,7 +159,7 @@ static void test_valid_frame(struct kunit *test)
 	KUNIT_EXPECT_FALSE(test, ukl_valid_frame(text, (unsigned long)&text));
 }
 
-/* Of the kernel's stubs among application text, those that one may enter */
+/* Entry points of the kernel's stubs in application text */
 static void test_valid_ip(struct kunit *test)
 {
 	unsigned long entries = 0, ip;
@@ -175,7 +175,7 @@ static void test_valid_ip(struct kunit *test)
 	KUNIT_EXPECT_TRUE(test, ukl_valid_ip((unsigned long)ukl_fast_ret));
 }
 
-/* A signal handler finds no frame in the middle of a stub. */
+/* A signal handler never sees a frame in the middle of a stub. */
 static void test_leave_stub(struct kunit *test)
 {
 	unsigned long text = (unsigned long)__ukl_text_start;
@@ -220,20 +220,20 @@ static void test_from_application(struct kunit *test)
 {
 	struct pt_regs regs = { .csx = __KERNEL_CS, .sp = USER_SP };
 
-	/* By its text alone, wherever the stack pointer is */
+	/* Application text, with any stack pointer */
 	regs.ip = (unsigned long)__ukl_text_start;
 	KUNIT_EXPECT_TRUE(test, ukl_from_application(&regs));
 	regs.sp = (unsigned long)&regs;
 	KUNIT_EXPECT_TRUE(test, ukl_from_application(&regs));
 
-	/* By its stack pointer only in a process in application mode: not in this one */
+	/* The stack pointer counts only in a UKL process, which this is not. */
 	regs.ip = (unsigned long)ukl_sync_regs;
 	KUNIT_EXPECT_FALSE(test, ukl_from_application(&regs));
 	regs.sp = USER_SP;
 	KUNIT_EXPECT_FALSE(test, ukl_from_application(&regs));
 }
 
-/* In an application's address space, by the stack pointer and where the kernel has no code */
+/* Wild jumps in a UKL process: stack pointer and instruction pointer decide. */
 static void test_wild_jump(struct kunit *test)
 {
 	struct mm_struct *application = mm_alloc();
@@ -251,7 +251,7 @@ static void test_wild_jump(struct kunit *test)
 	set_bit(MM_CONTEXT_UKL, &application->context.flags);
 	kthread_use_mm(application);
 
-	/* The kernel's own mistakes */
+	/* By the kernel */
 	for (i = 0; i < ARRAY_SIZE(stacks); i++) {
 		regs.sp = stacks[i];
 		regs.ip = 0;
@@ -261,7 +261,7 @@ static void test_wild_jump(struct kunit *test)
 		regs.ip = (unsigned long)ukl_sync_regs;
 		KUNIT_EXPECT_FALSE(test, ukl_from_application(&regs));
 	}
-	/* The application's */
+	/* By the application */
 	regs.sp = USER_SP;
 	regs.ip = 0;
 	KUNIT_EXPECT_TRUE(test, ukl_from_application(&regs));
@@ -275,7 +275,7 @@ static void test_wild_jump(struct kunit *test)
 	mmput(application);
 }
 
-/* Each instruction of each entry, as if it had been interrupted there */
+/* Interrupt each instruction of each entry. */
 static void test_fast_to_application(struct kunit *test)
 {
 	unsigned long at;
@@ -311,7 +311,7 @@ static void test_fast_restart_tail(struct kunit *test)
 	}
 }
 
-/* The number of the last entry is in rax already, and its slot has no end. */
+/* The last entry takes the number from rax, and its slot has no upper limit. */
 static void test_fast_by_number(struct kunit *test)
 {
 	unsigned long end = (unsigned long)ukl_fast_calls_end, at;
@@ -329,7 +329,7 @@ static void test_fast_by_number(struct kunit *test)
 	}
 }
 
-/* Calls of functions begin anew, with the registers as they are. */
+/* Function calls are restarted with unchanged registers. */
 static void test_fast_function(struct kunit *test)
 {
 	unsigned long at;
@@ -361,14 +361,14 @@ static void test_fast_singlestep(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, regs.ax, 39);
 	KUNIT_EXPECT_EQ(test, regs.sp, USER_SP);
 
-	/* On the kernel stack already: r11 has the application's. */
+	/* On the kernel stack, with the application's stack pointer in r11 */
 	regs.ip = fast_entry(39) + 3;
 	regs.sp = (unsigned long)&regs;
 	regs.r11 = USER_SP - 8;
 	KUNIT_EXPECT_TRUE(test, ukl_fast_singlestep(&regs));
 	KUNIT_EXPECT_EQ(test, regs.sp, USER_SP - 8);
 
-	/* A call of a function keeps TF on its own way, where all traps are ignored. */
+	/* A function call saves TF, and ignores all traps on its path. */
 	regs.ip = fast_entry(UKL_FAST_FUNCTION) + 3;
 	regs.sp = (unsigned long)&regs;
 	KUNIT_EXPECT_TRUE(test, ukl_fast_singlestep(&regs));
@@ -382,7 +382,7 @@ static void test_fast_singlestep(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, regs.ip, (unsigned long)ukl_call_slow + 5);
 	KUNIT_EXPECT_EQ(test, regs.sp, (unsigned long)&regs);
 
-	/* The kernel's own trap */
+	/* A trap of the kernel */
 	regs.ip = fast_entry(39);
 	regs.flags = 0;
 	KUNIT_EXPECT_FALSE(test, ukl_fast_singlestep(&regs));
@@ -392,7 +392,7 @@ static void test_fast_singlestep(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, regs.ip, (unsigned long)ukl_sync_regs);
 }
 
-/* Where user mode's frames are, too; a kernel thread has no other use for it. */
+/* Moves to task_pt_regs(), which a kernel thread does not use otherwise. */
 static void test_sync_application(struct kunit *test)
 {
 	struct pt_regs regs, *moved;
@@ -414,7 +414,7 @@ static void test_sync_application(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, moved->orig_ax, 0x5a5a5a5a5a5a5a5aUL);
 }
 
-/* Where a return to the application was interrupted, it has happened. */
+/* An interrupted return to the application counts as completed. */
 static void test_undo_return(struct kunit *test)
 {
 	unsigned long start = (unsigned long)ukl_return_by_ret, at;
@@ -445,7 +445,7 @@ static void test_undo_return(struct kunit *test)
 	}
 }
 
-/* A frame of the kernel goes below its stack pointer, with a gap of six words. */
+/* A kernel frame moves below its stack pointer, with a gap of six words. */
 static void test_sync_kernel(struct kunit *test)
 {
 	struct pt_regs on_ist, moved, *ist, *place;
@@ -458,7 +458,7 @@ static void test_sync_kernel(struct kunit *test)
 	on_ist.sp = (unsigned long)(stack + ARRAY_SIZE(stack)) - 8;
 	memset(&moved, 0, sizeof(moved));
 
-	/* Nobody else needs the stack while interrupts are off. */
+	/* The UKL stack is not used while interrupts are off. */
 	local_irq_save(flags);
 	ist = (struct pt_regs *)__this_cpu_ist_bottom_va(UKL);
 	*ist = on_ist;
@@ -469,7 +469,7 @@ static void test_sync_kernel(struct kunit *test)
 
 	KUNIT_ASSERT_PTR_EQ(test, place,
 			    (struct pt_regs *)(ALIGN_DOWN(on_ist.sp, 16) - 6 * 8) - 1);
-	/* The fast call that it interrupted looks at its flags again. */
+	/* The interrupted fast call checks its flags again. */
 	KUNIT_EXPECT_EQ(test, moved.ip, fast_tail(39));
 	KUNIT_EXPECT_FALSE(test, moved.flags & X86_EFLAGS_AC);
 	moved.ip = on_ist.ip;
@@ -517,7 +517,7 @@ static void test_marker(struct kunit *test)
 
 /* --- interrupt descriptor tables ----------------------------------------------- */
 
-/* Borrow an address space; return the table that comes with it, and MSR_LSTAR. */
+/* Borrow an address space; get the IDT and MSR_LSTAR loaded with it. */
 static const gate_desc *idt_with(struct mm_struct *mm, u64 *lstar)
 {
 	struct desc_ptr idt;
@@ -529,7 +529,7 @@ static const gate_desc *idt_with(struct mm_struct *mm, u64 *lstar)
 	return (const gate_desc *)idt.address;
 }
 
-/* What fix_processor_context() does behind a suspend, on a CPU with that address space */
+/* Like fix_processor_context() on resume, with that address space loaded */
 static u64 lstar_after_resume(struct mm_struct *mm)
 {
 	u64 lstar;
@@ -543,7 +543,7 @@ static u64 lstar_after_resume(struct mm_struct *mm)
 	return lstar;
 }
 
-/* Where the gate in gate.S jumps to. */
+/* Target of the jump in an entry of gate.S */
 static unsigned long gate_target(unsigned long gate, unsigned int vector)
 {
 	const u8 *jump = (const u8 *)gate + ukl_gate_jump(vector);
@@ -552,7 +552,7 @@ static unsigned long gate_target(unsigned long gate, unsigned int vector)
 	       (unsigned long)jump + JMP32_INSN_SIZE + *(const s32 *)(jump + 1) : 0;
 }
 
-/* Each address space has its table, and each gate leads to the same handler. */
+/* Each address space has the right IDT, with the same handlers. */
 static void test_idt(struct kunit *test)
 {
 	const gate_desc *normal = (const gate_desc *)CPU_ENTRY_AREA_RO_IDT, *own;
@@ -573,7 +573,7 @@ static void test_idt(struct kunit *test)
 	KUNIT_EXPECT_NE(test, lstar, (unsigned long)entry_SYSCALL_64);
 	KUNIT_EXPECT_EQ(test, lstar_after_resume(application), lstar);
 	KUNIT_EXPECT_EQ(test, lstar_after_resume(process), (unsigned long)entry_SYSCALL_64);
-	/* KVM takes note of what all others have. */
+	/* KVM must store the MSR_LSTAR of normal processes. */
 	host = lstar;
 	ukl_host_msr(MSR_LSTAR, &host);
 	KUNIT_EXPECT_EQ(test, host, (unsigned long)entry_SYSCALL_64);
@@ -583,7 +583,7 @@ static void test_idt(struct kunit *test)
 	KUNIT_EXPECT_PTR_EQ(test, idt_with(process, &lstar), normal);
 	KUNIT_EXPECT_EQ(test, lstar, (unsigned long)entry_SYSCALL_64);
 
-	/* Whatever an address space has become, what counts is what the CPU has loaded. */
+	/* The state loaded by the CPU counts, not that of the address space. */
 	set_bit(MM_CONTEXT_UKL, &process->context.flags);
 	KUNIT_EXPECT_PTR_EQ(test, idt_with(process, &lstar), own);
 	KUNIT_EXPECT_PTR_EQ(test, idt_with(application, &lstar), own);
@@ -610,16 +610,19 @@ put:
 		mmput(process);
 }
 
-/* --- processors' peculiarities -------------------------------------------------- */
+/*
+ * --- CPU-specific features
+ * -----------------------------------------------------
+ */
 
 #ifdef CONFIG_CPU_SUP_INTEL
-/* With AC set, #AC is a split lock in application mode, and a wrong alignment elsewhere. */
+/* With AC set, #AC is a split lock in application mode, else a misalignment. */
 static void test_split_lock(struct kunit *test)
 {
 	struct pt_regs regs = { .csx = __USER_CS };
 
 	if (!handle_user_split_lock(&regs, 0))
-		kunit_skip(test, "split locks are fatal, or not looked for");
+		kunit_skip(test, "split lock detection is fatal or disabled");
 	regs.flags = X86_EFLAGS_AC;
 	KUNIT_EXPECT_FALSE(test, handle_user_split_lock(&regs, 0));
 	regs.csx = __KERNEL_CS | UKL_CSX_APP;
@@ -645,7 +648,7 @@ static void test_own_rela(struct kunit *test)
 	ukl_own_rela(rela, rela + ARRAY_SIZE(rela), text, text_end);
 	for (i = 0; i < ARRAY_SIZE(rela); i++)
 		KUNIT_EXPECT_EQ(test, rela[i].r_offset, expected[i]);
-	/* None is its own: none is done. */
+	/* The application has no relocations: all are cleared. */
 	ukl_own_rela(rela, rela + ARRAY_SIZE(rela), 0x1000, 0x2000);
 	for (i = 0; i < ARRAY_SIZE(rela); i++) {
 		KUNIT_EXPECT_EQ(test, rela[i].r_offset, 0);

@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Unikernel Linux: what a CPU loads with the address space of an application.
+ * Unikernel Linux: load the CPU state for an application's address space.
  *
- * All tasks in such an address space run at CPL 0, all others return to CPL 3. So
- * what leads into the kernel goes with the address space:
+ * All tasks in such an address space run at CPL 0, all others return to CPL 3.
+ * So the entry points into the kernel are switched with the address space:
  *
- * - the interrupt descriptor table, whose gates have an interrupt stack each;
- * - MSR_LSTAR, where the SYSCALL instruction leads: from CPL 0 there is neither
- *   SWAPGS nor a change of CR3, and who comes from CPL 3 never gets to a branch
- *   that leaves them out, be it speculatively.
+ * - the IDT, in which all gates use IST stacks;
+ * - MSR_LSTAR, the target of SYSCALL. The entry from CPL 0 has neither SWAPGS
+ *   nor a CR3 switch, and the entry from CPL 3 has no branch that skips them,
+ *   which could be taken speculatively.
  *
- * Kernel threads that borrow the address space run with both, which is good for
- * any mode of the kernel. MM_CONTEXT_UKL is set before an address space is loaded
- * for the first time, and never cleared.
+ * Kernel threads that borrow the address space run with both, which work in
+ * kernel mode, too. MM_CONTEXT_UKL is set before an address space is loaded for
+ * the first time, and never cleared.
  */
 #include <linux/export.h>
 #include <linux/percpu-defs.h>
@@ -25,14 +25,17 @@
 /* In entry.S */
 void ukl_entry_SYSCALL_64(void);
 
-/* What this CPU has loaded. False while it is offline: it is left with init_mm. */
+/*
+ * True if this CPU has loaded the state of application mode. An offline CPU
+ * uses init_mm, so it is false there.
+ */
 DEFINE_PER_CPU(bool, ukl_loaded);
 
 /**
- * ukl_syscall_entry - where SYSCALL has to lead on this CPU
+ * ukl_syscall_entry - get the SYSCALL entry point for this CPU
  *
- * For whoever initializes MSR_LSTAR: when a CPU comes up, and after a suspend, which
- * brings the descriptor table back, but not this.
+ * Used to initialize MSR_LSTAR when a CPU comes up and after a suspend. Resume
+ * restores the IDT, but not MSR_LSTAR.
  */
 unsigned long ukl_syscall_entry(void)
 {
@@ -41,14 +44,15 @@ unsigned long ukl_syscall_entry(void)
 }
 
 /**
- * ukl_load - load what an address space needs that is about to be used
+ * ukl_load - load the entry points for an address space
  * @application: whether it is one of application mode
  *
- * Interrupts are off.
+ * Called before the address space is used, with interrupts off.
  *
- * KVM leaves a guest's MSR_LSTAR on the CPU until it returns to user mode, and
- * keeps account of what is there. Let it put back the host's first: the account
- * would be wrong, and its return to user mode could be one to an application.
+ * KVM leaves a guest's MSR_LSTAR on the CPU until it returns to user mode and
+ * tracks the current value. Let it restore the host's value first: otherwise
+ * its tracking would be wrong, and it might restore the host's value on a
+ * return to an application.
  */
 void ukl_load(bool application)
 {
@@ -62,12 +66,13 @@ void ukl_load(bool application)
 }
 
 /**
- * ukl_host_msr - correct what was read of a register for later use
- * @msr: number of the register
- * @value: what was read on this CPU
+ * ukl_host_msr - correct an MSR value that KVM will restore later
+ * @msr: number of the MSR
+ * @value: value read on this CPU
  *
- * KVM reads once what it gives back to a CPU from then on. A kernel thread may do
- * that while it borrows the address space of an application.
+ * KVM reads the host's values once per CPU and restores them from then on. A
+ * kernel thread may read them while it borrows the address space of an
+ * application.
  */
 void ukl_host_msr(unsigned int msr, u64 *value)
 {

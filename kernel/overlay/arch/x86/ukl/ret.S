@@ -1,28 +1,30 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * The way back to application mode from interrupts and exceptions.
+ * Return to application mode from interrupts and exceptions.
  *
- * IRET does much that is not needed between two places at CPL 0: only the
- * flags, the stack pointer and the instruction pointer have to change at once.
- * RET with an operand changes the latter two together. What it and POPF take is
- * written below the application's red zone, as a signal frame would be:
+ * IRET does much that is not needed within CPL 0: only the flags, the stack
+ * pointer and the instruction pointer have to change, the latter two at once.
+ * RET with an immediate operand changes both. The words that POPF and RET read
+ * are written below the application's red zone, as a signal frame would be:
  *
  *	sp - 128	end of the red zone
  *	sp - 136	instruction pointer
  *	sp - 144	flags, without IF
  *
- * The stack may be absent, write-protected, or no stack at all: if the words
- * cannot be written, IRET returns. They can also be gone again when they are read
- * (another CPU unmaps the page), and an NMI ends the protection that STI gives: what
- * finds one of the three instructions is told that it found where they lead, by
- * ukl_undo_return().
+ * The stack may be not present or write-protected, and sp may not point to a
+ * stack at all. If the words cannot be written, return by IRET. The words can
+ * also disappear before they are read, when another CPU unmaps the page, and an
+ * NMI ends the interrupt shadow of STI. If an interrupt or exception hits one
+ * of the three instructions, ukl_undo_return() changes its frame to the one
+ * that they return to.
  *
- * IRET is needed as well
+ * IRET is also required
  *
- * - with TF set: the trap has to come behind the application's instruction;
- * - with hardware breakpoints: RF keeps the one that was hit from being hit again;
- * - if the process has asked membarrier() for core serialization, which the
- *   return from an IPI has to bring.
+ * - with TF set: the trap must follow the application's instruction;
+ * - with hardware breakpoints: RF prevents the breakpoint that was hit from
+ *   triggering again;
+ * - if the process has registered for core serialization with membarrier(): the
+ *   return from an IPI has to be serializing.
  */
 #include <linux/linkage.h>
 #include <asm/asm-offsets.h>
@@ -40,7 +42,7 @@
 .code64
 .section .entry.text, "ax"
 
-/* Back to CPL 0, be it the kernel's or the application's. rsp: the frame. */
+/* Return to CPL 0, to the kernel or to the application. rsp: the frame. */
 SYM_CODE_START(ukl_return_to_kernel)
 	UNWIND_HINT_REGS
 #ifdef CONFIG_UKL_RET
@@ -62,13 +64,16 @@ SYM_CODE_START(ukl_return_to_kernel)
 	andq	$~X86_EFLAGS_IF, %rsi
 	movq	RSP(%rsp), %rdi
 	subq	$UKL_RET_OFFSET, %rdi
-	/* Never into the kernel half */
+	/* Never write to the kernel half. */
 	js	restore_regs_and_return_to_kernel
 	movq	RIP(%rsp), %rax
 
-	/* Interrupts are off: nobody may bring the page now. */
+	/* Interrupts are off: do not handle a page fault. */
 	incl	TASK_pagefault_disabled(%rdx)
-	/* Open it stays: AC is the application's. objtool knows no such return. */
+	/*
+	 * Leave SMAP open: application mode runs with AC set. objtool has no
+	 * annotation for such a return.
+	 */
 	ASM_STAC_UNSAFE
 .Lstore_ip:
 	movq	%rax, 8(%rdi)

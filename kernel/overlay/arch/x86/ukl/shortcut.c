@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Functions for applications to call, by ukl_call(): what an application may count
- * on from one kernel to the next, unlike on all the others.
+ * Functions that applications can call with ukl_call(). Unlike other kernel
+ * functions they are kept stable across kernel versions.
  */
 #include <linux/errno.h>
 #include <linux/file.h>
@@ -24,18 +24,18 @@
 
 #include "shortcut.h"
 
-/* What a system call that is not done again returns. */
+/* Error code of a system call that is not restarted */
 static long interrupted(long error)
 {
 	return error == -ERESTARTSYS ? -EINTR : error;
 }
 
 /**
- * ukl_socket_open - hold a TCP socket for calls that need no descriptor
- * @fd: descriptor of the socket
- * @socket: where the handle is written
+ * ukl_socket_open - get a handle of a TCP socket for the functions below
+ * @fd: file descriptor of the socket
+ * @socket: where the handle is stored
  *
- * Return: 0; -EBADF, -ENOTSOCK, -EOPNOTSUPP for a socket that is not TCP's, -EFAULT.
+ * Return: 0; -EBADF; -ENOTSOCK; -EOPNOTSUPP if it is not a TCP socket; -EFAULT.
  */
 long ukl_socket_open(int fd, unsigned long __user *socket)
 {
@@ -62,7 +62,7 @@ out:
 }
 
 /**
- * ukl_socket_close - give a handle of ukl_socket_open() back
+ * ukl_socket_close - release a handle of ukl_socket_open()
  * @file: the handle
  */
 void ukl_socket_close(struct file *file)
@@ -76,13 +76,13 @@ static unsigned int message_flags(const struct file *file, unsigned int flags)
 }
 
 /**
- * ukl_socket_send - send on a connected TCP socket, as send(2)
+ * ukl_socket_send - send on a connected TCP socket, like send(2)
  * @file: handle of ukl_socket_open()
- * @data: what to send
- * @size: its bytes
+ * @data: data to send
+ * @size: size in bytes
  * @flags: MSG_* of send(2)
  *
- * Return: the number of bytes that were taken, or an error as of send(2).
+ * Return: the number of bytes sent, or an error of send(2).
  */
 long ukl_socket_send(struct file *file, const void __user *data, size_t size,
 		     unsigned int flags)
@@ -102,13 +102,14 @@ long ukl_socket_send(struct file *file, const void __user *data, size_t size,
 }
 
 /**
- * ukl_socket_recv - receive from a connected TCP socket, as recv(2)
+ * ukl_socket_recv - receive from a connected TCP socket, like recv(2)
  * @file: handle of ukl_socket_open()
- * @data: where it is written
- * @size: its bytes
+ * @data: destination buffer
+ * @size: size in bytes
  * @flags: MSG_* of recv(2)
  *
- * Return: the number of bytes, 0 at the end, or an error as of recv(2).
+ * Return: the number of bytes received, 0 at end of file, or an error of
+ * recv(2).
  */
 long ukl_socket_recv(struct file *file, void __user *data, size_t size, unsigned int flags)
 {
@@ -126,13 +127,13 @@ long ukl_socket_recv(struct file *file, void __user *data, size_t size, unsigned
 }
 
 /**
- * ukl_socket_poll - take what the network device has for a socket
+ * ukl_socket_poll - poll the network device for packets of a socket
  * @file: handle of ukl_socket_open()
  *
- * Runs the poll function of the device's queue that the socket's packets came by
- * (napi_busy_loop()), once, in place of the interrupt that it would raise.
+ * Run the poll function of the device queue that delivered the socket's packets
+ * once, as napi_busy_loop() does, instead of waiting for its interrupt.
  *
- * Return: 1 if there is something to receive, else 0.
+ * Return: 1 if there is data to receive, otherwise 0.
  */
 long ukl_socket_poll(struct file *file)
 {
@@ -144,14 +145,14 @@ long ukl_socket_poll(struct file *file)
 }
 
 /**
- * ukl_page_entry - look an address up in the page tables of the process
- * @address: any, also of the kernel half
- * @entry: where the entry is written
+ * ukl_page_entry - read the page table entry of an address in this process
+ * @address: any address, including the kernel half
+ * @entry: where the entry is stored
  *
- * The tables belong to the kernel: what the entry says can be another thing at once,
- * unless the memory is locked.
+ * The kernel may change the entry at any time, unless the memory is locked.
  *
- * Return: bytes of the page that the entry maps; 0 if there is none; -EFAULT.
+ * Return: the size in bytes of the page that the entry maps; 0 if there is
+ * none; -EFAULT.
  */
 long ukl_page_entry(unsigned long address, unsigned long __user *entry)
 {
@@ -173,10 +174,10 @@ long ukl_page_entry(unsigned long address, unsigned long __user *entry)
 
 /**
  * ukl_rdmsr - read a model-specific register
- * @msr: its number
- * @value: where the value is written
+ * @msr: number of the register
+ * @value: where the value is stored
  *
- * Return: 0; -EIO if the processor has none of that number; -EFAULT.
+ * Return: 0; -EIO if the CPU does not have the register; -EFAULT.
  */
 long ukl_rdmsr(unsigned int msr, unsigned long __user *value)
 {
@@ -189,10 +190,10 @@ long ukl_rdmsr(unsigned int msr, unsigned long __user *value)
 
 /**
  * ukl_wrmsr - write a model-specific register of this CPU
- * @msr: its number
- * @value: what is written
+ * @msr: number of the register
+ * @value: value to write
  *
- * Return: 0; -EIO if the processor refuses.
+ * Return: 0; -EIO if the CPU refuses the write.
  */
 long ukl_wrmsr(unsigned int msr, unsigned long value)
 {
@@ -200,14 +201,14 @@ long ukl_wrmsr(unsigned int msr, unsigned long value)
 }
 
 /**
- * ukl_run_to_completion - let no other thread run on this CPU until it is ended
- * @on: 1 to begin, 0 to end
+ * ukl_run_to_completion - start or stop exclusive use of this CPU
+ * @on: 1 to start, 0 to stop
  *
- * Interrupts and what they ask for (timers, packets) are still served; threads are
- * not, but for those of the stop class, and the share of time that the scheduler
- * keeps for normal threads (sched_rt_runtime_us, the fair server). It is the
- * scheduling class SCHED_FIFO with the highest priority; the end makes the thread a
- * normal one again, with the nice value that it had.
+ * Interrupts and softirqs (timers, packets) are still handled. Other threads do
+ * not run, except those of the stop class and normal threads in the time that
+ * the scheduler reserves for them (sched_rt_runtime_us, the fair server). This
+ * sets SCHED_FIFO with the highest priority. Stopping sets SCHED_NORMAL with
+ * the previous nice value.
  *
  * Return: 0.
  */

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * The ends of the system-call path that run on the application's stack. They
- * are linked into application text, and what hits them is handled as if it had
- * hit the application: page faults on the stack, interrupts, signals.
+ * The first and last instructions of the system call path, which run on the
+ * application's stack. They are linked into application text, and page faults
+ * on the stack, interrupts and signals are handled as for other application
+ * text.
  */
 #include <linux/linkage.h>
 #include <asm/alternative.h>
@@ -14,7 +15,7 @@
 .code64
 .section .ukl.text.entry, "ax"
 
-/* Back behind SYSCALL, at rcx. */
+/* Return to the instruction after SYSCALL, at rcx. */
 SYM_CODE_START(ukl_return_to_ip)
 	sti
 	ANNOTATE_RETPOLINE_SAFE
@@ -24,26 +25,26 @@ SYM_INNER_LABEL(ukl_return_to_ip_end, SYM_L_GLOBAL)
 SYM_CODE_END(ukl_return_to_ip)
 
 /*
- * Back to the caller of ukl_syscall(), at rcx. The child of a vfork() may have
- * overwritten the return address that the caller pushed, so push it anew; a
- * RET keeps the return stack buffer in step with the caller's CALL.
+ * Return to the caller of ukl_syscall(), at rcx. The child of a vfork() may
+ * have overwritten the return address that the caller pushed, so push it again.
+ * Use RET to keep the return stack buffer balanced with the caller's CALL.
  */
 SYM_CODE_START(ukl_return_to_call)
 	ASM_STAC
 	sti
 	pushq	%rcx
 SYM_INNER_LABEL(ukl_return_to_call_ret, SYM_L_GLOBAL)
-	/* As in all of the application's text, there is no return thunk. */
+	/* Application text has no return thunks. */
 	ANNOTATE_UNRET_SAFE
 	ret
 	int3
 SYM_CODE_END(ukl_return_to_call)
 
 /*
- * Back from an interrupt or exception, over the red zone; see ret.S for what is on
- * the stack. STI holds interrupts off for one more instruction, so that hardly one
- * comes before the application has its stack pointer back; ukl_sync_regs() sees to
- * what does.
+ * Return from an interrupt or exception across the red zone; see ret.S for the
+ * words on the stack. STI inhibits interrupts for one more instruction, so that
+ * usually none arrives before the application's stack pointer is restored.
+ * ukl_sync_regs() handles those that do.
  */
 SYM_CODE_START(ukl_return_by_ret)
 	popfq
@@ -55,9 +56,10 @@ SYM_INNER_LABEL(ukl_return_by_ret_end, SYM_L_GLOBAL)
 SYM_CODE_END(ukl_return_by_ret)
 
 /*
- * Where a fast system call that had to go the whole way comes back to: its
- * return address is still on the stack. Where it is a return address itself, for
- * ukl_syscall_restart, unwinders look for what is one byte before it.
+ * Return address of a fast system call that was completed by the regular system
+ * call path: the caller's return address is still on the stack. When
+ * ukl_fast_ret itself is a return address, for ukl_syscall_restart, unwinders
+ * look up the byte before it, so it must belong to this function.
  */
 SYM_CODE_START_LOCAL(ukl_fast_call)
 	int3
@@ -68,13 +70,15 @@ SYM_INNER_LABEL(ukl_fast_ret, SYM_L_GLOBAL)
 SYM_CODE_END(ukl_fast_call)
 
 /*
- * ukl_call - Call a function of the kernel
+ * ukl_call - Call a kernel function
  *
- * r10: its address. Arguments, result and what is lost are as the psABI has them
- * for a function without floating point; at most six arguments, since those on the
- * caller's stack are not found. The function runs on the task's kernel stack, may
- * sleep, and reaches the application's data as a system call does: SMAP is closed.
- * Flags of the task are looked at behind it, for signals and the scheduler.
+ * r10 holds the function's address. Arguments, result and clobbered registers
+ * are those of the psABI for a function without floating-point arguments. At
+ * most six arguments are possible, because arguments on the caller's stack are
+ * not found. The function runs on the task's kernel stack and may sleep. It
+ * accesses the application's data like a system call does, with SMAP active.
+ * After the function has returned, pending work such as signals and
+ * rescheduling is handled.
  */
 SYM_CODE_START(ukl_call)
 	jmp	ukl_call_fast
@@ -82,19 +86,21 @@ SYM_CODE_START(ukl_call)
 SYM_CODE_END(ukl_call)
 
 /*
- * ukl_syscall - System call by call
+ * ukl_syscall - Make a system call by CALL
  *
- * Registers as for the SYSCALL instruction: number in rax, arguments in rdi,
- * rsi, rdx, r10, r8, r9; the result in rax. rcx and r11 are clobbered. Unlike
- * SYSCALL it also clobbers the flags, and the eight bytes below the stack
- * pointer that the call itself writes: the caller can have no red zone.
+ * Registers are those of the SYSCALL instruction: number in rax, arguments in
+ * rdi, rsi, rdx, r10, r8 and r9, result in rax. rcx and r11 are clobbered.
+ * Unlike SYSCALL it also clobbers the flags and the eight bytes below the stack
+ * pointer where CALL puts its return address, so the caller must be compiled
+ * without a red zone.
  *
- * ukl_syscall_restart runs the call again: rcx still is the return address,
- * and what stood below the stack pointer may be gone.
+ * ukl_syscall_restart repeats the call: rcx still holds the return address,
+ * while the word below the stack pointer may have been overwritten.
  *
- * CLI is the last instruction that counts as application mode: a frame from
- * application mode never has interrupts off, and code behind CLI is reached
- * only by NMI, #MC and single-step traps, which do not look at the stack.
+ * CLI is the last instruction that counts as application mode, so a frame from
+ * application mode never has interrupts off. The code after CLI can be
+ * interrupted only by NMI, #MC and single-step traps, which do not use the
+ * current stack.
  */
 SYM_CODE_START(ukl_syscall_restart)
 	pushq	%rcx
@@ -102,7 +108,7 @@ SYM_INNER_LABEL(ukl_syscall, SYM_L_GLOBAL)
 	popq	%rcx
 	movq	%rsp, %r11
 	cli
-/* vmlinux.lds.S: __ukl_text_end is here */
+/* __ukl_text_end is here, see text.lds.S. */
 .section .ukl.text.leave, "ax"
 	jmp	ukl_syscall_kernel
 	int3

@@ -1,16 +1,17 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * What the kernel has to know about an application that is linked into it.
- * scripts/link-vmlinux.sh assembles this for each, with UKL_APP_NAME and
- * UKL_APP_INDEX defined, and links it with the object that CONFIG_UKL_APP names.
+ * Description of an application that is linked into the kernel.
+ * scripts/link-vmlinux.sh assembles this file for each application, with
+ * UKL_APP_NAME and UKL_APP_INDEX defined, and links the result with the object
+ * that CONFIG_UKL_APP names.
  *
- * The application's data is linked at user addresses and stored in the image
- * as an ELF executable without text: execve() of that file is all it takes to
- * map it. This is the header of the file; image.lds.S and app-*.lds have the rest.
+ * The application's data is linked at user addresses and stored in the image as
+ * an ELF executable without text, which execve() of that file maps. This is the
+ * header of the file; see image.lds.S and app-*.lds for the rest.
  */
 #include <linux/elf-em.h>
 
-/* From <linux/elf.h>, which is not for assembly. */
+/* From <linux/elf.h>, which cannot be included from assembly */
 #define ELFCLASS64	2
 #define ELFDATA2LSB	1
 #define EV_CURRENT	1
@@ -29,7 +30,7 @@
 #error "UKL_APP_NAME and UKL_APP_INDEX are not defined"
 #endif
 
-/* A symbol of this application, from the linker's scripts */
+/* A symbol of this application, defined in app-*.lds */
 #define __OWN(index, name)	__ukl_ ## index ## _ ## name
 #define _OWN(index, name)	__OWN(index, name)
 #define OWN(name)		_OWN(UKL_APP_INDEX, name)
@@ -69,7 +70,7 @@ phdrs:
 	.quad	OWN(common_offset), __ukl_common_start, __ukl_common_start
 	.quad	__ukl_tls_filesz, __ukl_tls_memsz, __ukl_tls_align
 
-	/* Read-only once the C library has started. */
+	/* Read-only after the C library has started */
 	.long	PT_GNU_RELRO, PF_R
 	.quad	0, OWN(relro_start), OWN(relro_start)
 	.quad	OWN(relro_size), OWN(relro_size), 1

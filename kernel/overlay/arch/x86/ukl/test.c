@@ -1,23 +1,25 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Unikernel Linux: events that userspace cannot cause, for the selftests.
+ * Unikernel Linux: trigger events that userspace cannot cause, for the
+ * selftests.
  *
- * /sys/kernel/debug/ukl/nmi_storm: a number written to it is how many NMIs all
- * other CPUs get, 10 us apart, with a handler that takes a page fault and unwinds
- * the interrupted stack. Reading gives how many were sent, handled, had hit the
- * UKL stack, and had hit application text.
+ * /sys/kernel/debug/ukl/nmi_storm: write the number of NMIs to send to all
+ * other CPUs, 10 us apart. The NMI handler takes a page fault and unwinds the
+ * interrupted stack. Read the number of NMIs that were sent, were handled,
+ * interrupted code on the UKL stack, and interrupted application text.
  *
- * /sys/kernel/debug/ukl/stack_overflow: a write lets a kernel thread overflow
- * its stack, if it is 1 in an address space of application mode, else (0) in
- * another. The kernel reports that and goes on without the thread.
+ * /sys/kernel/debug/ukl/stack_overflow: write 1 to make a kernel thread
+ * overflow its stack in an address space of application mode, 0 to do it in
+ * another address space. The kernel reports that and continues without the
+ * thread.
  *
- * /sys/kernel/debug/ukl/null_call: a write lets the kernel jump to address 0 on behalf
- * of the writer, which does not survive it.
+ * /sys/kernel/debug/ukl/null_call: write to make the kernel jump to address 0
+ * in the context of the writer, which is killed.
  *
- * And functions for applications to call, by ukl_call().
+ * The file also has functions that applications call with ukl_call().
  *
- * The parameter ukl_test_ibpb lets the kernel believe that the CPU has the barrier for
- * indirect branches, where an emulator ignores the MSR, but does not announce it.
+ * The kernel parameter ukl_test_ibpb sets X86_FEATURE_IBPB in an emulator that
+ * ignores writes to the MSR but does not enumerate the barrier.
  */
 #define pr_fmt(fmt) "UKL: " fmt
 
@@ -50,7 +52,9 @@
 
 #include "test.h"
 
-/* In the vmalloc hole, never mapped: see Documentation/arch/x86/x86_64/mm.rst */
+/*
+ * In the vmalloc hole, never mapped: see Documentation/arch/x86/x86_64/mm.rst
+ */
 #define UNMAPPED	((void *)0xffffe90000000000UL)
 
 static atomic_long_t nmi_sent, nmi_handled, nmi_on_stack, nmi_in_application;
@@ -64,9 +68,9 @@ static int storm_handler(unsigned int cmd, struct pt_regs *regs)
 		atomic_long_inc(&nmi_on_stack);
 	if (ukl_text_address(regs->ip))
 		atomic_long_inc(&nmi_in_application);
-	/* Faults, on the stack that the NMI may have interrupted. */
+	/* Fault, on the stack that the NMI may have interrupted. */
 	copy_from_kernel_nofault(&unused, UNMAPPED, sizeof(unused));
-	/* The unwinder has to know where to stop. */
+	/* Check that the unwinder stops at the application's frame. */
 	stack_trace_save_regs(regs, entries, ARRAY_SIZE(entries), 0);
 	return NMI_HANDLED;
 }
@@ -98,7 +102,7 @@ static ssize_t storm_write(struct file *file, const char __user *buf, size_t cou
 		usleep_range(10, 20);
 	}
 	cpus_read_unlock();
-	/* What was sent last has to find its handler. */
+	/* Wait until the last NMIs have been handled. */
 	mdelay(10);
 	unregister_nmi_handler(NMI_LOCAL, "ukl_storm");
 	return count;
@@ -164,7 +168,7 @@ static const struct file_operations overflow_fops = {
 	.write	= overflow_write,
 };
 
-/* The kernel's mistake, whoever asked for it: an oops, and no signal of the process'. */
+/* A bug of the kernel must be an oops, not a signal to the process. */
 static ssize_t null_write(struct file *file, const char __user *buf, size_t count,
 			  loff_t *pos)
 {
@@ -186,7 +190,7 @@ static int __init force_ibpb(char *unused)
 }
 early_param("ukl_test_ibpb", force_ibpb);
 
-/* Zero if an argument is another, or it is not where a system call would be. */
+/* Return 0 in a context in which no system call would run. */
 unsigned long ukl_test_digits(unsigned long a, unsigned long b, unsigned long c,
 			      unsigned long d, unsigned long e, unsigned long f)
 {

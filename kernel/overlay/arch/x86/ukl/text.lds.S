@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * The applications' text, behind the kernel's: part of vmlinux.lds.S.
+ * The applications' text, after the kernel's: included in vmlinux.lds.S.
  *
- * A frame is application mode's if its RIP is between __ukl_text_start and
- * __ukl_text_end. The way from ukl_syscall() to the kernel comes right behind.
+ * A frame is from application mode if its RIP is between __ukl_text_start and
+ * __ukl_text_end. The jump from ukl_syscall() to the kernel follows
+ * immediately.
  *
- * .tmp_ukl_text.lds is made by scripts/link-vmlinux.sh, from app-text.lds.
+ * scripts/link-vmlinux.sh generates .tmp_ukl_text.lds from app-text.lds.
  */
 	. = ALIGN(PAGE_SIZE);
 	.ukl.text : AT(ADDR(.ukl.text) - LOAD_OFFSET) {

@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The frequency of the local APIC timer, for a machine that is known to the one
- * who starts the guest.
+ * Set the frequency of the local APIC timer from the command line.
  *
- * Without it calibrate_APIC_clock() (arch/x86/kernel/apic/apic.c) counts for 100
- * ms, and for another 100 ms without a PM timer: most of the boot of a small
- * guest in an emulator, whose timer has a fixed frequency.
+ * Otherwise calibrate_APIC_clock() (arch/x86/kernel/apic/apic.c) counts for 100
+ * ms, and for another 100 ms without a PM timer. That is most of the boot of a
+ * small guest in an emulator, whose timer has a fixed frequency.
  */
 #include <linux/init.h>
 #include <linux/jiffies.h>
@@ -26,7 +25,7 @@ static int __init set_lapic_khz(char *arg)
 		pr_warn("ukl.lapic_khz: not a number from 1 to %u\n", MAX_KHZ);
 		return -EINVAL;
 	}
-	/* A hypervisor's word, which may come before or after, is as good. */
+	/* A hypervisor may report it before or after; the values agree. */
 	lapic_timer_period = khz * 1000 / HZ;
 	return 0;
 }

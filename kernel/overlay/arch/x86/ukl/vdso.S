@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * The image that AT_SYSINFO_EHDR names in application mode: a shared object with
- * the symbols of a vDSO, and no text. Their values are distances to functions in
- * application text, see clock.c; a program can call them because it runs there.
+ * The image that AT_SYSINFO_EHDR points to in application mode: a shared object
+ * with the symbols of a vDSO, but without text. The symbol values are offsets
+ * from the image to functions in application text, see clock.c, which an
+ * application can call directly.
  *
- * C libraries read it in place, in the kernel's read-only data.
+ * C libraries read the image in place, in the kernel's read-only data.
  */
 #include <linux/elf-em.h>
 #include <linux/linkage.h>
 
-/* From <linux/elf.h>, which is not for assembly. */
+/* From <linux/elf.h>, which cannot be included from assembly */
 #define ELFCLASS64	2
 #define ELFDATA2LSB	1
 #define EV_CURRENT	1
@@ -35,7 +36,7 @@
 #define VER_FLG_BASE	1
 #define FUNC_INFO	0x12	/* STB_GLOBAL, STT_FUNC */
 
-/* The System V hash of the name, as the gABI defines it. */
+/* System V hash of the name, see the gABI */
 #define HASH_LINUX_2_6	0x03ae75f6
 #define HASH_SONAME	0x0deebfa1
 
@@ -95,7 +96,7 @@ SYM_DATA_START(ukl_vdso)
 	FUNCTION .Lclock_getres ukl_clock_getres
 	FUNCTION .Lgetcpu ukl_getcpu
 
-	/* Each symbol is of the second version that .Lverdef defines. */
+	/* All symbols have the second version that .Lverdef defines. */
 .Lversions:
 	.word	0, 2, 2, 2, 2, 2
 

@@ -10,21 +10,21 @@
 /* Exceptions and interrupts return to the application without IRET. */
 #define UKL_MARKER_RET		0x1
 
-/* All that there are */
+/* All defined flags */
 #define UKL_MARKER_FLAGS	UKL_MARKER_RET
 
 #define UKL_NAME_SIZE		32
 #define UKL_BUILD_ID_SIZE	20
 
 /**
- * struct ukl_marker - the file whose execve() starts a linked-in application
+ * struct ukl_marker - content of a file whose execve() starts an application
  * @magic:	UKL_MARKER_MAGIC, without its terminating NUL
  * @version:	UKL_MARKER_VERSION, in the byte order of the CPU
  * @name:	name of the application, padded with NUL bytes, at least one
- * @build_id:	GNU build id of the kernel that the application is linked into
- * @flags:	UKL_MARKER_*, how it is to run
+ * @build_id:	GNU build ID of the kernel that the application is linked into
+ * @flags:	UKL_MARKER_*
  *
- * /sys/kernel/ukl/NAME/marker has the same bytes, with no flag set.
+ * /sys/kernel/ukl/NAME/marker provides this content, with no flag set.
  */
 struct ukl_marker {
 	char	magic[4];

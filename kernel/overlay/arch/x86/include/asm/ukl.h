@@ -6,32 +6,32 @@
 
 /*
  * Unikernel Linux: an application that is linked into the kernel and runs at
- * CPL 0, in a process of its own. See Documentation/arch/x86/ukl.rst.
+ * CPL 0 in its own process. See Documentation/arch/x86/ukl.rst.
  */
 
 /*
- * Marks in pt_regs->csx, above the selector and the bits that FRED uses.
- * IRETQ ignores them. Entry code alone sets them, and no value that comes from
- * userspace (sigreturn, ptrace) ever reaches them.
+ * Marks in pt_regs->csx, above the selector and the bits that FRED uses. IRETQ
+ * ignores them. Only entry code sets them; values from userspace (sigreturn,
+ * ptrace) never reach them.
  *
  * UKL_CSX_APP:  the frame interrupted application mode: CPL 0, but the regular
- *		 rules for a frame from user mode hold.
+ *		 rules for a frame from user mode apply.
  * UKL_CSX_CALL: application mode was left by a call of ukl_syscall(), not by
  *		 the SYSCALL instruction or an exception. The return address
  *		 has been popped from the application's stack.
- * UKL_CSX_GATE: the frame is on an interrupt stack, until ukl_sync_regs() moves it.
+ * UKL_CSX_GATE: the frame is on the UKL stack, for ukl_sync_regs() to move it.
  */
 #define UKL_CSX_APP	0x01000000
 #define UKL_CSX_CALL	0x02000000
 #define UKL_CSX_GATE	0x04000000
 
-/* How far ukl_ist_enter() moves the UKL stack out of the way. */
+/* Number of bytes by which ukl_ist_enter() lowers the top of the UKL stack */
 #define UKL_IST_SHIFT	1024
 
 /* MODULES_VADDR, for entry code */
 #define UKL_MODULES	(__START_KERNEL_map + KERNEL_IMAGE_SIZE)
 
-/* Size of an entry in gate.S, and how far behind its start it jumps to the handler. */
+/* Size of an entry in gate.S, and offset of its jump to the handler */
 #define UKL_GATE_SIZE		16
 #define UKL_GATE_MARK_JUMP	8
 #define UKL_GATE_CALL_JUMP	5
@@ -47,41 +47,42 @@ struct pt_regs;
 #ifdef CONFIG_UKL
 
 /*
- * The application's text, linked behind .text, and behind its end the way from
- * ukl_syscall() into the kernel proper; see vmlinux.lds.S.
+ * Application text, linked after .text. The jump from ukl_syscall() to the
+ * kernel proper follows its end; see text.lds.S.
  */
 extern const char __ukl_text_start[], __ukl_text_end[], __ukl_leave_end[];
 
 /*
- * In it, behind the applications' own: what the kernel adds, which begins with stubs
- * of indirect functions and those of clock.c, and ends with those of stub.S.
+ * The kernel's part of application text, after the applications' own text. It
+ * starts with the stubs of indirect functions and the code of clock.c, and ends
+ * with the stubs of stub.S.
  */
 extern const char __ukl_stubs_start[], __ukl_entry_start[];
 
-/* For each vector, the entry that an application's address space has. */
+/* Entry code of the gates in an application's address space, one per vector */
 extern char ukl_gates[];
 
-/* The offset of the jump to the handler in the entry of @vector */
+/* Offset of the jump to the handler in the entry of @vector */
 static __always_inline unsigned int ukl_gate_jump(unsigned int vector)
 {
 	return vector < NUM_EXCEPTION_VECTORS && vector != X86_TRAP_PF ?
 	       UKL_GATE_MARK_JUMP : UKL_GATE_CALL_JUMP;
 }
 
-/* Restarts a system call that ukl_syscall() made, see arch/x86/ukl/entry.S. */
+/* Restarts a system call made by ukl_syscall(), see arch/x86/ukl/stub.S */
 extern const char ukl_syscall_restart[];
 
-/* The kernel's part of ukl_syscall(), see arch/x86/ukl/entry.S. */
+/* The kernel's part of ukl_syscall(), see arch/x86/ukl/entry.S */
 extern const char ukl_syscall_kernel[], ukl_syscall_kernel_end[];
 
-/* Does @ip lie in application text, the stubs on its stack included? */
+/* Is @ip in application text, including the stubs? */
 static __always_inline bool ukl_text_address(unsigned long ip)
 {
 	return ip - (unsigned long)__ukl_text_start <
 	       (unsigned long)__ukl_text_end - (unsigned long)__ukl_text_start;
 }
 
-/* Is @ip on the way into the kernel, where TF may still be set? */
+/* Is @ip in the entry code of ukl_syscall(), where TF may still be set? */
 static __always_inline bool ukl_entry_address(unsigned long ip)
 {
 	return (ip >= (unsigned long)__ukl_text_end &&
@@ -97,9 +98,9 @@ static __always_inline bool ukl_entry_address(unsigned long ip)
 #define ukl_call_regs(regs)	((regs)->csx & UKL_CSX_CALL)
 
 /*
- * For entries that stay on a stack of their own: mark @regs if it interrupted
- * application text, or a kprobe's copy of an instruction of that. A normal process
- * that jumps there is interrupted before it faults: it is at CPL 3.
+ * For entries that keep their own IST stack: mark @regs if it interrupted
+ * application text or the copy of a probed instruction. A normal process that
+ * jumps to such an address can be interrupted before it faults, but at CPL 3.
  */
 #define ukl_mark_regs(regs)						\
 do {									\
@@ -121,8 +122,8 @@ unsigned long ukl_shown(unsigned long address);
 
 /*
  * #MC, #DB and NMI can hit an entry that is still on the UKL stack, and their
- * handlers can take exceptions that start at the top of it. While they run, the
- * top is lower by what an entry needs at most.
+ * handlers can take exceptions that start at the top of that stack. Lower the
+ * top while they run, by the maximum that an entry uses.
  */
 #define ukl_ist_enter() \
 	raw_cpu_sub(cpu_tss_rw.x86_tss.ist[IST_INDEX_UKL], UKL_IST_SHIFT)

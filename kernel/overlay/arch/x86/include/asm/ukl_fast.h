@@ -3,9 +3,9 @@
 #define _ASM_X86_UKL_FAST_H
 
 /*
- * The entries of fast system calls, see arch/x86/ukl/fast.S: one per number, each
- * in a slot of its own; then those of calls of functions, and a last one that looks
- * the number of a system call up in rax.
+ * Entries of fast system calls, see arch/x86/ukl/fast.S: one slot per number,
+ * two slots for function calls, and a last one for a system call whose number
+ * is in rax.
  */
 #define UKL_FAST_CALLS		512
 #define UKL_FAST_FUNCTION	512
@@ -23,16 +23,19 @@ struct pt_regs;
 
 extern const char ukl_fast_calls[], ukl_fast_calls_end[];
 
-/* For each entry, how far behind its start the way back begins. */
+/* For each entry, the offset of the code that returns to the application */
 extern const u16 ukl_fast_tails[];
 
-/* Where application mode calls the kernel, and returns to: see stub.S. */
+/*
+ * Functions that application mode calls, and the return address in completed
+ * frames of fast calls: see stub.S
+ */
 extern const char ukl_syscall[], ukl_call[], ukl_fast_ret[];
 
-/* A call of a function that keeps the caller's flags. */
+/* Function call that saves the caller's flags */
 extern const char ukl_call_slow[];
 
-/* Is @ip in an entry of a fast system call? */
+/* Is @ip in the entry of a fast call? */
 static __always_inline bool ukl_fast_address(unsigned long ip)
 {
 	return ip - (unsigned long)ukl_fast_calls <

@@ -3,8 +3,8 @@
 #define UKL_FUNCTIONS_H
 
 /*
- * Functions of the kernel that arch/x86/ukl/test.c has for us. Weak: a kernel
- * without CONFIG_UKL_TEST has none.
+ * Kernel functions in arch/x86/ukl/test.c. They are weak, because a kernel
+ * without CONFIG_UKL_TEST does not have them.
  */
 #define KERNEL_FUNCTION(name)					\
 	asm(".pushsection .text\n\t"				\

@@ -1,8 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-#
-# Start the application that is linked into this kernel, in the ways that are
-# allowed and in those that are not, and run its own tests.
+# Start the application that is linked into this kernel in allowed and forbidden
+# ways, and run its own tests.
 
 NAME=${UKL_APP_NAME:-ukl_app}
 SYS=/sys/kernel/ukl/$NAME
@@ -24,7 +23,7 @@ trap clean_up EXIT
 tests=0
 failed=0
 
-# report DESCRIPTION, with the result in $?
+# report DESCRIPTION: report a test whose result is $?
 report()
 {
 	result=$?
@@ -37,7 +36,7 @@ report()
 	fi
 }
 
-# marker FILE: make a good one
+# marker FILE: create a valid marker file
 marker()
 {
 	rm -f "$1"
@@ -51,8 +50,9 @@ status()
 	echo $?
 }
 
-# Not started. What the shell says then is not known: a file that execve() does
-# not know (ENOEXEC) it takes for a script, and a build id can be any command.
+# refused FILE: check that the application is not started. The exit status is
+# undefined then: the shell runs a file that execve() does not recognize
+# (ENOEXEC) as a script, and a build ID can be any command.
 refused()
 {
 	[ "$(status "$1" exit 21)" != 21 ]
@@ -143,7 +143,7 @@ report "two instances at once"
 kill $first
 wait $first 2>/dev/null
 
-# Some ask by it for CONFIG_UKL_TEST.
+# Some tests use debugfs to detect CONFIG_UKL_TEST.
 [ -e /sys/kernel/debug/ukl ] || mount -t debugfs none /sys/kernel/debug 2>/dev/null
 "$app" >"$dir/log" 2>&1
 report "its own tests"

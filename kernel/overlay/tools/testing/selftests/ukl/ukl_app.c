@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What Linux promises to a process, checked from application mode.
+ * Check that application mode provides what Linux guarantees to a process.
  *
- * The same object is a normal program and a UKL application: built as the
- * former it shows that the tests are right, as the latter that application mode
- * keeps the promises. Tests of application mode itself are skipped in a normal
- * process.
+ * The same object is a normal program and a UKL application. As a normal
+ * program it shows that the tests are correct, as an application that
+ * application mode passes them. Tests of application mode itself are skipped in
+ * a normal process.
  */
 #define _GNU_SOURCE
 #include <asm/prctl.h>
@@ -50,7 +50,7 @@
 #define LOAD(x)		__atomic_load_n(&(x), __ATOMIC_RELAXED)
 #define STORE(x, v)	__atomic_store_n(&(x), v, __ATOMIC_RELAXED)
 
-/* An address of the kernel half that nothing is mapped at: a hole, see mm.rst. */
+/* An unmapped address in the kernel half, in a hole: see mm.rst */
 #define UNMAPPED_KERNEL	0xffffea7fffff0000UL
 #define NON_CANONICAL	0x800000000000beefUL
 
@@ -62,7 +62,7 @@ static bool in_application_mode(void)
 	return (cs & 3) == 0;
 }
 
-/* The two ways into the kernel. */
+/* The two kinds of system call */
 typedef long (*syscall_fn)(long nr, long a, long b, long c, long d, long e, long f);
 
 static long by_instruction(long nr, long a, long b, long c, long d, long e, long f)
@@ -126,7 +126,7 @@ TEST(both_ways)
 		EXPECT_EQ(-EBADF, ways[i](SYS_close, -1, 0, 0, 0, 0, 0));
 		EXPECT_EQ(-1, syscall(100000));
 		EXPECT_EQ(-errno, ways[i](100000, 0, 0, 0, 0, 0, 0));
-		/* Only the lower half of the number counts. */
+		/* The kernel ignores the upper half of the number. */
 		EXPECT_EQ(getpid(), ways[i](0x7700000000L | SYS_getpid, 0, 0, 0, 0, 0, 0));
 		/* Six arguments */
 		p = (char *)ways[i](SYS_mmap, 0, 8192, PROT_READ | PROT_WRITE,
@@ -137,7 +137,9 @@ TEST(both_ways)
 	}
 }
 
-/* All registers but rax, rcx and r11 survive; SYSCALL keeps flags and red zone. */
+/*
+ * All registers but rax, rcx, r11 are kept; SYSCALL keeps flags and red zone.
+ */
 TEST(registers_kept)
 {
 	unsigned long bad, flags;
@@ -247,7 +249,7 @@ static void catch(int sig, void (*handler)(int, siginfo_t *, void *), int flags)
 		EXPECT_EQ(USER_CS, got_cs);				\
 	} while (0)
 
-/* Accesses that the compiler knows nothing about. */
+/* Accesses that the compiler cannot optimize */
 static char load(unsigned long address)
 {
 	char c;
@@ -316,7 +318,7 @@ TEST(stack_overflow)
 	EXPECT_EQ(SIGSEGV, caught);
 }
 
-/* POPF may clear EFLAGS.AC, which SMAP wants set to let user memory pass. */
+/* POPF may clear EFLAGS.AC, which SMAP requires for accesses to user memory. */
 TEST(alignment_check_flag_lost)
 {
 	unsigned long p = (unsigned long)big_bss;
@@ -336,7 +338,7 @@ static int count;
 
 static void counting(int sig, siginfo_t *info, void *context)
 {
-	/* Use what the interrupted code may have in registers. */
+	/* Use registers that the interrupted code may use, too. */
 	double x = LOAD(count) * 3.0 + 1.0;
 
 	asm volatile("" : : "x" (x));
@@ -353,7 +355,7 @@ static void every(int microseconds)
 	setitimer(ITIMER_REAL, &it, NULL);
 }
 
-/* Timers into a computing loop that keeps state in red zone and FPU. */
+/* Interrupt a loop that uses the red zone and the FPU with timers. */
 TEST(timers_into_computation)
 {
 	double sum = 0.0, expect = 0.0;
@@ -393,7 +395,7 @@ TEST(restart)
 		every(20000);
 		EXPECT_EQ(-EINTR, ways[i](SYS_read, fds[0], (long)&c, 1, 0, 0, 0));
 		EXPECT_GE(LOAD(count), 1);
-		/* With it: the call is made again until there is something. */
+		/* With SA_RESTART the call is restarted until there is data. */
 		catch(SIGALRM, counting, SA_RESTART);
 		count = 0;
 		pid = fork();
@@ -436,7 +438,7 @@ static void change_registers(int sig, siginfo_t *info, void *context)
 	ucontext_t *uc = context;
 
 	uc->uc_mcontext.gregs[REG_RBX] = 0x1234;
-	uc->uc_mcontext.gregs[REG_RIP] += 2;		/* over ud2 */
+	uc->uc_mcontext.gregs[REG_RIP] += 2;		/* skip ud2 */
 }
 
 TEST(handler_changes_registers)
@@ -462,18 +464,18 @@ static void hostile_frame(int sig, siginfo_t *info, void *context)
 		uc->uc_mcontext.gregs[REG_CSGSFS] = hostile_cs | (unsigned long)USER_DS << 48;
 }
 
-/* What a signal handler may not do with its frame kills the process, no more. */
+/* Invalid changes of a signal frame kill the process, but do no other harm. */
 TEST(hostile_sigreturn)
 {
 	static const struct {
 		unsigned long rip, rsp, cs;
 		int status;
 	} cases[] = {
-		{ .rip = 0xffffffff81000000, .status = SIGSEGV },	/* the kernel's text */
+		{ .rip = 0xffffffff81000000, .status = SIGSEGV },	/* kernel text */
 		{ .rip = NON_CANONICAL, .status = SIGSEGV },
 		{ .rip = 0x10, .status = SIGSEGV },
 		{ .rsp = 0xffffffff82000000, .status = SIGSEGV },
-		{ .cs = 0x10 },					/* of no consequence */
+		{ .cs = 0x10 },					/* ignored */
 		{ .cs = 0x33 },
 	};
 
@@ -485,7 +487,7 @@ TEST(hostile_sigreturn)
 			hostile_rip = cases[i].rip;
 			hostile_rsp = cases[i].rsp;
 			hostile_cs = cases[i].cs;
-			/* A normal process cannot return with CS of ring 0. */
+			/* A normal process cannot return to a ring 0 CS. */
 			if (!in_application_mode() && hostile_cs == 0x10)
 				_exit(0);
 			catch(SIGUSR1, hostile_frame, 0);
@@ -582,8 +584,8 @@ TEST(fork_copies_data)
 }
 
 /*
- * The child of vfork() runs on the parent's stack and may overwrite what the
- * parent's call pushed there.
+ * The child of vfork() runs on the parent's stack and may overwrite the return
+ * address of the parent's call.
  */
 static __attribute_noinline__ long vfork_by_call(void)
 {
@@ -657,7 +659,7 @@ TEST(functions)
 	EXPECT_EQ(4711, pair.low);
 	EXPECT_EQ(~4711UL, pair.high);
 
-	/* Data of ours by get_user(): there, not there yet, not there. */
+	/* get_user() of application data: present, not yet present, unmapped */
 	EXPECT_EQ(4711, kernel_ukl_test_read(&value));
 	gone = mmap(NULL, 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	ASSERT_NE(MAP_FAILED, gone);
@@ -667,7 +669,7 @@ TEST(functions)
 	EXPECT_EQ(-EFAULT, kernel_ukl_test_read((void *)UNMAPPED_KERNEL));
 }
 
-/* The registers that a function keeps, and a red zone below the caller's. */
+/* Callee-saved registers are preserved, and so is the caller's red zone. */
 TEST(functions_keep_registers)
 {
 	unsigned long bad;
@@ -697,7 +699,7 @@ TEST(functions_keep_registers)
 	every(0);
 }
 
-/* A signal ends the wait; its handler runs before the caller goes on. */
+/* A signal ends the wait; its handler runs before the caller continues. */
 TEST(functions_and_signals)
 {
 	if (!functions_are_there())
@@ -782,7 +784,7 @@ static void stepped(void)
 	_exit(bad ? 1 : 4);
 }
 
-/* Calls of functions are steps over, and no step ends within the kernel. */
+/* A function call is a single step, and no step ends in the kernel. */
 TEST(functions_by_steps)
 {
 	struct user_regs_struct regs;
@@ -801,7 +803,7 @@ TEST(functions_by_steps)
 		if (WIFEXITED(status))
 			break;
 		ASSERT_EQ(SIGTRAP, WSTOPSIG(status));
-		/* Who may stand there may be put there. */
+		/* A tracer may set the current instruction pointer again. */
 		ASSERT_EQ(0, ptrace(PTRACE_GETREGS, pid, 0, &regs));
 		ASSERT_EQ(0, ptrace(PTRACE_SETREGS, pid, 0, &regs));
 		ASSERT_LT(++steps, 10000);
@@ -831,7 +833,7 @@ TEST(tracer_cannot_enter_the_kernel)
 	bad.rsp = 0xffffffff82000000;
 	EXPECT_EQ(-1, ptrace(PTRACE_SETREGS, pid, 0, &bad));
 	bad = regs;
-	bad.cs = 0x23;		/* that of 32-bit processes */
+	bad.cs = 0x23;		/* CS of 32-bit processes */
 	EXPECT_EQ(-1, ptrace(PTRACE_SETREGS, pid, 0, &bad));
 	ASSERT_EQ(0, ptrace(PTRACE_SETREGS, pid, 0, &regs));
 	ptrace(PTRACE_CONT, pid, 0, 0);
@@ -847,7 +849,7 @@ static __attribute_noinline__ void probed(void)
 	asm volatile("" : : : "memory");
 }
 
-/* A debugger disassembles and unwinds. */
+/* Debuggers read the text to disassemble and unwind. */
 TEST(text_can_be_read_by_a_tracer)
 {
 	unsigned long start, end, text = (unsigned long)probed;
@@ -870,7 +872,7 @@ TEST(text_can_be_read_by_a_tracer)
 
 	fd = open("/proc/self/mem", O_RDONLY);
 	ASSERT_LE(0, fd);
-	/* Not pread(): as an offset the address is negative. */
+	/* pread() would reject the address as a negative offset. */
 	lseek(fd, text, SEEK_SET);
 	ASSERT_EQ(sizeof(word), read(fd, &word, sizeof(word)));
 	EXPECT_EQ(0, memcmp(&word, probed, sizeof(word)));
@@ -888,9 +890,9 @@ TEST(text_can_be_read_by_a_tracer)
 	EXPECT_EQ(sizeof(word), process_vm_readv(pid, &here, 1, &there, 1, 0));
 	EXPECT_EQ(0, memcmp(&word, probed, sizeof(word)));
 	if (in_application_mode()) {
-		/* All processes share it, and it is read-only. */
+		/* The text is read-only and shared by all processes. */
 		EXPECT_EQ(-1, ptrace(PTRACE_POKETEXT, pid, text, word));
-		/* No more than the text */
+		/* Only the text can be read. */
 		EXPECT_EQ(-1, ptrace(PTRACE_PEEKTEXT, pid, UNMAPPED_KERNEL, 0));
 		EXPECT_NE(0, errno);
 	}
@@ -898,7 +900,7 @@ TEST(text_can_be_read_by_a_tracer)
 	waitpid(pid, &status, 0);
 }
 
-/* As from a vDSO */
+/* The clock functions do not make system calls, as with a vDSO. */
 TEST(time_without_system_calls)
 {
 	static const clockid_t clocks[] = {
@@ -920,7 +922,7 @@ TEST(time_without_system_calls)
 			if (clock_gettime(clocks[i], &ts) || clock_getres(clocks[i], &before))
 				_exit(1);
 		}
-		/* time() has the second of the last tick. */
+		/* time() returns the second of the last tick. */
 		if (gettimeofday(&tv, NULL) || time(NULL) < tv.tv_sec - 1 ||
 		    getcpu(&cpu, NULL) || cpu > 4096)
 			_exit(2);
@@ -940,10 +942,12 @@ TEST(time_without_system_calls)
 			EXPECT_EQ(SYS_exit_group, regs.orig_rax);
 		begun = begun || regs.orig_rax == SYS_getppid;
 	}
-	/* The emulated TSC of a guest can be too bad for the vDSO: no clock then. */
+	/*
+	 * Fails if the vDSO cannot use the clock source, e.g. an unstable TSC.
+	 */
 	EXPECT_EQ(0, WEXITSTATUS(status));
 
-	/* And it is the same time as the kernel's. */
+	/* The result agrees with the system call's. */
 	for (int i = 0; i < 4; i++) {
 		struct timespec after;
 
@@ -972,7 +976,7 @@ static __attribute_noinline__ void spin(int milliseconds)
 		 milliseconds);
 }
 
-/* A profiler finds the symbols where they are: in the kernel. */
+/* Marked as kernel samples, because the symbols are in the kernel. */
 TEST(samples_of_a_profiler)
 {
 	struct perf_event_attr attr = {
@@ -992,7 +996,7 @@ TEST(samples_of_a_profiler)
 		SKIP(return, "no perf events");
 	page = mmap(NULL, 9 * 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	ASSERT_NE(MAP_FAILED, page);
-	/* How many samples a second has is the host's matter, too. */
+	/* The sample rate also depends on the host. */
 	for (int i = 0; i < 50 && page->data_head < 64 * 16; i++)
 		spin(200);
 	ioctl(fd, PERF_EVENT_IOC_DISABLE, 0);
@@ -1080,7 +1084,7 @@ TEST(stress)
 	every(500);
 	for (int i = 0; i < 8; i++)
 		ASSERT_EQ(0, pthread_create(&threads[i], NULL, bodies[i % 4], NULL));
-	/* Interrupted by each of the signals. */
+	/* Each of the signals interrupts this sleep. */
 	for (int i = 0; i < 50; i++)
 		usleep(100000);
 	STORE(stop, true);
@@ -1097,7 +1101,7 @@ static void survived(int number)
 	_exit(number);
 }
 
-/* Lets the kernel jump to address 0: an oops, and not to be seen as SIGSEGV here. */
+/* Make the kernel jump to 0: an oops, which must not be a SIGSEGV here. */
 static int jump_to_null(void)
 {
 	int fd = open("/sys/kernel/debug/ukl/null_call", O_WRONLY);
