@@ -24,6 +24,8 @@ FULL = {
         *("X86_MCE", "MEMORY_FAILURE"),
         # Doors into the kernel that normal processes try, and that look at its text.
         *("MODIFY_LDT_SYSCALL", "KPROBES", "FTRACE", "KPROBE_EVENTS", "BPF_SYSCALL"),
+        # Off at boot where an application is linked in, on processors that have them.
+        *("X86_FRED", "X86_KERNEL_IBT", "X86_USER_SHADOW_STACK"),
         # The kernel's own checks of its entry code.
         *("DEBUG_KERNEL", "DEBUG_ENTRY"),
         # Its unit tests, which run if the command line says so.

@@ -156,11 +156,6 @@ def test_executable_stack(tmp_path: Path, store: Store) -> None:
     assert rules(checked(compiled(tmp_path, source, "-fno-inline", "-O0"), store)) == {"exec-stack"}
 
 
-def test_restartable_sequences(tmp_path: Path, store: Store) -> None:
-    source = '__asm__(".section __rseq_cs, \\"aw\\"\\n.quad 0\\n.text");'
-    assert rules(checked(compiled(tmp_path, source), store)) == {"rseq"}
-
-
 def test_too_much_data(tmp_path: Path, store: Store) -> None:
     big = checked(compiled(tmp_path, "char big[1 << 30];"), store, "data-room")
     assert len(big.findings) == 1

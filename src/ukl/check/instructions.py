@@ -30,7 +30,7 @@ def sites(subject: Subject) -> Iterator[tuple[Unit, int, Site]]:
 def counts(subject: Subject) -> SyscallCounts:
     """Return the number of sites of each kind."""
     ways = Counter(site.way for _, _, site in sites(subject))
-    return SyscallCounts(ways[Way.IN_PLACE], ways[Way.STUB], ways[Way.KEEP])
+    return SyscallCounts(ways[Way.IN_PLACE], ways[Way.STUB] + ways[Way.COPY], ways[Way.KEEP])
 
 
 def findings(subject: Subject) -> Iterator[Finding]:
@@ -57,9 +57,6 @@ def findings(subject: Subject) -> Iterator[Finding]:
     places = [place for unit in subject.units for place in _set_gs(unit)]
     if places:
         yield finding("set-gs", list(dict.fromkeys(places)))
-    places = [unit.whole for unit in subject.units if _has_rseq(unit)]
-    if places:
-        yield finding("rseq", places)
 
 
 def _syscalls(subject: Subject) -> Iterator[Finding]:
@@ -94,10 +91,3 @@ def _set_gs(unit: Unit) -> Iterator[Place]:
             if mnemonic == "mov" and operands in {f"edi, {ARCH_SET_GS}", f"esi, {ARCH_SET_GS}"}:
                 yield unit.place(section, address)
                 break
-
-
-def _has_rseq(unit: Unit) -> bool:
-    names = {"__start___rseq_cs", "__start___rseq_cs_ptr_array"}
-    return bool(names & unit.defined) or any(
-        section.name.startswith("__rseq_cs") for section in unit.elf.sections
-    )

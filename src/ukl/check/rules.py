@@ -162,12 +162,6 @@ RULES: dict[str, Rule] = {
         "an address in the vsyscall page, which is user text and not mapped: SIGSEGV",
         "call time(), gettimeofday() or getcpu() of libc",
     ),
-    "rseq": Rule(
-        _W,
-        "critical sections of restartable sequences in the program's text; the kernel rejects "
-        "them because the text lies in the kernel half: SIGSEGV when one is interrupted",
-        "turn them off (for most libraries: glibc.pthread.rseq=0 in GLIBC_TUNABLES)",
-    ),
     "cpu-needed": Rule(
         _W,
         "it declares that it needs more than the x86-64 baseline; an older processor raises SIGILL",

@@ -13,6 +13,8 @@ struct vm_area_struct;
 
 #ifdef CONFIG_UKL
 
+#include <asm/ukl.h>
+
 bool ukl_mm(const struct mm_struct *mm);
 bool ukl_binprm(const struct linux_binprm *bprm);
 struct file *ukl_exe_file(const struct linux_binprm *bprm);
@@ -25,6 +27,8 @@ struct vm_area_struct *ukl_text_vma(struct mm_struct *mm);
 int ukl_read_text(struct mm_struct *mm, unsigned long addr, void *buf, int len);
 
 #else
+
+#define ukl_own_code(regs, ip)	false
 
 static inline bool ukl_mm(const struct mm_struct *mm)
 {

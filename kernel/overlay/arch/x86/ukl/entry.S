@@ -37,6 +37,7 @@
  */
 SYM_CODE_START(ukl_entry_SYSCALL_64)
 	UNWIND_HINT_ENTRY
+	ANNOTATE_NOENDBR			/* IBT is off with applications */
 	/* tss.sp2 is scratch space, as in entry_SYSCALL_64. */
 	movq	%rsp, PER_CPU_VAR(cpu_tss_rw + TSS_sp2)
 	movq	PER_CPU_VAR(cpu_current_top_of_stack), %rsp

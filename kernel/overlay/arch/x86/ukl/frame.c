@@ -5,16 +5,48 @@
 #include <linux/mm_types.h>
 #include <linux/sched.h>
 #include <linux/sched/task_stack.h>
+#include <linux/uaccess.h>
 #include <asm/mmu.h>
 #include <asm/processor.h>
 #include <asm/ptrace.h>
 #include <asm/special_insns.h>
+#include <asm/text-patching.h>
 #include <asm/ukl.h>
 #include <asm/ukl_fast.h>
 
 #include "frame.h"
 
 asmlinkage struct pt_regs *ukl_sync_regs(struct pt_regs *eregs);
+
+/*
+ * @regs will make a system call: its ip is ukl_syscall or ukl_syscall_restart. If
+ * a near CALL in the application's own text led there, set ip to that instruction.
+ * pthread_cancel() in glibc since 2.41 and in musl checks whether the signal
+ * interrupted the thread between two labels. The second label follows the
+ * instruction that makes the system call.
+ */
+static void ukl_undo_call(struct pt_regs *regs)
+{
+	unsigned long ret = regs->cx, sp = regs->sp, target;
+
+	/* With ukl_fast_ret, the caller's return address is still on the stack. */
+	if (regs->ip == (unsigned long)ukl_syscall ||
+	    ret == (unsigned long)ukl_fast_ret) {
+		if (get_user(ret, (unsigned long __user *)sp))
+			return;
+		sp += sizeof(ret);
+	}
+	if (ret < (unsigned long)__ukl_text_start + CALL_INSN_SIZE ||
+	    ret > (unsigned long)__ukl_stubs_start ||
+	    *(u8 *)(ret - CALL_INSN_SIZE) != CALL_INSN_OPCODE)
+		return;
+	/* A stub of the application contains moved instructions, which must not run twice. */
+	target = ret + *(s32 *)(ret - sizeof(s32));
+	if (target != (unsigned long)ukl_syscall && !ukl_fast_address(target))
+		return;
+	regs->ip = ret - CALL_INSN_SIZE;
+	regs->sp = sp;
+}
 
 /**
  * ukl_leave_stub - move a frame from a stub to the application's own text
@@ -40,6 +72,9 @@ void ukl_leave_stub(struct pt_regs *regs)
 	} else if (ip > (unsigned long)ukl_syscall && ip < (unsigned long)__ukl_text_end) {
 		regs->ip = (unsigned long)ukl_syscall_restart;
 	}
+	if (regs->ip == (unsigned long)ukl_syscall ||
+	    regs->ip == (unsigned long)ukl_syscall_restart)
+		ukl_undo_call(regs);
 }
 
 /**

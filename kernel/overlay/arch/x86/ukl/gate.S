@@ -34,6 +34,7 @@
 
 	.balign	UKL_GATE_SIZE
 SYM_CODE_START(ukl_gates)
+	ANNOTATE_NOENDBR			/* IBT is off with applications */
 	.set	.Lvector, 0
 .rept NR_VECTORS
 	.org	ukl_gates + .Lvector * UKL_GATE_SIZE, 0xcc

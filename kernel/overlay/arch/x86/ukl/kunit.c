@@ -33,9 +33,18 @@
 asmlinkage struct pt_regs *ukl_sync_regs(struct pt_regs *eregs);
 
 /* Start of a fast call's entry, and of the code that returns */
+/* objtool takes a constant address of code for a branch target. */
+static unsigned long hidden(const void *code)
+{
+	unsigned long address = (unsigned long)code;
+
+	OPTIMIZER_HIDE_VAR(address);
+	return address;
+}
+
 static unsigned long fast_entry(unsigned int nr)
 {
-	return (unsigned long)ukl_fast_calls + nr * UKL_FAST_SLOT;
+	return hidden(ukl_fast_calls) + nr * UKL_FAST_SLOT;
 }
 
 static unsigned long fast_tail(unsigned int nr)
@@ -77,7 +86,7 @@ static void test_entry(struct kunit *test)
 
 static void test_fast_range(struct kunit *test)
 {
-	unsigned long end = (unsigned long)ukl_fast_calls_end;
+	unsigned long end = hidden(ukl_fast_calls_end);
 
 	KUNIT_EXPECT_FALSE(test, ukl_fast_address(fast_entry(0) - 1));
 	KUNIT_EXPECT_TRUE(test, ukl_fast_address(fast_entry(0)));
@@ -175,36 +184,74 @@ static void test_valid_ip(struct kunit *test)
 	KUNIT_EXPECT_TRUE(test, ukl_valid_ip((unsigned long)ukl_fast_ret));
 }
 
+/* Return the address after the first system call by CALL in application text, or 0. */
+static unsigned long first_call(void)
+{
+	unsigned long ret = (unsigned long)__ukl_text_start + CALL_INSN_SIZE, target;
+
+	for (; ret <= (unsigned long)__ukl_stubs_start; ret++) {
+		target = ret + *(s32 *)(ret - sizeof(s32));
+		if (*(u8 *)(ret - CALL_INSN_SIZE) == CALL_INSN_OPCODE &&
+		    (target == (unsigned long)ukl_syscall || ukl_fast_address(target)))
+			return ret;
+	}
+	return 0;
+}
+
+/* A signal before the call is delivered at the CALL, as it would be at SYSCALL. */
+static void test_undo_call(struct kunit *test)
+{
+	struct pt_regs regs = {
+		.ip = (unsigned long)ukl_syscall_restart, .cx = first_call(), .sp = USER_SP,
+	};
+
+	if (!regs.cx)
+		kunit_skip(test, "the applications make no system call by CALL");
+	ukl_leave_stub(&regs);
+	KUNIT_EXPECT_EQ(test, regs.ip, regs.cx - CALL_INSN_SIZE);
+	KUNIT_EXPECT_EQ(test, regs.sp, USER_SP);
+
+	/* No call is in front of it. */
+	regs.ip = (unsigned long)ukl_syscall_restart;
+	regs.cx++;
+	ukl_leave_stub(&regs);
+	KUNIT_EXPECT_EQ(test, regs.ip, (unsigned long)ukl_syscall_restart);
+
+	/* Not in the applications' text. */
+	regs.cx = (unsigned long)__ukl_text_start;
+	ukl_leave_stub(&regs);
+	KUNIT_EXPECT_EQ(test, regs.ip, (unsigned long)ukl_syscall_restart);
+}
+
 /* A signal handler never sees a frame in the middle of a stub. */
 static void test_leave_stub(struct kunit *test)
 {
 	unsigned long text = (unsigned long)__ukl_text_start;
 	const struct {
-		const char *at;
-		unsigned long ip, sp;
+		unsigned long at, ip, sp;
 	} places[] = {
 		/* STI; JMP */
-		{ ukl_return_to_ip, text, USER_SP },
-		{ ukl_return_to_ip + 1, text, USER_SP },
+		{ hidden(ukl_return_to_ip), text, USER_SP },
+		{ hidden(ukl_return_to_ip) + 1, text, USER_SP },
 		/* STAC, of three bytes; STI; PUSH; RET */
-		{ ukl_return_to_call, text, USER_SP },
-		{ ukl_return_to_call + 3, text, USER_SP },
-		{ ukl_return_to_call + 4, text, USER_SP },
-		{ ukl_return_to_call_ret, text, USER_SP + 8 },
+		{ hidden(ukl_return_to_call), text, USER_SP },
+		{ hidden(ukl_return_to_call) + 3, text, USER_SP },
+		{ hidden(ukl_return_to_call) + 4, text, USER_SP },
+		{ hidden(ukl_return_to_call_ret), text, USER_SP + 8 },
 		/* PUSH; POP; MOV, of three bytes; CLI */
-		{ ukl_syscall_restart, (unsigned long)ukl_syscall_restart, USER_SP },
-		{ ukl_syscall, (unsigned long)ukl_syscall, USER_SP },
-		{ ukl_syscall + 1, (unsigned long)ukl_syscall_restart, USER_SP },
-		{ ukl_syscall + 4, (unsigned long)ukl_syscall_restart, USER_SP },
-		{ ukl_call, (unsigned long)ukl_call, USER_SP },
-		{ ukl_fast_ret, (unsigned long)ukl_fast_ret, USER_SP },
-		{ __ukl_text_start, text, USER_SP },
+		{ hidden(ukl_syscall_restart), (unsigned long)ukl_syscall_restart, USER_SP },
+		{ hidden(ukl_syscall), (unsigned long)ukl_syscall, USER_SP },
+		{ hidden(ukl_syscall) + 1, (unsigned long)ukl_syscall_restart, USER_SP },
+		{ hidden(ukl_syscall) + 4, (unsigned long)ukl_syscall_restart, USER_SP },
+		{ hidden(ukl_call), (unsigned long)ukl_call, USER_SP },
+		{ hidden(ukl_fast_ret), (unsigned long)ukl_fast_ret, USER_SP },
+		{ hidden(__ukl_text_start), text, USER_SP },
 	};
 	unsigned int i;
 
 	for (i = 0; i < ARRAY_SIZE(places); i++) {
 		struct pt_regs regs = {
-			.ip = (unsigned long)places[i].at, .cx = text, .sp = USER_SP,
+			.ip = places[i].at, .cx = text, .sp = USER_SP,
 		};
 
 		ukl_leave_stub(&regs);
@@ -417,7 +464,7 @@ static void test_sync_application(struct kunit *test)
 /* An interrupted return to the application counts as completed. */
 static void test_undo_return(struct kunit *test)
 {
-	unsigned long start = (unsigned long)ukl_return_by_ret, at;
+	unsigned long start = hidden(ukl_return_by_ret), at;
 	const struct pt_regs from = {
 		.ip = (unsigned long)ukl_syscall,
 		.sp = USER_SP - UKL_RET_OFFSET,
@@ -681,6 +728,7 @@ static struct kunit_case ukl_test_cases[] = {
 #endif
 	KUNIT_CASE(test_valid_ip),
 	KUNIT_CASE(test_leave_stub),
+	KUNIT_CASE(test_undo_call),
 	KUNIT_CASE(test_wild_jump),
 	KUNIT_CASE(test_own_rela),
 	{}

@@ -12,15 +12,30 @@
 
 #include "ret.h"
 
+/* No indirect branch of the kernel leads here: addresses are compared, or go into frames. */
 .code64
+.section .ukl.text.entry, "ax"
+
+/*
+ * clock.c returns through this instead of the kernel's return thunk, which is not
+ * application text.
+ */
+.section .ukl.text.clock, "ax"
+SYM_CODE_START(ukl_return_thunk)
+	ANNOTATE_UNRET_SAFE
+	ret
+	int3
+SYM_CODE_END(ukl_return_thunk)
 .section .ukl.text.entry, "ax"
 
 /* Return to the instruction after SYSCALL, at rcx. */
 SYM_CODE_START(ukl_return_to_ip)
+	ANNOTATE_NOENDBR
 	sti
 	ANNOTATE_RETPOLINE_SAFE
 	jmp	*%rcx
 SYM_INNER_LABEL(ukl_return_to_ip_end, SYM_L_GLOBAL)
+	ANNOTATE_NOENDBR
 	int3
 SYM_CODE_END(ukl_return_to_ip)
 
@@ -30,10 +45,12 @@ SYM_CODE_END(ukl_return_to_ip)
  * Use RET to keep the return stack buffer balanced with the caller's CALL.
  */
 SYM_CODE_START(ukl_return_to_call)
-	ASM_STAC
+	ANNOTATE_NOENDBR
+	ASM_STAC_UNSAFE				/* objtool knows no such return */
 	sti
 	pushq	%rcx
 SYM_INNER_LABEL(ukl_return_to_call_ret, SYM_L_GLOBAL)
+	ANNOTATE_NOENDBR
 	/* Application text has no return thunks. */
 	ANNOTATE_UNRET_SAFE
 	ret
@@ -47,11 +64,13 @@ SYM_CODE_END(ukl_return_to_call)
  * ukl_sync_regs() handles those that do.
  */
 SYM_CODE_START(ukl_return_by_ret)
+	ANNOTATE_NOENDBR
 	popfq
 	sti
 	ANNOTATE_UNRET_SAFE
 	ret	$UKL_RED_ZONE
 SYM_INNER_LABEL(ukl_return_by_ret_end, SYM_L_GLOBAL)
+	ANNOTATE_NOENDBR
 	int3
 SYM_CODE_END(ukl_return_by_ret)
 
@@ -64,6 +83,7 @@ SYM_CODE_END(ukl_return_by_ret)
 SYM_CODE_START_LOCAL(ukl_fast_call)
 	int3
 SYM_INNER_LABEL(ukl_fast_ret, SYM_L_GLOBAL)
+	ANNOTATE_NOENDBR
 	ANNOTATE_UNRET_SAFE
 	ret
 	int3
@@ -81,6 +101,7 @@ SYM_CODE_END(ukl_fast_call)
  * rescheduling is handled.
  */
 SYM_CODE_START(ukl_call)
+	ANNOTATE_NOENDBR
 	jmp	ukl_call_fast
 	int3
 SYM_CODE_END(ukl_call)
@@ -103,8 +124,10 @@ SYM_CODE_END(ukl_call)
  * current stack.
  */
 SYM_CODE_START(ukl_syscall_restart)
+	ANNOTATE_NOENDBR
 	pushq	%rcx
 SYM_INNER_LABEL(ukl_syscall, SYM_L_GLOBAL)
+	ANNOTATE_NOENDBR
 	popq	%rcx
 	movq	%rsp, %r11
 	cli

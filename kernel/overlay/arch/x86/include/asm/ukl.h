@@ -94,6 +94,15 @@ static __always_inline bool ukl_entry_address(unsigned long ip)
 /* Did @regs interrupt application mode? */
 #define ukl_regs(regs)		((regs)->csx & UKL_CSX_APP)
 
+/*
+ * Did @regs interrupt application mode, and is @ip in the code of the applications,
+ * not in that of the kernel's stubs? The four bytes before it are then, too.
+ */
+#define ukl_own_code(regs, ip)						\
+	(ukl_regs(regs) &&						\
+	 (ip) >= (unsigned long)__ukl_text_start + 4 &&			\
+	 (ip) < (unsigned long)__ukl_stubs_start)
+
 /* Was application mode left through ukl_syscall()? */
 #define ukl_call_regs(regs)	((regs)->csx & UKL_CSX_CALL)
 

@@ -29,6 +29,7 @@
 #include <sys/mman.h>
 #include <sys/ptrace.h>
 #include <sys/resource.h>
+#include <sys/rseq.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
 #include <sys/types.h>
@@ -86,6 +87,19 @@ static long by_call(long nr, long a, long b, long c, long d, long e, long f)
 	long ret;
 
 	asm volatile("call ukl_syscall" : "=a" (ret)
+		     : "a" (nr), "D" (a), "S" (b), "d" (c), "r" (r10), "r" (r8), "r" (r9)
+		     : "rcx", "r11", "memory", "cc");
+	return ret;
+}
+
+static long by_fast_call(long nr, long a, long b, long c, long d, long e, long f)
+{
+	register long r10 asm("r10") = d;
+	register long r8 asm("r8") = e;
+	register long r9 asm("r9") = f;
+	long ret;
+
+	asm volatile("call ukl_syscall_fast" : "=a" (ret)
 		     : "a" (nr), "D" (a), "S" (b), "d" (c), "r" (r10), "r" (r8), "r" (r9)
 		     : "rcx", "r11", "memory", "cc");
 	return ret;
@@ -381,6 +395,96 @@ TEST(timers_into_computation)
 	EXPECT_EQ(1, sum == expect);
 }
 
+/*
+ * A system call wakes a process that preempts the caller. That process runs before the
+ * call returns, with lazy preemption too.
+ */
+TEST(rescheduled_before_a_call_returns)
+{
+	static const syscall_fn all_ways[] = { by_instruction, by_call, by_fast_call };
+	const struct sched_param none = { 0 };
+	cpu_set_t one, all;
+	int fds[2], *turns;
+	pid_t pid;
+	char c;
+
+	ASSERT_EQ(0, pipe(fds));
+	turns = mmap(NULL, sizeof(*turns), PROT_READ | PROT_WRITE,
+		     MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	ASSERT_NE(MAP_FAILED, turns);
+	ASSERT_EQ(0, sched_getaffinity(0, sizeof(all), &all));
+	CPU_ZERO(&one);
+	CPU_SET(sched_getcpu(), &one);
+	ASSERT_EQ(0, sched_setaffinity(0, sizeof(one), &one));
+	pid = fork();
+	if (!pid) {
+		close(fds[1]);
+		while (read(fds[0], &c, 1) == 1)
+			STORE(*turns, LOAD(*turns) + 1);
+		_exit(0);
+	}
+	ASSERT_EQ(0, sched_setscheduler(0, SCHED_IDLE, &none));
+	for (int i = 0; i < 3; i++) {
+		int at_once = 0;
+
+		for (int n = 0; n < 50; n++) {
+			int before = LOAD(*turns);
+
+			EXPECT_EQ(1, all_ways[i](SYS_write, fds[1], (long)"", 1, 0, 0, 0));
+			at_once += LOAD(*turns) != before;
+		}
+		/* Sometimes the child is not asleep yet. */
+		EXPECT_GE(at_once, 40);
+	}
+	close(fds[1]);
+	EXPECT_EQ(pid, waitpid(pid, NULL, 0));
+	EXPECT_EQ(0, sched_setscheduler(0, SCHED_OTHER, &none));
+	EXPECT_EQ(0, sched_setaffinity(0, sizeof(all), &all));
+	munmap(turns, sizeof(*turns));
+	close(fds[0]);
+}
+
+static const unsigned char *interrupted_at;
+
+static void where(int sig, siginfo_t *info, void *context)
+{
+	interrupted_at = (void *)((ucontext_t *)context)->uc_mcontext.gregs[REG_RIP];
+	counting(sig, info, context);
+}
+
+/* C libraries decide by this address whether a thread can still be cancelled. */
+TEST(restart_before_the_instruction)
+{
+	static const unsigned char syscall_instruction[] = { 0x0f, 0x05 };
+	int fds[2];
+	char c;
+
+	for (int i = 0; i < 2; i++) {
+		pid_t pid;
+
+		ASSERT_EQ(0, pipe(fds));
+		catch(SIGALRM, where, SA_RESTART);
+		count = 0;
+		pid = fork();
+		if (!pid) {
+			usleep(100000);
+			kill(getppid(), SIGALRM);
+			usleep(100000);
+			_exit(write(fds[1], "x", 1) != 1);
+		}
+		EXPECT_EQ(1, ways[i](SYS_read, fds[0], (long)&c, 1, 0, 0, 0));
+		EXPECT_EQ(1, LOAD(count));
+		if (i == 0 || !in_application_mode()) {
+			EXPECT_EQ(0, memcmp(interrupted_at, syscall_instruction, 2));
+		} else {
+			EXPECT_EQ(0xe8, *interrupted_at);
+		}
+		EXPECT_EQ(pid, waitpid(pid, NULL, 0));
+		close(fds[0]);
+		close(fds[1]);
+	}
+}
+
 TEST(restart)
 {
 	for (int i = 0; i < 2; i++) {
@@ -411,6 +515,68 @@ TEST(restart)
 		close(fds[0]);
 		close(fds[1]);
 	}
+}
+
+/*
+ * Count down in a restartable sequence in the program's text. Return 0 if it was
+ * completed, 1 if it was aborted.
+ */
+static int count_in_sequence(struct rseq *area, unsigned long turns)
+{
+	int aborted;
+
+	asm volatile(".pushsection .data\n"
+		     ".balign 32\n"
+		     "6:\n"
+		     ".long 0, 0\n"
+		     ".quad 1f, 2f - 1f, 4f\n"
+		     ".popsection\n"
+		     "lea 6b(%%rip), %%rax\n"
+		     "movq %%rax, %1\n"
+		     "1:\n"
+		     "decq %2\n"
+		     "jnz 1b\n"
+		     "2:\n"
+		     "xorl %0, %0\n"
+		     "jmp 5f\n"
+		     ".long %c3\n"
+		     "4:\n"
+		     "movl $1, %0\n"
+		     "5:\n"
+		     : "=&a" (aborted), "=m" (area->rseq_cs), "+r" (turns)
+		     : "i" (RSEQ_SIG) : "cc", "memory");
+	return aborted;
+}
+
+TEST(restartable_sequences)
+{
+	struct rseq *area = (struct rseq *)((char *)__builtin_thread_pointer() + __rseq_offset);
+	cpu_set_t one, all;
+	pid_t pid;
+
+	if (!__rseq_size)
+		SKIP(return, "the C library has not registered an area");
+	EXPECT_EQ(0, count_in_sequence(area, 1));
+	/* Aborted by a signal, or by the scheduler before that ... */
+	count = 0;
+	catch(SIGALRM, counting, 0);
+	every(20000);
+	while (!LOAD(count))
+		ASSERT_EQ(1, count_in_sequence(area, 1UL << 40));
+	every(0);
+	/* ... and by another process on the same CPU. */
+	ASSERT_EQ(0, sched_getaffinity(0, sizeof(all), &all));
+	CPU_ZERO(&one);
+	CPU_SET(sched_getcpu(), &one);
+	ASSERT_EQ(0, sched_setaffinity(0, sizeof(one), &one));
+	pid = fork();
+	if (!pid)
+		for (;;)
+			;
+	EXPECT_EQ(1, count_in_sequence(area, 1UL << 40));
+	EXPECT_EQ(0, kill(pid, SIGKILL));
+	EXPECT_EQ(pid, waitpid(pid, NULL, 0));
+	EXPECT_EQ(0, sched_setaffinity(0, sizeof(all), &all));
 }
 
 /* SIGSTOP and SIGCONT make nanosleep() go through restart_syscall(). */
