@@ -48,6 +48,7 @@ signal 10
 child 3
 spawned 4
 cancelled 5
+cancelled 500, lost 0
 sin 0.841471
 clock goes
 vdso clock

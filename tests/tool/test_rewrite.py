@@ -111,6 +111,25 @@ def test_what_fast_calls_lose_is_not_looked_at(tmp_path: Path, made: Builder, se
     assert lines(replace(fast, user=program)) == lines(plain)
 
 
+@pytest.mark.parametrize("level", Level)
+def test_a_call_that_a_handler_recognizes_by_its_address(made: Builder, level: Level) -> None:
+    app, plain = (
+        made(PROGRAMS / "cancelled.c", level=level),
+        made(PROGRAMS / "cancelled.c", rewriting=False),
+    )
+    assert lines(app) == lines(plain)
+    assert lines(app) == [
+        "blocked -125, caught 1, inside 1",
+        "made 0, caught 2, inside 1",
+        "before -125",
+    ]
+    argv = ["objdump", "-dr", "--no-show-raw-insn", "--disassemble=__syscall_cp_asm", str(app.path)]
+    inside = subprocess.run(argv, capture_output=True, text=True, check=True).stdout
+    entry = "ukl_syscall" if level is Level.BASE else "ukl_syscall_fast"
+    assert re.search(rf"call .*\n.*{entry}-0x4\n+.*<__cp_end>:\n.*ret", inside), inside
+    assert re.search(r"nopl .*\n.*syscall", disassembly(app, "__syscall_cp_asm"))
+
+
 ONE_CALL = """
 long tail(int file, long offset, int whence);
 long kept(int file, long offset, int whence);

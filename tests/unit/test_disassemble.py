@@ -196,7 +196,7 @@ def test_a_stack_still(load: str) -> None:
 @pytest.mark.parametrize("name", ["__syscall_cp_asm", "__syscall_cancel_arch"])
 def test_cancellation_by_address(name: str) -> None:
     [found] = sweep(code("48 89 f8 4c 89 c6", SYSCALL, RET, name=name)).sites
-    assert found.way is Way.KEEP
+    assert found.way is Way.COPY
 
 
 @pytest.mark.parametrize(

@@ -134,18 +134,24 @@ def finish(
     elf = Elf.open(debug)
     functions = sections.functions(elf.symbols)
     (directory / FUNCTIONS).write_text(json.dumps(functions) + "\n")
+    labels: tuple[str, ...] = ()
     if level is not None:
         from ukl.syscalls import rewrite  # noqa: PLC0415 - capstone takes 0.1 s that others do not need
 
         plain = rewrite.plain_size(Elf.open(syscall))
-        written, counts = rewrite.rewrite(elf, plain, level)
-        if written is not None:
+        rewritten = rewrite.rewrite(elf, plain, level)
+        if rewritten.data is not None:
             debug.unlink()  # `elf` maps it
-            debug.write_bytes(written)
-        (directory / COUNTS).write_text(json.dumps(asdict(counts)) + "\n")
+            debug.write_bytes(rewritten.data)
+        labels = rewritten.labels
+        (directory / COUNTS).write_text(json.dumps(asdict(rewritten.counts)) + "\n")
     host_exec.run(link.strip_argv(objcopy, debug, application, functions), log=log)
     script = scripts / "user.lds"
     host_exec.run(link.user_argv(ld, application, syscall, script, directory / "user"), log=log)
+    if labels:
+        from ukl.syscalls import cancellation  # noqa: PLC0415 - as above
+
+        cancellation.as_process(directory / "user", labels)
 
 
 def read_facts(directory: Path) -> ObjectFacts:

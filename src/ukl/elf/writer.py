@@ -59,8 +59,14 @@ class Writer:
             if symbol.name == name:
                 table, at = self.content(self._table), number * SYMBOL.size
                 table[at + 4] = symbol.binding << 4 | kind
-                struct.pack_into("<QQ", table, at + _VALUE_AT, value, size)
+                self.move_symbol(number, value, size)
                 return
+
+    def move_symbol(self, number: int, value: int, size: int) -> None:
+        """Set value and size of the symbol `number`."""
+        struct.pack_into(
+            "<QQ", self.content(self._table), number * SYMBOL.size + _VALUE_AT, value, size
+        )
 
     def bytes(self) -> bytes:
         """Return the file with all changes."""

@@ -6,6 +6,8 @@ replaces both. By stub: the call or jump replaces the instruction and whole neig
 least 5 bytes together, which are copied out of line. Otherwise the instruction stays, and
 works: the kernel accepts `syscall` in ring 0.
 
+The C library's functions that pthread_cancel() recognizes are copied (cancellation.py).
+
 A stub is called if the function has no red zone, and only preceding neighbours move, none of
 which uses the stack pointer. The return address is then after the instruction, as for
 `syscall`. Other stubs are jumped to.
@@ -32,10 +34,13 @@ EXIT = 60
 NEW_STACK = frozenset({56, 435})
 """clone and clone3: the child continues on another stack, which lacks what a stub pushed."""
 
-CANCELLATION = frozenset({"__syscall_cancel_arch", "__syscall_cp_asm"})
-"""glibc since 2.41, musl: the handler of pthread_cancel() compares the program counter
-with labels around the instruction, and a restarted call would be outside of them.
+CANCELLATION = frozenset({"__syscall_cancel_arch", "__syscall_cp_asm", "__cp_begin"})
+"""glibc since 2.41, musl: the function that makes the cancellable calls. The handler of
+pthread_cancel() compares the program counter with labels around its instruction.
 Older glibc makes cancellation asynchronous around the call, and compares no addresses."""
+
+LABELS = frozenset({"__syscall_cancel_arch_end", "__cp_end"})
+"""The labels behind these instructions."""
 
 
 class Way(StrEnum):
@@ -43,6 +48,7 @@ class Way(StrEnum):
 
     IN_PLACE = "in-place"
     STUB = "stub"
+    COPY = "copy"
     KEEP = "keep"
 
 
@@ -85,8 +91,6 @@ def classify(
     linker fills in; `red_zone` whether the function keeps data below its stack pointer.
     """
     kept = problem(instructions, entries)
-    if not kept and function in CANCELLATION:
-        kept = "the C library's cancellation of threads recognizes it by its address"
     context = _Context(instructions, entries, relocated, instructions[0][0] if instructions else 0)
     for index, (address, size, mnemonic, _) in enumerate(instructions):
         if mnemonic != "syscall":
@@ -94,7 +98,9 @@ def classify(
         number, mov = _number(context, index)
         reason = kept or _why_keep(context, index, number, red_zone=red_zone)
         way, start, end, called = Way.KEEP, address, address + size, False
-        if not reason:
+        if not reason and function in CANCELLATION:
+            way = Way.COPY
+        elif not reason:
             if (
                 mov
                 and not red_zone

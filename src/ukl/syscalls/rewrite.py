@@ -27,7 +27,7 @@ from ukl.elf.names import (
 )
 from ukl.elf.reader import STB_LOCAL, STB_WEAK, STT_GNU_IFUNC, Elf
 from ukl.elf.writer import Writer
-from ukl.syscalls import frames, liveness
+from ukl.syscalls import cancellation, frames, liveness
 from ukl.syscalls.code import (
     R_X86_64_64,
     R_X86_64_PC32,
@@ -126,32 +126,48 @@ class _Stubs:
         return start
 
 
-def rewrite(elf: Elf, plain_size: int, level: Level) -> tuple[bytes | None, SyscallCounts]:
-    """Return the object with its `syscall` instructions turned into calls, and the counts.
+@dataclass(frozen=True, slots=True)
+class Rewritten:
+    """The object with its `syscall` instructions turned into calls, or None: nothing changes.
 
-    The object is None if nothing changes. `level` chooses the kernel's entries. `plain_size`
-    is the number of bytes of a normal program's ukl_syscall in which the return address is
-    on top of the stack.
+    `labels` are the names that as_process() of cancellation.py needs.
+    """
+
+    data: bytes | None
+    counts: SyscallCounts
+    labels: tuple[str, ...] = ()
+
+
+def rewrite(elf: Elf, plain_size: int, level: Level) -> Rewritten:
+    """Turn the `syscall` instructions of an object into calls.
+
+    `level` chooses the kernel's entries. `plain_size` is the number of bytes of a normal
+    program's ukl_syscall in which the return address is on top of the stack.
     """
     symbols = elf.raw_symbols()
     numbers = {section.name: number for number, section in enumerate(elf.sections)}
     text = numbers.get(TEXT)
     code = codes(elf, symbols, elf.relocations()).get(text) if text is not None else None
     if code is None or text is None:
-        return None, SyscallCounts(0, 0, 0)
-    sites = sweep(code).sites
-    ways = Counter(site.way for site in sites)
-    counts = SyscallCounts(ways[Way.IN_PLACE], ways[Way.STUB], ways[Way.KEEP])
+        return Rewritten(None, SyscallCounts(0, 0, 0))
+    found = sweep(code)
+    copies = [
+        cancellation.plan(elf, code, found, site) for site in found.sites if site.way is Way.COPY
+    ]
+    copied = [copy for copy in copies if copy is not None]
+    ways = Counter(site.way for site in found.sites)
+    kept = ways[Way.KEEP] + len(copies) - len(copied)
+    counts = SyscallCounts(ways[Way.IN_PLACE], ways[Way.STUB] + len(copied), kept)
     if counts.in_place + counts.stub == 0:
-        return None, counts
+        return Rewritten(None, counts)
     writer = Writer(elf)
     content = writer.content(text)
     # Execution does not reach it: the padding is between functions.
     content += _INT3 * (-len(content) % _ALIGN)
     stubs = _Stubs(len(content), SYSCALL if level is Level.BASE else FAST)
     direct = 0
-    for site in sites:
-        if site.way is Way.KEEP:
+    for site in found.sites:
+        if site.way in {Way.KEEP, Way.COPY}:
             continue
         entry = _direct_entry(code, site) if level is not Level.BASE else None
         direct += entry is not None
@@ -169,6 +185,8 @@ def rewrite(elf: Elf, plain_size: int, level: Level) -> tuple[bytes | None, Sysc
                 data = _padding(rest) + _CALL + bytes(4)
                 stubs.calls.append((site.end - 4, entry))
         content[start : start + len(data)] = data
+    for copy in copied:
+        _copy(writer, text, stubs, copy)
     content += stubs.code
     entries = {name: writer.undefined(name) for name in sorted({name for _, name in stubs.calls})}
     for offset, name in stubs.calls:
@@ -181,7 +199,23 @@ def rewrite(elf: Elf, plain_size: int, level: Level) -> tuple[bytes | None, Sysc
         if level is not Level.BASE:
             kernel.append((FAST_RETURN, frames.Frame(frames.FAST_RETURN_SIZE, frames.CALLED)))
         _describe(writer, text, numbers[FRAMES], stubs, kernel)
-    return writer.bytes(), counts
+    return Rewritten(writer.bytes(), counts, tuple(copy.label for copy in copied))
+
+
+def _copy(writer: Writer, text: int, stubs: _Stubs, copy: cancellation.Copy) -> None:
+    """Add the copy of a function to the stubs, and let its symbols follow."""
+    stubs.code += _INT3 * (-stubs.end % _ALIGN)
+    base = stubs.end
+    stubs.code += copy.data
+    stubs.calls.append((base + copy.call, stubs.entry))
+    for relocation in copy.relocations:
+        offset = base + relocation.offset
+        writer.add_relocation(text, offset, relocation.kind, relocation.symbol, relocation.addend)
+    for number in copy.symbols:
+        symbol = writer.elf.raw_symbols()[number]
+        start = copy.place(symbol.value)
+        size = copy.place(symbol.value + symbol.size) - start
+        writer.move_symbol(number, base + start, size)
 
 
 def _direct_entry(code: Code, site: Site) -> str | None:

@@ -10,11 +10,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/auxv.h>
+#include <sys/ioctl.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
 #define THREADS	4
+#define CANCELS	500
 
 extern char **environ;
 
@@ -107,6 +109,42 @@ static void cancellation(void)
 	printf("cancelled %d\n", cleaned);
 }
 
+static int ends[2];
+static _Atomic int taken;
+
+static void *take_bytes(void *argument)
+{
+	char byte;
+
+	for (;;)
+		if (read(ends[0], &byte, 1) == 1)
+			taken++;
+	return argument;
+}
+
+/* At whatever instruction the signal comes: a byte is counted or still in the pipe. */
+static void cancel_at_any_time(void)
+{
+	int given = 0, cancelled = 0, left;
+	pthread_t thread;
+	void *result;
+
+	if (pipe(ends))
+		return;
+	for (int i = 0; i < CANCELS; i++) {
+		pthread_create(&thread, NULL, take_bytes, NULL);
+		for (int n = 0; n <= i % 5; n++)
+			given += write(ends[1], "", 1);
+		for (volatile int spin = i * 97 % 5000; spin; spin--)
+			;
+		pthread_cancel(thread);
+		pthread_join(thread, &result);
+		cancelled += result == PTHREAD_CANCELED;
+	}
+	ioctl(ends[0], FIONREAD, &left);
+	printf("cancelled %d, lost %d\n", cancelled, given - taken - left);
+}
+
 static void clocks(void)
 {
 	struct timespec before, after;
@@ -126,6 +164,7 @@ int main(int argc, char **argv)
 	signals();
 	children();
 	cancellation();
+	cancel_at_any_time();
 	printf("sin %.6f\n", sin(argc > 1 ? 1.0 : 0.0));
 	clocks();
 	return argc > 1 ? atoi(argv[1]) : 0;

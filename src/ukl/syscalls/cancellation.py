@@ -1,0 +1,205 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Turns the `syscall` instruction that pthread_cancel() recognizes by its address into a call.
+
+glibc since 2.41 and musl make each cancellable call with one function. Their signal handler
+cancels the thread if it was interrupted between that function's start and a label behind its
+`syscall`. The label has to be directly behind the call, but there are no 5 bytes to replace.
+So the function is copied to the end of the section with space for a call, and its symbols
+follow. The kernel takes an interrupted call back (arch/x86/ukl/frame.c, ukl_leave_stub()): the
+handler sees the address of the call instruction, as it would see that of `syscall`.
+
+Source: glibc, nptl/cancellation.c and sysdeps/unix/sysv/linux/x86_64/syscall_cancel.S; musl,
+src/thread/pthread_cancel.c and src/thread/x86_64/syscall_cp.s.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ukl.base.errors import UklError
+from ukl.elf.reader import Elf, Relocation
+from ukl.syscalls.code import R_X86_64_PC32, R_X86_64_PLT32, STT_SECTION, is_text
+from ukl.syscalls.disassemble import Code, Sweep, covering, decode
+from ukl.syscalls.instruction import JUMPS, Instruction
+from ukl.syscalls.rewritable import CALL_SIZE, LABELS, Site
+
+_SYSCALL = bytes.fromhex("0f05")
+_AS_PROCESS = bytes.fromhex("0f1f00") + _SYSCALL
+"""A no-operation and `syscall`: as long as a call, and the label is behind the instruction."""
+
+_CALL = b"\xe8"
+_RELATIVE = {R_X86_64_PC32, R_X86_64_PLT32}
+_GROWTH = CALL_SIZE - len(_SYSCALL)
+_LONGEST = 128
+"""Bytes of the longest such function; those of glibc 2.41 and musl 1.2 have 47."""
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """A function to copy: its range in the section, its new code, and what goes with it.
+
+    `call` is the offset in `data` of the call's displacement; `relocations` are those of the
+    code, with offsets in `data`; `symbols` the numbers of the symbols in the range; `label`
+    the name of the one behind the call.
+    """
+
+    start: int
+    end: int
+    data: bytes
+    call: int
+    relocations: tuple[Relocation, ...]
+    symbols: tuple[int, ...]
+    label: str
+
+    def place(self, address: int) -> int:
+        """Return the offset in `data` of what was at `address`."""
+        offset = address - self.start
+        return offset + _GROWTH if offset > self.call - 1 else offset
+
+
+def plan(elf: Elf, code: Code, found: Sweep, site: Site) -> Copy | None:
+    """Return how to copy the function around `site`; None if its code is not understood.
+
+    `code` is the section that the site is in, `found` its disassembly.
+    """
+    function = covering(code.functions, site.address)
+    if function is None:
+        return None
+    rows = _rows(code, function.start)
+    start, end = rows[0][0], rows[-1][0] + rows[-1][1]
+    after = site.address + len(_SYSCALL)
+    section = next(n for n, s in enumerate(elf.sections) if s.name == code.section)
+    symbols = elf.raw_symbols()
+    moved = {
+        number: symbol
+        for number, symbol in enumerate(symbols)
+        if symbol.section == section and start <= symbol.value < end and symbol.kind != STT_SECTION
+    }
+    label = next((s.name for s in moved.values() if s.name in LABELS and s.value == after), None)
+    if label is None or [row[2] for row in rows].count("syscall") != 1:
+        return None
+    relocations = tuple(elf.relocations())
+    if _entered(found, start, end) or _refers(elf, relocations, section, (start, end), moved):
+        return None
+    own = tuple(r for r in relocations if r.section == section and start <= r.offset < end)
+    if any(r.kind not in _RELATIVE for r in own):
+        return None
+    data = bytearray(code.data[start - code.address : end - code.address])
+    for row in rows:
+        if not _adjust(data, row, code.relocated, (start, end), after):
+            return None
+    at = site.address - start
+    data[at : at + len(_SYSCALL)] = _CALL + bytes(CALL_SIZE - 1)
+    copy = Copy(start, end, bytes(data), at + 1, own, tuple(moved), label)
+    return replace(copy, relocations=tuple(replace(r, offset=copy.place(r.offset)) for r in own))
+
+
+def as_process(program: Path, labels: Collection[str]) -> None:
+    """Put the `syscall` instructions back into the executable `program`.
+
+    `labels` are the names of the labels behind the calls. Without this a process would be
+    interrupted in ukl_syscall(), which is not between the labels.
+    """
+    if not labels:
+        return
+    elf = Elf.open(program)
+    found = elf.addresses(labels)
+    data = bytearray(elf.data[:])
+    for name in labels:
+        address = found.get(name, 0) - CALL_SIZE
+        offset = next(
+            (
+                section.offset + address - section.address
+                for section in elf.sections
+                if section.address <= address < section.address + section.size
+            ),
+            0,
+        )
+        if data[offset : offset + 1] != _CALL:
+            raise UklError(f"the call in front of {name} was not found", where=program)
+        data[offset : offset + CALL_SIZE] = _AS_PROCESS
+    del elf
+    program.write_bytes(data)
+
+
+def _rows(code: Code, start: int) -> list[Instruction]:
+    """Return the instructions from `start` to the jump beyond which no branch of theirs leads."""
+    rows: list[Instruction] = []
+    farthest = start
+    for row in decode(code, start, min(code.end, start + _LONGEST)):
+        rows.append(row)
+        target = _target(row, code.relocated)
+        if target is not None:
+            farthest = max(farthest, target)
+        if row[2] in JUMPS and row[0] + row[1] > farthest:
+            break
+    return rows
+
+
+def _target(row: Instruction, relocated: Collection[int]) -> int | None:
+    """Return where a branch leads that the linker does not fill in."""
+    address, size, mnemonic, operands = row
+    if mnemonic[0] != "j" and mnemonic != "call":
+        return None
+    if address + size - 1 in relocated or not operands[:1].isdigit():
+        return None
+    return int(operands, 0)
+
+
+def _adjust(
+    data: bytearray,
+    row: Instruction,
+    relocated: Collection[int],
+    within: tuple[int, int],
+    after: int,
+) -> bool:
+    """Adjust a branch over the call in `data`; return whether the instruction can be moved."""
+    address, size, mnemonic, operands = row
+    start, end = within
+    if mnemonic == ".byte" or ("rip" in operands and address + size - 1 not in relocated):
+        return False
+    target = _target(row, relocated)
+    if target is None:
+        return True
+    if not start <= target < end:
+        return False
+    change = _GROWTH * ((target >= after) - (address >= after))
+    kind = "<b" if size == 2 else "<i"
+    at = address - start + size - struct.calcsize(kind)
+    struct.pack_into(kind, data, at, struct.unpack_from(kind, data, at)[0] + change)
+    return True
+
+
+def _entered(found: Sweep, start: int, end: int) -> bool:
+    """Whether other code of the section leads into the function without a relocation."""
+    return any(
+        start <= target < end and any(not start <= place < end for place in places)
+        for references in (found.branches, found.lea)
+        for target, places in references.items()
+    )
+
+
+def _refers(
+    elf: Elf,
+    relocations: Iterable[Relocation],
+    section: int,
+    within: tuple[int, int],
+    moved: Collection[int],
+) -> bool:
+    """Whether a relocation names a place in the function by a symbol that does not move."""
+    start, end = within
+    symbols = elf.raw_symbols()
+    for relocation in relocations:
+        symbol = symbols[relocation.symbol]
+        if symbol.section != section or relocation.symbol in moved:
+            continue
+        if elf.sections[relocation.section].name.endswith("eh_frame"):
+            continue  # describes the code that stays
+        in_code = is_text(elf, relocation.section) and relocation.kind in _RELATIVE
+        # A displacement in code counts from its own end.
+        if start <= symbol.value + relocation.addend + (4 if in_code else 0) < end:
+            return True
+    return False
