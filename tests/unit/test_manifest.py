@@ -214,6 +214,21 @@ def test_find_line_heeds_tables() -> None:
     assert explain.find_line(text, ["absent"]) is None
 
 
+def test_find_line_reads_quoted_keys() -> None:
+    text = '[run]\nenv."A.B" = 1\n\'x.y\'.z = 2\n[files."/etc/a.conf"]\n"/b=c" = 3\n'
+    assert explain.find_line(text, ["run", "env", "A.B"]) == 2
+    assert explain.find_line(text, ["run", "x.y", "z"]) == 3
+    assert explain.find_line(text, ["files", "/etc/a.conf", "/b=c"]) == 5
+
+
+def test_a_path_may_begin_with_the_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert values.host_file("~/file", Path("/nowhere")) == tmp_path / "file"
+    with pytest.raises(ValueError, match="does not exist"):
+        values.host_file("~nobody-at-all/file", tmp_path)
+
+
 def test_applications_of_one_kernel(tmp_path: Path) -> None:
     for name in ("one", "two"):
         (tmp_path / name).mkdir()

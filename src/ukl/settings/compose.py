@@ -34,7 +34,7 @@ from ukl.settings.explain import explained, find_line, read, renamed
 from ukl.settings.project import READY_TIMEOUT, Condition, Project, Ready, Service, ordered
 from ukl.settings.setting import Form, Setting
 from ukl.settings.table import Overrides
-from ukl.settings.values import parse_guest_port
+from ukl.settings.values import expanded, parse_guest_port
 
 FILENAME = "compose.toml"
 DOCUMENT = "compose-toml.md"
@@ -160,7 +160,7 @@ def find(given: str | None) -> Path:
 
     None stands for the file in the current directory. InputError if there is no such file.
     """
-    path = Path(given or FILENAME).expanduser()
+    path = expanded(given or FILENAME)
     if given is not None and "/" not in given and not path.exists():
         path = resources.root() / "examples" / given
     if path.is_dir():
@@ -260,7 +260,7 @@ def _target(path: Path, text: str) -> str:
     """
     if manifest.find_example(text) is not None:
         return text
-    return os.path.normpath(path.parent / Path(text).expanduser())
+    return os.path.normpath(path.parent / expanded(text))
 
 
 def _network(project: str, network: bool | str, address: str | None) -> Network:

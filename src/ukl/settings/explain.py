@@ -137,6 +137,15 @@ def _remedy(model: type[BaseModel], keys: list[str]) -> str:
     return ""
 
 
+_PART = r"""(?:"(?:[^"\\]|\\.)*"|'[^']*'|[A-Za-z0-9_-]+)"""
+"""A part of a TOML key: basic string, literal string, or bare key."""
+
+
+def _parts(key: str) -> list[str]:
+    """Return the parts of a dotted key; escapes in them are not decoded."""
+    return [part.strip("\"'") for part in re.findall(_PART, key)]
+
+
 def find_line(text: str, keys: list[str]) -> int | None:
     """Return the line (from 1) where the TOML `text` sets the key path `keys`, if found.
 
@@ -147,12 +156,12 @@ def find_line(text: str, keys: list[str]) -> int | None:
     table: list[str] = []
     for number, line in enumerate(text.splitlines(), 1):
         if header := re.match(r"\s*\[\[?\s*([^\]]+?)\s*\]", line):
-            table = [part.strip().strip("\"'") for part in header[1].split(".")]
+            table = _parts(header[1])
             if table == keys[: len(table)] and (found is None or len(table) == len(keys)):
                 found = number
             continue
-        if assignment := re.match(r"\s*([A-Za-z0-9_.\"'/+-]+)\s*=", line):
-            full = [*table, *(part.strip("\"'") for part in assignment[1].split("."))]
+        if assignment := re.match(rf"\s*({_PART}(?:\s*\.\s*{_PART})*)\s*=", line):
+            full = [*table, *_parts(assignment[1])]
             if full == keys[: len(full)]:
                 return number
     return found

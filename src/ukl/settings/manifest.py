@@ -18,7 +18,7 @@ from ukl.settings import models, python, recipe, table
 from ukl.settings.explain import explained, read, renamed
 from ukl.settings.setting import Setting
 from ukl.settings.table import Overrides, overridden
-from ukl.settings.values import COMPILED, name_of, parse_name
+from ukl.settings.values import COMPILED, expanded, name_of, parse_name
 
 FILENAME = "ukl.toml"
 DOCUMENT = "ukl-toml.md"
@@ -143,7 +143,7 @@ def resolve(target: str, *, alone: bool = False) -> AppSpec:
     example = find_example(target)
     if example is not None:
         return load(example, alone=alone)
-    path = Path(target).expanduser()
+    path = expanded(target)
     if path.exists() or "/" in target or path.suffix in {*COMPILED, ".py", ".toml"}:
         return load(path, alone=alone)
     names = example_names()

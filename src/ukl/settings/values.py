@@ -6,6 +6,7 @@ They are used for `ukl.toml`, `compose.toml` and the command line.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from pathlib import Path
@@ -184,9 +185,17 @@ def parse_guest_path(text: str) -> str:
     return text
 
 
+def expanded(text: str | Path) -> Path:
+    """Return the path with `~` or `~USER` expanded; unchanged if there is no such user."""
+    path = Path(text)
+    with contextlib.suppress(RuntimeError):
+        return path.expanduser()
+    return path
+
+
 def host_path(text: str, directory: Path) -> Path:
     """Return the path of a host file or directory, which must exist."""
-    path = Path(directory, text)
+    path = Path(directory, expanded(text))
     if not path.exists():
         raise ValueError(f"the file {text!r} does not exist (looked for {path})")
     return Path(os.path.normpath(path.absolute()))
@@ -194,7 +203,7 @@ def host_path(text: str, directory: Path) -> Path:
 
 def host_file(text: str, directory: Path) -> Path:
     """Return the path of a host file, which must exist."""
-    path = Path(directory, text)
+    path = Path(directory, expanded(text))
     if not path.is_file():
         what = "is a directory" if path.is_dir() else "does not exist"
         raise ValueError(f"the file {text!r} {what} (looked for {path})")

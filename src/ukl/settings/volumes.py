@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from ukl.base.model import DISK_SIZE, Disk, Volume
-from ukl.settings.values import write_size
+from ukl.settings.values import expanded, write_size
 
 DISK_TARGET = "/data"
 """The default mount point of a disk."""
@@ -83,7 +83,7 @@ def merged(before: Sequence[Mount], added: Sequence[Mount]) -> tuple[Mount, ...]
 
 
 def _host(text: str, directory: Path | None) -> Path:
-    path = Path(directory or Path.cwd(), Path(text).expanduser())
+    path = Path(directory or Path.cwd(), expanded(text))
     return Path(os.path.normpath(path.absolute()))
 
 
