@@ -14,6 +14,7 @@ from ukl.base.model import AppSpec, Mode, Outcome, RunResult, Source, SuiteSpec
 from ukl.base.progress import Progress
 from ukl.flow import compare, suite
 from ukl.flow.suite import Reader, SuiteResult
+from ukl.host import apt
 from ukl.recipe import debian
 from ukl.settings import manifest, python
 
@@ -146,9 +147,9 @@ Sourcesentry: /etc/apt/other:1
 
 
 def test_sources_are_the_distributions_own() -> None:
-    targets = debian.read_targets(TARGETS)
+    targets = apt.read_targets(TARGETS)
     assert debian.source_files(targets, "debian") == ["/etc/apt/sources.list.d/debian.sources"]
-    fresh = debian.read_targets(TARGETS.replace("Origin: Debian", "Origin: "))
+    fresh = apt.read_targets(TARGETS.replace("Origin: Debian", "Origin: "))
     assert len(debian.source_files(fresh, "debian")) == 2
 
 

@@ -11,40 +11,17 @@ from __future__ import annotations
 import platform
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from functools import cmp_to_key
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from ukl.base.errors import InputError, MissingError, UklError
 from ukl.host import exec as host_exec
-
-UPDATE_TIMEOUT = 300.0
-DOWNLOAD_TIMEOUT = 900.0
-
-ONLINE_REMEDY = "check that this machine reaches the mirrors: apt-get update"
+from ukl.host.apt import DOWNLOAD_TIMEOUT, ONLINE_REMEDY, Apt, Target, machine_targets
 
 
 class Unavailable(UklError):
     """The network or the mirror failed, so the package could not be downloaded."""
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """One of apt's indexes: its origin ("" before the first update) and the file that names it."""
-
-    origin: str
-    file: str
-
-
-def read_targets(text: str) -> list[Target]:
-    """Parse the output of `apt-get indextargets`. Pure."""
-    targets = []
-    for paragraph in text.split("\n\n"):
-        fields = dict(re.findall(r"(?m)^([A-Za-z-]+): (.*)$", paragraph))
-        if fields.get("Created-By") == "Packages" and (entry := fields.get("Sourcesentry")):
-            targets.append(Target(fields.get("Origin", ""), entry.rpartition(":")[0]))
-    return targets
 
 
 def source_files(targets: Iterable[Target], distribution: str) -> list[str]:
@@ -83,51 +60,31 @@ def release() -> str:
     return f"{found.get('ID', '')} {found.get('VERSION_CODENAME', '')}"
 
 
-class _Apt:
-    """apt-get with sources and lists below `root`."""
+def _sources() -> dict[str, str]:
+    """Return the files for apt's sources.list.d: name -> content."""
+    files = source_files(machine_targets(), distribution())
+    if not files:
+        raise MissingError(
+            "apt has no package sources",
+            where="/etc/apt/sources.list.d",
+            remedy="add the distribution's package sources, and run apt-get update",
+        )
+    return {
+        f"{number}-{Path(file).name}": as_sources(file, Path(file).read_text())
+        for number, file in enumerate(files)
+    }
 
-    def __init__(self, root: Path, log: Path) -> None:
-        self._log = log
-        parts = root / "sources.list.d"
-        for directory in (parts, root / "lists/partial", root / "cache/archives/partial"):
-            directory.mkdir(parents=True)
-        found = host_exec.run(["apt-get", "indextargets"], check=False).stdout
-        for number, file in enumerate(source_files(read_targets(found), distribution())):
-            text = as_sources(file, Path(file).read_text())
-            (parts / f"{number}-{Path(file).name}").write_text(text)
-        if not any(parts.iterdir()):
-            raise MissingError(
-                "apt has no package sources",
-                where="/etc/apt/sources.list.d",
-                remedy="add the distribution's package sources, and run apt-get update",
-            )
-        self._options = [
-            "-oDir::Etc::sourcelist=/dev/null",
-            f"-oDir::Etc::sourceparts={parts}",
-            f"-oDir::State::Lists={root}/lists",
-            f"-oDir::Cache={root}/cache",
-            "-oDebug::NoLocking=true",
-            "-oAPT::Sandbox::User=",
-            "-oAcquire::Retries=2",
-            "-oAcquire::Languages=none",
-        ]
 
-    def run(self, *words: str, cwd: Path | None = None, timeout: float) -> host_exec.Completed:
-        """Run apt-get and return its status and output."""
-        argv = ["apt-get", "-q", *self._options, *words]
-        return host_exec.run(argv, cwd=cwd, log=self._log, timeout=timeout, check=False)
+def _versions(apt: Apt, package: str) -> list[str]:
+    """Return the listed versions of a source package, newest first."""
+    shown = apt.cache("showsrc", "--only-source", package)
+    found = dict.fromkeys(re.findall(r"(?m)^Version: *(\S+)$", shown))
+    return sorted(found, key=cmp_to_key(_compare), reverse=True)
 
-    def versions(self, package: str) -> list[str]:
-        """Return the listed versions of a source package, newest first."""
-        argv = ["apt-cache", *self._options, "showsrc", "--only-source", package]
-        shown = host_exec.run(argv, log=self._log, timeout=UPDATE_TIMEOUT, check=False).stdout
-        found = dict.fromkeys(re.findall(r"(?m)^Version: *(\S+)$", shown))
-        return sorted(found, key=cmp_to_key(self._compare), reverse=True)
 
-    def _compare(self, one: str, other: str) -> int:
-        argv = ["dpkg", "--compare-versions", one, "gt", other]
-        greater = host_exec.run(argv, log=self._log, timeout=UPDATE_TIMEOUT, check=False)
-        return 1 if greater.returncode == 0 else -1
+def _compare(one: str, other: str) -> int:
+    argv = ["dpkg", "--compare-versions", one, "gt", other]
+    return 1 if host_exec.run(argv, check=False).returncode == 0 else -1
 
 
 def download(
@@ -142,18 +99,18 @@ def download(
     """
     log = directory / "apt.log"
     with TemporaryDirectory(prefix="ukl-apt-") as temporary:
-        apt = _Apt(Path(temporary), log)
+        apt = Apt(Path(temporary), log, _sources())
         note("updating the package lists")
-        updated = apt.run("update", timeout=UPDATE_TIMEOUT)
+        updated = apt.get("update")
         note("downloading")
         words = ("source", "--download-only", "--only-source", package)
-        done = apt.run(*words, cwd=directory, timeout=DOWNLOAD_TIMEOUT)
+        done = apt.get(*words, cwd=directory, timeout=DOWNLOAD_TIMEOUT)
         if done.returncode != 0 and "404" in done.stdout:
             # Mirrors, above all those of security updates, list versions that they lack.
-            for older in apt.versions(package)[1:]:
+            for older in _versions(apt, package)[1:]:
                 note(f"the mirror lacks the newest version; downloading {older}")
                 again = (*words[:-1], f"{package}={older}")
-                done = apt.run(*again, cwd=directory, timeout=DOWNLOAD_TIMEOUT)
+                done = apt.get(*again, cwd=directory, timeout=DOWNLOAD_TIMEOUT)
                 if done.returncode == 0:
                     break
     if done.returncode != 0 and "Unable to find a source package" in done.stdout:
