@@ -20,7 +20,8 @@ from ukl.base.progress import Progress
 from ukl.host.store import Store
 from ukl.kernel import mail, source, tree, versions
 from ukl.kernel.mail import Mail
-from ukl.kernel.source import DownloadFailed, fetch
+from ukl.kernel.source import fetch
+from ukl.kernel.suites import DownloadFailed
 
 TOY = Path(__file__).resolve().parents[1] / "data/toykernel"
 

@@ -78,7 +78,7 @@ def kernel(directory: Path, lines: list[str] | None, version: str = "6.12.200") 
 def tried(base: Base, tree: Path, store: Store) -> trial.Report:
     before = {file: file.read_bytes() for file in tree.rglob("*") if file.is_file()}
     quiet = Progress.quiet()
-    found = trial.tree(str(tree), (base,), store, quiet)
+    found = trial.tree(str(tree), base, (base,), store, quiet)
     report = trial.check(base, found, quiet)
     assert {file: file.read_bytes() for file in tree.rglob("*") if file.is_file()} == before
     return report
@@ -153,7 +153,7 @@ def test_a_tarball_of_another_kernel(base: Base, tmp_path: Path, store: Store) -
     with tarfile.open(tarball, "w:gz") as archive:
         archive.add(tree, "linux-7.0.1")
     with pytest.raises(InputError, match="SHA-256 of this tarball is not recorded"):
-        trial.tree(str(tarball), (base,), store, Progress.quiet())
+        trial.tree(str(tarball), base, (base,), store, Progress.quiet())
 
 
 def test_the_verb(tmp_path: Path) -> None:

@@ -97,7 +97,7 @@ class TestBadInput:
         one_error(done, ExitCode.BAD_INPUT, "thesis.tex", "remedy: ")
 
     def test_unknown_series(self, cli: Cli, tmp_path: Path) -> None:
-        done = cli("kernel", "export", "--series", "2.4", "-o", str(tmp_path / "p"))
+        done = cli("kernel", "export", "--kernel", "2.4", "-o", str(tmp_path / "p"))
         one_error(done, ExitCode.BAD_INPUT, "2.4", "6.12")
         assert not (tmp_path / "p").exists()
 

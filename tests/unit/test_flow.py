@@ -55,6 +55,14 @@ def test_the_command_line_overrides_the_manifest() -> None:
     assert spec.profile == "debug"
 
 
+def test_applications_in_one_kernel_agree_on_its_version() -> None:
+    specs = [replace(SPEC, kernel_version=name) for name in ("", "7.3", "6.12")]
+    assert kernel.wanted_by(specs[:1]).series == ""
+    assert kernel.wanted_by(specs[:2]).series == "7.3"
+    with pytest.raises(InputError, match=r"ask for the kernels 6\.12 and 7\.3"):
+        kernel.wanted_by(specs)
+
+
 def test_applications_in_one_kernel_agree_on_its_profile() -> None:
     specs = [replace(SPEC, profile=name) for name in ("", "debug", "other")]
     assert kernel.wanted_by(specs[:1]).profile == ""

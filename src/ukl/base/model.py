@@ -209,6 +209,8 @@ class AppSpec:
     memory: int = 256 << 20
     cpus: int = 1
     kernel_options: Mapping[str, str] = field(default_factory=dict)
+    kernel_version: str = ""
+    """The kernel's patch series, such as 7.3; empty: of what the distribution has."""
     profile: str = ""
     """A profile in kernel/config, such as `debug`; empty: none."""
     imports: tuple[str, ...] = ()

@@ -32,6 +32,17 @@ KernelSource = Annotated[
         "#sha256=SUM if needed (default: the distribution's package).",
     ),
 ]
+Series = Annotated[
+    str,
+    typer.Option(
+        "--kernel",
+        metavar="SERIES",
+        help="The kernel, by the name of its patch series, such as 7.3 "
+        "(default: what the distribution has).",
+        show_default=False,
+        autocompletion=complete.series,
+    ),
+]
 Debuggable = Annotated[
     str,
     typer.Argument(

@@ -64,6 +64,15 @@ def all_guests(ctx: typer.Context, incomplete: str) -> Found:
     return []
 
 
+def series(incomplete: str) -> Found:
+    """Return the kernels, by the names of their patch series."""
+    from ukl.kernel import versions  # noqa: PLC0415
+
+    with contextlib.suppress(Exception):
+        return chosen({base.name: base.range() for base in versions.bases()}.items(), incomplete)
+    return []
+
+
 def crashed(ctx: typer.Context, incomplete: str) -> Found:
     """Return the guests with crash reports."""
     from ukl.host.store import Store  # noqa: PLC0415

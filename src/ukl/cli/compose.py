@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ukl.cli.arguments import DryRun, Jobs, Json, KernelSource
+from ukl.cli.arguments import DryRun, Jobs, Json, KernelSource, Series
 from ukl.cli.guests import registry, table
 from ukl.cli.state import STATE, print_json, print_steps, verb
 
@@ -82,6 +82,7 @@ def up(
             help="Stop all services when this one ends, and exit with its status.",
         ),
     ] = None,
+    series: Series = "",
     kernel_source: KernelSource = None,
     jobs: Jobs = None,
     dry_run: DryRun = False,
@@ -101,7 +102,7 @@ def up(
     if (detach or as_json) and exit_code_from is not None:
         raise typer.BadParameter("only in the foreground", param_hint="--exit-code-from")
     options = life.UpOptions(verbose=STATE.verbose, wait=wait)
-    context = STATE.context(kernel_source, jobs)
+    context = STATE.context(kernel_source, jobs, series)
     if dry_run:
         return print_steps(life.planned(project, chosen, options, context), as_json=as_json)
     if detach or as_json:

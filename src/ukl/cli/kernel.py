@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ukl.cli.arguments import DryRun, Jobs, Json, KernelSource, OutputDirectory, Target
+from ukl.cli import complete
+from ukl.cli.arguments import (
+    DryRun,
+    Jobs,
+    Json,
+    KernelSource,
+    OutputDirectory,
+    Series,
+    Target,
+)
 from ukl.cli.settings import takes
 from ukl.cli.state import STATE, print_json, print_steps, verb
 from ukl.settings.setting import Verb
@@ -35,14 +44,16 @@ Unpatched = Annotated[
 ]
 
 
-SeriesOption = Annotated[
+Newest = Annotated[
     str | None,
     typer.Option(
-        "--series",
-        metavar="VERSION",
-        help="The series for this kernel version (default: the newest).",
+        "--kernel",
+        metavar="SERIES",
+        help="The patch series, by its name, such as 7.3 (default: the newest).",
+        autocompletion=complete.series,
     ),
 ]
+OldSeries = Annotated[str | None, typer.Option("--series", metavar="SERIES", hidden=True)]
 
 
 class Removable(StrEnum):
@@ -60,16 +71,24 @@ def _wanted(overrides: Overrides, *, patched: bool) -> Wanted:
         overrides.get("profile", ""),
         patched,
         overrides.get("pgo"),
+        overrides.get("kernel_version", ""),
     )
+
+
+def _renamed(series: str | None, old: str | None) -> str | None:
+    """Return the value of `--kernel`, or of its former name."""
+    if old is not None:
+        STATE.progress.line("--series is now called --kernel")
+    return series or old
 
 
 @app.command("fetch")
 @verb
-def fetch(kernel_source: KernelSource = None, as_json: Json = False) -> None:
+def fetch(series: Series = "", kernel_source: KernelSource = None, as_json: Json = False) -> None:
     """Fetch the kernel's source and print its directory."""
-    from ukl.kernel import source  # noqa: PLC0415
+    from ukl.flow import kernel  # noqa: PLC0415
 
-    found = source.fetch(kernel_source, STATE.store, STATE.progress)
+    found = kernel.fetched(STATE.context(kernel_source, series=series))
     if as_json:
         print_json(found)
     else:
@@ -120,7 +139,12 @@ def build(
 
 @app.command("compare")
 @verb
-def compare(kernel_source: KernelSource = None, jobs: Jobs = None, as_json: Json = False) -> int:
+def compare(
+    series: Series = "",
+    kernel_source: KernelSource = None,
+    jobs: Jobs = None,
+    as_json: Json = False,
+) -> int:
     """Compare object code without CONFIG_UKL with that of the unpatched kernel.
 
     The exit status is 1 if there is a difference without a justification, or a justification
@@ -128,7 +152,7 @@ def compare(kernel_source: KernelSource = None, jobs: Jobs = None, as_json: Json
     """
     from ukl.flow import kernel  # noqa: PLC0415
 
-    found = kernel.compared(STATE.context(kernel_source, jobs))
+    found = kernel.compared(STATE.context(kernel_source, jobs, series))
     if as_json:
         print_json(found)
     else:
@@ -142,7 +166,12 @@ def compare(kernel_source: KernelSource = None, jobs: Jobs = None, as_json: Json
 
 @app.command("cost")
 @verb
-def cost(kernel_source: KernelSource = None, jobs: Jobs = None, as_json: Json = False) -> int:
+def cost(
+    series: Series = "",
+    kernel_source: KernelSource = None,
+    jobs: Jobs = None,
+    as_json: Json = False,
+) -> int:
     """Measure what CONFIG_UKL costs a normal process that calls getppid().
 
     The exit status is 1 if a call takes over 3 instructions more than on the unpatched kernel
@@ -150,7 +179,7 @@ def cost(kernel_source: KernelSource = None, jobs: Jobs = None, as_json: Json = 
     """
     from ukl.flow import measuring  # noqa: PLC0415
 
-    found = measuring.cost(STATE.context(kernel_source, jobs))
+    found = measuring.cost(STATE.context(kernel_source, jobs, series))
     more = found["process"] - found["unpatched"]
     is_good = more <= measuring.COST_LIMIT
     if as_json:
@@ -167,6 +196,7 @@ def cost(kernel_source: KernelSource = None, jobs: Jobs = None, as_json: Json = 
 @app.command("each")
 @verb
 def each(
+    series: Series = "",
     kernel_source: KernelSource = None,
     first: Annotated[
         int, typer.Option("--from", min=1, metavar="N", help="Begin with patch N.")
@@ -197,7 +227,7 @@ def each(
     """
     from ukl.flow import kernel  # noqa: PLC0415
 
-    context = STATE.context(kernel_source, jobs)
+    context = STATE.context(kernel_source, jobs, series)
     found = kernel.each_patch(context, first=first, last=last, full=full, quick=quick)
     if as_json:
         print_json({"good": found.is_good, **asdict(found)})
@@ -215,11 +245,13 @@ def attempt(
         typer.Argument(
             metavar="[VERSION|TARBALL|DIR|PACKAGE]",
             help="Any kernel: a version on kernel.org or a tarball, with #sha256=SUM if needed, a "
-            "tree, or a package such as linux-source-6.1 (default: the newest package).",
+            "tree, or a package such as linux-source-6.1 (default: the newest package in the "
+            "suites of Debian that the series names).",
             show_default=False,
         ),
     ] = None,
-    series: SeriesOption = None,
+    series: Newest = None,
+    old_series: OldSeries = None,
     as_json: Json = False,
 ) -> int:
     """Apply the patch series to another kernel, and show which patches and hunks fail.
@@ -228,7 +260,7 @@ def attempt(
     """
     from ukl.flow import kernel  # noqa: PLC0415
 
-    found = kernel.tried(source, STATE.context(), series)
+    found = kernel.tried(source, STATE.context(), _renamed(series, old_series))
     if as_json:
         print_json({"good": found.is_good, **asdict(found)})
     else:
@@ -241,13 +273,14 @@ def attempt(
 @verb
 def export(
     output: OutputDirectory = Path("patches"),
-    series: SeriesOption = None,
+    series: Newest = None,
+    old_series: OldSeries = None,
     as_json: Json = False,
 ) -> None:
     """Write the patch series as mails."""
     from ukl.flow import kernel  # noqa: PLC0415
 
-    files = kernel.exported(output, series)
+    files = kernel.exported(output, _renamed(series, old_series))
     if as_json:
         print_json({"files": files})
         return

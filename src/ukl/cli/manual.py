@@ -25,6 +25,7 @@ SECTION = "1"
 
 ENVIRONMENT = (
     ("UKL_CACHE_DIR", "Directory of the cache: kernels, objects, images and guests."),
+    ("UKL_KERNEL", "Default of --kernel."),
     ("UKL_KERNEL_SOURCE", "Default of --kernel-source."),
     ("UKL_VENV", "The Python environment of ./ukl."),
     ("UKL_PYTHON", "The Python interpreter that creates it."),

@@ -47,11 +47,13 @@ class State:
 
         return Store.default(self.cache_dir, notify=self.progress.line)
 
-    def context(self, kernel_source: str | None = None, jobs: int | None = None) -> Context:
+    def context(
+        self, kernel_source: str | None = None, jobs: int | None = None, series: str = ""
+    ) -> Context:
         """Return the context of a build: cache, progress lines, and these options."""
         from ukl.flow.context import Context  # noqa: PLC0415
 
-        return Context(self.store, self.progress, kernel_source, jobs)
+        return Context(self.store, self.progress, kernel_source, jobs, series)
 
 
 STATE = State()

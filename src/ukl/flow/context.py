@@ -14,13 +14,15 @@ class Context:
     """Where and how things are built.
 
     `kernel_source` is the option of that name (None: the distribution's package), `jobs` the
-    number of parallel compilers (None: one per processor).
+    number of parallel compilers (None: one per processor). `series` is the kernel series that a
+    verb's option chose for all guests (empty: each guest's own setting).
     """
 
     store: Store
     progress: Progress
     kernel_source: str | None = None
     jobs: int | None = None
+    series: str = ""
 
     def quiet(self) -> Context:
         """Return the same without progress lines."""

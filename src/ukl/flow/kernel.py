@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from ukl.base.errors import InputError
-from ukl.base.model import AppSpec, KernelBuild, KernelSpec
+from ukl.base.errors import InputError, UklError
+from ukl.base.model import AppSpec, KernelBuild, KernelSource, KernelSpec
 from ukl.flow.context import Context
 from ukl.host import packages
 from ukl.host.requirements import REQUIREMENTS
@@ -24,6 +26,7 @@ from ukl.kernel import (
     trial,
     versions,
 )
+from ukl.kernel.suites import MovedOn
 from ukl.pgo import counts
 
 BUILD_TOOLS = tuple(row.tool for row in REQUIREMENTS if not row.optional)
@@ -32,15 +35,17 @@ BUILD_TOOLS = tuple(row.tool for row in REQUIREMENTS if not row.optional)
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """The kernel to build: options, profile, and a file of branch counts.
+    """The kernel to build: options, profile, a file of branch counts, and the series.
 
-    `patched` False leaves the source unpatched; otherwise the configuration is the same.
+    `series` is empty for the default. `patched` False leaves the source unpatched; otherwise the
+    configuration is the same.
     """
 
     options: Mapping[str, str] = field(default_factory=dict)
     profile: str = ""
     patched: bool = True
     pgo: Path | None = None
+    series: str = ""
 
 
 PLAIN = Wanted()
@@ -58,14 +63,39 @@ def wanted_by(specs: Sequence[AppSpec]) -> Wanted:
                     where=spec.origin,
                     remedy="applications in one kernel must agree on its options",
                 )
-    profiles = sorted({spec.profile for spec in specs if spec.profile})
-    if len(profiles) > 1:
+    profile = _common(specs, "kernel profiles", [spec.profile for spec in specs])
+    series = _common(specs, "kernels", [spec.kernel_version for spec in specs])
+    return Wanted(options, profile, pgo=specs[0].pgo, series=series)
+
+
+def _common(specs: Sequence[AppSpec], what: str, asked: Sequence[str]) -> str:
+    """Return what all ask for that ask for one; InputError if they disagree."""
+    found = sorted({each for each in asked if each})
+    if len(found) > 1:
         raise InputError(
-            f"the applications ask for the kernel profiles {' and '.join(profiles)}",
+            f"the applications ask for the {what} {' and '.join(found)}",
             where=specs[0].origin,
-            remedy="applications in one kernel must agree on its profile",
+            remedy="applications in one kernel must agree on it",
         )
-    return Wanted(options, profiles[0] if profiles else "", pgo=specs[0].pgo)
+    return found[0] if found else ""
+
+
+def fetched(context: Context, series: str = "") -> KernelSource:
+    """Return the kernel's source; `series` as in Wanted.
+
+    If Debian has only other kernels by now, the error says whether the patches would apply to
+    the newest.
+    """
+    series = context.series or series
+    try:
+        return source.fetch(context.kernel_source, context.store, context.progress, series=series)
+    except MovedOn as error:
+        newest = next(iter(error.found), None)
+        if newest is not None:
+            with contextlib.suppress(UklError):  # the first error is more important
+                found = tried(newest, context, series)
+                error.message += f"; {found.summary()} (`ukl kernel try {newest}`)"
+        raise
 
 
 def specified(wanted: Wanted, context: Context) -> KernelSpec:
@@ -75,7 +105,7 @@ def specified(wanted: Wanted, context: Context) -> KernelSpec:
     pgo = None
     if wanted.pgo is not None:
         pgo = counts.unpacked(wanted.pgo, counts.KERNEL, context.store)
-    found = source.fetch(context.kernel_source, context.store, context.progress)
+    found = fetched(context, wanted.series)
     spec = default_spec(found, wanted.options, wanted.profile)
     return replace(spec, patched=wanted.patched, pgo=pgo)
 
@@ -127,7 +157,7 @@ def each_patch(
 def exported(directory: Path, series: str | None = None) -> list[Path]:
     """Write the patch series as mails into `directory` and return the files.
 
-    `series` is the kernel version of a series, such as 6.12 (None: the newest).
+    `series` is the name of a series, such as 6.12 (None: the newest).
     """
     return export.export(_series(series).series, directory)
 
@@ -135,19 +165,16 @@ def exported(directory: Path, series: str | None = None) -> list[Path]:
 def tried(want: str | None, context: Context, series: str | None = None) -> trial.Report:
     """Return how the patch series applies to a kernel: a version, tarball, tree or package.
 
-    With `want` None it is the distribution's newest package. `series` is as in exported().
+    With `want` None it is the newest kernel in the suites that the series names. `series` is as in
+    exported().
     """
     packages.require("patch")
     base = _series(series)
-    found = trial.tree(want, versions.bases(), context.store, context.progress)
+    found = trial.tree(want, base, versions.bases(), context.store, context.progress)
     return trial.check(base, found, context.progress)
 
 
 def _series(name: str | None) -> versions.Base:
-    known = {base.series.parent.name: base for base in versions.bases()}
-    name = name or next(iter(known))
-    if name not in known:
-        raise InputError(
-            f"there is no series for Linux {name}", remedy=f"the series are: {', '.join(known)}"
-        )
-    return known[name]
+    known = versions.bases()
+    name = name or os.environ.get(source.SERIES)
+    return versions.named(name, known) if name else known[0]

@@ -258,7 +258,8 @@ def _builds(lab: _Lab, suite: BuildSuite, series: dict[Key, list[tuple[float, ..
                     marked = f"{source.read_text()}\nconst long ukl_bench = {time.time_ns()};\n"
                     copy.write_text(marked)
                     spec = replace(original, directory=copy.parent, sources=(copy,))
-                    for row, seconds in _timed_build(quiet, variant.applied(spec)).items():
+                    spec = variant.applied(_overridden(lab, spec, variant))
+                    for row, seconds in _timed_build(quiet, spec).items():
                         key = Key(suite.name, row, variant.name, Meter.TIME)
                         series.setdefault(key, []).append((seconds * 1e9,))
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Get a kernel source tree: the distribution's package, a tarball, or the user's directory.
+"""Get a kernel source tree: a package of Debian, a tarball, or the user's directory.
 
 The integrity of a source is verified before it is built: apt verifies a package, a recorded
 (or given) SHA-256 verifies a tarball; the user vouches for a directory. A directory is only
@@ -8,6 +8,7 @@ read, never written; tarballs are unpacked into the cache.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import http.client
 import json
@@ -17,7 +18,6 @@ import threading
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,9 @@ from ukl.base.model import KernelSource
 from ukl.base.progress import Progress, Stage
 from ukl.host.exec import CommandFailed, run
 from ukl.host.store import Store, digest
-from ukl.kernel.versions import Base, base_for, bases, is_version, tree_version
+from ukl.kernel import suites, versions
+from ukl.kernel.suites import DownloadFailed, Index
+from ukl.kernel.versions import Base, base_for, bases, is_version, named, tree_version
 
 PACKAGED = Path("/usr/src")
 """Where the distribution's source packages put their tarballs."""
@@ -52,9 +54,8 @@ SHA256 = "#sha256="
 ENVIRONMENT = "UKL_KERNEL_SOURCE"
 """The environment variable with the default of --kernel-source."""
 
-
-class DownloadFailed(UklError):
-    """The network or the server failed."""
+SERIES = "UKL_KERNEL"
+"""The environment variable with the default of --kernel."""
 
 
 def fetch(
@@ -62,22 +63,66 @@ def fetch(
     store: Store,
     progress: Progress,
     *,
+    series: str = "",
     known: tuple[Base, ...] | None = None,
 ) -> KernelSource:
     """Return an unpacked, unpatched kernel tree that a known series applies to.
 
-    `want` is a directory, a tarball (.tar.xz or .tar.gz), a version such as 6.12.30
-    (from kernel.org), or None: the value of UKL_KERNEL_SOURCE, else the newest that the
-    distribution packages, else the download that base.toml names. Tarball and version may
-    end in `#sha256=...`, the expected sum of the tarball; otherwise base.toml must record it.
-    Raises InputError for a wrong version or a bad tarball, DownloadFailed if the network
-    failed, MissingError if no source is available.
+    `want` is a directory, a tarball (.tar.xz or .tar.gz), a version such as 6.12.30 (from
+    kernel.org), or None. `series` names the series that must be for it, such as 7.3. Without both
+    they are the values of UKL_KERNEL_SOURCE and UKL_KERNEL. If both are empty: the newest that the
+    distribution packages, else the download that base.toml names.
+
+    Tarball and version may end in `#sha256=...`, the expected sum of the tarball; otherwise
+    base.toml must record it. Raises InputError for a wrong version or a bad tarball,
+    DownloadFailed if the network failed, MovedOn if Debian has only other kernels by now,
+    MissingError if no source is available.
     """
     known = known or bases()
     context = _Context(known, store, progress)
-    want = want or os.environ.get(ENVIRONMENT) or None
-    if want is None:
-        return _newest(context)
+    if not want:
+        want = os.environ.get(ENVIRONMENT)
+        series = series or os.environ.get(SERIES, "")
+    chosen = named(series, known) if series else None
+    if not want:
+        return package(chosen, store, progress) if chosen else _newest(context)
+    if chosen and is_version(text := os.fspath(want).partition(SHA256)[0]):
+        _agree(chosen, text, text)  # before a download
+    found = _given(want, context)
+    if chosen:
+        _agree(chosen, found.version, want)
+    return found
+
+
+def package(base: Base, store: Store, progress: Progress) -> KernelSource:
+    """Return the tree of the package that `base` names, whichever suite of Debian has it.
+
+    An installed or cached one is preferred. Raises the errors of fetch().
+    """
+    return _newest(_Context((base,), store, progress, elsewhere=True))
+
+
+def newest(base: Base, store: Store, progress: Progress) -> KernelSource:
+    """Return the tree of the newest package in the suites that `base` names, in or out of range.
+
+    Raises the errors of fetch().
+    """
+    return _elsewhere(None, base.suites, _Context((versions.every(base),), store, progress))
+
+
+def _agree(chosen: Base, version: str, where: str | Path) -> None:
+    if not chosen.covers(version):
+        raise InputError(
+            f"this is Linux {version}, but Linux {chosen.name} is asked for ({chosen.range()})",
+            where=where,
+            remedy=f"leave out one of the two: --kernel-source (or {ENVIRONMENT}), or --kernel "
+            f"(or `version` in [kernel], or {SERIES})",
+        )
+
+
+def _given(want: str | Path, context: _Context) -> KernelSource:
+    """Return the tree that the user named."""
+    known = context.known
     text, _, suffix = os.fspath(want).partition(SHA256)
     sha256 = suffix or None
     path = Path(text).expanduser()
@@ -99,11 +144,15 @@ def fetch(
 
 @dataclass(frozen=True, slots=True)
 class _Context:
-    """What all functions here need: the supported versions, the cache, the progress lines."""
+    """What all functions here need: the supported versions, the cache, the progress lines.
+
+    `elsewhere` is whether the package may come from another suite than the machine's.
+    """
 
     known: tuple[Base, ...]
     store: Store
     progress: Progress
+    elsewhere: bool = False
 
 
 # --- finding a source ------------------------------------------------------
@@ -111,28 +160,37 @@ class _Context:
 
 def _newest(context: _Context) -> KernelSource:
     reasons: list[DownloadFailed | MissingError] = []
+    first: DownloadFailed | MissingError | None = None
     packages = [base.package for base in context.known if base.package]
-    for package in packages:
-        if (found := _local(package, context)) is not None:
+    for name in packages:
+        if (found := _local(name, context)) is not None:
             return found
-    for package in packages:
+    for name in packages:
         try:
-            return _package(package, context)
+            return _package(name, context)
         except (DownloadFailed, MissingError) as error:
             reasons.append(error)
+    for base in context.known:
+        if context.elsewhere and base.package and base.suites:
+            try:
+                return _elsewhere(base.package, base.suites, context)
+            except (DownloadFailed, MissingError) as error:
+                first = error  # has a remedy of its own
     for base in context.known:
         if base.download is not None:
             try:
                 return _version(base.download, context, None)
             except (DownloadFailed, MissingError) as error:
                 reasons.append(error)
-    wanted = " or ".join(base.package for base in context.known if base.package)
+    if first is not None:
+        raise first
+    wanted = " or ".join(packages)
     offline = any(isinstance(error, DownloadFailed) for error in reasons)
     raise (DownloadFailed if offline else MissingError)(
         "no kernel source is available: " + "; ".join(error.message for error in reasons),
         remedy=("check that this machine reaches its mirrors and kernel.org; " if offline else "")
-        + f"enable a Debian suite that has {wanted} (bookworm-security, trixie) and run "
-        "`apt-get update`, or download a tarball of "
+        + f"enable a Debian suite that has {wanted} and run `apt-get update`, name a series with "
+        "--kernel, or download a tarball of "
         + " or ".join(base.range() for base in context.known)
         + " from kernel.org and name it with --kernel-source",
     )
@@ -207,23 +265,48 @@ def _compare(found: str, expected: str, where: str | Path) -> None:
 def _local(package: str, context: _Context) -> KernelSource | None:
     """Return the source of a package that is installed or in the cache, else None.
 
+    What came from another suite is not what the distribution ships, and only counts on request.
     It does not ask apt for a newer one, which would take half a second per package;
     `ukl cache clean` removes the package, so that the next call gets a newer one.
     """
     tarball = PACKAGED / f"{package}.tar.xz"
     if tarball.is_file():
         return _unpacked(tarball, _file_identity(tarball), tarball.name, context)
-    for manifest in sorted((context.store.root / "download").glob("*/manifest.json")):
+    found = []
+    for manifest in (context.store.root / "download").glob("*/manifest.json"):
         inputs = json.loads(manifest.read_text())["inputs"]
-        if inputs.get("package") == package and context.store.get("download", manifest.parent.name):
-            return _from_package(manifest.parent, inputs, context)
+        if inputs.get("package") == package and (context.elsewhere or not inputs.get("suites")):
+            age = -manifest.stat().st_mtime_ns
+            found.append((bool(inputs.get("suites")), age, manifest.parent, inputs))
+    for *_, entry, inputs in sorted(found, key=lambda each: each[:2]):
+        if context.store.get("download", entry.name):
+            return _from_package(entry, inputs, context)
     return None
 
 
-def _package(package: str, context: _Context) -> KernelSource:
-    """Download a source package without root; apt verifies what it downloads."""
+def _elsewhere(package: str | None, names: tuple[str, ...], context: _Context) -> KernelSource:
+    """Download a source package (None: the newest kernel's) of other suites of Debian."""
+    title = package or f"the newest {suites.PREFIX}*"
+    if context.store.dry:  # an index is fetched for a download only
+        context.store.make("download", digest("package", title), {}, lambda directory: None)
+    log = context.store.root / "logs/apt.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with contextlib.ExitStack() as stack:
+        with context.progress.stage(f"look for {title} in {', '.join(names)}") as stage:
+            index = stack.enter_context(suites.index(names, log))
+            found = index.require(package)
+            stage.outcome = f"{found} {index.packages[found]}"
+        return _package(found, context, index)
+
+
+def _package(package: str, context: _Context, index: Index | None = None) -> KernelSource:
+    """Download a source package without root; apt verifies what it downloads.
+
+    It comes from the suites of `index`, else from those of the machine.
+    """
+    apt = ["apt-get", *(index.options if index else ())]
     try:
-        uris = run(["apt-get", "--print-uris", "download", package], timeout=60)
+        uris = run([*apt, "--print-uris", "download", package], timeout=60)
     except (CommandFailed, MissingError):
         raise MissingError(f"the distribution has no package {package}") from None
     words = uris.stdout.split()
@@ -236,7 +319,7 @@ def _package(package: str, context: _Context) -> KernelSource:
         log = directory / "apt.log"
         with context.progress.stage(f"download {package}") as stage, _watch(directory, size, stage):
             try:
-                run(["apt-get", "download", package], cwd=directory, log=log)
+                run([*apt, "download", package], cwd=directory, log=log)
             except CommandFailed as error:
                 raise DownloadFailed(
                     f"{package} could not be downloaded",
@@ -248,8 +331,11 @@ def _package(package: str, context: _Context) -> KernelSource:
                 run(["dpkg-deb", "-x", deb, directory], log=log)
             deb.unlink()
 
-    inputs = {"package": package, "file": name, "size": size}
-    entry = context.store.make("download", digest("package", name, size), inputs, get)
+    inputs: dict[str, object] = {"package": package, "file": name, "size": size}
+    if index:
+        inputs["suites"] = index.suites
+    key = digest("package", name, size, *(("elsewhere",) if index else ()))
+    entry = context.store.make("download", key, inputs, get)
     return _from_package(entry, inputs, context)
 
 
@@ -259,7 +345,7 @@ def _from_package(entry: Path, inputs: Mapping[str, Any], context: _Context) -> 
     return _unpacked(tarball, identity, inputs["file"], context)
 
 
-@contextmanager
+@contextlib.contextmanager
 def _watch(directory: Path, size: int, stage: Stage) -> Iterator[None]:
     """Show how the files below `directory` grow to `size` bytes while the block runs."""
     done = threading.Event()

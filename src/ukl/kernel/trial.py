@@ -9,6 +9,7 @@ reviewed.
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import tempfile
@@ -26,7 +27,8 @@ from ukl.kernel import series as series_module
 from ukl.kernel import source
 from ukl.kernel.mail import FileDiff
 from ukl.kernel.series import Series
-from ukl.kernel.versions import Base, tree_version
+from ukl.kernel.suites import DownloadFailed
+from ukl.kernel.versions import Base, every, tree_version
 
 FUZZ = 2
 """Lines of context that may differ in a patch that must be reviewed: patch(1)'s default."""
@@ -82,6 +84,12 @@ class Report:
         """Whether the series applies as it is."""
         return all(each.is_good for each in self.patches)
 
+    def summary(self) -> str:
+        """Return how many patches apply."""
+        bad = sum(not each.is_good for each in self.patches)
+        result = f"{bad} DO NOT APPLY" if bad else "all apply"
+        return f"{self.series} on Linux {self.version}: {len(self.patches)} patches, {result}"
+
     def text(self) -> list[str]:
         """Return the report as text: a line for each patch, its problems below it, a summary."""
         rows = []
@@ -90,9 +98,7 @@ class Report:
             moved = f" {each.lines} lines" if each.verdict is Verdict.MOVED else ""
             rows.append(f"{number:>2} {word + moved:<16} {each.subject}")
             rows += [f"     {problem}" for problem in each.problems]
-        bad = sum(not each.is_good for each in self.patches)
-        result = f"{bad} DO NOT APPLY" if bad else "all apply"
-        rows.append(f"{self.series} on Linux {self.version}: {len(self.patches)} patches, {result}")
+        rows.append(self.summary())
         if not self.covered:
             rows.append(f"(the series is not for {self.version}: see base.toml)")
         return rows
@@ -101,31 +107,31 @@ class Report:
 # --- the tree -----------------------------------------------------------------------
 
 
-def tree(want: str | None, known: Sequence[Base], store: Store, progress: Progress) -> KernelSource:
+def tree(
+    want: str | None, base: Base, known: Sequence[Base], store: Store, progress: Progress
+) -> KernelSource:
     """Return a tree of any version, as `source.fetch` does; `want` may also name a package.
 
-    A directory may contain a build: it is only read.
+    With `want` None it is the newest kernel in the suites of `base`; without network, the package
+    that `base` names. A directory may contain a build: it is only read.
     """
-    if want is None:
-        return source.fetch(None, store, progress, known=tuple(known))
+    want = want or os.environ.get(source.ENVIRONMENT)
+    if not want:
+        try:
+            return source.newest(base, store, progress)
+        except DownloadFailed:
+            return source.package(base, store, progress)
     path = Path(want).expanduser()
     if path.is_dir():
         return KernelSource(path.resolve(), tree_version(path), str(path.resolve()))
-    sums = {version: value for base in known for version, value in base.sha256.items()}
+    sums = {version: value for each in known for version, value in each.sha256.items()}
     name = path.name.removesuffix(".tar.xz")
     package = name if _PACKAGE.fullmatch(name) else None
-    # A range that covers every kernel version.
-    every = replace(
-        known[0],
-        first="2.6",
-        below="1000.0",
-        tested=(),
-        package=package,
-        download=None,
-        sha256=sums,
-    )
-    by_package = package == want and not path.exists()
-    return source.fetch(None if by_package else want, store, progress, known=(every,))
+    suites = tuple(dict.fromkeys(suite for each in known for suite in each.suites))
+    anything = replace(every(base, package), sha256=sums, suites=suites)
+    if package == want and not path.exists():
+        return source.package(anything, store, progress)
+    return source.fetch(want, store, progress, known=(anything,))
 
 
 # --- one patch after the other --------------------------------------------------------

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ukl.base import resources
@@ -22,7 +22,7 @@ _VERSION = re.compile(r"(\d+)\.(\d+)(?:\.(\d+))?(?:-rc(\d+))?")
 _FINAL = 1 << 20
 """Stands for "no -rc": a release sorts after all its candidates."""
 
-_FIELDS = {"from", "below", "tested", "package", "objects", "download", "sha256"}
+_FIELDS = {"from", "below", "tested", "package", "suites", "objects", "download", "sha256"}
 
 
 def is_version(text: str) -> bool:
@@ -48,9 +48,15 @@ class Base:
     below: str
     tested: tuple[str, ...]
     package: str | None
+    suites: tuple[str, ...]
     objects: int
     download: str | None
     sha256: Mapping[str, str]
+
+    @property
+    def name(self) -> str:
+        """The name of the series, such as 6.12."""
+        return self.directory.name
 
     @property
     def series(self) -> Path:
@@ -83,6 +89,7 @@ def load(file: Path) -> Base:
             below=data["below"],
             tested=tuple(data.get("tested", ())),
             package=data.get("package"),
+            suites=tuple(data.get("suites", ())),
             objects=int(data.get("objects", 0)),
             download=data.get("download"),
             sha256=dict(data.get("sha256", {})),
@@ -96,6 +103,23 @@ def bases(root: Path | None = None) -> tuple[Base, ...]:
     top = root or resources.path("kernel")
     found = (load(file) for file in top.glob("*/base.toml"))
     return tuple(sorted(found, key=lambda base: order(base.first), reverse=True))
+
+
+def named(name: str, known: tuple[Base, ...]) -> Base:
+    """Return the series of that name, such as 7.3; raises InputError if there is none."""
+    for base in known:
+        if base.name == name:
+            return base
+    raise InputError(
+        f"there is no series for Linux {name}",
+        remedy=f"the series are: {', '.join(base.name for base in known)}; an exact version is "
+        "named with --kernel-source",
+    )
+
+
+def every(base: Base, package: str | None = None) -> Base:
+    """Return `base` with a range that covers every kernel, and another package. Pure."""
+    return replace(base, first="2.6", below="1000.0", tested=(), package=package, download=None)
 
 
 def base_for(version: str, known: tuple[Base, ...], where: str | Path | None = None) -> Base:

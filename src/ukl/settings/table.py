@@ -336,6 +336,25 @@ APPLICATION: tuple[Setting, ...] = (
         compose=True,
     ),
     Setting(
+        "kernel_version",
+        "kernel.version",
+        Form.TEXT,
+        "The kernel, by the name of its patch series: `6.12` or `7.3`.",
+        '"7.3"',
+        more="its source is fetched from the suite of Debian that has it "
+        "([how](../howto/choose-kernel.md))",
+        parse=text(values.parse_series),
+        option=Option(
+            ("--kernel",),
+            KERNELS,
+            "SERIES",
+            "The kernel, by the name of its patch series, such as 7.3.",
+            complete="series",
+        ),
+        compose=True,
+        default="what the distribution has",
+    ),
+    Setting(
         "profile",
         "kernel.profile",
         Form.TEXT,

@@ -11,6 +11,7 @@ import os
 import re
 from pathlib import Path
 
+from ukl.base import resources
 from ukl.base.model import PortForward, Protocol
 
 NAME_LIMIT = 31
@@ -159,6 +160,17 @@ def parse_name(text: str) -> str:
         raise ValueError(
             f"{text!r} is not a valid name; use letters, digits and . _ -, "
             f"at most {NAME_LIMIT} of them"
+        )
+    return text
+
+
+def parse_series(text: str) -> str:
+    """Return the name of a kernel series."""
+    known = [file.parent.name for file in resources.path("kernel").glob("*/series")]
+    if text not in known:
+        raise ValueError(
+            f"there is no patch series for Linux {text}; the series are: "
+            f"{', '.join(sorted(known))} (an exact version is named with --kernel-source)"
         )
     return text
 
