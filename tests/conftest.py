@@ -16,6 +16,7 @@ from ukl.base.progress import Progress
 from ukl.host import exec as host_exec
 from ukl.host.exec import Completed
 from ukl.host.store import Store
+from ukl.kernel import source
 
 TOP = Path(__file__).resolve().parents[1]
 
@@ -39,8 +40,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """With UKL_NO_SKIP a test that skips itself for want of something has failed."""
+    """With UKL_NO_SKIP a test that skips itself for want of something has failed.
+
+    The reports of a test on several kernels differ: `test_x (7.3)`.
+    """
     report = yield
+    if (series := os.environ.get(source.SERIES)) and "tests/boot/" in report.nodeid:
+        report.nodeid += f" ({series})"
     if os.environ.get("UKL_NO_SKIP") and report.skipped and isinstance(report.longrepr, tuple):
         reason = report.longrepr[2].removeprefix("Skipped: ")
         if not reason.startswith(OPTIONAL):

@@ -8,9 +8,14 @@ from pathlib import Path
 import pytest
 
 from tests.boot.harness import Built, Lab
+from tests.conftest import OPTIONAL
 from ukl.base.errors import MissingError
+from ukl.base.progress import Progress
+from ukl.flow import kernel
+from ukl.flow.context import Context
 from ukl.host import probe
 from ukl.host.store import Store
+from ukl.kernel.suites import MovedOn
 
 
 @pytest.fixture(scope="session")
@@ -18,6 +23,9 @@ def lab(shared_store: Store, tmp_path_factory: pytest.TempPathFactory) -> Lab:
     """Return the builder and runner of guests; skips where their tools are not installed."""
     try:
         caps = probe.probe(shared_store)
+        kernel.fetched(Context(shared_store, Progress.quiet()))
+    except MovedOn as error:  # nothing can be installed against that
+        pytest.skip(f"{OPTIONAL} {error.message}")
     except MissingError as error:
         pytest.skip(error.message)
     if caps.qemu is None:

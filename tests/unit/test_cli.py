@@ -22,10 +22,13 @@ import pytest
 from tests.conftest import TOP, Cli
 from ukl.base import resources
 from ukl.base.errors import ExitCode, InputError, TimeoutExpired, UklError, VmLost
+from ukl.base.model import KernelSource
+from ukl.base.progress import Progress
 from ukl.cli import failures
-from ukl.flow import selftest
+from ukl.flow import kernel, selftest
 from ukl.host import exec as host_exec
 from ukl.host.exec import Completed
+from ukl.host.store import Store
 
 
 def one_error(done: Completed, code: int, *words: str) -> None:
@@ -286,7 +289,34 @@ class TestSelftest:
             return Completed((), ended, "", 0.0)
 
         monkeypatch.setattr(host_exec, "run", run)
+        monkeypatch.setattr(selftest, "other_series", lambda store, progress: ["7.3"])
         done = cli("selftest")
-        assert done.stdout == ("3 passed, 0 failed\n" if ended == 0 else "0 passed, 7 failed\n")
+        assert done.stdout == ("3 passed, 0 failed\n" if ended == 0 else "0 passed, 9 failed\n")
         linters = ["ruff", "ruff", "mypy"]
-        assert started == [*linters, "tests/unit", "tests/tool", selftest.KERNELS, "tests/boot"]
+        boot = [selftest.KERNELS, "tests/boot"]
+        other = [selftest.KERNELS, f"tests/boot/test_{selftest.PART[-1]}.py"]
+        assert started == [*linters, "tests/unit", "tests/tool", *boot, *other]
+
+    def test_another_kernel_has_its_own_suite(self) -> None:
+        def found(*groups: str) -> list[selftest.Suite]:
+            return list(selftest.suites(groups, lambda: ["7.3"]))
+
+        assert [each.name for each in found("unit")] == ["unit"]
+        first, second = found("boot")
+        assert (first.name, first.kernels, first.series) == ("boot", "kernels", "")
+        assert (second.name, second.kernels, second.series) == ("boot-7.3", "kernels-7.3", "7.3")
+        assert all((TOP / path).is_file() for path in second.paths)
+        assert second.variants
+        whole, apps = found("apps")
+        assert (whole.name, whole.paths, whole.variants) == ("boot-7.3", ("tests/boot",), ())
+        assert apps.name == "apps"
+
+    def test_the_environment_names_the_only_kernel(
+        self, store: Store, progress: Progress, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        tree = Path(__file__).resolve().parents[1] / "data/toykernel"
+        found = KernelSource(tree, "6.12.999", "")
+        monkeypatch.setattr(kernel, "fetched", lambda context: found)
+        assert selftest.other_series(store, progress) == ["7.3"]
+        monkeypatch.setenv("UKL_KERNEL", "6.12")
+        assert selftest.other_series(store, progress) == []

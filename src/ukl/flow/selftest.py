@@ -8,18 +8,23 @@ Each linter counts as one test.
 from __future__ import annotations
 
 import importlib.util
+import os
 import sys
 import xml.etree.ElementTree as ET
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
 
 from ukl.base import resources
-from ukl.base.errors import MissingError, TimeoutExpired
+from ukl.base.errors import MissingError, TimeoutExpired, UklError
 from ukl.base.progress import Progress
+from ukl.flow import kernel
+from ukl.flow.context import Context
 from ukl.host import exec as host_exec
 from ukl.host.store import Store
+from ukl.kernel import source, versions
 
 Tally: TypeAlias = Counter[str]
 """How many tests `passed`, `failed` and were `skipped`."""
@@ -35,6 +40,12 @@ PYTEST = "pytest --color=no --tb=short --durations=10"
 
 KERNELS = "tests.boot.kernels"
 """The module that builds what guests boot: minutes, which are no single test's."""
+
+PART = (
+    *("starting", "checks", "hostile", "ret", "pages", "oops", "kaslr", "speculation"),
+    *("kselftest", "kunit", "echo", "run", "functions"),
+)
+"""Files of tests/boot that run on every kernel: entry, exit, signals, ptrace, the links."""
 
 LIMITS = {"unit": 600.0, "tool": 900.0, "boot": 4500.0, "apps": 6 * 3600.0}
 """Seconds for all tests of a group."""
@@ -93,15 +104,14 @@ def run(
     total: Tally = Counter()
     if "lint" in groups:
         total += Counter("failed" if status(*each) else "passed" for each in LINTERS.items())
-    for group in LIMITS:
-        if group not in groups:
-            continue
-        if group == "boot" and not expression and status("kernels", KERNELS):
+    for suite in suites(groups, lambda: [] if expression else other_series(store, progress)):
+        environment[source.SERIES] = suite.series or os.environ.get(source.SERIES, "")
+        if suite.kernels and not expression and status(suite.kernels, KERNELS, *suite.variants):
             total["failed"] += 1
-        junit = results / f"{group}.xml"
+        junit = results / f"{suite.name}.xml"
         junit.unlink(missing_ok=True)
         chosen = ("-k", expression) if expression else ()
-        ended = status(group, PYTEST, f"--junitxml={junit}", f"tests/{group}", *chosen)
+        ended = status(suite.name, PYTEST, f"--junitxml={junit}", *suite.paths, *chosen)
         counted: Tally = read_junit(junit.read_text()) if junit.is_file() else Counter()
         # An interrupted or crashed pytest must not count as a success.
         good = {0, 1, NO_TESTS} if expression else {0, 1}
@@ -109,6 +119,51 @@ def run(
             counted["failed"] += 1
         total += counted
     return total
+
+
+@dataclass(frozen=True, slots=True)
+class Suite:
+    """One call of pytest, and the name of its log. `series`: on another kernel than the default.
+
+    `kernels` names the log of the kernels' build, of which the suite needs `variants` (none: all).
+    """
+
+    name: str
+    paths: tuple[str, ...]
+    series: str = ""
+    kernels: str = ""
+    variants: tuple[str, ...] = ()
+
+
+def suites(groups: Collection[str], others: Callable[[], Sequence[str]]) -> Iterator[Suite]:
+    """Yield what belongs to `groups`; `others` are the kernel series beside the default.
+
+    On the others, only a part of the boot tests runs, and all with the group apps.
+    """
+    for group in LIMITS:
+        boots = group == "boot"
+        if group in groups:
+            yield Suite(group, (f"tests/{group}",), kernels="kernels" if boots else "")
+        if not boots or not {"boot", "apps"} & set(groups):
+            continue
+        for name in others():
+            suite = Suite(f"boot-{name}", ("tests/boot",), name, f"kernels-{name}")
+            part = tuple(f"tests/boot/test_{each}.py" for each in PART)
+            yield suite if "apps" in groups else replace(suite, paths=part, variants=("patched",))
+
+
+def other_series(store: Store, progress: Progress) -> list[str]:
+    """Return the kernel series beside the default, which is then known; none without a source.
+
+    None, too, if the environment names the kernel: then all tests are for that one.
+    """
+    if os.environ.get(source.SERIES) or os.environ.get(source.ENVIRONMENT):
+        return []
+    try:
+        found = kernel.fetched(Context(store, progress))
+    except UklError:
+        return []
+    return [base.name for base in versions.bases() if not base.covers(found.version)]
 
 
 def _checkout() -> Path:
