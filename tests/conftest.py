@@ -73,16 +73,17 @@ def progress() -> Progress:
     return Progress.quiet()
 
 
+def skip_without(*programs: str) -> None:
+    """Skip the test unless all the programs named are there."""
+    absent = [name for name in programs if shutil.which(name) is None]
+    if absent:
+        pytest.skip(f"not on this machine: {', '.join(absent)}")
+
+
 @pytest.fixture
 def need() -> Callable[..., None]:
-    """Return a function that skips the test unless all the programs named are there."""
-
-    def check(*programs: str) -> None:
-        absent = [name for name in programs if shutil.which(name) is None]
-        if absent:
-            pytest.skip(f"not on this machine: {', '.join(absent)}")
-
-    return check
+    """Return skip_without."""
+    return skip_without
 
 
 @pytest.fixture

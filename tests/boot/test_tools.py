@@ -70,7 +70,8 @@ def test_time(busy: Guest, tmp_path: Path) -> None:
     code, _, err = busy.cli("perf", "record", busy.name, "-t", "6", "-o", str(stacks))
     assert code == 0, err
     # One stack, from the application's first function into the kernel.
-    whole = r"^tcp-echo;ukl_app_start;.*;main;.*(send|recv).*;ukl_fast_\d+_\[k\];.*tcp_\w+_\[k\]"
+    entry = r"ukl_(fast_\d+|syscall_fast)_\[k\]"
+    whole = rf"^tcp-echo;ukl_app_start;.*;main;.*(send|recv).*;{entry};.*tcp_\w+_\[k\]"
     assert re.search(whole, stacks.read_text(), re.MULTILINE), stacks.read_text()
     assert busy.cli("perf", "flamegraph", str(stacks), "-o", str(picture))[0] == 0
     assert "main:" in "".join(ElementTree.parse(picture).getroot().itertext())

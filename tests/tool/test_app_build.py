@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -111,7 +112,10 @@ def test_included_binary_changes_the_program(project: Path, store: Store) -> Non
         assert output(made(project, store)) == f"{text}\n"
 
 
-def test_same_inputs_give_same_bytes(project: Path, tmp_path: Path) -> None:
+def test_same_inputs_give_same_bytes(
+    project: Path, tmp_path: Path, need: Callable[..., None]
+) -> None:
+    need("g++")
     (project / "more.cpp").write_text(
         "#include <cassert>\n#include <cstdio>\n"
         "namespace { struct S { S() { std::puts(__FILE__ __DATE__); } } s; }\n"

@@ -244,7 +244,8 @@ def test_libc_archive(store: Store) -> None:
     report = checked(path, store)
     assert not report.failed
     calls = report.syscalls
-    assert calls.in_place > 4 * calls.stub > 40 * calls.kept
+    # From glibc 2.41 on, calls that are cancellation points go through one function.
+    assert calls.in_place > 3 * calls.stub > 15 * calls.kept
     assert "undefined" not in rules(report)
 
 

@@ -165,9 +165,10 @@ def test_what_fails_with_the_option_alone_is_found(
     spec: KernelSpec, development: Development, store: Store, progress: Progress
 ) -> None:
     development.bring()
-    development.edit("init/ukl.c", "int ukl;", "int ukl(void) { return no_such_function(); }")
+    broken = "extern int gone(void);\nint ukl(void) { return gone(); }"
+    development.edit("init/ukl.c", "int ukl;", broken)
     development.commit("init: Break the link")
-    development.edit("init/ukl.c", "no_such_function()", '0;\n#warning "new"\n')
+    development.edit("init/ukl.c", "gone(); }", '0; }\n#warning "new"\n')
     development.commit("init: Mend it, but warn")
     development.edit("init/ukl.c", '#warning "new"', '/* x */\n#warning "new"')
     development.commit("init: Warn no more than before")
@@ -175,7 +176,7 @@ def test_what_fails_with_the_option_alone_is_found(
     assert verdicts(report) == [("ok", "ok"), ("ok", "FAILED"), ("ok", "WARNS"), ("ok", "ok")]
     failed, warned = report.results[1].on, report.results[2].on
     assert failed is not None
-    assert "undefined reference to `no_such_function'" in "".join(failed.errors)
+    assert "undefined reference to `gone'" in "".join(failed.errors)
     assert warned is not None
     assert [line.partition(" warning: ")[2] for line in warned.warnings] == [
         '#warning "new" [-Wcpp]'

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import skip_without
 from tests.tool import syscall_fuzz
 from ukl.app import link
 from ukl.app.build import build
@@ -35,6 +36,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Builder:
     store = Store(tmp_path_factory.mktemp("store"))
 
     def make(*sources: Path, rewriting: bool = True, level: Level = Level.BASE) -> AppObject:
+        if sources[0].suffix == ".cpp":
+            skip_without("g++")
         spec = AppSpec(
             name="probe",
             origin=sources[0],

@@ -27,6 +27,9 @@ from ukl.host.programs import clean_environment
 STARTS = ("subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.system", "os.exec")
 """What Python tells its audit hooks when a process is started (PEP 578)."""
 
+ALLOWED = "fc-list"
+"""What matplotlib asks for fonts, once for each user of a machine."""
+
 
 class Guard:
     """Refuses processes while a test without the mark runs, and remembers that it did."""
@@ -36,7 +39,7 @@ class Guard:
 
     def heed(self, event: str, args: tuple[object, ...]) -> None:
         """Be Python's audit hook."""
-        if self.refuses and event in STARTS:
+        if self.refuses and event in STARTS and args[:1] != (ALLOWED,):
             self.refused = f"not marked `process`, and starts one: {event}{args[:2]}"
             pytest.fail(self.refused)
 

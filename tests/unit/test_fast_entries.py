@@ -6,6 +6,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pytest
+
 from tests.conftest import TOP
 from ukl.elf.names import FAST_NUMBERS, SHORT
 
@@ -17,6 +19,8 @@ KERNEL_NAMES = {"newstat": "stat", "newfstat": "fstat", "newlstat": "lstat"}
 
 
 def numbers() -> dict[str, int]:
+    if not NUMBERS.exists():
+        pytest.skip("optional: no libc6-dev on this machine")
     found = re.findall(r"#define __NR_(\w+) (\d+)", NUMBERS.read_text())
     return {name: int(number) for name, number in found}
 
