@@ -116,6 +116,8 @@ def test_a_stub_that_is_jumped_to_is_left() -> None:
     assert rule is not None
     caller = rule.step({"rsp": 0x8000, "rip": begin}, _nothing)
     assert caller == {"rip": 0x7777, "rsp": 0x8000}
+    moved = rule.step({"rsp": 0x8000, "rip": begin}, _nothing, 0x100)
+    assert moved == {"rip": 0x7877, "rsp": 0x8000}
 
 
 def test_damaged_tables_are_no_rules() -> None:

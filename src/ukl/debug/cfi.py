@@ -130,12 +130,18 @@ class Rule:
     row: Mapping[Any, Any]
     signal: bool
 
-    def step(self, registers: Mapping[str, int], read: Read) -> dict[str, int] | None:
-        """Return the known registers of the caller; None if there is no caller."""
+    def step(
+        self, registers: Mapping[str, int], read: Read, moved: int = 0
+    ) -> dict[str, int] | None:
+        """Return the known registers of the caller; None if there is no caller.
+
+        `moved` is the distance of the program from where it was linked.
+        """
         cfa = self.row["cfa"]
+        machine = _Machine(registers, read, moved)
         try:
             if cfa.expr is not None:
-                frame = _evaluate(cfa.expr, registers, read, [])
+                frame = _evaluate(cfa.expr, machine, [])
             else:
                 frame = registers[REGISTERS[cfa.reg]] + cfa.offset & MASK
             caller = {name: registers[name] for name in PRESERVED if name in registers}
@@ -143,7 +149,7 @@ class Rule:
             for number, name in enumerate(REGISTERS):
                 rule = self.row.get(number)
                 if rule is not None:
-                    value = _value(rule, frame, registers, read, name)
+                    value = _value(rule, frame, machine, name)
                     if value is None:
                         caller.pop(name, None)
                     else:
@@ -153,9 +159,17 @@ class Rule:
         return caller if "rip" in caller else None
 
 
-def _value(
-    rule: Any, frame: int, registers: Mapping[str, int], read: Read, name: str
-) -> int | None:
+@dataclass(frozen=True, slots=True)
+class _Machine:
+    """What expressions are about: see Rule.step()."""
+
+    registers: Mapping[str, int]
+    read: Read
+    moved: int
+
+
+def _value(rule: Any, frame: int, machine: _Machine, name: str) -> int | None:
+    registers, read = machine.registers, machine.read
     match rule.type:
         case "UNDEFINED":
             return None
@@ -168,18 +182,21 @@ def _value(
         case "REGISTER":
             return registers[REGISTERS[rule.arg]]
         case "EXPRESSION":
-            return read(_evaluate(rule.arg, registers, read, [frame]))
+            return read(_evaluate(rule.arg, machine, [frame]))
         case "VAL_EXPRESSION":
-            return _evaluate(rule.arg, registers, read, [frame])
+            return _evaluate(rule.arg, machine, [frame])
     raise NotImplementedError(rule.type)
 
 
-def _evaluate(expression: Any, registers: Mapping[str, int], read: Read, stack: list[int]) -> int:
+def _evaluate(expression: Any, machine: _Machine, stack: list[int]) -> int:
     """Return the value of a DWARF expression; supports the operations that such tables use."""
+    registers = machine.registers
     parser: Any = DWARFExprParser(_STRUCTS)
     for operation in parser.parse_expr(list(expression)):
         name, args = operation.op_name, operation.args
-        if name == "DW_OP_addr" or name.startswith("DW_OP_const"):
+        if name == "DW_OP_addr":  # of code: a stub that is jumped to returns there
+            stack.append(args[0] + machine.moved)
+        elif name.startswith("DW_OP_const"):
             stack.append(args[0])
         elif name.startswith("DW_OP_lit"):
             stack.append(int(name[len("DW_OP_lit") :]))
@@ -188,7 +205,7 @@ def _evaluate(expression: Any, registers: Mapping[str, int], read: Read, stack: 
         elif name == "DW_OP_plus_uconst":
             stack[-1] += args[0]
         elif name == "DW_OP_deref":
-            stack[-1] = read(stack[-1] & MASK)
+            stack[-1] = machine.read(stack[-1] & MASK)
         elif name in _BINARY:
             right = stack.pop()
             stack[-1] = _BINARY[name](stack[-1], right)

@@ -163,7 +163,7 @@ class Program:
         if kernel is False:
             for frames in self._tables:
                 if (own := frames.find(linked)) is not None:
-                    caller = own.step(registers, read)
+                    caller = own.step(registers, read, self.offset)
                     return (caller, not own.signal) if caller is not None else None
         return None
 
