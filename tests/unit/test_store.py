@@ -6,11 +6,15 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
+import traceback
+from collections.abc import Callable, Iterator
 from enum import Enum
 from pathlib import Path
 
@@ -20,7 +24,9 @@ from ukl.base.errors import ExitCode, InputError, UklError
 from ukl.host import store as room
 from ukl.host.exec import CommandFailed, run
 from ukl.host.store import NoSpace, Store, digest
+from ukl.vm.registry import Record, Registry, myself
 
+RECORD = Record("g", "hello", myself())
 SRC = Path(room.__file__).parents[2]
 
 
@@ -137,6 +143,25 @@ class TestFullDisk:
         assert caught.value.where == str(room.mount_point(store.root))
         assert "cache clean" in str(caught.value.remedy)
         assert "4.0 GiB" in str(caught.value.remedy)
+
+    def test_it_is_looked_at_before_the_incomplete_files_are_deleted(
+        self, store: Store, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """dpkg-deb says of a full disk only that a process of its own was killed."""
+        total, _, _ = shutil.disk_usage("/")
+
+        def usage(path: Path) -> tuple[int, int, int]:
+            free = 0 if list(store.root.rglob("half")) else 1 << 30
+            return shutil._ntuple_diskusage(total, total - free, free)
+
+        def build(directory: Path) -> None:
+            (directory / "half").touch()
+            raise CommandFailed(["dpkg-deb"], 2, "subprocess was killed by signal (Broken pipe)")
+
+        monkeypatch.setattr(shutil, "disk_usage", usage)
+        with pytest.raises(NoSpace):
+            store.make("kind", "abc", {}, build)
+        assert not list(store.root.rglob("half"))
 
     @pytest.mark.process
     def test_a_compiler_that_met_it_is_understood(self, store: Store) -> None:
@@ -265,6 +290,86 @@ class TestProcesses:
         for thread in threads:
             thread.join()
         assert len(calls) == 1
+
+
+def as_nobody(call: Callable[[], object]) -> None:
+    """Call it in a process of another user; skip where this one may not become another."""
+    if os.geteuid() != 0:
+        pytest.skip("optional: only root can be another user")
+    child = os.fork()
+    if child == 0:
+        try:
+            os.setgroups([])
+            os.setgid(65534)
+            os.setuid(65534)
+            call()
+        except BaseException:  # noqa: BLE001 - a child of pytest must not go on as another
+            traceback.print_exc()
+            os._exit(1)
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+@pytest.fixture
+def open_store() -> Iterator[Store]:
+    """Give a store where another user can get at it, which pytest's directories do not allow."""
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        root = Path(name, "cache")
+        root.mkdir()
+        yield Store(root, notify=lambda text: None)
+
+
+class TestSharedCache:
+    @pytest.mark.parametrize("mode", [0o1777, 0o2770, 0o755])
+    def test_what_is_made_has_the_mode_of_the_cache(self, store: Store, mode: int) -> None:
+        store.root.mkdir()
+        store.root.chmod(mode)
+        before = os.umask(0o022)
+        try:
+            place = store.make("kind", "abc", {}, fill)
+        finally:
+            os.umask(before)
+        lock = store.root / "locks/kind-abc.lock"
+        directories = {path.stat().st_mode & 0o7777 for path in (place.parent, lock.parent)}
+        assert directories == {mode}
+        assert lock.stat().st_mode & 0o777 == (mode & 0o666 if mode != 0o755 else 0o644)
+
+    @pytest.mark.process
+    def test_another_user_uses_it_and_adds_to_it(self, open_store: Store) -> None:
+        open_store.root.chmod(0o1777)
+        mine = open_store.make("kind", "mine", {}, fill)
+
+        def use() -> None:
+            other = Store(open_store.root, notify=lambda text: None)
+            assert other.get("kind", "mine") == mine
+            assert other.make("kind", "theirs", {}, fill).is_dir()
+            with pytest.raises(UklError, match="broken"):
+                other.make("kind", "bad", {}, fails)
+            Registry(other.own("guests")).claim(RECORD, automatic=True)
+            assert [entry.key for entry in Store(other.root).clean()] == []
+
+        def fails(directory: Path) -> None:
+            raise UklError("broken")
+
+        as_nobody(use)
+        assert open_store.own("guests") == open_store.root / "guests"
+        assert (open_store.root / "users/65534/guests/g").is_dir()
+        assert open_store.get("kind", "theirs") is not None
+        open_store.make("kind", "bad", {}, fill)
+
+    @pytest.mark.process
+    def test_a_cache_that_is_not_shared_says_what_to_do(self, open_store: Store) -> None:
+        open_store.make("kind", "mine", {}, fill)
+
+        def use() -> None:
+            with pytest.raises(UklError) as caught:
+                Store(open_store.root).make("kind", "theirs", {}, fill)
+            assert "--cache-dir" in str(caught.value.remedy)
+            with pytest.raises(UklError, match="may not write"):
+                Store(open_store.root).own("guests")
+
+        as_nobody(use)
 
 
 class TestInfoAndClean:

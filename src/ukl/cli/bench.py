@@ -49,7 +49,7 @@ def group() -> None:
 def _file(suites: Sequence[Suite]) -> Path:
     """Return the default file for samples."""
     name = suites[0].name if len(suites) == 1 else "all"
-    directory = STATE.store.root / "bench"
+    directory = STATE.store.own("bench")
     directory.mkdir(parents=True, exist_ok=True)
     return directory / f"{name}-{time.strftime('%Y%m%dT%H%M%S')}.json"
 

@@ -160,7 +160,7 @@ def run(spec: AppSpec, options: running.RunOptions, context: Context) -> list[St
         caps = running.host_caps(planned.store, planned.progress)
         launch_options = running.launch_options(options)
         launch.check(launch_options, app)
-        directory = planned.store.root / running.RUNS / RUN
+        directory = planned.store.own(running.RUNS) / RUN
         accelerator = launch.accelerator_for(launch_options, caps.accelerator)
         guest = replace(launch_options.guest, network=_connected(app, options, context.store))
         vm = launch.machine(

@@ -5,9 +5,13 @@
     ROOT/<kind>/.<key>.XXXX.tmp/  under construction by the holder of the entry's lock
     ROOT/failed/<kind>-<key>/     log and manifest of the last failure
     ROOT/locks/                   flock files; a `.use` lock is shared by readers
+    ROOT/users/<uid>/             guests and runs of users who do not own ROOT
 
 An entry is built beside its final path and renamed, so every entry is complete. An incomplete
 one whose lock is free was left by a process that died, and is deleted.
+
+A cache that others may write to (mode 1777, or 2770 with a group) is shared: what is made in
+it gets the directory's own mode. Whoever may write to it decides what all its users run.
 """
 
 from __future__ import annotations
@@ -19,6 +23,7 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 import sys
 import tempfile
 import time
@@ -32,11 +37,13 @@ from ukl.base.errors import UklError
 from ukl.host import exec as host_exec
 
 MANIFEST = "manifest.json"
-RESERVED = frozenset({"bench", "failed", "guests", "locks", "logs", "runs"})
+RESERVED = frozenset({"bench", "failed", "guests", "locks", "logs", "runs", "users"})
 """Names in ROOT that are not kinds of entries."""
 
 VERSIONED = frozenset({"gcc", "cc", "clang", "ld", "objcopy", "make", "bison", "flex"})
 """Programs whose versions a manifest records."""
+
+_OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 FIRST_BUILD = 4 << 30
 """Bytes that an unpacked kernel, its objects, some images and temporary files take."""
@@ -243,6 +250,16 @@ class Store:
                 raise ValueError(f"not a valid name for a cache entry: {kind!r}, {key!r}")
         return self.root / kind / key
 
+    def own(self, name: str) -> Path:
+        """Return the path of what is each user's own, such as `guests`; it need not exist."""
+        user = os.geteuid()
+        if not self.root.exists() or self.root.stat().st_uid == user:
+            return self.root / name
+        users = self.root / "users"
+        with self._permitted():
+            self._directory(users)
+        return users / str(user) / name
+
     def get(self, kind: str, key: str) -> Path | None:
         """Return the directory of a complete entry, or None.
 
@@ -276,7 +293,7 @@ class Store:
             if (found := self.get(kind, key)) is not None:
                 return found
             self._sweep(kind, key)
-            place.parent.mkdir(parents=True, exist_ok=True)
+            self._directory(place.parent)
             temporary = Path(tempfile.mkdtemp(".tmp", f".{key}.", place.parent))
             temporary.chmod(0o755)
             with host_exec.recording() as record:
@@ -287,7 +304,10 @@ class Store:
                     self._drop(place)  # an incomplete entry, changed by hand
                     temporary.rename(place)
                 except BaseException as error:
+                    full = self._is_full(error)  # the incomplete files may be what fills it
                     self._fail(temporary, made, error)
+                    if full:
+                        raise NoSpace(self.root) from error
                     raise
             self._drop(self._failed(kind, key))
         self._use(kind, key)
@@ -300,7 +320,7 @@ class Store:
         If it must wait, it reports the holder, which has described its work as `what`.
         """
         path = self._lock_path(name)
-        handle = _open_lock(path)
+        handle = self._open_lock(path)
         try:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -340,14 +360,13 @@ class Store:
         for entry in chosen:
             name = f"{entry.kind}-{entry.key}"
             with self._try_lock(name) as mine, self._try_lock(f"{name}.use") as unused:
-                if mine and unused:
-                    self._drop(entry.path)
+                if mine and unused and self._drop(entry.path):
                     gone.append(entry)
         if kind is None and older is None:
             self._drop(self.root / "failed")
             self._drop(self.root / "logs")
             if not self._places():  # no entry is in use, so no guest runs
-                self._drop(self.root / "runs")
+                self._drop(self.own("runs"))
         self.sweep()
         return gone
 
@@ -402,13 +421,13 @@ class Store:
     def _use(self, kind: str, key: str) -> None:
         if (kind, key) in self._uses:
             return
-        handle = _open_lock(self._lock_path(f"{kind}-{key}.use"))
+        handle = self._open_lock(self._lock_path(f"{kind}-{key}.use"))
         fcntl.flock(handle, fcntl.LOCK_SH)
         self._uses[kind, key] = handle  # held until the process ends
 
     @contextlib.contextmanager
     def _try_lock(self, name: str) -> Iterator[bool]:
-        handle = _open_lock(self._lock_path(name))
+        handle = self._open_lock(self._lock_path(name))
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -420,16 +439,53 @@ class Store:
         finally:
             os.close(handle)
 
+    def _directory(self, path: Path) -> None:
+        """Make a directory of the cache; others may write to it if they may to the cache."""
+        path.mkdir(parents=True, exist_ok=True)
+        mode = stat.S_IMODE(self.root.stat().st_mode)
+        if mode & _OTHERS_WRITE and path.stat().st_uid == os.geteuid():
+            path.chmod(mode)
+
+    @contextlib.contextmanager
+    def _permitted(self) -> Iterator[None]:
+        try:
+            yield
+        except PermissionError as error:
+            raise UklError(
+                "this user may not write to the cache",
+                where=error.filename or self.root,
+                remedy="set another directory with --cache-dir or UKL_CACHE_DIR; or let its "
+                f"owner share this one before it is filled: chmod 1777 {self.root}",
+            ) from error
+
+    def _open_lock(self, path: Path) -> int:
+        with self._permitted():
+            self._directory(path.parent)
+            with contextlib.suppress(FileNotFoundError):
+                # Without O_CREAT: see protected_regular in the kernel's sysctl/fs.rst.
+                return os.open(path, os.O_RDWR | os.O_CLOEXEC)
+            handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            mode = stat.S_IMODE(self.root.stat().st_mode)
+            if mode & _OTHERS_WRITE and os.fstat(handle).st_uid == os.geteuid():
+                os.fchmod(handle, mode & 0o666)
+        return handle
+
+    def _is_full(self, error: BaseException) -> bool:
+        if is_no_space(error):
+            return True
+        # A program may have met a full disk without the known message.
+        return (
+            isinstance(error, UklError)
+            and not isinstance(error, NoSpace)
+            and shutil.disk_usage(_existing(self.root)).free < LOW_SPACE
+        )
+
     @contextlib.contextmanager
     def _full_disk(self) -> Iterator[None]:
         try:
             yield
         except Exception as error:
-            full = is_no_space(error)
-            if isinstance(error, UklError) and not full and not isinstance(error, NoSpace):
-                # A program may have met a full disk without the known message.
-                full = shutil.disk_usage(_existing(self.root)).free < LOW_SPACE
-            if full:
+            if self._is_full(error):
                 raise NoSpace(self.root) from error
             raise
 
@@ -438,21 +494,29 @@ class Store:
             self._drop(temporary)  # this process holds the lock: no other uses it
         self.sweep()
 
-    def _drop(self, path: Path) -> None:
-        """Delete a tree atomically: rename it first, so that no part of it stays at its path."""
+    def _drop(self, path: Path) -> bool:
+        """Delete a tree atomically: rename it first, so that no part of it stays at its path.
+
+        Return False, and leave it, if it is another user's.
+        """
         if not path.exists():
-            return
+            return True
         trash = path.with_name(f".{path.name.strip('.')}.{os.getpid()}.tmp")
-        if trash != path:
-            path.rename(trash)
+        try:
+            if trash != path:
+                path.rename(trash)
+        except PermissionError:
+            return False
         shutil.rmtree(trash, ignore_errors=True)
+        return True
 
     def _fail(self, temporary: Path, made: _Construction, error: BaseException) -> None:
         """Keep only the logs and a manifest of a failed construction."""
         failed = self._failed(made.kind, made.key)
         beside = failed.with_name(f".{failed.name}.{os.getpid()}")
         try:
-            beside.mkdir(parents=True, exist_ok=True)
+            self._directory(beside.parent)
+            beside.mkdir(exist_ok=True)
             for log in temporary.glob("*.log"):
                 shutil.copy(log, beside / log.name)
             outcome = "interrupted" if not isinstance(error, Exception) else f"failed: {error}"
@@ -510,11 +574,6 @@ def _tools(record: host_exec.Record) -> dict[str, str]:
             with contextlib.suppress(UklError):
                 tools[argv[0]] = host_exec.version(argv[0])
     return tools
-
-
-def _open_lock(path: Path) -> int:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
 
 
 def _holder(path: Path) -> str:

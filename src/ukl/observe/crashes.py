@@ -28,7 +28,7 @@ def everything(store: Store) -> list[Found]:
     """Return all reports, newest first."""
     found = [
         Found(directory, report)
-        for root in (store.root / RUNS, store.root / registry.GUESTS)
+        for root in (store.own(RUNS), store.own(registry.GUESTS))
         for directory in root.glob(f"*/{postmortem.DIRECTORY}*")
         if (report := crash.read(directory)) is not None
     ]

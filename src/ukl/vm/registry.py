@@ -414,7 +414,7 @@ class Registry:
 
 def of(store: Store) -> Registry:
     """Return the registry of a cache's guests."""
-    return Registry(store.root / GUESTS)
+    return Registry(store.own(GUESTS))
 
 
 class Entry:
