@@ -10,9 +10,18 @@ import pytest
 
 from ukl.base.errors import ExitCode, MissingError
 from ukl.base.model import Accelerator
-from ukl.host import doctor, packages, probe
+from ukl.host import doctor, packages, probe, programs
+from ukl.host.exec import CommandFailed
 from ukl.host.requirements import PACKAGE_OF, REQUIREMENTS, Requirement, install_command
 from ukl.host.store import Store
+
+APT = r"""echo "apt-get $*" >>{log}
+case $* in
+*--print-uris*)
+    printf 'Need to get 16.5 MB of archives.\n'
+    printf 'After this operation, 62.2 MB of additional disk space will be used.\n'
+    ;;
+esac"""
 
 
 def script(path: Path, text: str) -> Path:
@@ -27,6 +36,7 @@ def empty_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     directory = tmp_path / "bin"
     directory.mkdir()
     monkeypatch.setenv("PATH", str(directory))
+    monkeypatch.setattr(programs, "SYSTEM", ())
     return directory
 
 
@@ -63,18 +73,38 @@ class TestPackages:
 
     @pytest.mark.process
     def test_install_calls_apt_as_root(
-        self, empty_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+        self,
+        empty_path: Path,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        capfd: pytest.CaptureFixture[str],
     ) -> None:
         log = tmp_path / "log"
-        script(empty_path / "apt-get", f'echo "apt-get $*" >>{log}')
+        script(empty_path / "apt-get", APT.replace("{log}", str(log)))
         script(empty_path / "env", 'shift; exec "$@"')
         monkeypatch.setattr(os, "geteuid", lambda: 0)
         monkeypatch.setattr(packages, "LISTS", tmp_path / "no-lists")
         packages.install(["bc", "flex", "bc"])
         assert log.read_text().splitlines() == [
             "apt-get -q -y update",
+            "apt-get -y --print-uris --no-install-recommends install bc flex",
             "apt-get -q -y --no-install-recommends install bc flex",
         ]
+        said = "Need to get 16.5 MB of archives. After this operation, 62.2 MB of additional"
+        assert said in capfd.readouterr().err
+
+    @pytest.mark.process
+    def test_install_gets_new_lists_when_it_fails(
+        self, empty_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        log = tmp_path / "log"
+        script(empty_path / "apt-get", APT.replace("{log}", str(log)) + f"\n[ -e {tmp_path}/new ]")
+        script(empty_path / "env", 'shift; exec "$@"')
+        monkeypatch.setattr(os, "geteuid", lambda: 0)
+        monkeypatch.setattr(packages, "_lists_fresh", lambda: True)
+        with pytest.raises(CommandFailed, match="update"):
+            packages.install(["bc"])
+        assert log.read_text().splitlines()[-1] == "apt-get -q -y update"
 
     def test_install_without_permission_names_the_command(
         self, empty_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -88,6 +118,34 @@ class TestPackages:
     def test_install_elsewhere_than_debian(self, empty_path: Path) -> None:
         with pytest.raises(MissingError, match="not a Debian"):
             packages.install(["bc"])
+
+    @pytest.mark.parametrize(
+        ("text", "gone"),
+        [
+            (
+                "Err:1 http://a.org trixie/main amd64 p all 1\n  404  Not Found [IP: 1.2.3.4 80]",
+                True,
+            ),
+            ("E: Failed to fetch http://a.org/p_1_all.deb  404  Not Found [IP: 1.2.3.4 80]", True),
+            ("E: Failed to fetch http://a.org/p_404.deb  Could not connect", False),
+            ("Get:1 http://a.org p 404 [12 kB]", False),
+        ],
+    )
+    def test_what_a_mirror_lacks_is_told_from_one_that_is_not_reached(
+        self, text: str, gone: bool
+    ) -> None:
+        assert packages.is_gone(text) is gone
+
+    def test_system_directories_are_searched_for_everybody(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Debian's users have no /sbin in PATH, where mke2fs is."""
+        monkeypatch.setenv("PATH", "/usr/bin:/bin")
+        monkeypatch.setattr(programs, "SYSTEM", (str(tmp_path),))
+        script(tmp_path / "mke2fs", "")
+        [row] = [row for row in REQUIREMENTS if row.tool == "mke2fs"]
+        assert packages.is_there(row)
+        assert programs.clean_environment()["PATH"] == f"/usr/bin:/bin:{tmp_path}"
 
     def test_every_requirement_has_a_package(self) -> None:
         assert {row.tool for row in REQUIREMENTS} <= set(PACKAGE_OF)

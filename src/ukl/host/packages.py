@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sys
 import time
@@ -101,7 +102,9 @@ def is_installed(package: str) -> bool:
 
 
 def install(packages: Iterable[str]) -> None:
-    """Install Debian packages in the foreground: sudo may ask for a password.
+    """Install Debian packages in the foreground, after saying how much that is.
+
+    sudo may ask for a password.
 
     Raises MissingError with the command for an administrator if this user may not install
     packages, and CommandFailed if apt-get fails.
@@ -124,9 +127,33 @@ def install(packages: Iterable[str]) -> None:
             )
         prefix = ["sudo"]
     apt = [*prefix, "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-q", "-y"]
+    update, add = [*apt, "update"], [*apt, "--no-install-recommends", "install", *names]
     if not _lists_fresh():
-        _foreground([*apt, "update"], manual)
-    _foreground([*apt, "--no-install-recommends", "install", *names], manual)
+        _foreground(update, manual)
+    size = amount(_planned(names))
+    sys.stderr.write(f"ukl: installing {' '.join(names)}\n" + (f"ukl: {size}\n" if size else ""))
+    sys.stderr.flush()
+    try:
+        _foreground(add, manual)
+    except host_exec.CommandFailed:
+        _foreground(update, manual)  # a mirror deletes what its newest lists do not name
+        _foreground(add, manual)
+
+
+def is_gone(text: str) -> bool:
+    """Tell whether apt-get says that a mirror lacks a file that its list names. Pure."""
+    return re.search(r"(?m)^(Err:.*\n? *|E: .*)\b404 ", text) is not None
+
+
+def amount(text: str) -> str:
+    """Return the sentences of `apt-get install` that say how much it will install. Pure."""
+    lines = [line.strip() for line in text.splitlines()]
+    return " ".join(line for line in lines if line.startswith(("Need to get", "After this ope")))
+
+
+def _planned(names: list[str]) -> str:
+    argv = ["apt-get", "-y", "--print-uris", "--no-install-recommends", "install", *names]
+    return host_exec.run(argv, check=False).stdout
 
 
 def _sudo_possible() -> bool:

@@ -14,11 +14,17 @@ from ukl.host.requirements import PACKAGE_OF, install_command
 
 Arg: TypeAlias = str | os.PathLike[str]
 
+SYSTEM = ("/usr/sbin", "/sbin")
+
 
 def clean_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Return the environment of children: PATH, HOME and TMPDIR, LANG, and `extra`."""
+    """Return the environment of children: PATH, HOME and TMPDIR, LANG, and `extra`.
+
+    PATH ends in the directories of mke2fs and others, which Debian gives to root only.
+    """
+    path = (os.environ.get("PATH") or "/usr/bin:/bin").split(":")
     env = {
-        "PATH": os.environ.get("PATH") or "/usr/sbin:/usr/bin:/sbin:/bin",
+        "PATH": ":".join([*path, *(each for each in SYSTEM if each not in path)]),
         "HOME": os.environ.get("HOME") or "/",
         "LANG": "C.UTF-8",
     }

@@ -26,6 +26,7 @@ from ukl import __version__
 from ukl.base.errors import InputError, MissingError, UklError
 from ukl.base.model import KernelSource
 from ukl.base.progress import Progress, Stage
+from ukl.host import packages
 from ukl.host.exec import CommandFailed, run
 from ukl.host.store import Store, digest
 from ukl.kernel import suites, versions
@@ -321,6 +322,12 @@ def _package(package: str, context: _Context, index: Index | None = None) -> Ker
             try:
                 run([*apt, "download", package], cwd=directory, log=log)
             except CommandFailed as error:
+                if packages.is_gone(error.output):
+                    raise UklError(
+                        f"the mirror no longer has {name}: this machine's package lists are old",
+                        remedy="sudo apt-get update",
+                        log=error.log,
+                    ) from error
                 raise DownloadFailed(
                     f"{package} could not be downloaded",
                     remedy=f"check that `apt-get update` and `apt-get download {package}` work",

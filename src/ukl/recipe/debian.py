@@ -17,6 +17,7 @@ from tempfile import TemporaryDirectory
 
 from ukl.base.errors import InputError, MissingError, UklError
 from ukl.host import exec as host_exec
+from ukl.host import packages
 from ukl.host.apt import DOWNLOAD_TIMEOUT, ONLINE_REMEDY, Apt, Target, machine_targets
 
 
@@ -126,8 +127,14 @@ def download(
             log=log,
         )
     if done.returncode != 0:
+        gone = packages.is_gone(done.stdout)
         raise Unavailable(
-            f"the source package {package} could not be downloaded", remedy=ONLINE_REMEDY, log=log
+            f"the source package {package} could not be downloaded"
+            + (": the mirror lists files that it does not have" if gone else ""),
+            remedy="try again later, or name another mirror in apt's sources"
+            if gone
+            else ONLINE_REMEDY,
+            log=log,
         )
     (dsc,) = directory.glob("*.dsc")
     found = version_of(dsc.read_text(errors="replace"))
