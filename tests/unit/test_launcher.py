@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.typed import root
 from ukl.host.requirements import REQUIREMENTS
 
 TOP = Path(__file__).resolve().parents[2]
@@ -122,6 +123,7 @@ def test_missing_packages_are_named_and_not_installed_when_told_so(tmp_path: Pat
     [
         ("--lint --unit", 7),
         ("--unit --no-skip -k --boot", 7),
+        ("--distributions", 7),
         ("", 3),
         ("--unit --tool", 3),
         ("-k --unit --json", 3),
@@ -133,6 +135,69 @@ def test_a_tier_that_takes_python_alone_takes_no_packages(
     venv = ready_environment(tmp_path, extent="dev")
     environment = {"UKL_VENV": str(venv), "UKL_NO_INSTALL": "1"}
     assert launch(tmp_path, "selftest", *words.split(), **environment).returncode == code
+
+
+@pytest.mark.process
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        ("run --help", 7),
+        ("selftest -h", 7),
+        ("run hello -- --help", 3),
+        ("ps", 7),
+        ("rnu hello", 7),
+        ("package hello", 3),
+    ],
+)
+def test_only_what_builds_takes_packages(tmp_path: Path, words: str, code: int) -> None:
+    venv = ready_environment(tmp_path, extent="dev")
+    environment = {"UKL_VENV": str(venv), "UKL_NO_INSTALL": "1"}
+    assert launch(tmp_path, *words.split(), **environment).returncode == code
+
+
+def test_the_verbs_that_build_are_verbs() -> None:
+    [line] = re.findall(r"(?m)^(run \|.*)\) look_for_packages", LAUNCHER.read_text())
+    assert set(line.split(" | ")) <= set(root().commands)
+
+
+@pytest.mark.process
+def test_python_takes_names_in_utf8_whatever_the_locale(tmp_path: Path) -> None:
+    venv = ready_environment(tmp_path)
+    (venv / "bin/python").write_text('#!/bin/sh\necho "$PYTHONUTF8"\n')
+    assert launch(tmp_path, "doctor", UKL_VENV=str(venv), LC_ALL="C").stdout == "1\n"
+
+
+@pytest.mark.process
+@pytest.mark.parametrize(("status", "code"), [(100, 1), (1, 3)])
+def test_a_failure_of_apt_is_not_a_lack_of_permission(
+    tmp_path: Path, status: int, code: int
+) -> None:
+    venv = ready_environment(tmp_path)
+    launch(tmp_path, "doctor", UKL_VENV=str(venv))  # makes the directory of programs
+    for name, text in (("apt-get", f"exit {status}"), ("sudo", 'exec "$@"')):
+        (tmp_path / "bin" / name).write_text(f"#!/bin/sh\n{text}\n")
+        (tmp_path / "bin" / name).chmod(0o755)
+    done = launch(tmp_path, "run", "hello", UKL_VENV=str(venv))
+    assert done.returncode == code, done.stderr
+    assert "remedy: " in done.stderr
+
+
+@pytest.mark.process
+def test_an_environment_that_cannot_be_written_has_a_remedy(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    done = launch(tmp_path, "doctor", UKL_VENV=str(tmp_path / "file/venv"))
+    assert done.returncode == 1
+    assert "remedy: name another directory, of your own, in UKL_VENV" in done.stderr
+
+
+@pytest.mark.process
+def test_the_lock_of_somebody_else_has_a_remedy(tmp_path: Path) -> None:
+    venv = ready_environment(tmp_path)
+    (venv / "ukl.stamp").write_text("run 0123 elsewhere\n")
+    (tmp_path / "venv.lock").mkdir()  # which root cannot write to, either
+    done = launch(tmp_path, "doctor", UKL_VENV=str(venv))
+    assert done.returncode == 1
+    assert "UKL_VENV" in done.stderr
 
 
 @pytest.mark.process
