@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -320,3 +320,26 @@ class TestSelftest:
         assert selftest.other_series(store, progress) == ["7.3"]
         monkeypatch.setenv("UKL_KERNEL", "6.12")
         assert selftest.other_series(store, progress) == []
+
+        assert started == [*linters, "tests/unit", "tests/tool", selftest.KERNELS, "tests/boot"]
+
+    def test_distributions_are_run_only_if_asked_for(
+        self, cli: Cli, checkout: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        started = []
+        check = selftest._check_root
+
+        def run(argv: list[str], *, env: Mapping[str, str], **_: object) -> Completed:
+            started.append(argv)
+            assert env.get("HTTP_PROXY") == "proxy"
+            return Completed((), argv[-1] == "sid", "", 0.0)
+
+        monkeypatch.setattr(host_exec, "run", run)
+        monkeypatch.setattr(selftest, "_check_root", lambda: None)
+        done = cli("selftest", "--distributions", HTTP_PROXY="proxy")
+        script = str(checkout / ".ci/distribution")
+        assert started == [[script, suite] for suite in ("bookworm", "trixie", "sid")]
+        assert done.stdout == "2 passed, 1 failed\n"
+        monkeypatch.setattr(selftest, "_check_root", check)
+        monkeypatch.setattr(os, "geteuid", lambda: 1000)
+        assert cli("selftest", "--distributions", PATH="/nowhere").returncode == ExitCode.MISSING

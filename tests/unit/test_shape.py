@@ -38,6 +38,7 @@ MANY_PARAMETERS: Mapping[str, str] = {
     "cli.compose.up": _VERB,
     "cli.kernel.trim": _VERB,
     "cli.run.run": _VERB,
+    "cli.selftest.selftest": _VERB,
 }
 MANY_FIELDS: Mapping[str, str] = {
     "base.model.AppSpec": "all that ukl.toml says; who takes it over names what it reads",

@@ -22,6 +22,10 @@ def selftest(
     apps: Annotated[
         bool, typer.Option("--apps", help="Only these, and only if asked for: recipes' suites.")
     ] = False,
+    distributions: Annotated[
+        bool,
+        typer.Option("--distributions", help="Only these: on minimal systems. Needs root."),
+    ] = False,
     expression: Annotated[
         str | None,
         typer.Option("-k", metavar="EXPRESSION", help="Only tests whose names match (pytest -k)."),
@@ -35,12 +39,14 @@ def selftest(
     """Run the tests.
 
     In this order: ruff, mypy, tests/unit, tests/tool and tests/boot; --apps adds the test
-    suites of the recipes, which take hours.
+    suites of the recipes, which take hours. --distributions runs the README's commands in
+    minimal roots of several suites of Debian, which takes hours, too.
     """
     from ukl.flow import selftest as room  # noqa: PLC0415 - not needed for --help
 
     chosen = {"lint": lint, "unit": unit, "tool": tool, "boot": boot}
     groups = [name for name, wanted in chosen.items() if wanted] + ["apps"] * apps
+    groups += ["distributions"] * distributions
     if not groups:
         groups = [name for name in chosen if name != "lint" or expression is None]
     strict = no_skip or os.environ.get("CI") == "true"

@@ -72,6 +72,7 @@ PACKAGE_OF: dict[str, str] = {
     "clang++": "clang",
     "cmake": "cmake",
     "cpio": "cpio",
+    "debootstrap": "debootstrap",
     "dpkg": "dpkg",
     "dpkg-deb": "dpkg",
     "dpkg-query": "dpkg",
