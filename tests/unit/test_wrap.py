@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import TOP
+from ukl.base import pkgconfig
 from ukl.base.cflags import CANARY, KERNEL_MODEL, NO_LTO, NO_RED_ZONE
 from ukl.wrap import arguments, driver, ld_arguments, linker, settings
 
@@ -173,6 +174,48 @@ def test_static_link_asks_for_nothing_shared() -> None:
     text = "-static -pie -Bdynamic a.o --fatal-warnings /x/libz.so /x/liby.so.1.2 -l:libw.so.3"
     words = ld_arguments.static_arguments(link(text), lambda path: path == "/x/libz.a")
     assert words == ["-static", "a.o", "/x/libz.a", "/x/liby.so.1.2", "-l:libw.a"]
+
+
+def test_an_archive_brings_those_that_it_refers_to() -> None:
+    needed = {"crypto": ["z", "zstd"]}
+    text = "-static a.o -lssl -lcrypto -lc /usr/lib/libcrypto.so crtend.o"
+    words = ld_arguments.static_arguments(
+        link(text), lambda path: True, lambda library: needed.get(library, ())
+    )
+    assert " ".join(words).startswith(
+        "-static a.o -lssl -lcrypto -lz -lzstd -lc /usr/lib/libcrypto.a -lz -lzstd "
+    )
+
+
+PC_FILES = {
+    "libssl": "Requires.private: libcrypto\nLibs: -L${libdir} -lssl\n",
+    "libcrypto": "a=b\nLibs: -lcrypto\nLibs.private: -lz -lzstd -ldl -pthread\n",
+    "libzstd": "Libs: -lzstd\nLibs.private: -lother\n",
+    "liblz4": "Libs: -llz4 -lxxhash\n",
+    "circle": "Requires: circle, libssl\nLibs: -lcircle\n",
+}
+
+
+@pytest.mark.parametrize(
+    ("library", "needed"),
+    [
+        ("ssl", ["crypto", "z", "zstd", "other"]),
+        ("crypto", ["z", "zstd", "other"]),
+        ("lz4", ["xxhash"]),
+        ("xxhash", []),
+        ("circle", ["ssl", "crypto", "z", "zstd", "other"]),
+        ("unknown", []),
+    ],
+)
+def test_what_an_archive_refers_to(library: str, needed: list[str]) -> None:
+    table = pkgconfig.Table(PC_FILES)
+    assert table.needed(library, lambda path: True) == needed
+
+
+def test_an_archive_that_is_not_installed_is_not_asked_for() -> None:
+    table = pkgconfig.Table(PC_FILES)
+    there = {"/usr/lib/x86_64-linux-gnu/libz.a"}
+    assert table.needed("crypto", there.__contains__) == ["z"]
 
 
 def test_rusts_list_is_closed_by_the_group() -> None:

@@ -7,6 +7,7 @@ content of all its inputs.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -15,7 +16,7 @@ from tempfile import TemporaryDirectory
 from ukl.app import compile as plan
 from ukl.app import link, link_commands, linking, populated, sections, toolchain
 from ukl.app.linking import Hint, Linking
-from ukl.base import resources
+from ukl.base import pkgconfig, resources
 from ukl.base.errors import InputError
 from ukl.base.model import AppObject, AppSpec, KernelBuild, Level
 from ukl.base.progress import Progress
@@ -289,11 +290,15 @@ def _libraries(spec: AppSpec, tools: link.Toolchain, is_cxx: bool) -> tuple[Path
         *(link.CXX_LIBRARIES if is_cxx else ()),
         *(("gcov",) if spec.counting else ()),
     ]
+    table = pkgconfig.Table(pkgconfig.read() if names else {})
     for name in dict.fromkeys(names):
         found = toolchain.library(tools.cc, name)
         if found is None:
             raise link.missing_library(name, toolchain.shared(tools.cc, name), spec.origin)
         paths.append(found)
+        for other in table.needed(name, os.path.exists):
+            if (archive := toolchain.library(tools.cc, other)) is not None:
+                paths.append(archive)
     return tuple(dict.fromkeys(paths))
 
 

@@ -47,7 +47,15 @@ TIMEOUT = 3600.0
 EPOCH = "1700000000"
 """SOURCE_DATE_EPOCH: the time that reproducible builds write in place of their own."""
 
-WRAPPER = ("wrap/*.py", "base/cflags.py", "app/link.py", "app/linking.py", "app/sections.py")
+WRAPPER = (
+    "wrap/*.py",
+    "base/cflags.py",
+    "base/pkgconfig.py",
+    "app/captured.py",
+    "app/link.py",
+    "app/linking.py",
+    "app/sections.py",
+)
 """The code that makes the unikernel form of a linked program."""
 
 DPKG_SOURCE = "dpkg-dev"

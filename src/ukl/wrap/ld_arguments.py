@@ -154,11 +154,16 @@ class Link:
         self.program = self.program and files
 
 
-def static_arguments(link: Link, exists: "Callable[[str], bool]") -> "list[str]":
+def static_arguments(
+    link: Link,
+    exists: "Callable[[str], bool]",
+    needed: "Callable[[str], Sequence[str]]" = lambda library: (),
+) -> "list[str]":
     """Return the arguments of the normal link of a static program.
 
     Options that ask for shared objects in spite of -static are removed. A shared object
-    is replaced by the archive beside it.
+    is replaced by the archive beside it. After a library come those that its archive may
+    refer to: `needed` returns them.
     """
     result: list[str] = []
     depth = 0
@@ -173,6 +178,7 @@ def static_arguments(link: Link, exists: "Callable[[str], bool]") -> "list[str]"
         if item.name == "" and item.value.rpartition("/")[2].startswith("crtend"):
             end = len(result)
         result += _static_input(item, exists)
+        result += [f"-l{name}" for name in needed(library_of(item))]
     if loose and end is not None:
         # With -nodefaultlibs (rustc) the list is for libc.so, which needs no other library.
         result[end:end] = ["--start-group", "-lgcc", "-lgcc_eh", "-lc", "--end-group"]
@@ -188,6 +194,16 @@ def _static_input(item: Argument, exists: "Callable[[str], bool]") -> "list[str]
         if item.value[:1] == ":" and (archive := archive_of(item.value[1:])):
             return [f"-l:{archive}"]
     return item.words
+
+
+def library_of(item: Argument) -> str:
+    """Return the name of the library that an argument of ld adds, or ""."""
+    if item.name in ("l", "library"):
+        return item.value
+    name = item.value.rpartition("/")[2] if item.name == "" else ""
+    if name[:3] != "lib" or not (name[-2:] == ".a" or archive_of(name)):
+        return ""
+    return name[3:].removesuffix(".a").partition(".so")[0]
 
 
 def archive_of(path: str) -> "str | None":

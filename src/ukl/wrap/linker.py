@@ -8,6 +8,7 @@ configure scripts, and links that do not make a program, get the normal link onl
 import os
 import sys
 
+from ukl.base import pkgconfig
 from ukl.wrap import arguments, driver, ld_arguments
 
 TYPE_CHECKING = False
@@ -27,7 +28,10 @@ def main(argv: "list[str]") -> int:
     if not link.program:
         os.execv(linker, [linker, *words])
     if link.static:
-        full = ld_arguments.static_arguments(link, os.path.exists)
+        table = pkgconfig.Table(pkgconfig.read())
+        full = ld_arguments.static_arguments(
+            link, os.path.exists, lambda library: table.needed(library, os.path.exists)
+        )
         link = ld_arguments.Link(full)
     for suffix in (".ukl.o", ".ukl.json"):  # never leave those of an older program
         try:
