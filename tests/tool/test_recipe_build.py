@@ -128,6 +128,14 @@ def test_a_program_that_is_not_made(project: Path, store: Store) -> None:
     assert caught.value.remedy
 
 
+def test_a_program_without_a_unikernel_form_is_not_kept(project: Path, store: Store) -> None:
+    (project / "ukl.toml").write_text(RECIPE.replace('"3" }', '"3", UKL_WRAP_SKIP = "prog" }'))
+    with pytest.raises(InputError, match="out/prog has no unikernel form") as caught:
+        made(project, store)
+    assert "UKL_WRAP_SKIP" in str(caught.value.remedy)
+    assert not [*(store.root / build.KIND).glob("*")]
+
+
 def test_a_patch_that_does_not_apply(project: Path, store: Store) -> None:
     (project / "fix.patch").write_text(PATCH.replace("plain", "something else"))
     with pytest.raises(InputError, match=r"patch fix\.patch"):

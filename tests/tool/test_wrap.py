@@ -248,6 +248,23 @@ def test_program_whose_first_place_is_gone(project: Path, run: Run, store: Store
     works(project / "prog", store)
 
 
+@pytest.mark.parametrize(("name", "same"), [(".go.fipsinfo", True), (".another", False)])
+def test_what_go_writes_after_the_link(
+    project: Path, run: Run, store: Store, name: str, *, same: bool
+) -> None:
+    section = f'__attribute__((section("{name}"), used)) static char sum[8] = "before";'
+    (project / "part.c").write_text(f"{section}\n{PART}")
+    run("ukl-cc", "main.c", "part.c", "-o", "prog")
+    (project / "sum").write_bytes(b"later!!\0")
+    run("objcopy", "--update-section", f"{name}=sum", "prog")
+    assert b"later!!" in (project / "prog").read_bytes()
+    if same:
+        works(project / "prog", store)
+    else:
+        with pytest.raises(InputError, match="different links"):
+            captured.find(project / "prog", store)
+
+
 def test_program_of_another_compiler(project: Path, run: Run, store: Store) -> None:
     run("/usr/bin/gcc", "main.c", "part.c", "-o", "prog")
     with pytest.raises(InputError, match="not linked by ukl-cc") as caught:

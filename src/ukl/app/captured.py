@@ -82,6 +82,9 @@ def find(program: Path, store: Store) -> Path:
     raise InputError(text, where=program, remedy=remedy)
 
 
+_LATE = ".go.fipsinfo"
+"""Section with a checksum that `go build` writes into the program after the link."""
+
 _GO_BUILD_ID = re.compile(rb'\xff Go build ID: "[^"\n]*"\n \xff')
 """At the start of .text; `go build` writes it into the program after the link."""
 
@@ -93,7 +96,9 @@ def content_digest(program: Path) -> str:
         [
             [section.name, section.address, _GO_BUILD_ID.sub(b"", elf.content(section))]
             for section in elf.sections
-            if section.allocated and section.kind not in {SHT_NOBITS, "SHT_NOTE"}
+            if section.allocated
+            and section.kind not in {SHT_NOBITS, "SHT_NOTE"}
+            and section.name != _LATE
         ]
     )
 

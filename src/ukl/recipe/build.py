@@ -107,6 +107,7 @@ def prepared(spec: AppSpec, store: Store, progress: Progress, jobs: int | None =
                 _run(argv, spec, command, tree=tree, log=log, env=environment, on_line=line)
             _check(build, tree, spec, log)
             captured.bring(tree / build.program, store)
+            _check_object(build, tree, spec, store, log)
 
         inputs = {"name": spec.name, "source": fetched.origin, "commands": build.commands}
 
@@ -119,6 +120,7 @@ def prepared(spec: AppSpec, store: Store, progress: Progress, jobs: int | None =
         entry = store.make(KIND, key, inputs, work, commands)
         # Another recipe may have built it, for another program of the same source.
         _check(build, entry / TREE, spec, entry / LOG)
+        _check_object(build, entry / TREE, spec, store, entry / LOG)
     tree = entry / TREE
     files = {**{guest: tree / name for guest, name in build.files.items()}, **spec.files}
     return replace(spec, build=None, program=tree / build.program, files=files)
@@ -228,6 +230,20 @@ def _check(build: BuildSpec, tree: Path, spec: AppSpec, log: Path) -> None:
             remedy=reason.get("remedy"),
             log=log,
         )
+
+
+def _check_object(build: BuildSpec, tree: Path, spec: AppSpec, store: Store, log: Path) -> None:
+    """Raise InputError if there is no unikernel form of the program: a build without is no use."""
+    try:
+        captured.find(tree / build.program, store)
+    except InputError as error:
+        raise InputError(
+            f"{build.program} has no unikernel form: {error.message}",
+            where=spec.origin,
+            remedy="the commands must link it by $CC or $CXX, under a name that UKL_WRAP_SKIP "
+            "does not match",
+            log=log,
+        ) from error
 
 
 def ensure(packages: Sequence[str], name: str, progress: Progress) -> None:
