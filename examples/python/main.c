@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Python as one program: the interpreter of libpython3.11-pic.a and built-in modules.
+ * Python as one program: the interpreter of libpython3.N-pic.a and built-in modules.
  *
- * The standard library is /usr/lib/python311.zip. There is no search for it: the guest has
+ * The standard library is /usr/lib/python3N.zip. There is no search for it: the guest has
  * one Python.
  */
 #include <Python.h>
@@ -25,13 +25,16 @@ static struct _inittab modules[] = {
 	{ NULL, NULL },
 };
 
+#define LITERAL(word) #word
+#define TEXT(macro) LITERAL(macro)
+
 /*
  * These two replace the interpreter's own, which call dlopen(): the code of a shared object
  * is in user pages, which ring 0 may not execute. `import` therefore raises an ImportError
  * with the reason, and packages with a slower module in Python fall back to that.
  */
 const char *_PyImport_DynLoadFiletab[] = {
-	".cpython-311-x86_64-linux-gnu.so",
+	".cpython-" TEXT(PY_MAJOR_VERSION) TEXT(PY_MINOR_VERSION) "-x86_64-linux-gnu.so",
 	".abi3.so",
 	".so",
 	NULL,

@@ -10,10 +10,10 @@ import pathlib
 import sys
 import zipfile
 
-LIBRARY = pathlib.Path("/usr/lib/python3.11")
+LIBRARY = pathlib.Path(f"/usr/lib/python3.{sys.version_info.minor}")
 
 LEFT_OUT = {
-    "__pycache__", "config-3.11-x86_64-linux-gnu", "ensurepip", "idlelib", "lib-dynload",
+    "__pycache__", "ensurepip", "idlelib", "lib-dynload",
     "lib2to3", "pydoc_data", "test", "tkinter", "turtledemo",
 }  # fmt: skip
 """Names of directories: tests, tools for people, and what needs a missing module."""

@@ -7,16 +7,12 @@ import asyncio
 import re
 import urllib.request
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
 from tests.boot.harness import Built, Lab, mode_of
 from ukl.base.model import Guest, Outcome, Volume
 from ukl.vm.launch import Options
-
-SUITE = Path("/usr/lib/python3.11/test")
-"""Of the package libpython3.11-testsuite."""
 
 TESTS = (
     "test_context",
@@ -58,9 +54,11 @@ def counts(text: str) -> list[int]:
 
 @pytest.mark.timeout(7200)
 def test_its_own_tests(lab: Lab, python: Built) -> None:
-    if not all((SUITE / f"{name}.py").is_file() for name in TESTS):
-        pytest.skip("libpython3.11-testsuite is not installed")
-    mounted = replace(python.spec, volumes=(Volume(SUITE, str(SUITE), read_only=True),))
+    assert python.spec.suite is not None
+    (suite,) = python.spec.suite.files.values()
+    if not all((suite / f"{name}.py").is_file() for name in TESTS):
+        pytest.skip(f"{python.spec.suite.packages[0]} is not installed")
+    mounted = replace(python.spec, volumes=(Volume(suite, str(suite), read_only=True),))
     ignored = [word for name in WITHOUT_TESTCAPI for word in ("--ignore", name)]
     texts = []
     for user in (False, True):

@@ -15,7 +15,7 @@ from ukl.base.progress import Progress
 from ukl.flow import compare, suite
 from ukl.flow.suite import Reader, SuiteResult
 from ukl.host import apt
-from ukl.recipe import debian
+from ukl.recipe import build, debian, newest
 from ukl.settings import manifest, python
 
 BUILD = """
@@ -44,7 +44,7 @@ def load(directory: Path, text: str) -> AppSpec:
 def test_a_recipe_is_read(tmp_path: Path) -> None:
     spec = load(tmp_path, BUILD)
     assert spec.build is not None
-    assert spec.build.source == Source(debian="redis", version="7.")
+    assert spec.build.source == Source(debian="redis", versions=("7.",))
     assert spec.build.commands == ("make",)
     assert spec.build.program == "src/server"
     assert spec.build.patches == (tmp_path / "fix.patch",)
@@ -166,6 +166,67 @@ def test_versions() -> None:
     assert debian.version_of("Format: 3.0\nVersion: 5:7.0.15-1\n") == "5:7.0.15-1"
     assert debian.without_epoch("5:7.0.15-1") == "7.0.15-1"
     assert debian.without_epoch("1.6.18") == "1.6.18"
+
+
+def test_a_recipe_is_for_several_versions(tmp_path: Path) -> None:
+    spec = load(tmp_path, BUILD.replace('"7."', '["7.", "8."]'))
+    assert spec.build is not None
+    assert spec.build.source.versions == ("7.", "8.")
+
+
+def test_commands_learn_the_version_of_the_source(tmp_path: Path) -> None:
+    assert build.source_version(tmp_path) == {}
+    (tmp_path / "debian").mkdir()
+    (tmp_path / "debian/changelog").write_text("redis (5:8.0.2-3+deb13u2) trixie; urgency=high\n")
+    assert build.source_version(tmp_path) == {"SOURCE_VERSION": "8.0.2-3+deb13u2"}
+
+
+@pytest.mark.parametrize(
+    ("pattern", "digits"),
+    [("python3.*", "13"), ("postgresql-*", "17"), ("postgresql-*-cron", "17"), ("python4.*", None)],
+)
+def test_the_newest_package_is_found(pattern: str, digits: str | None) -> None:
+    names = ("python3.9", "python3.13", "python3.11-dev", "python3-x", "python3.")
+    more = ("postgresql-15", "postgresql-17-cron", "postgresql-17", "postgresql-common")
+    assert newest.newest(pattern, (*names, *more)) == digits
+
+
+STARS = """
+[build]
+source = { debian = "python3.*" }
+packages = ["libpython3.*-dev", "zlib1g-dev"]
+commands = ["make"]
+program = "python"
+files = { "/usr/lib/python3*.zip" = "python3*.zip" }
+
+[test]
+runs = { all = [] }
+packages = ["libpython3.*-testsuite"]
+files = { "/usr/lib/python3.*/test" = "/usr/lib/python3.*/test" }
+"""
+
+
+def test_a_star_is_the_version_everywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(newest, "_packages", lambda pattern: ["python3.11", "python3.13"])
+    spec = newest.named(load(tmp_path, STARS))
+    assert spec.build is not None
+    assert spec.suite is not None
+    assert spec.build.source.debian == "python3.13"
+    assert spec.build.packages == ("libpython3.13-dev", "zlib1g-dev")
+    assert spec.build.files == {"/usr/lib/python313.zip": "python313.zip"}
+    assert spec.suite.packages == ("libpython3.13-testsuite",)
+    assert spec.suite.files == {"/usr/lib/python3.13/test": Path("/usr/lib/python3.13/test")}
+    assert newest.named(spec) is spec
+
+
+def test_a_distribution_without_such_a_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(newest, "_packages", lambda pattern: ["python3.13-dev"])
+    with pytest.raises(InputError, match=r"has no package python3\.\*") as caught:
+        newest.named(load(tmp_path, STARS))
+    assert caught.value.where == str(tmp_path / "ukl.toml")
+    assert "apt-get update" in str(caught.value.remedy)
 
 
 SUITE = SuiteSpec(("x",), passed="^ok (.*)$", failed="^not ok (.*)$", skipped="^ok (.*) # skip$")

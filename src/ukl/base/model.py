@@ -85,8 +85,9 @@ class Disk:
 class Source:
     """Where a recipe's source is: one of `directory`, `url` with `sha256`, `debian`.
 
-    `inputs` are patterns that select files of the directory (none: all files). `version` is
-    the prefix that the Debian package's version must have.
+    `inputs` are patterns that select files of the directory (none: all files). The version of
+    the Debian package must begin with one of `versions` (none: any version). `*` in its name
+    stands for digits (recipe/newest.py).
     """
 
     directory: Path | None = None
@@ -94,7 +95,7 @@ class Source:
     url: str | None = None
     sha256: str | None = None
     debian: str | None = None
-    version: str | None = None
+    versions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from ukl.flow.context import Context
 from ukl.flow.suite import SuiteResult
 from ukl.flow.watch import Watch
 from ukl.recipe import build as recipe_build
+from ukl.recipe import newest
 from ukl.settings.volumes import merged
 from ukl.vm import launch, ports, session
 
@@ -54,6 +55,7 @@ def compare(
     `watch` records which kernel code runs. Raises InputError if the recipe has no suite, or no
     TCP port for it, and the errors of building and booting.
     """
+    spec = newest.named(spec)
     tests, build = spec.suite, spec.build
     tcp = [port for port in spec.ports if port.protocol is Protocol.TCP]
     if tests is None or build is None or not (tcp or tests.runs):
@@ -131,7 +133,11 @@ class _Lab:
             args=spec.args if tests.args is None else tests.args,
             ports=ports.with_free_hosts(spec.ports),
         )
-        env = {**ports.environment(served.ports), "RECIPE": str(spec.directory)}
+        env = {
+            **ports.environment(served.ports),
+            **recipe_build.source_version(tree),
+            "RECIPE": str(spec.directory),
+        }
         directory = self._directory()
         options = launch.Options(Guest(mode=mode), output=lambda data: None)
         log = directory / "tests.log"

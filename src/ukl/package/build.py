@@ -29,6 +29,7 @@ from ukl.image import initrd as initrds
 from ukl.package import disk, efi, kube, oci, sbom, urunc, vmm
 from ukl.package.formats import NEEDS, SBIN, Format, Needs, with_options
 from ukl.package.sbom import Part
+from ukl.recipe import newest
 from ukl.vm import qemu
 
 IMAGE, SBOM, LICENCES, MACHINE = "image", "sbom.spdx.json", "licences.txt", "kubevirt.json"
@@ -255,7 +256,8 @@ def _parts(wanted: Wanted, version: str, store: Store, progress: Progress) -> li
     names = sorted(linked | {BUSYBOX, MUSL})
     loaders = sorted(set(NEEDS[wanted.kind].files.values()))
     versions = packages.versions([*names, *loaders])
-    source = wanted.spec.build.source.debian if wanted.spec.build is not None else None
+    build = newest.named(wanted.spec).build
+    source = build.source.debian if build is not None else None
     found = [
         Part("linux", version, "GPL-2.0-only", "Organization: kernel.org"),
         Part("ukl", __version__, "GPL-2.0-only"),

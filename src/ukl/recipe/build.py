@@ -28,7 +28,7 @@ from ukl.host.requirements import install_command
 from ukl.host.store import Command, Store, digest
 from ukl.pgo import counts
 from ukl.pgo.flags import COUNTED, COUNTING
-from ukl.recipe import fetch
+from ukl.recipe import debian, fetch, newest
 from ukl.wrap import driver
 
 KIND = "recipe"
@@ -68,6 +68,7 @@ def prepared(spec: AppSpec, store: Store, progress: Progress, jobs: int | None =
     Raises InputError when a command fails or the program is not made, MissingError when
     packages are missing and cannot be installed, and the errors of fetch.py.
     """
+    spec = newest.named(spec)
     build = spec.build
     if build is None:
         return spec
@@ -99,7 +100,7 @@ def prepared(spec: AppSpec, store: Store, progress: Progress, jobs: int | None =
                 shutil.copy(file, tree / file.name)
             if counted is not None:
                 shutil.copytree(counted, tree, dirs_exist_ok=True)
-            environment = _environment(build, store, directory, jobs)
+            environment = _environment(build, store, directory, jobs) | source_version(tree)
             if flags:
                 environment[driver.FLAGS] = " ".join(flags)
             for command in build.commands:
@@ -133,6 +134,12 @@ def tree_of(spec: AppSpec, build: BuildSpec) -> Path:
     for _ in Path(build.program).parts:
         path = path.parent
     return path
+
+
+def source_version(tree: Path) -> dict[str, str]:
+    """Return SOURCE_VERSION for commands: the version of the Debian package in `tree`, if any."""
+    found = debian.changelog_version(tree)
+    return {"SOURCE_VERSION": found} if found else {}
 
 
 def _key(

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import platform
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from functools import cmp_to_key
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -89,11 +90,11 @@ def _compare(one: str, other: str) -> int:
 
 
 def download(
-    package: str, version: str | None, directory: Path, note: Callable[[str], None]
+    package: str, versions: Sequence[str], directory: Path, note: Callable[[str], None]
 ) -> str:
     """Download a source package into `directory` and return its version.
 
-    The package's version, without its epoch, must begin with `version`. If the archive
+    The package's version, without its epoch, must begin with one of `versions`. If the archive
     lacks the newest version that it lists, the next older one is taken. `note` is called
     with each step. Raises InputError when there is no such package or version,
     Unavailable without network.
@@ -138,9 +139,10 @@ def download(
         )
     (dsc,) = directory.glob("*.dsc")
     found = version_of(dsc.read_text(errors="replace"))
-    if version is not None and not without_epoch(found).startswith(version):
+    if versions and not without_epoch(found).startswith(tuple(versions)):
+        wanted = " or ".join(versions)
         raise InputError(
-            f"the distribution has version {found} of {package}, the recipe is for {version}",
+            f"the distribution has version {found} of {package}, the recipe is for {wanted}",
             remedy="change `version` and try again, or give a URL and its sha256 as the source",
             log=log,
         )
@@ -153,6 +155,16 @@ def version_of(dsc: str) -> str:
     if match is None:
         raise UklError("a source package without a version")
     return match[1]
+
+
+def changelog_version(tree: Path) -> str:
+    """Return the version, without epoch, that debian/changelog of a source begins with; or ""."""
+    try:
+        with (tree / "debian/changelog").open(errors="replace") as stream:
+            match = re.match(r"\S+ \((\S+)\)", stream.readline())
+    except OSError:
+        return ""
+    return without_epoch(match[1]) if match else ""
 
 
 def without_epoch(version: str) -> str:

@@ -116,13 +116,13 @@ def _directory(source: Source, directory: Path, where: Path) -> Fetched:
 
 def _package(source: Source, package: str, store: Store, progress: Progress) -> Fetched:
     """Return the package, downloaded once; after `ukl cache clean` the newest one is fetched."""
-    key = digest("debian-source", package, source.version, debian.release())
+    key = digest("debian-source", package, source.versions, debian.release())
     if store.get("recipe-source", key) is None:
         with progress.stage(f"download source of {package}") as stage:
 
             def get(directory: Path) -> None:
                 found = debian.download(
-                    package, source.version, directory, lambda text: stage.update(0, None, text)
+                    package, source.versions, directory, lambda text: stage.update(0, None, text)
                 )
                 sums = {
                     file.name: _sha256(file)
@@ -133,7 +133,7 @@ def _package(source: Source, package: str, store: Store, progress: Progress) -> 
                 record = {"package": package, "version": found, "sha256": sums}
                 (directory / "source.json").write_text(json.dumps(record, indent=1) + "\n")
 
-            inputs = {"package": package, "version": source.version, "from": debian.release()}
+            inputs = {"package": package, "versions": source.versions, "from": debian.release()}
             store.make("recipe-source", key, inputs, get)
     place = store.place("recipe-source", key)
     store.get("recipe-source", key)  # mark it as used

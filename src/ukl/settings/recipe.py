@@ -30,8 +30,8 @@ def _sha256(text: str) -> str:
 
 
 def _package(text: str) -> str:
-    # Debian Policy 5.6.7
-    if not re.fullmatch(r"[a-z0-9][a-z0-9+.-]+", text):
+    """Check a package's name (Debian Policy 5.6.7), in which one `*` stands for digits."""
+    if text.count("*") > 1 or not re.fullmatch(r"[a-z0-9][a-z0-9+.*-]+", text):
         raise ValueError(f"{text!r} is not the name of a Debian package")
     return text
 
@@ -80,13 +80,14 @@ class SourceTable(Table):
     )
     debian: Package | None = Field(
         None,
-        description="Name of a source package of the host's distribution.",
-        examples=['"redis"'],
+        description="Name of a source package of the host's distribution. `*` stands for digits, "
+        "also in the recipe's `packages` and `files`: those of the newest such package.",
+        examples=['"redis"', '"python3.*"'],
     )
-    version: str | None = Field(
-        None,
-        description="Required prefix of the Debian package's version.",
-        examples=['"7."'],
+    version: str | list[str] = Field(
+        [],
+        description="The version of the Debian package must begin with this, or with one of these.",
+        examples=['"7."', '["7.", "8."]'],
     )
 
     @model_validator(mode="after")
@@ -249,6 +250,7 @@ def python_spec(table: PythonTable) -> PythonSpec:
 def build_spec(table: BuildTable, directory: Path) -> BuildSpec:
     """Return the content of [build], with absolute paths. Pure."""
     source = table.source
+    versions = [source.version] if isinstance(source.version, str) else source.version
     where = Path(os.path.normpath(directory / source.directory)) if source.directory else None
     return BuildSpec(
         source=Source(
@@ -257,7 +259,7 @@ def build_spec(table: BuildTable, directory: Path) -> BuildSpec:
             url=source.url,
             sha256=source.sha256,
             debian=source.debian,
-            version=source.version,
+            versions=tuple(versions),
         ),
         commands=tuple(table.commands),
         program=table.program,
