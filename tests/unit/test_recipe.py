@@ -416,10 +416,14 @@ def test_redis_with_a_shortcut_is_the_other_but_for_its_patch() -> None:
     assert shortcut.build is not None
     assert plain.suite is not None
     assert shortcut.suite is not None
-    assert [patch.name for patch in shortcut.build.patches] == ["shortcut.patch"]
-    assert replace(shortcut.build, patches=()) == plain.build
+    patches = shortcut.build.overlay
+    assert [patch.name for patch in patches] == ["shortcut-7.patch", "shortcut-8.patch"]
+    command, *others = shortcut.build.commands
+    assert command.startswith("patch ")
+    assert replace(shortcut.build, commands=tuple(others), overlay=()) == plain.build
     commands = tuple(text.replace("/../redis/", "/") for text in shortcut.suite.commands)
     assert replace(shortcut.suite, commands=commands) == plain.suite
-    # A patch of at most 20 changed lines.
-    lines = shortcut.build.patches[0].read_text().splitlines()
-    assert sum(line[:1] in "+-" and line[:3] not in {"+++", "---"} for line in lines if line) <= 20
+    # Patches of at most 20 changed lines.
+    for patch in patches:
+        lines = [line for line in patch.read_text().splitlines() if line]
+        assert sum(line[0] in "+-" and line[:3] not in {"+++", "---"} for line in lines) <= 20
