@@ -321,8 +321,6 @@ class TestSelftest:
         monkeypatch.setenv("UKL_KERNEL", "6.12")
         assert selftest.other_series(store, progress) == []
 
-        assert started == [*linters, "tests/unit", "tests/tool", selftest.KERNELS, "tests/boot"]
-
     def test_distributions_are_run_only_if_asked_for(
         self, cli: Cli, checkout: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import platform
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from functools import cmp_to_key
 from pathlib import Path
 from tempfile import TemporaryDirectory
