@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * "Dynamic loader for platforms without dlopen()": replaces src/port/dlopen.c.
+ * The server's own dlopen(), dlsym(), dlclose() and dlerror(), under other names.
  *
  * Ring 0 executes no code in user pages, and a shared object is in user pages. The modules
  * that PostgreSQL loads at run time are therefore linked in, each with its own prefix for

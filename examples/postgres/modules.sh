@@ -48,6 +48,11 @@ ld -r -o $libpq --whole-archive src/interfaces/libpq/libpq.a --no-whole-archive 
 	src/common/libpgcommon_shlib.a src/port/libpgport_shlib.a
 sed -n 's/^\([A-Za-z]\w*\)[[:space:]].*/\1/p' src/interfaces/libpq/exports.txt > "$linked/names"
 objcopy --keep-global-symbols="$linked/names" $libpq
+# The programs of version 17 have other names for some of these functions than libpq.
+case $SOURCE_VERSION in
+15.*) ;;
+*) rm src/interfaces/libpq/libpq.a; ar rcs src/interfaces/libpq/libpq.a $libpq ;;
+esac
 module libpqwalreceiver src/backend/replication/libpqwalreceiver $libpq
 for directory in src/backend/utils/mb/conversion_procs/*/; do
 	module "$(basename "$directory")" "${directory%/}"
@@ -72,3 +77,4 @@ rm "$modules/regress.so"
 	printf '	{NULL, NULL}\n};\n'
 } >> "$linked/modules.c"
 cc -c -O2 -Isrc/include -o "$linked/modules.o" "$linked/modules.c"
+cc -c -O2 $RENAMED -Isrc/include -o "$linked/dlopen.o" dlopen.c

@@ -12,6 +12,8 @@ install() {
 
 install src/backend installdirs
 install src/backend/catalog install-data
+# Version 17 moved some of the catalog's files there.
+! grep -q '^install:' src/include/catalog/Makefile || install src/include/catalog install
 install src/backend/tsearch install-data
 install src/backend/utils install-data
 install src/timezone install
