@@ -55,18 +55,21 @@ int ukl_clock_gettime(clockid_t clock, struct __kernel_timespec *ts)
 		return clock_gettime_fallback(clock, ts);
 	return __cvdso_clock_gettime(clock, ts);
 }
+
 STACK_FRAME_NON_STANDARD(ukl_clock_gettime);
 
 int ukl_clock_getres(clockid_t clock, struct __kernel_timespec *res)
 {
 	return __cvdso_clock_getres(clock, res);
 }
+
 STACK_FRAME_NON_STANDARD(ukl_clock_getres);
 
 int ukl_gettimeofday(struct __kernel_old_timeval *tv, struct timezone *tz)
 {
 	return __cvdso_gettimeofday(tv, tz);
 }
+
 STACK_FRAME_NON_STANDARD(ukl_gettimeofday);
 
 __kernel_old_time_t ukl_time(__kernel_old_time_t *t)

@@ -100,8 +100,8 @@ static __always_inline bool ukl_entry_address(unsigned long ip)
  */
 #define ukl_own_code(regs, ip)						\
 	(ukl_regs(regs) &&						\
-	 (ip) >= (unsigned long)__ukl_text_start + 4 &&			\
-	 (ip) < (unsigned long)__ukl_stubs_start)
+	 (ip) - (unsigned long)__ukl_text_start - 4 <			\
+	 (unsigned long)__ukl_stubs_start - (unsigned long)__ukl_text_start - 4)
 
 /* Was application mode left through ukl_syscall()? */
 #define ukl_call_regs(regs)	((regs)->csx & UKL_CSX_CALL)
