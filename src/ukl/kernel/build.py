@@ -196,7 +196,9 @@ def _discard_temporaries(objects: Path) -> None:
     """Remove the intermediate links (100 MB), which no later step reads."""
     for file in objects.glob(".tmp_vmlinux*"):
         file.unlink()
-    for name in ("vmlinux.o", "vmlinux.unstripped"):
-        (objects / name).unlink(missing_ok=True)
+    (objects / "vmlinux.unstripped").unlink(missing_ok=True)
+    # With kernel IBT, scripts/link-vmlinux.sh links vmlinux.o instead of vmlinux.a.
+    if "CONFIG_X86_KERNEL_IBT=y" not in (objects / ".config").read_text().splitlines():
+        (objects / "vmlinux.o").unlink(missing_ok=True)
     for name in ("vmlinux.bin", "vmlinux"):
         (objects / "arch/x86/boot/compressed" / name).unlink(missing_ok=True)

@@ -38,7 +38,7 @@ _WRITTEN = (
 """Directories in which the final link, or the step that makes bzImage, writes."""
 
 _NOT_TAKEN = re.compile(
-    r"(\.tmp_.*|vmlinux(\.o|\.bin.*|\.unstripped)?|System\.map|bzImage|piggy\..*|\.version|\.config\.old)$"
+    r"(\.tmp_.*|vmlinux(\.bin.*|\.unstripped)?|System\.map|bzImage|piggy\..*|\.version|\.config\.old)$"
 )
 """Results of the build's own link: large, and made again here."""
 
