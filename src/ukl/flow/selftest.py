@@ -13,7 +13,7 @@ import sys
 import xml.etree.ElementTree as ET
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
@@ -41,12 +41,6 @@ PYTEST = "pytest --color=no --tb=short --durations=10"
 
 KERNELS = "tests.boot.kernels"
 """The module that builds what guests boot: minutes, which are no single test's."""
-
-PART = (
-    *("starting", "checks", "hostile", "ret", "pages", "oops", "kaslr", "speculation"),
-    *("kselftest", "kunit", "echo", "run", "functions"),
-)
-"""Files of tests/boot that run on every kernel: entry, exit, signals, ptrace, the links."""
 
 LIMITS = {"unit": 1800.0, "tool": 3600.0, "boot": 9000.0, "apps": 6 * 3600.0}
 """Seconds for all tests of a group, of which a busy machine takes ten times its best."""
@@ -113,7 +107,7 @@ def run(
         total += Counter("failed" if status(*each) else "passed" for each in LINTERS.items())
     for suite in suites(groups, lambda: [] if expression else other_series(store, progress)):
         environment[source.SERIES] = suite.series or os.environ.get(source.SERIES, "")
-        if suite.kernels and not expression and status(suite.kernels, KERNELS, *suite.variants):
+        if suite.kernels and not expression and status(suite.kernels, KERNELS):
             total["failed"] += 1
         junit = results / f"{suite.name}.xml"
         junit.unlink(missing_ok=True)
@@ -137,31 +131,27 @@ def run(
 class Suite:
     """One call of pytest, and the name of its log. `series`: on another kernel than the default.
 
-    `kernels` names the log of the kernels' build, of which the suite needs `variants` (none: all).
+    `kernels` names the log of the kernels' build.
     """
 
     name: str
     paths: tuple[str, ...]
     series: str = ""
     kernels: str = ""
-    variants: tuple[str, ...] = ()
 
 
 def suites(groups: Collection[str], others: Callable[[], Sequence[str]]) -> Iterator[Suite]:
     """Yield what belongs to `groups`; `others` are the kernel series beside the default.
 
-    On the others, only a part of the boot tests runs, and all with the group apps.
+    On the others, the boot tests run with the group apps.
     """
     for group in LIMITS:
         boots = group == "boot"
         if group in groups:
             yield Suite(group, (f"tests/{group}",), kernels="kernels" if boots else "")
-        if not boots or not {"boot", "apps"} & set(groups):
-            continue
-        for name in others():
-            suite = Suite(f"boot-{name}", ("tests/boot",), name, f"kernels-{name}")
-            part = tuple(f"tests/boot/test_{each}.py" for each in PART)
-            yield suite if "apps" in groups else replace(suite, paths=part, variants=("patched",))
+        if boots and "apps" in groups:
+            for name in others():
+                yield Suite(f"boot-{name}", ("tests/boot",), name, f"kernels-{name}")
 
 
 def other_series(store: Store, progress: Progress) -> list[str]:
