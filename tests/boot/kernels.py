@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 
 from ukl.base.errors import MissingError
 from ukl.base.progress import Progress
@@ -36,16 +35,15 @@ FULL = {
 """Options of the kernel for what takes more than the base configuration, which the others use."""
 
 
-def main(*variants: str) -> None:
-    """Build both, and without `variants` also what normal processes are measured on."""
+def main() -> None:
+    """Build both, and what normal processes are measured on beside ours."""
     context = Context(Store.default(), Progress())
     # The tests skip, or fail where nothing may be skipped, for want of the same tool.
     with contextlib.suppress(MissingError):
         kernel.build(kernel.Wanted(), context)
         kernel.build(kernel.Wanted(FULL), context)
-        if not variants:
-            kernel.build(kernel.Wanted(patched=False), context)
+        kernel.build(kernel.Wanted(patched=False), context)
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main()

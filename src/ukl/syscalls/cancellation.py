@@ -15,12 +15,12 @@ src/thread/pthread_cancel.c and src/thread/x86_64/syscall_cp.s.
 from __future__ import annotations
 
 import struct
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ukl.base.errors import UklError
-from ukl.elf.reader import Elf, Relocation
+from ukl.elf.reader import Elf, Relocation, Symbol
 from ukl.syscalls.code import R_X86_64_PC32, R_X86_64_PLT32, STT_SECTION, is_text
 from ukl.syscalls.disassemble import Code, Sweep, covering, decode
 from ukl.syscalls.instruction import JUMPS, Instruction
@@ -39,7 +39,7 @@ _LONGEST = 128
 
 @dataclass(frozen=True, slots=True)
 class Copy:
-    """A function to copy: its range in the section, its new code, and what goes with it.
+    """A function to copy: its start in the section, its new code, and what goes with it.
 
     `call` is the offset in `data` of the call's displacement; `relocations` are those of the
     code, with offsets in `data`; `symbols` the numbers of the symbols in the range; `label`
@@ -47,7 +47,6 @@ class Copy:
     """
 
     start: int
-    end: int
     data: bytes
     call: int
     relocations: tuple[Relocation, ...]
@@ -82,7 +81,17 @@ def plan(elf: Elf, code: Code, found: Sweep, site: Site) -> Copy | None:
     if label is None or [row[2] for row in rows].count("syscall") != 1:
         return None
     relocations = tuple(elf.relocations())
-    if _entered(found, start, end) or _refers(elf, relocations, section, (start, end), moved):
+    outside = [
+        relocation
+        for relocation in relocations
+        if relocation.symbol not in moved
+        and symbols[relocation.symbol].section == section
+        # Frames describe the code that stays.
+        and not elf.sections[relocation.section].name.endswith("eh_frame")
+    ]
+    if _entered(found, start, end) or any(
+        start <= _target_of(elf, symbols, relocation) < end for relocation in outside
+    ):
         return None
     own = tuple(r for r in relocations if r.section == section and start <= r.offset < end)
     if any(r.kind not in _RELATIVE for r in own):
@@ -93,7 +102,7 @@ def plan(elf: Elf, code: Code, found: Sweep, site: Site) -> Copy | None:
             return None
     at = site.address - start
     data[at : at + len(_SYSCALL)] = _CALL + bytes(CALL_SIZE - 1)
-    copy = Copy(start, end, bytes(data), at + 1, own, tuple(moved), label)
+    copy = Copy(start, bytes(data), at + 1, own, tuple(moved), label)
     return replace(copy, relocations=tuple(replace(r, offset=copy.place(r.offset)) for r in own))
 
 
@@ -103,8 +112,6 @@ def as_process(program: Path, labels: Collection[str]) -> None:
     `labels` are the names of the labels behind the calls. Without this a process would be
     interrupted in ukl_syscall(), which is not between the labels.
     """
-    if not labels:
-        return
     elf = Elf.open(program)
     found = elf.addresses(labels)
     data = bytearray(elf.data[:])
@@ -182,24 +189,7 @@ def _entered(found: Sweep, start: int, end: int) -> bool:
     )
 
 
-def _refers(
-    elf: Elf,
-    relocations: Iterable[Relocation],
-    section: int,
-    within: tuple[int, int],
-    moved: Collection[int],
-) -> bool:
-    """Whether a relocation names a place in the function by a symbol that does not move."""
-    start, end = within
-    symbols = elf.raw_symbols()
-    for relocation in relocations:
-        symbol = symbols[relocation.symbol]
-        if symbol.section != section or relocation.symbol in moved:
-            continue
-        if elf.sections[relocation.section].name.endswith("eh_frame"):
-            continue  # describes the code that stays
-        in_code = is_text(elf, relocation.section) and relocation.kind in _RELATIVE
-        # A displacement in code counts from its own end.
-        if start <= symbol.value + relocation.addend + (4 if in_code else 0) < end:
-            return True
-    return False
+def _target_of(elf: Elf, symbols: Sequence[Symbol], relocation: Relocation) -> int:
+    """Return the address that a relocation refers to; in code it counts from its own end."""
+    in_code = is_text(elf, relocation.section) and relocation.kind in _RELATIVE
+    return symbols[relocation.symbol].value + relocation.addend + (4 if in_code else 0)

@@ -211,8 +211,9 @@ def _copy(writer: Writer, text: int, stubs: _Stubs, copy: cancellation.Copy) -> 
     for relocation in copy.relocations:
         offset = base + relocation.offset
         writer.add_relocation(text, offset, relocation.kind, relocation.symbol, relocation.addend)
+    symbols = writer.elf.raw_symbols()
     for number in copy.symbols:
-        symbol = writer.elf.raw_symbols()[number]
+        symbol = symbols[number]
         start = copy.place(symbol.value)
         size = copy.place(symbol.value + symbol.size) - start
         writer.move_symbol(number, base + start, size)
