@@ -28,7 +28,7 @@ int ukl_read_text(struct mm_struct *mm, unsigned long addr, void *buf, int len);
 
 #else
 
-#define ukl_own_code(regs, ip)	({ (void)(regs); (void)(ip); false; })
+#define ukl_own_code(ip)	false
 
 static inline bool ukl_mm(const struct mm_struct *mm)
 {

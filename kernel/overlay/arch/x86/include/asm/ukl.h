@@ -95,11 +95,12 @@ static __always_inline bool ukl_entry_address(unsigned long ip)
 #define ukl_regs(regs)		((regs)->csx & UKL_CSX_APP)
 
 /*
- * Did @regs interrupt application mode, and is @ip in the code of the applications,
- * not in that of the kernel's stubs? The four bytes before it are then, too.
+ * Does the current process run in application mode, and is @ip in the code of the
+ * applications, not in that of the kernel's stubs? The four bytes before it are then,
+ * too.
  */
-#define ukl_own_code(regs, ip)						\
-	(ukl_regs(regs) &&						\
+#define ukl_own_code(ip)						\
+	(test_bit(MM_CONTEXT_UKL, &current->mm->context.flags) &&		\
 	 (ip) - (unsigned long)__ukl_text_start - 4 <			\
 	 (unsigned long)__ukl_stubs_start - (unsigned long)__ukl_text_start - 4)
 
