@@ -66,7 +66,7 @@ def fingerprint(directory: Path) -> dict[str, tuple[int, int]]:
 
 def left_over(root: Path) -> list[Path]:
     """Return half-made things in a cache."""
-    return list(root.glob("*/.*"))
+    return [*root.glob("*/.*"), *root.glob("tree/*/.*")]
 
 
 # --- build -------------------------------------------------------------------
@@ -153,6 +153,29 @@ def test_a_compiler_error_is_shown_with_the_log(
     assert caught.value.log is not None
     assert "CC      init/main.o" in caught.value.log.read_text()
     assert not left_over(store.root)
+
+
+@pytest.mark.skipif(shutil.which("ccache") is None, reason="optional: no ccache on this machine")
+def test_objects_of_a_changed_tree_come_from_ccache(
+    spec: KernelSpec,
+    store: Store,
+    progress: Progress,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def hits() -> int:
+        command = ["ccache", "--print-stats"]
+        shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        rows = dict(line.split("\t") for line in shown.splitlines())
+        return int(rows["direct_cache_hit"]) + int(rows["preprocessed_cache_hit"])
+
+    monkeypatch.setenv("CCACHE_DIR", str(tmp_path / "ccache"))
+    first = build.build(spec, store, progress)
+    before = hits()
+    (spec.source.directory / "Kconfig.more").write_text("# nothing\n")
+    second = build.build(spec, store, progress)
+    assert second.source != first.source
+    assert hits() > before
 
 
 def test_no_path_shows_in_the_objects(

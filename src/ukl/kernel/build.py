@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from ukl.base.errors import UklError
@@ -89,21 +90,24 @@ def build(
     estimate = _estimate(spec, store)
 
     def compile_into(directory: Path) -> None:
-        objects = directory / "objects"
-        if spec.pgo is not None:
-            shutil.copytree(spec.pgo, objects)
-        make = make_args.make_command(
-            tree, objects, spec.compiler, workers, store.root, counted=counted
-        )
-        log = directory / "build.log"
-        with progress.stage(f"{which}kernel configuration"):
-            kconfig.configure(make, asked, log)
-        with progress.stage(f"{which}kernel objects ({workers} jobs)") as stage:
-            counter = _Counter(stage, estimate)
-            _compile(make, log, counter)
-            make_args.capture(make, log).write(directory / "link.json")
-        (directory / "objects.count").write_text(f"{counter.done}\n")
-        _discard_temporaries(objects)
+        with _workplace(tree, directory, key, store) as work:
+            objects = work / "objects"
+            if spec.pgo is not None:
+                shutil.copytree(spec.pgo, objects)
+            make = make_args.make_command(
+                tree, objects, spec.compiler, workers, store.root, counted=counted
+            )
+            log = directory / "build.log"
+            with progress.stage(f"{which}kernel configuration"):
+                kconfig.configure(make, asked, log)
+            with progress.stage(f"{which}kernel objects ({workers} jobs)") as stage:
+                counter = _Counter(stage, estimate)
+                _compile(make, log, counter)
+                make_args.capture(make, log).write(directory / "link.json")
+            (directory / "objects.count").write_text(f"{counter.done}\n")
+            _discard_temporaries(objects)
+            if work != directory:
+                objects.rename(directory / "objects")
 
     inputs = {
         "tree": name,
@@ -139,6 +143,26 @@ def config(spec: KernelSpec, store: Store, progress: Progress, directory: Path) 
             kconfig.configure(make, requests(spec))
         shutil.copyfile(objects / ".config", directory / ".config")
     return directory / ".config"
+
+
+@contextlib.contextmanager
+def _workplace(tree: Path, directory: Path, key: str, store: Store) -> Iterator[Path]:
+    """Yield the directory in which the objects are made: beside the tree, or `directory`.
+
+    Beside the tree, the path from one to the other is the same for all trees in the cache. So
+    ccache sees the same command lines, and reuses the objects of other trees, such as those of
+    an earlier version of the patches. The caller holds the lock of `key`.
+    """
+    if not tree.is_relative_to(store.root) or not os.access(tree.parent, os.W_OK):
+        yield directory
+        return
+    work = tree.parent / f".{key}.objects"
+    shutil.rmtree(work, ignore_errors=True)  # of a build that was killed
+    try:
+        work.mkdir()
+        yield work
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
 
 
 class _Counter:

@@ -123,8 +123,8 @@ def make_command(
         "KBUILD_BUILD_USER": "ukl",
         "KBUILD_BUILD_HOST": "ukl",
         "KBUILD_BUILD_VERSION": "1",
-        # Lets ccache reuse objects that were compiled in another temporary directory.
-        "CCACHE_BASEDIR": os.fspath(cache),
+        # Lets ccache reuse objects that were compiled in another directory.
+        "CCACHE_BASEDIR": os.fspath(tree.parent if tree.parent in objects.parents else cache),
         "CCACHE_NOHASHDIR": "1",
     }
     for name in ("CCACHE_DIR", "CCACHE_DISABLE"):
