@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The agent: executes programs in the guest for `ukl exec`, several at a time.
+ * The agent: executes programs in the guest for `ukl exec`, several at a time. The same code
+ * relays the streams of the application, which init has started, over a port of its own.
  *
  * A separate process, which init starts when the host first needs it. The host talks to it
  * over a virtio-serial port, in frames that each belong to a channel; a channel is one
@@ -34,10 +35,11 @@
 #define MAX_PAYLOAD	65535
 #define CHUNK		16384	/* most bytes of output in a frame */
 #define WINDOW		65536	/* bytes of input buffered for a program */
+#define MAX_REST	(2 << 20)	/* more than two pipes hold (pipe-max-size) */
 
 enum type {
 	/* from the host */
-	EXEC = 1, INPUT = 2, SIGNAL = 3, RESIZE = 4, CLOSE = 5, GRANT = 6,
+	EXEC = 1, INPUT = 2, SIGNAL = 3, RESIZE = 4, CLOSE = 5, GRANT = 6, SHUT = 7,
 	/* to the host */
 	STARTED = 16, FAILED = 17, OUTPUT = 18, ERRORS = 19, EXITED = 20, TAKEN = 21,
 };
@@ -47,11 +49,14 @@ enum type {
 struct channel {
 	bool used;
 	uint32_t id;
-	bool terminal;
+	bool in_terminal;	/* its input ends by a character */
 	bool exited;		/* its status is known, its output may not be sent yet */
+	size_t rest;		/* bytes of output sent since then */
+	bool reported;		/* the end is sent */
 	int status;
-	pid_t pid;
-	int in, out, err;	/* our ends; -1 when closed; a terminal has in == out */
+	pid_t pid;		/* 0: init's child */
+	int in, out, err;	/* our ends; -1 when closed */
+	int *terminal;		/* the one of them that resizes the terminal, or NULL */
 	uint32_t granted;	/* bytes of output that the host accepts */
 	bool in_end;		/* no more input comes after what is pending */
 	size_t pending;
@@ -59,6 +64,7 @@ struct channel {
 };
 
 static int port;
+static int ended = -1;		/* readable when the application has ended; of a relay */
 static struct channel channels[MAX_CHANNELS];
 static unsigned char incoming[HEADER + MAX_PAYLOAD + 1];	/* and a NUL after it */
 static size_t incoming_size;
@@ -137,36 +143,29 @@ static void send_failure(uint32_t id, int error)
 
 /* --- a program's start -------------------------------------------------------- */
 
-/* In the child. @theirs are its streams; with a terminal, the first is the terminal. */
-static int prepare_child(struct run *run, char *text, size_t size, bool terminal, int theirs[3])
+/* In the child. */
+static int prepare_child(struct run *run, char *text, size_t size, struct streams *streams,
+			 const char *kinds)
 {
-	struct winsize window = { 0 };
+	int error;
 
 	child_signals();
 	if (run_parse(run, text, size) || !run->companion)
 		return EINVAL;
 	setsid();
-	if (terminal) {
-		window.ws_row = run->rows;
-		window.ws_col = run->columns;
-		if (ioctl(theirs[0], TIOCSCTTY, 0))
-			return errno;
-		if (window.ws_row && window.ws_col)
-			ioctl(theirs[0], TIOCSWINSZ, &window);
-	}
-	for (int fd = 0; fd < 3; fd++)
-		if (dup2(theirs[fd], fd) < 0)
-			return errno;
+	error = streams_take(streams, kinds, run);
+	if (error)
+		return error;
 	if (run->cwd && chdir(run->cwd))
 		return errno;
 	return child_becomes(run);
 }
 
 __attribute__((noreturn))
-static void child(char *text, size_t size, bool terminal, int theirs[3], int report)
+static void child(char *text, size_t size, struct streams *streams, const char *kinds, int report)
 {
 	struct run run;
-	int error = prepare_child(&run, text, size, terminal, theirs);
+	int error = prepare_child(&run, text, size, streams, kinds);
 
 	if (!error) {
 		environ = run.envp;	/* execvp() searches its PATH */
@@ -176,50 +175,24 @@ static void child(char *text, size_t size, bool terminal, int theirs[3], int rep
 	child_failed(report, error);
 }
 
-static void close_all(int *fds, size_t count)
+/* Take over our ends of a program's streams. */
+static void adopt(struct channel *channel, pid_t pid, const struct streams *streams,
+		  const char *kinds)
 {
-	for (size_t i = 0; i < count; i++) {
-		if (fds[i] >= 0)
-			close(fds[i]);
-		fds[i] = -1;
-	}
-}
-
-/* Create the three streams, with descriptors above 2: the child's dup2() must not overwrite one. */
-static int open_streams(bool terminal, int ours[3], int theirs[3])
-{
-	int ends[2], master;
-
-	if (terminal) {
-		master = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC | O_NONBLOCK);
-		if (master < 0)
-			return errno;
-		ours[0] = master;
-		if (grantpt(master) || unlockpt(master))
-			return errno;
-		theirs[0] = open(ptsname(master), O_RDWR | O_NOCTTY | O_CLOEXEC);
-		if (theirs[0] < 0)
-			return errno;
-		ours[1] = fcntl(master, F_DUPFD_CLOEXEC, 3);
-		theirs[1] = fcntl(theirs[0], F_DUPFD_CLOEXEC, 3);
-		theirs[2] = fcntl(theirs[0], F_DUPFD_CLOEXEC, 3);
-		return ours[1] < 0 || theirs[1] < 0 || theirs[2] < 0 ? EMFILE : 0;
-	}
-	for (int i = 0; i < 3; i++) {
-		if (pipe2(ends, O_CLOEXEC))
-			return errno;
-		ours[i] = ends[i ? 0 : 1];
-		theirs[i] = ends[i ? 1 : 0];
-		fcntl(ours[i], F_SETFL, O_NONBLOCK);
-	}
-	return 0;
+	channel->pid = pid;
+	channel->in_terminal = kinds[0] == 't';
+	channel->in = streams->ours[0];
+	channel->out = streams->ours[1];
+	channel->err = streams->ours[2];
+	channel->terminal = kinds[1] == 't' ? &channel->out :
+			    kinds[2] == 't' ? &channel->err : NULL;
 }
 
 /* Returns 0 when execve() has succeeded, or an errno. */
-static int start(struct channel *channel, char *text, size_t size)
+static int start(struct channel *channel, const char *kinds, char *text, size_t size)
 {
-	int ours[3] = { -1, -1, -1 }, theirs[3] = { -1, -1, -1 }, report[2] = { -1, -1 };
-	int error = open_streams(channel->terminal, ours, theirs);
+	struct streams streams;
+	int error = streams_open(&streams, kinds), report[2] = { -1, -1 };
 	pid_t pid = -1;
 
 	if (!error && pipe2(report, O_CLOEXEC))
@@ -227,26 +200,22 @@ static int start(struct channel *channel, char *text, size_t size)
 	if (!error) {
 		pid = fork();
 		if (!pid)
-			child(text, size, channel->terminal, theirs, report[1]);
+			child(text, size, &streams, kinds, report[1]);
 		error = pid < 0 ? errno : 0;
 	}
-	close_all(theirs, 3);
-	close_all(report + 1, 1);
+	streams_close(streams.theirs, 3);
+	streams_close(report + 1, 1);
 	if (!error) {
 		error = child_error(report[0]);
 		if (error)
 			waitpid(pid, NULL, 0);
 	}
-	close_all(report, 1);
-	if (error) {
-		close_all(ours, 3);
-		return error;
-	}
-	channel->pid = pid;
-	channel->in = ours[0];
-	channel->out = ours[1];
-	channel->err = ours[2];
-	return 0;
+	streams_close(report, 1);
+	if (error)
+		streams_close(streams.ours, 3);
+	else
+		adopt(channel, pid, &streams, kinds);
+	return error;
 }
 
 /* --- channels -------------------------------------------------------------------- */
@@ -261,9 +230,9 @@ static struct channel *find(uint32_t id)
 
 static void release(struct channel *channel)
 {
-	close_all(&channel->in, 1);
-	close_all(&channel->out, 1);
-	close_all(&channel->err, 1);
+	streams_close(&channel->in, 1);
+	streams_close(&channel->out, 1);
+	streams_close(&channel->err, 1);
 	free(channel->input);
 	memset(channel, 0, sizeof(*channel));
 }
@@ -283,10 +252,12 @@ static void begin(uint32_t id, unsigned char flags, char *text, size_t size)
 		return;
 	}
 	*channel = (struct channel){
-		.used = true, .id = id, .terminal = flags & FLAG_TERMINAL,
+		.used = true, .id = id,
 		.in = -1, .out = -1, .err = -1, .input = malloc(WINDOW),
 	};
-	error = channel->input ? start(channel, text, size) : ENOMEM;
+	error = channel->input ?
+		start(channel, flags & FLAG_TERMINAL ? STREAMS_TERMINAL : STREAMS_PIPES,
+		      text, size) : ENOMEM;
 	if (error) {
 		send_failure(id, error);
 		release(channel);
@@ -305,7 +276,7 @@ static void write_input(struct channel *channel)
 		if (wrote > 0)
 			taken = wrote;
 		else if (wrote < 0 && errno != EAGAIN && errno != EINTR)
-			close_all(&channel->in, 1);	/* no process reads it any more */
+			streams_close(&channel->in, 1);	/* no process reads it any more */
 	}
 	if (channel->in < 0)
 		taken = channel->pending;
@@ -313,8 +284,8 @@ static void write_input(struct channel *channel)
 	memmove(channel->input, channel->input + taken, channel->pending);
 	if (taken)
 		send_number(TAKEN, channel->id, taken);
-	if (channel->in_end && !channel->pending && channel->in >= 0 && !channel->terminal)
-		close_all(&channel->in, 1);
+	if (channel->in_end && !channel->pending && channel->in >= 0 && !channel->in_terminal)
+		streams_close(&channel->in, 1);
 }
 
 static void take_input(struct channel *channel, const unsigned char *data, size_t size)
@@ -323,7 +294,7 @@ static void take_input(struct channel *channel, const unsigned char *data, size_
 
 	if (!size) {
 		channel->in_end = true;
-		if (channel->terminal) {
+		if (channel->in_terminal) {
 			data = &end_of_file;
 			size = 1;
 		}
@@ -337,7 +308,7 @@ static void take_input(struct channel *channel, const unsigned char *data, size_
 
 static void hang_up(struct channel *channel)
 {
-	if (!channel->exited) {
+	if (!channel->exited && channel->pid) {
 		kill(-channel->pid, SIGHUP);
 		kill(-channel->pid, SIGCONT);
 	}
@@ -361,15 +332,15 @@ static void handle_frame(unsigned char type, unsigned char flags, uint32_t id,
 		take_input(channel, data, size);
 		break;
 	case SIGNAL:
-		if (size == 1 && !channel->exited)
+		if (size == 1 && !channel->exited && channel->pid)
 			kill(-channel->pid, data[0]);
 		break;
 	case RESIZE:
-		if (size != 4 || !channel->terminal || channel->out < 0)
+		if (size != 4 || !channel->terminal || *channel->terminal < 0)
 			break;
 		window.ws_row = data[0] | data[1] << 8;
 		window.ws_col = data[2] | data[3] << 8;
-		ioctl(channel->out, TIOCSWINSZ, &window);
+		ioctl(*channel->terminal, TIOCSWINSZ, &window);
 		break;
 	case CLOSE:
 		hang_up(channel);
@@ -377,6 +348,10 @@ static void handle_frame(unsigned char type, unsigned char flags, uint32_t id,
 	case GRANT:
 		if (size == 4)
 			channel->granted += get32(data);
+		break;
+	case SHUT:		/* its reader is gone: SIGPIPE for who writes on */
+		if (size == 1 && (data[0] == 1 || data[0] == 2))
+			streams_close(data[0] == 1 ? &channel->out : &channel->err, 1);
 		break;
 	}
 }
@@ -421,9 +396,10 @@ static void read_output(struct channel *channel, int *fd, enum type type)
 		return;
 	if (got <= 0) {		/* EIO: no process has the terminal open */
 		got = 0;
-		close_all(fd, 1);
+		streams_close(fd, 1);
 	}
 	channel->granted -= got;
+	channel->rest += channel->exited ? got : 0;
 	send_frame(type, channel->id, data, got);
 }
 
@@ -449,6 +425,24 @@ static void on_child(int number)
 	(void)number;	/* only interrupts ppoll() */
 }
 
+/* Send a channel's output, and its end when the program has ended and nothing is left. */
+static void serve_channel(struct channel *channel, const struct pollfd *own, bool idle)
+{
+	if (own[0].revents)
+		write_input(channel);
+	if (own[1].revents)
+		read_output(channel, &channel->out, OUTPUT);
+	if (own[2].revents && channel->granted)
+		read_output(channel, &channel->err, ERRORS);
+	if (!channel->exited || channel->reported || !idle || !channel->granted ||
+	    ((own[1].revents || own[2].revents) && channel->rest < MAX_REST))
+		return;		/* beyond it, others write that the program has left behind */
+	send_number(EXITED, channel->id, channel->status);
+	channel->reported = true;
+	if (ended < 0)		/* a relay waits until the host has taken it */
+		release(channel);
+}
+
 /*
  * One round: wait, and move what can be moved. Read output only when the port accepts it.
  * Report that a program has ended when all its output is sent; do not wait for processes
@@ -456,47 +450,73 @@ static void on_child(int number)
  */
 static void round_of(const sigset_t *none)
 {
-	struct pollfd fds[1 + 3 * MAX_CHANNELS];
+	struct pollfd fds[2 + 3 * MAX_CHANNELS];
 	static const struct timespec at_once;
-	bool ended = false, idle = !outgoing_size;
+	bool drained = false, idle = !outgoing_size;
 
 	reap();
 	fds[0] = (struct pollfd){ port, POLLIN | (idle ? 0 : POLLOUT), 0 };
+	fds[1] = (struct pollfd){ ended < 0 || channels[0].exited ? -1 : ended, POLLIN, 0 };
 	for (int i = 0; i < MAX_CHANNELS; i++) {
 		struct channel *channel = &channels[i];
 		bool read_it = channel->used && idle && channel->granted;
-		struct pollfd *own = fds + 1 + 3 * i;
+		struct pollfd *own = fds + 2 + 3 * i;
 
 		own[0] = (struct pollfd){ channel->used && channel->pending ? channel->in : -1,
 					  POLLOUT, 0 };
 		own[1] = (struct pollfd){ read_it ? channel->out : -1, POLLIN, 0 };
 		own[2] = (struct pollfd){ read_it ? channel->err : -1, POLLIN, 0 };
-		ended |= channel->used && channel->exited && read_it;
+		drained |= read_it && channel->exited && !channel->reported;
 	}
-	if (ppoll(fds, sizeof(fds) / sizeof(fds[0]), ended ? &at_once : NULL, none) < 0)
+	if (ppoll(fds, sizeof(fds) / sizeof(fds[0]), drained ? &at_once : NULL, none) < 0)
 		return;
-	for (int i = 0; i < MAX_CHANNELS; i++) {
-		struct channel *channel = &channels[i];
-		struct pollfd *own = fds + 1 + 3 * i;
-
-		if (!channel->used)
-			continue;
-		if (own[0].revents)
-			write_input(channel);
-		if (own[1].revents)
-			read_output(channel, &channel->out, OUTPUT);
-		if (own[2].revents && channel->granted)
-			read_output(channel, &channel->err, ERRORS);
-		if (channel->exited && idle && channel->granted && !own[1].revents &&
-		    !own[2].revents) {
-			send_number(EXITED, channel->id, channel->status);
-			release(channel);
-		}
-	}
+	for (int i = 0; i < MAX_CHANNELS; i++)
+		if (channels[i].used)
+			serve_channel(&channels[i], fds + 2 + 3 * i, idle);
+	if (fds[1].revents)
+		channels[0].exited = true;
 	/* Last: it creates channels that this round has not polled. */
 	if (fds[0].revents & ~POLLOUT)
 		read_port();
 	flush();
+}
+
+/* The host waits for our first line. */
+static void greet(const char *nonce)
+{
+	char hello[128];
+
+	snprintf(hello, sizeof(hello), "ukl-agent 1 %s\n", nonce ? nonce : "");
+	put(hello, strlen(hello));
+	flush();
+}
+
+/*
+ * Relay the streams of the application, as channel 0. @ended becomes readable when it has
+ * ended. The host's CLOSE says that it has all output: what the port still buffers would be
+ * lost when the machine is powered off.
+ */
+__attribute__((noreturn))
+void agent_relay(const char *nonce, int its_port, struct streams *streams, const char *kinds,
+		 int its_end)
+{
+	sigset_t all;
+
+	/* A program may send a signal to all processes. */
+	sigfillset(&all);
+	sigprocmask(SIG_SETMASK, &all, NULL);
+	prctl(PR_SET_NAME, "ukl-streams");
+	streams_close(streams->theirs, 3);
+	port = its_port;
+	ended = its_end;
+	channels[0] = (struct channel){ .used = true, .input = malloc(WINDOW) };
+	if (!channels[0].input)
+		_exit(1);
+	adopt(&channels[0], 0, streams, kinds);
+	greet(nonce);
+	while (channels[0].used)
+		round_of(&all);
+	_exit(0);
 }
 
 __attribute__((noreturn))
@@ -504,7 +524,6 @@ void agent_main(const char *nonce)
 {
 	struct sigaction action = { .sa_handler = on_child };
 	sigset_t blocked, none;
-	char hello[128];
 
 	sigemptyset(&none);
 	sigemptyset(&blocked);
@@ -516,12 +535,10 @@ void agent_main(const char *nonce)
 	port = port_open(PORT_NAME, PORT_TIMEOUT);
 	if (port < 0)
 		_exit(1);
-	/* Discard what an agent that died had not read. The host waits for our first line. */
+	/* Discard what an agent that died had not read. */
 	while (read(port, incoming, sizeof(incoming) - 1) > 0)
 		;
-	snprintf(hello, sizeof(hello), "ukl-agent 1 %s\n", nonce ? nonce : "");
-	put(hello, strlen(hello));
-	flush();
+	greet(nonce);
 	for (;;)
 		round_of(&none);
 }

@@ -33,12 +33,15 @@
 #define APPLICATION	"application"
 #define COMPANION	"companion"
 #define AGENT		"agent"
+#define STREAMS		"streams"
 
 struct guest {
 	struct run run;
 	pid_t application;	/* 0 when it is not running */
 	pid_t companion;
 	pid_t agent;
+	pid_t relay;		/* of the application's streams */
+	int ended;		/* tells the relay that the application has ended */
 	long kill_at;		/* when to kill the processes that got SIGTERM; 0: never */
 };
 
@@ -158,15 +161,17 @@ static int child_streams(bool console_input, bool interactive)
 	return 0;
 }
 
+/* @streams: those of an application that does not use the console, or NULL. */
 __attribute__((noreturn))
-static void child(const struct run *run, bool companion, int report)
+static void child(const struct run *run, bool companion, struct streams *streams, int report)
 {
 	bool console_input = companion ? false : run->console_input && !run->interactive;
 	int error;
 
 	child_signals();
 	setsid();
-	error = child_streams(console_input, companion && run->interactive);
+	error = streams ? streams_take(streams, run->streams, run) :
+		child_streams(console_input, companion && run->interactive);
 	if (!error && !companion)
 		error = child_becomes(run);
 	if (!error && run->cwd && chdir(run->cwd))
@@ -182,7 +187,7 @@ static void child(const struct run *run, bool companion, int report)
 }
 
 /* Start the application or the companion. Returns 0 when it did not start. */
-static pid_t start(const struct run *run, bool companion)
+static pid_t start(const struct run *run, bool companion, struct streams *streams)
 {
 	const char *who = companion ? COMPANION : APPLICATION;
 	int report[2], error;
@@ -194,7 +199,7 @@ static pid_t start(const struct run *run, bool companion)
 	if (pid < 0)
 		give_up(run, "fork", errno);
 	if (!pid)
-		child(run, companion, report[1]);
+		child(run, companion, streams, report[1]);
 	close(report[1]);
 	error = child_error(report[0]);
 	close(report[0]);
@@ -205,6 +210,43 @@ static pid_t start(const struct run *run, bool companion)
 	}
 	status_started(who, pid);
 	return pid;
+}
+
+/*
+ * Start the application with streams that a relay passes to the host and back. First open
+ * all that may be missing.
+ */
+static void start_with_streams(struct guest *guest)
+{
+	struct run *run = &guest->run;
+	struct streams streams;
+	int ended[2], port, error;
+
+	port = port_open(STREAMS_PORT, PORT_TIMEOUT);
+	if (port < 0)
+		give_up(run, "port of the application's streams", -port);
+	error = streams_open(&streams, run->streams);
+	if (error)
+		give_up(run, "streams of the application", error);
+	if (pipe2(ended, O_CLOEXEC))
+		give_up(run, "pipe", errno);
+	guest->application = start(run, false, &streams);
+	if (guest->application) {
+		guest->relay = fork();
+		if (guest->relay < 0)
+			give_up(run, "fork of the streams' relay", errno);
+		if (!guest->relay) {
+			close(status_fd());
+			child_signals();
+			setsid();
+			agent_relay(run->nonce, port, &streams, run->streams, ended[0]);
+		}
+	}
+	guest->ended = ended[1];
+	close(ended[0]);
+	close(port);
+	streams_close(streams.ours, 3);
+	streams_close(streams.theirs, 3);
 }
 
 /* Reap all children that have ended, and report the ones we started. */
@@ -219,12 +261,19 @@ static void reap(struct guest *guest)
 			tcdrain(STDOUT_FILENO);
 			guest->application = 0;
 			status_ended(APPLICATION, status, &usage);
+			/* Not by its end: the agent may have inherited a copy. */
+			if (guest->relay && write(guest->ended, "", 1) < 0)
+				kill(guest->relay, SIGKILL);
 		} else if (pid == guest->companion) {
 			guest->companion = 0;
 			status_ended(COMPANION, status, &usage);
 		} else if (pid == guest->agent) {	/* it ends only by accident */
 			guest->agent = 0;
 			status_ended(AGENT, status, &usage);
+		} else if (pid == guest->relay) {
+			guest->relay = 0;
+			if (status)
+				status_ended(STREAMS, status, &usage);
 		}
 	}
 }
@@ -284,9 +333,11 @@ static void handle_requests(struct guest *guest, struct pollfd *host)
 	}
 }
 
+/* Until the host has all output, the run goes on. */
 static bool running(const struct guest *guest)
 {
-	return guest->run.companion ? guest->companion != 0 : guest->application != 0;
+	return guest->run.companion ? guest->companion != 0 :
+				      guest->application || guest->relay;
 }
 
 /* Wait until the run has ended. */
@@ -307,6 +358,8 @@ static void serve(struct guest *guest)
 		}
 		if (guest->kill_at && left <= 0) {
 			signal_all(guest, SIGKILL);
+			if (guest->relay && !guest->application)
+				kill(guest->relay, SIGKILL);	/* nobody reads the output */
 			guest->kill_at = now_ms() + 100;
 			left = 100;
 		}
@@ -382,12 +435,15 @@ int main(int argc, char **argv)
 	}
 	prepare(&guest);
 	if (guest.run.start) {
-		guest.application = start(&guest.run, false);
+		if (guest.run.streams)
+			start_with_streams(&guest);
+		else
+			guest.application = start(&guest.run, false, NULL);
 		if (!guest.application && !guest.run.companion)
 			power_off(&guest.run);
 	}
 	if (guest.run.companion)
-		guest.companion = start(&guest.run, true);
+		guest.companion = start(&guest.run, true, NULL);
 	serve(&guest);
 	power_off(&guest.run);
 }

@@ -37,6 +37,7 @@ struct run {
 	gid_t gid;
 	bool start;		/* false: only the companion runs */
 	bool console_input;	/* standard input is the console, not /dev/null */
+	char *streams;		/* kinds of the application's streams; NULL: the console */
 	char **companion;	/* a normal program beside it, with which the run ends */
 	bool interactive;	/* the companion has the console as its terminal */
 	unsigned int rows;
@@ -83,8 +84,29 @@ int child_becomes(const struct run *run);
 void child_failed(int report, int error) __attribute__((noreturn));
 int child_error(int report);
 
+/* streams.c */
+/*
+ * The kinds of a program's three streams, one letter each: 'n' (/dev/null, only for input),
+ * 'p' (a pipe), 't' (a terminal, the same for all).
+ */
+#define STREAMS_PIPES		"ppp"
+#define STREAMS_TERMINAL	"ttt"
+
+struct streams {
+	int ours[3];		/* -1 when closed, and where a terminal's end is counted already */
+	int theirs[3];
+};
+
+int streams_open(struct streams *streams, const char *kinds);
+int streams_take(struct streams *streams, const char *kinds, const struct run *run);
+void streams_close(int *fds, size_t count);
+
 /* agent.c */
+#define STREAMS_PORT	"org.unikernel-linux.streams"
+
 void agent_main(const char *nonce) __attribute__((noreturn));
+void agent_relay(const char *nonce, int port, struct streams *streams, const char *kinds,
+		 int ended) __attribute__((noreturn));
 
 /* core.c */
 void core_up(void);

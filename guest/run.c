@@ -80,6 +80,16 @@ static const char *boolean(const char *value, bool *result)
 	return NULL;
 }
 
+/* Somebody has to read what a terminal echoes, so one for input is one for output too. */
+static const char *set_streams(struct run *run, char *value)
+{
+	if (strlen(value) != 3 || !strchr("npt", value[0]) ||
+	    strspn(value + 1, "pt") != 2 || (value[0] == 't' && value[1] != 't'))
+		return "not the kinds of three streams";
+	run->streams = value;
+	return NULL;
+}
+
 static const char *set_word(char **where, char *value)
 {
 	if (*where)
@@ -147,6 +157,8 @@ static const char *set(struct parser *parser, const char *key, char *value)
 		return boolean(value, &run->start);
 	if (!strcmp(key, "console-input"))
 		return boolean(value, &run->console_input);
+	if (!strcmp(key, "streams"))
+		return set_streams(run, value);
 	if (!strcmp(key, "cores"))
 		return boolean(value, &run->cores);
 	if (!strcmp(key, "dhcp"))
@@ -196,6 +208,8 @@ static const char *complete(struct parser *parser)
 		return "neither application nor companion";
 	if (run->interactive && !parser->companion.count)
 		return "interactive without companion";
+	if (run->streams && parser->companion.count)
+		return "streams with a companion";
 	/* execve() and the loops over these need arrays, even empty ones. */
 	if (!parser->argv.items)
 		wrong = append(&parser->argv, NULL);

@@ -36,6 +36,7 @@ int main(int argc, char **argv)
            run.nonce, run.cwd);
     printf("%u %u %d %d %d %u %u %u\n", run.uid, run.gid, run.start, run.console_input,
            run.interactive, run.rows, run.columns, run.grace_ms);
+    printf("streams<%s>\n", run.streams ? run.streams : "");
     printf("address<%s> cores %d dhcp %d reset %d\n", run.address ? run.address : "",
            run.cores, run.dhcp, run.reset);
     words("arg", run.argv);
@@ -94,12 +95,20 @@ def test_what_is_written_is_read(parser: Path, tmp_path: Path) -> None:
     code, text = parse(parser, tmp_path, rundesc.encode(run))
     assert code == 0, text
     expected = ["name<hello> path</ukl/hello> nonce<abc> cwd</tmp>"]
-    expected += ["1000 4294967295 1 1 1 24 80 250", "address<10.77.0.5/24> cores 1 dhcp 1 reset 1"]
+    expected += ["1000 4294967295 1 1 1 24 80 250", "streams<>"]
+    expected += ["address<10.77.0.5/24> cores 1 dhcp 1 reset 1"]
     expected += [f"arg<{word}>" for word in run.argv]
     expected += [f"env<{key}={value}>" for key, value in run.env.items()]
     expected += [f"companion<{word}>" for word in run.companion]
     expected += ["mount<9p><tag0></a b>1", "mount<ext4><disk0></c>0"]
     assert text == "\n".join(expected) + "\n"
+
+
+def test_streams_are_read(parser: Path, tmp_path: Path) -> None:
+    run = GuestRun(name="a", path="/a", argv=("a",), console=Console(streams="ptt"))
+    code, text = parse(parser, tmp_path, rundesc.encode(run))
+    assert code == 0, text
+    assert "streams<ptt>\n" in text
 
 
 GOOD = rundesc.encode(GuestRun(name="a", path="/a", argv=("a",), nonce="n"))
@@ -130,6 +139,14 @@ GOOD = rundesc.encode(GuestRun(name="a", path="/a", argv=("a",), nonce="n"))
         (GOOD.replace(b"name a", b"name a\nname b"), "given twice"),
         (GOOD.replace(b"start 1", b"start 0"), "neither application nor companion"),
         (GOOD.replace(b"interactive 0", b"interactive 1"), "interactive without companion"),
+        *(
+            (GOOD.replace(b"uid", b"streams %s\nuid" % kinds), "not the kinds of three streams")
+            for kinds in (b"pp", b"pppp", b"tpp", b"pnp", b"xpp", b"")
+        ),
+        (
+            GOOD.replace(b"uid", b"streams ppp\ncompanion x\nuid"),
+            "streams with a companion",
+        ),
         (GOOD.replace(b"arg a", b"env A"), "no '='"),
         (GOOD.replace(b"arg a", b"mount 9p rw tag"), "no absolute target"),
         (GOOD.replace(b"arg a", b"mount 9p"), "no absolute target"),

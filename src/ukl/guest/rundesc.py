@@ -61,13 +61,15 @@ class Console:
     """How the programs use the console.
 
     `input` makes it the application's standard input instead of /dev/null. `interactive`
-    makes it the companion's controlling terminal, of `rows` and `columns`.
+    makes it the companion's controlling terminal, of `rows` and `columns`. `streams` are the
+    kinds of the application's streams if it does not use the console (vm/streams.py).
     """
 
     input: bool = False
     interactive: bool = False
     rows: int = 0
     columns: int = 0
+    streams: str = ""
 
 
 ROOT = Owner()
@@ -139,6 +141,8 @@ def _lines(run: GuestRun) -> Iterator[str]:
         yield _line("mount", f"{mount.kind} {access} {mount.source} {mount.target}")
     if run.address:
         yield _line("address", run.address)
+    if run.console.streams:
+        yield _line("streams", run.console.streams)
     for key, number in (("uid", run.owner.uid), ("gid", run.owner.gid), ("grace-ms", run.grace_ms)):
         yield _line(key, str(number))
     for key, flag in (

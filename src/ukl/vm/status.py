@@ -48,6 +48,7 @@ class Type(StrEnum):
 APPLICATION = "application"
 COMPANION = "companion"
 AGENT_PROCESS = "agent"
+STREAMS_PROCESS = "streams"
 
 
 @dataclass(frozen=True, slots=True)
