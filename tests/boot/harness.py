@@ -29,7 +29,8 @@ from ukl.image import initrd as initrd_image
 from ukl.settings import manifest
 from ukl.vm import launch, outcome
 from ukl.vm.launch import Options
-from ukl.vm.session import Session, Sink
+from ukl.vm.session import Session
+from ukl.vm.streams import Sink
 
 PROGRAMS = Path(__file__).parent / "programs"
 

@@ -21,8 +21,9 @@ from ukl.base.model import Guest, Outcome, PortForward
 from ukl.vm import launch
 from ukl.vm.launch import Options
 from ukl.vm.ports import PortBusy
-from ukl.vm.session import Session, to_descriptor
+from ukl.vm.session import Session
 from ukl.vm.status import Type
+from ukl.vm.streams import to_descriptor
 
 # --- the guest's fault ---------------------------------------------------------
 

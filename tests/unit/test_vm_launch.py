@@ -15,6 +15,7 @@ from ukl.base.model import Accelerator, AppSpec, Guest, Image, Mode, Volume
 from ukl.host import tsc
 from ukl.vm import launch
 from ukl.vm.launch import Options
+from ukl.vm.streams import Streams
 
 SPEC = AppSpec(
     name="hello",
@@ -89,6 +90,19 @@ def test_shell_is_an_interactive_companion() -> None:
     assert run.companion
     assert run.console.interactive
     assert not run.console.input
+
+
+def test_a_program_with_a_terminal_gets_its_size_and_name(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("TERM", "vt100")
+    options = Options(streams=Streams("ttt", print, print))
+    run = launch.guest_run(IMAGE, SPEC, options, "n")
+    assert (run.console.streams, run.console.rows, run.console.columns) == ("ttt", 24, 80)
+    assert run.env["TERM"] == "vt100"
+    pipes = Options(streams=Streams("npp", print, print))
+    run = launch.guest_run(IMAGE, SPEC, pipes, "n")
+    assert (run.console.streams, run.console.rows, run.env["TERM"]) == ("npp", 0, "linux")
 
 
 def test_command_line_with_our_init_names_no_program() -> None:

@@ -65,6 +65,13 @@ def test_channels_are_descriptors() -> None:
     assert "socket,id=console,fd=10" in devices
 
 
+def test_the_streams_have_a_port() -> None:
+    argv = qemu.argv(MACHINE, replace(CHANNELS, streams=15))
+    assert f"virtserialport,chardev=streams,name={qemu.STREAMS_PORT}" in values(argv, "-device")
+    assert "socket,id=streams,fd=15" in values(argv, "-chardev")
+    assert qemu.STREAMS_PORT not in " ".join(qemu.argv(MACHINE, CHANNELS))
+
+
 def test_without_status_channel_there_is_no_port() -> None:
     argv = qemu.argv(MACHINE, replace(CHANNELS, status=None))
     assert not any("virtserialport" in word for word in argv)

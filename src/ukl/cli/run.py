@@ -163,9 +163,9 @@ def _detached(spec: AppSpec, options: RunOptions, context: Context, *, as_json: 
 def _foreground(spec: AppSpec, options: RunOptions, context: Context, *, as_json: bool) -> int:
     from ukl.flow import running  # noqa: PLC0415
     from ukl.vm.outcome import exit_code  # noqa: PLC0415
-    from ukl.vm.session import to_descriptor  # noqa: PLC0415
+    from ukl.vm.streams import forgiving, to_descriptor  # noqa: PLC0415
 
-    output = to_descriptor(2) if as_json else None  # stdout has the JSON
+    output = forgiving(to_descriptor(2)) if as_json else None  # stdout has the JSON
     result = running.run_app(spec, options, context, output)
     if as_json:
         print_json(result)

@@ -19,6 +19,7 @@ from ukl.recipe import build as recipe_build
 from ukl.recipe import newest
 from ukl.settings.volumes import merged
 from ukl.vm import launch, ports, session
+from ukl.vm.streams import Sink
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +107,7 @@ class _Lab:
         names = self.tests.quick if self.quick and self.tests.quick else tuple(self.tests.runs)
         log = self._directory() / "tests.log"
 
-        def start(name: str, output: session.Sink) -> RunResult:
+        def start(name: str, output: Sink) -> RunResult:
             directory = self._directory()
             guest = Guest(mode=mode, timeout=self.tests.timeout)
             options = launch.Options(guest, output=output)

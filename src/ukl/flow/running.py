@@ -39,6 +39,7 @@ from ukl.vm import (
     storage,
     terminal,
 )
+from ukl.vm.streams import Sink, forgiving, to_descriptor
 
 RUNS = "runs"
 """Directory of the cache with the consoles of runs."""
@@ -101,7 +102,7 @@ def run_app(
     spec: AppSpec,
     options: RunOptions,
     context: Context,
-    output: session.Sink | None = None,
+    output: Sink | None = None,
 ) -> RunResult:
     """Build what is necessary, boot it, and return how the application ended.
 
@@ -110,7 +111,7 @@ def run_app(
     """
     guest = options.guest
     source = _standard_input(has_init=guest.init == "ukl", shell=guest.shell)
-    run_options = launch_options(options, output or session.to_descriptor(1), source)
+    run_options = launch_options(options, output or forgiving(to_descriptor(1)), source)
     _check_run(run_options, spec)
     check_chart(options)
     with _claim(spec, options, context.store, detached=False) as entry:
@@ -188,7 +189,7 @@ def discard(data: bytes) -> None:
 
 
 def launch_options(
-    options: RunOptions, output: session.Sink = discard, source: int | None = None
+    options: RunOptions, output: Sink = discard, source: int | None = None
 ) -> launch.Options:
     """Return the options for launching a guest. Pure.
 

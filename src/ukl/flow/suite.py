@@ -24,6 +24,7 @@ from ukl.base.model import Machine, Outcome, RunResult, SuiteSpec
 from ukl.base.progress import Stage
 from ukl.host import exec as host_exec
 from ukl.vm import outcome, session, status
+from ukl.vm.streams import Sink
 
 PASSED, FAILED, SKIPPED = "passed", "failed", "skipped"
 
@@ -287,7 +288,7 @@ def run(
 def run_in_guests(
     suite: SuiteSpec,
     names: Sequence[str],
-    start: Callable[[str, session.Sink], RunResult],
+    start: Callable[[str, Sink], RunResult],
     *,
     log: Path,
     stage: Stage,

@@ -49,6 +49,8 @@ class Type(IntEnum):
     """The client is gone: the program gets SIGHUP."""
     GRANT = 6
     """4 bytes: how many more bytes of output the client accepts."""
+    SHUT = 7
+    """One byte: no process reads this stream (1, 2) any more."""
 
     STARTED = 16
     """4 bytes: process id. execve() has succeeded."""

@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
 from pathlib import Path
 
 from ukl.base.errors import UklError
@@ -25,7 +26,8 @@ from ukl.debug.placement import offset_of
 from ukl.debug.unwind import Unreadable
 from ukl.elf.reader import Elf
 from ukl.vm import postmortem, status
-from ukl.vm.session import Session, Sink
+from ukl.vm.session import Session
+from ukl.vm.streams import Sink, Streams
 
 KERNEL_WORDS = ("initcall_debug", "log_buf_len=1M")
 """Kernel parameters that make the log show the time of each initcall. Documented in
@@ -95,6 +97,14 @@ class Watch:
             sink(data)
 
         return write
+
+    def wrap_streams(self, streams: Streams) -> Streams:
+        """Return the streams with sinks that also note that time."""
+        return replace(
+            streams,
+            output=self.wrap_sink(streams.output),
+            errors=self.wrap_sink(streams.errors),
+        )
 
     def wrap_attend(self, attend: Attend) -> Attend:
         """Return an `Attend` that watches the boot around `attend`."""

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import shutil
 import sys
@@ -32,6 +33,7 @@ from ukl.host import exec as host_exec
 from ukl.host import probe, tsc
 from ukl.image import initrd as initrd_image
 from ukl.vm import ports, qemu, session, status, storage, terminal
+from ukl.vm.streams import Sink, Streams, forgiving, to_descriptor
 
 SHELL = ("/bin/sh", "-l")
 
@@ -59,6 +61,7 @@ class Options:
     """How a guest is launched.
 
     `input` is the descriptor of the console's input, `output` gets the console's bytes.
+    `streams` are the application's, if it does not use the console.
     `agent` allows to execute programs in the running guest (`ukl exec`). `crashes` pauses a
     guest whose kernel panics until `attend` resumes it, and sends it core files
     (vm/postmortem.py). `paused` starts the machine paused: `attend` resumes it. `traced` are
@@ -67,8 +70,9 @@ class Options:
     """
 
     guest: Guest = field(default_factory=Guest)
-    output: session.Sink = field(default_factory=lambda: session.to_descriptor(1))
+    output: Sink = field(default_factory=lambda: forgiving(to_descriptor(1)))
     input: int | None = None
+    streams: Streams | None = None
     qemu: str = qemu.QEMU
     agent: bool = False
     crashes: bool = False
@@ -82,16 +86,18 @@ class Options:
 
 
 def guest_run(image: Image, spec: AppSpec, options: Options, nonce: str) -> GuestRun:
-    """Return the run description for the guest's init. Pure, but for the terminal's size."""
-    rows, columns = (0, 0)
+    """Return the run description for the guest's init. Pure, but for the terminal."""
+    rows, columns = (0, 0) if options.streams is None else options.streams.size
     if options.guest.shell and options.input is not None:
         rows, columns = terminal.size(options.input)
+    has_terminal = options.streams is not None and "t" in options.streams.kinds
+    own = {"TERM": os.environ.get("TERM", "linux")} if has_terminal else {}
     program = program_path(image, spec, options)
     return GuestRun(
         name=spec.name,
         path=spec.entrypoint or program,
         argv=initrd_image.argument_vector(spec, program),
-        env={**rundesc.DEFAULT_ENV, **spec.env},
+        env={**rundesc.DEFAULT_ENV, **own, **spec.env},
         nonce=nonce,
         owner=Owner(options.guest.uid, options.guest.gid),
         start=options.guest.start,
@@ -101,6 +107,7 @@ def guest_run(image: Image, spec: AppSpec, options: Options, nonce: str) -> Gues
             interactive=options.guest.shell,
             rows=rows,
             columns=columns,
+            streams=options.streams.kinds if options.streams is not None else "",
         ),
         grace_ms=round(1000 * storage.GRACE) if has_storage(spec) else rundesc.GRACE_MS,
         mounts=mounts(spec),
@@ -324,6 +331,7 @@ def prepare(
         agent=options.agent and nonce is not None,
         cores=options.crashes and nonce is not None,
         log=options.guest.log,
+        streams=options.streams,
     )
     return Plan(planned, settings)
 

@@ -27,6 +27,9 @@ AGENT_PORT = "org.unikernel-linux.agent"
 CORE_PORT = "org.unikernel-linux.core"
 """Name of the port to which guest/core.c writes core files."""
 
+STREAMS_PORT = "org.unikernel-linux.streams"
+"""Name of the port with the application's standard streams (guest/agent.c)."""
+
 MACHINE = "q35,sata=off,smbus=off,usb=off,vmport=off,i8042=off"
 
 SANDBOX = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
@@ -56,6 +59,7 @@ class Channels:
     status: int | None
     agent: int | None = None
     core: int | None = None
+    streams: int | None = None
     tap: int | None = None
 
 
@@ -101,16 +105,17 @@ def argv(
             *("-device", "virtio-serial-pci"),
             *("-device", f"virtserialport,chardev=status,name={STATUS_PORT}"),
         ]
-    if channels.status is not None and channels.agent is not None:
-        words += [
-            *("-chardev", f"socket,id=agent,fd={channels.agent}"),
-            *("-device", f"virtserialport,chardev=agent,name={AGENT_PORT}"),
-        ]
-    if channels.status is not None and channels.core is not None:
-        words += [
-            *("-chardev", f"socket,id=core,fd={channels.core}"),
-            *("-device", f"virtserialport,chardev=core,name={CORE_PORT}"),
-        ]
+        ports = (
+            ("agent", channels.agent, AGENT_PORT),
+            ("core", channels.core, CORE_PORT),
+            ("streams", channels.streams, STREAMS_PORT),
+        )
+        for name, descriptor, port in ports:
+            if descriptor is not None:
+                words += [
+                    *("-chardev", f"socket,id={name},fd={descriptor}"),
+                    *("-device", f"virtserialport,chardev={name},name={port}"),
+                ]
     return words
 
 

@@ -22,7 +22,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Self
 
-from ukl.base.errors import UklError
+from ukl.base.errors import UklError, VmLost
 from ukl.base.model import LogLimits, Machine, RunResult
 from ukl.guest import rundesc
 from ukl.host.process import Process, spawn
@@ -31,6 +31,7 @@ from ukl.vm.feed import Feed
 from ukl.vm.log import Log
 from ukl.vm.monitor import Monitor
 from ukl.vm.ports import PortBusy
+from ukl.vm.streams import Pump, Sink, Streams
 
 STOP_GRACE = 2.0
 """Seconds that a guest has to end by itself after a stop; init kills after 1.5 of them."""
@@ -52,8 +53,6 @@ EXAMINE_TIMEOUT = 60.0
 RESET = "guest-reset"
 """The reason of QMP's SHUTDOWN event for a reset of the machine."""
 
-Sink = Callable[[bytes], None]
-
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -66,7 +65,8 @@ class Settings:
     `interactive` makes it, if it is a terminal, the guest's terminal. `timeout` is in
     seconds, from the start. `qemu_version` is None if unknown. `agent` gives the guest the
     agent's port (vm/agent.py), `cores` the port for core files (vm/cores.py). `log` limits
-    the size of the console's log.
+    the size of the console's log. `streams` are the application's, if it does not use the
+    console.
     """
 
     directory: Path
@@ -82,6 +82,7 @@ class Settings:
     agent: bool = False
     cores: bool = False
     log: LogLimits | None = None
+    streams: Streams | None = None
 
     @property
     def console_log(self) -> Path:
@@ -139,6 +140,7 @@ class Session:
         self._news = asyncio.Condition()
         self._filter = console.InitFilter() if settings.nonce is None else None
         self._feed: Feed | None = None
+        self._pump: Pump | None = None
         self._greeted = False
         self._log: Log | None = None
         self._failure: OSError | None = None
@@ -163,11 +165,13 @@ class Session:
         await self._close()
 
     def _spawn(self) -> None:
-        names = ["console", "qmp"] + (["status"] if self.settings.nonce is not None else [])
-        if self.settings.agent:
-            names.append("agent")
-        if self.settings.cores:
-            names.append("core")
+        optional = {
+            "status": self.settings.nonce is not None,
+            "agent": self.settings.agent,
+            "core": self.settings.cores,
+            "streams": self.settings.streams is not None,
+        }
+        names = ["console", "qmp", *(name for name, wanted in optional.items() if wanted)]
         remote = {}
         with contextlib.ExitStack() as stack:
             for name in names:
@@ -183,10 +187,8 @@ class Session:
             channels = qemu.Channels(
                 console=remote["console"].fileno(),
                 qmp=remote["qmp"].fileno(),
-                status=remote["status"].fileno() if "status" in remote else None,
-                agent=remote["agent"].fileno() if "agent" in remote else None,
-                core=remote["core"].fileno() if "core" in remote else None,
                 tap=tap,
+                **{name: remote[name].fileno() if name in remote else None for name in optional},
             )
             self._process = spawn(
                 qemu.argv(
@@ -211,6 +213,7 @@ class Session:
             self._tasks.append(
                 loop.create_task(self._read("status", lambda data: self._on_status(reader, data)))
             )
+            self._start_pump(self.settings.nonce)
         connect = loop.create_task(self._monitor.connect(self._sockets.pop("qmp")))
         done, _ = await asyncio.wait({connect}, timeout=QMP_TIMEOUT)
         if not done or not connect.result():
@@ -223,6 +226,15 @@ class Session:
             handlers = (self._handle_panics(), self._handle_end())
             self._handlers = [loop.create_task(each) for each in handlers]
         ports.widen(self._process, self.machine.ports)
+
+    def _start_pump(self, nonce: str) -> None:
+        if self.settings.streams is not None:
+            assert self._log is not None
+            self._pump = Pump(
+                self._sockets["streams"], self.settings.streams, nonce, self._log.write, self.stop
+            )
+            reading = self._read("streams", self._pump.take)
+            self._tasks.append(asyncio.get_running_loop().create_task(reading))
 
     def _start_error(self) -> UklError:
         output = self._qemu_output()
@@ -254,6 +266,8 @@ class Session:
             self._process.wait()
         if self._feed is not None:
             await self._feed.close()
+        if self._pump is not None:
+            await self._pump.close()
         tasks = [*self._tasks, *self._handlers]
         for task in tasks:
             task.cancel()
@@ -279,6 +293,15 @@ class Session:
             ) from self._failure
         if self._filter is not None:
             self.settings.output(self._filter.flush())
+        if not self._seen.stopped and any(
+            each.who == status.STREAMS_PROCESS for each in self._seen.messages
+        ):
+            raise VmLost(
+                "the program's output may be incomplete: the guest's process that passes it on "
+                "was killed",
+                remedy="it dies of a SIGKILL to all processes, or of too little memory (-m)",
+                log=self.settings.console_log,
+            )
         verdict = outcome.judge(
             outcome.Observed(
                 messages=self._seen.messages,
@@ -519,26 +542,6 @@ class Session:
 # --- the whole run -----------------------------------------------------------
 
 
-def to_descriptor(descriptor: int) -> Sink:
-    """Return a sink that writes to a descriptor (1: standard output) at once.
-
-    If the reader is gone (`ukl run … | head -1`), the rest is discarded without an error.
-    """
-    gone = False
-
-    def write(data: bytes) -> None:
-        nonlocal gone
-        while data and not gone:
-            try:
-                data = data[os.write(descriptor, data) :]
-            except BlockingIOError:
-                time.sleep(0.01)
-            except BrokenPipeError:
-                gone = True
-
-    return write
-
-
 @contextlib.contextmanager
 def _stop_on_signals(session: Session) -> Iterator[None]:
     """Make Ctrl-C, SIGTERM and a closed terminal stop only the guest during the block."""
@@ -577,4 +580,6 @@ def run(machine: Machine, settings: Settings, attend: Attend | None = None) -> R
     with contextlib.ExitStack() as stack:
         if settings.interactive and settings.input is not None:
             stack.enter_context(terminal.raw(settings.input))
+        if settings.streams is not None and settings.streams.keyboard is not None:
+            stack.enter_context(terminal.raw(settings.streams.keyboard))
         return asyncio.run(_run(machine, settings, attend))

@@ -21,9 +21,13 @@ HINT = "Ctrl-] or Ctrl-A x ends the guest"
 
 @dataclass(slots=True)
 class Keys:
-    """Separates the guest's input from the keys that end the guest."""
+    """Separates the guest's input from the keys that end the guest.
+
+    Without `prefix` only Ctrl-] does: line editors need Ctrl-A.
+    """
 
     quit: bool = False
+    prefix: int | None = PREFIX
     _prefixed: bool = field(default=False)
 
     def feed(self, data: bytes) -> bytes:
@@ -36,7 +40,7 @@ class Keys:
                     self.quit = True
                     break
                 out += bytes([byte]) if byte == PREFIX else bytes([PREFIX, byte])
-            elif byte == PREFIX:
+            elif byte == self.prefix:
                 self._prefixed = True
             elif byte == QUIT:
                 self.quit = True
