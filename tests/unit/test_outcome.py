@@ -133,5 +133,6 @@ def test_exit_codes_and_errors_agree(
 
 def test_a_death_by_signal_is_said(tmp_path: Path) -> None:
     assert outcome.death(result(Outcome.SIGNALED, 11, tmp_path)) == "killed by SIGSEGV (why)"
+    assert outcome.death(result(Outcome.SIGNALED, 13, tmp_path)) == ""  # SIGPIPE
     assert outcome.death(result(Outcome.EXITED, 139, tmp_path)) == ""
     assert outcome.death(result(Outcome.STOPPED, 15, tmp_path)) == ""

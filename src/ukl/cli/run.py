@@ -55,6 +55,15 @@ Name = Annotated[
     typer.Option("--name", metavar="NAME", help="Name of the guest (default: the application's)."),
 ]
 Shell = Annotated[bool, typer.Option("--shell", help="Also start a shell on the console.")]
+Terminal = Annotated[
+    bool | None,
+    typer.Option(
+        "--tty/--no-tty",
+        "-t/-T",
+        help="Give the program a terminal, or pipes (default: what ukl itself has).",
+        show_default=False,
+    ),
+]
 Dump = Annotated[
     bool,
     typer.Option(
@@ -91,6 +100,7 @@ def run(
     detach: Detach = False,
     name: Name = None,
     shell: Shell = False,
+    tty: Terminal = None,
     dump: Dump = True,
     timeout: Timeout = None,
     bootchart: Bootchart = None,
@@ -106,6 +116,9 @@ def run(
 
     The exit status is the program's own (128 + N if signal N killed it), 124 after --timeout,
     125 if the guest was lost, 130 after Ctrl-C.
+
+    Standard input, output and errors of the program are those of `ukl`: a pipe for a pipe or file,
+    a terminal for a terminal. There Ctrl-C goes to the program, and Ctrl-] ends the guest.
 
     With -d, `ukl run` prints the guest's name and exits with 0 when the program has started. `ukl
     ps`, `logs`, `exec`, `shell`, `cp`, `stop` and `rm` take that name.
@@ -133,7 +146,12 @@ def run(
         ),
     )
     options = running.RunOptions(
-        guest, name, dump=dump, restart=overrides.get("restart", Restart.NO), bootchart=bootchart
+        guest,
+        name,
+        dump=dump,
+        restart=overrides.get("restart", Restart.NO),
+        bootchart=bootchart,
+        tty=tty,
     )
     if options.restart is not Restart.NO and not detach:
         raise typer.BadParameter("requires -d", param_hint="--restart")

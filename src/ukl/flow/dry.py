@@ -222,6 +222,7 @@ def _channels(guest: Guest) -> qemu.Channels:
         status=next(numbers) if has_init else None,
         agent=next(numbers) if has_init and not guest.icount else None,
         core=next(numbers) if has_init and not guest.icount else None,
+        streams=next(numbers) if has_init and not guest.icount and not guest.shell else None,
         tap=next(numbers) if guest.network.kind in network.DEVICES else None,
     )
 

@@ -39,7 +39,7 @@ from ukl.vm import (
     storage,
     terminal,
 )
-from ukl.vm.streams import Sink, forgiving, to_descriptor
+from ukl.vm.streams import Sink, Streams, forgiving, kinds, to_descriptor
 
 RUNS = "runs"
 """Directory of the cache with the consoles of runs."""
@@ -52,7 +52,8 @@ class RunOptions:
     `name` is the guest's name (None: the application's, with a number if it is taken). `dump`
     keeps a memory dump after a crash, in addition to backtraces. `restart` says when a guest in
     the background is restarted, `member` to which service of a compose file it belongs.
-    `bootchart` is the file for a chart of the boot (debug/bootplot.py).
+    `bootchart` is the file for a chart of the boot (debug/bootplot.py). `tty` gives the program
+    a terminal, or forbids it (None: what we have).
     """
 
     guest: Guest = field(default_factory=lambda: Guest(log=LOG_LIMITS))
@@ -61,6 +62,7 @@ class RunOptions:
     restart: Restart = Restart.NO
     member: registry.Member = registry.NO_MEMBER
     bootchart: Path | None = None
+    tty: bool | None = None
 
 
 def host_caps(store: Store, progress: Progress) -> HostCaps:
@@ -106,19 +108,24 @@ def run_app(
 ) -> RunResult:
     """Build what is necessary, boot it, and return how the application ended.
 
-    `output` receives the console (None: standard output). Raises the errors of building and
+    `output` receives all output instead of our own streams. Raises the errors of building and
     booting. Ports are checked before the build.
     """
     guest = options.guest
     source = _standard_input(has_init=guest.init == "ukl", shell=guest.shell)
-    run_options = launch_options(options, output or forgiving(to_descriptor(1)), source)
+    streams = _streams(options, output, source)
+    console = output or forgiving(to_descriptor(1 if streams is None else 2))
+    run_options = launch_options(
+        options, console, source if streams is None else None, streams=streams
+    )
     _check_run(run_options, spec)
     check_chart(options)
     with _claim(spec, options, context.store, detached=False) as entry:
         running = _prepare(spec, options, run_options, context, entry)
         if spec.ports:
             forwards = ", ".join(map(ports.host_end, spec.ports))
-            context.progress.line(f"  {spec.name}: {forwards}; Ctrl-C ends it")
+            always = ", Ctrl-] in any case" if streams and streams.keyboard is not None else ""
+            context.progress.line(f"  {spec.name}: {forwards}; Ctrl-C ends it{always}")
         directory = run_directory(context.store, spec.name)
         result = keeper.attended(entry, directory, running, dumping=options.dump)
     reports = postmortem.reports(directory)
@@ -138,7 +145,8 @@ def start_app(spec: AppSpec, options: RunOptions, context: Context) -> registry.
     It returns when the program has been started. Raises the errors of building and booting, and
     that of a guest that ended earlier.
     """
-    run_options = launch_options(options)
+    pipes = Streams("npp", discard, discard) if options.tty is False else None
+    run_options = launch_options(options, streams=pipes)
     _check_run(run_options, spec)
     if options.bootchart is not None:
         raise UsageError(
@@ -189,11 +197,15 @@ def discard(data: bytes) -> None:
 
 
 def launch_options(
-    options: RunOptions, output: Sink = discard, source: int | None = None
+    options: RunOptions,
+    output: Sink = discard,
+    source: int | None = None,
+    streams: Streams | None = None,
 ) -> launch.Options:
     """Return the options for launching a guest. Pure.
 
-    `output` receives the console, `source` is the descriptor of its input.
+    `output` receives the console, `source` is the descriptor of its input. `streams` are the
+    program's, if it does not use the console.
     """
     guest = options.guest
     if options.bootchart is not None:
@@ -202,6 +214,7 @@ def launch_options(
         guest,
         output=output,
         input=source,
+        streams=streams,
         agent=guest.init == "ukl" and not guest.icount,
         crashes=not guest.icount,
         paused=options.bootchart is not None,
@@ -268,7 +281,12 @@ def _prepare(
     if options.bootchart is not None:
         title = f"{spec.name}, {caps.accelerator.value.upper()}"
         watch = _watch(bootplot.check(options.bootchart), title, image.vmlinux, context.progress)
-        connected = replace(connected, output=watch.wrap_sink(connected.output))
+        streams = connected.streams
+        connected = replace(
+            connected,
+            output=watch.wrap_sink(connected.output) if streams is None else connected.output,
+            streams=None if streams is None else watch.wrap_streams(streams),
+        )
 
     def run(directory: Path, attend: session.Attend) -> RunResult:
         if watch is not None:
@@ -284,6 +302,32 @@ def _prepare(
         )
 
     return run
+
+
+def _streams(options: RunOptions, output: Sink | None, source: int | None) -> Streams | None:
+    """Return the program's streams; None: it has the console.
+
+    A shell has the console, and so has a program that is process 1. With a clock that counts
+    instructions, the work for another channel would change the result.
+    """
+    guest = options.guest
+    if guest.shell or guest.init == "app" or guest.icount:
+        if options.tty is not None:
+            raise UsageError(
+                "with --shell or --init app the program has the console",
+                remedy="leave --tty and --no-tty out",
+            )
+        return None
+    ours = (os.isatty(0), os.isatty(1) and not output, os.isatty(2) and not output)
+    found = kinds(ours, readable=source is not None, wanted=options.tty)
+    window = next((each for each in (1, 2, 0) if ours[each]), None)
+    return Streams(
+        found,
+        output=output or to_descriptor(1),
+        errors=output or to_descriptor(2),
+        input=source,
+        window=window if "t" in found else None,
+    )
 
 
 def _standard_input(*, has_init: bool, shell: bool) -> int | None:

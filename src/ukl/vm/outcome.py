@@ -219,8 +219,11 @@ def _with_lines(text: str, tail: bytes) -> str:
 
 
 def death(result: RunResult) -> str:
-    """Return a shell's message about a program killed by a signal, otherwise nothing."""
-    if result.outcome is not Outcome.SIGNALED or result.status is None:
+    """Return a shell's message about a program killed by a signal, otherwise nothing.
+
+    As in a shell, a program whose reader is gone (`… | head -1`) is no reason for one.
+    """
+    if result.outcome is not Outcome.SIGNALED or result.status in {None, signal.SIGPIPE}:
         return ""
     core = f" ({result.detail})" if result.detail else ""
     return f"killed by {_signal_name(result.status)}{core}"
