@@ -7,11 +7,13 @@ import errno
 import io
 import socket
 import tarfile
+import threading
+import time
 from pathlib import Path
 
 import pytest
 
-from ukl.base.errors import InputError, UklError, UsageError
+from ukl.base.errors import InputError, UklError, UsageError, VmLost
 from ukl.guest.rundesc import GuestRun
 from ukl.vm import agent, copy, execute
 from ukl.vm.agent import Decoder, Frame, Type
@@ -50,6 +52,22 @@ def test_all_before_the_hello_counts_for_nothing() -> None:
 def test_an_unknown_type_is_no_frame() -> None:
     with pytest.raises(agent.Malformed, match="99"):
         Decoder().feed(agent.HEADER.pack(99, 0, 0, 1))
+
+
+def test_a_connection_that_breaks_is_a_guest_that_is_gone() -> None:
+    ours, its = socket.socketpair()
+
+    run = GuestRun(name="exec", start=False, companion=("/bin/true",))
+
+    def close() -> None:  # with the frames of the client unread
+        time.sleep(0.2)
+        its.close()
+
+    closing = threading.Thread(target=close)
+    closing.start()
+    with pytest.raises(VmLost):
+        execute.execute(ours, run, execute.Streams())
+    closing.join()
 
 
 def test_an_answer_comes_before_all_is_sent() -> None:

@@ -218,6 +218,23 @@ class TestFailures:
         assert log.parent == tmp_path / "logs"
         assert "Traceback" in log.read_text()
 
+    def test_only_a_reader_of_ours_that_is_gone_is_no_error(
+        self, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    ) -> None:
+        assert failures.report(BrokenPipeError(), tmp_path) == ExitCode.FAILED
+        assert "BrokenPipeError" in capfd.readouterr().err
+        reader, writer = os.pipe()
+        before = os.dup(1)
+        os.dup2(writer, 1)
+        os.close(reader)
+        try:
+            assert failures.report(BrokenPipeError(), tmp_path) == 128 + signal.SIGPIPE
+        finally:
+            os.dup2(before, 1)
+            os.close(before)
+            os.close(writer)
+        assert capfd.readouterr().err == ""
+
     def test_full_disk_anywhere(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         error = OSError(errno.ENOSPC, "No space left on device", str(tmp_path / "x"))
         assert failures.report(error, tmp_path) == ExitCode.FAILED

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import signal
 import sys
 import tempfile
@@ -42,7 +43,7 @@ def report(error: BaseException, cache: Path | None, *, verbose: bool = False) -
     """Print an error and return its exit code. A traceback is written below `cache`."""
     from ukl.host.store import NoSpace, is_no_space  # noqa: PLC0415 - rarely needed
 
-    if isinstance(error, BrokenPipeError):
+    if isinstance(error, BrokenPipeError) and _has_no_reader(1, 2):
         return 128 + signal.SIGPIPE
     if isinstance(error, OSError) and is_no_space(error):
         # The error of a copy has the source in `filename`; the full file system is the target's.
@@ -64,6 +65,17 @@ def report(error: BaseException, cache: Path | None, *, verbose: bool = False) -
     if verbose:
         traceback.print_exception(error)
     return ExitCode.FAILED
+
+
+def _has_no_reader(*descriptors: int) -> bool:
+    """Tell whether one of them is a pipe or socket whose reader is gone.
+
+    An error does not say which descriptor it is about, and others break for other reasons.
+    """
+    poll = select.poll()
+    for each in descriptors:
+        poll.register(each, 0)
+    return any(events & (select.POLLERR | select.POLLHUP) for _, events in poll.poll(0))
 
 
 def paragraph(error: UklError) -> str:

@@ -32,7 +32,7 @@ class Stub:
     def __init__(self, connection: socket.socket) -> None:
         self._socket = connection
         self._stream = connection.makefile("rb")
-        self._socket.sendall(b"+")
+        self._send(b"+")
         # The stub may first report that the machine has stopped: skip that.
         reply = self._ask("qAttached")
         while reply != "1":
@@ -73,12 +73,18 @@ class Stub:
                 raise Unreadable("QEMU's gdb stub has closed the connection")
             payload += byte
         self._stream.read(2)
-        self._socket.sendall(b"+")
+        self._send(b"+")
         return payload.decode("ascii", "replace")
 
     def _ask(self, payload: str) -> str:
-        self._socket.sendall(packet(payload))
+        self._send(packet(payload))
         return self._receive()
+
+    def _send(self, data: bytes) -> None:
+        try:
+            self._socket.sendall(data)
+        except ConnectionError:
+            raise Unreadable("QEMU's gdb stub has closed the connection") from None
 
     def _mode(self, *, physical: bool) -> None:
         if self._physical is not physical:

@@ -106,7 +106,7 @@ def _pump(
             if not _pass_signals(connection, streams, state):
                 return ExitCode.INTERRUPTED
         if connection.fileno() in ready:
-            data = connection.recv(1 << 16)
+            data = _receive(connection)
             if not data:
                 raise VmLost(
                     "the guest or its agent ended before the program",
@@ -118,6 +118,13 @@ def _pump(
                 return agent.exit_code(state.status)
         elif state.input in ready and not _send_input(connection, run, state):
             return ExitCode.INTERRUPTED
+
+
+def _receive(connection: socket.socket) -> bytes:
+    try:
+        return connection.recv(1 << 16)
+    except ConnectionResetError:  # closed, with frames of ours unread
+        return b""
 
 
 def _send_input(connection: socket.socket, run: GuestRun, state: _State) -> bool:
