@@ -14,6 +14,25 @@ import pytest
 
 from tests.boot import matrix
 from tests.boot.harness import Built, Lab
+from tests.conftest import TOP
+
+
+def recipe() -> str:
+    """Return the commands of the documentation, with the guest's files in /tmp."""
+    text = (TOP / "docs" / "reference" / "differences.md").read_text()
+    part = text.split("do it by hand:")[1].split("On the host")[0]
+    return "".join(line.strip() + "\n" for line in part.splitlines() if line.startswith("    "))
+
+
+TWICE = """
+for mode in USER UKL; do
+    eval program=\\$$mode
+    rm -f /tmp/core*
+    $program tracing.crash
+    $program tracing.crash
+    echo $mode $(ls /tmp/core* | wc -l)
+done
+"""
 
 SCRIPT = """
 echo 2 > /proc/sys/fs/suid_dumpable; ulimit -c unlimited
@@ -47,6 +66,12 @@ def cores(lab: Lab, built: Built, tmp_path_factory: pytest.TempPathFactory) -> d
         path = found[mode] = tmp_path_factory.mktemp("core") / mode
         path.write_bytes(gzip.decompress(base64.b64decode(text)))
     return found
+
+
+def test_the_documented_commands_keep_each_dump(lab: Lab, built: Built) -> None:
+    lines = lab.script(built, recipe() + TWICE).lines
+    assert "USER 2" in lines
+    assert "UKL 2" in lines
 
 
 def gdb(program: Path, core: Path, *commands: str) -> str:
