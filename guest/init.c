@@ -416,6 +416,7 @@ static void prepare(struct guest *guest)
 	if (error)
 		give_up(&guest->run, what, -error);
 	setup_limits();
+	setup_huge_pages();
 	if (guest->run.cores)
 		core_up();
 	setup_console(&guest->run);

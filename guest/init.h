@@ -119,6 +119,7 @@ bool net_hosts(const char *line);
 /* setup.c */
 int setup_mounts(const char **what);
 void setup_limits(void);
+void setup_huge_pages(void);
 void setup_console(const struct run *run);
 
 /* volumes.c */

@@ -15,6 +15,7 @@
 
 #include "init.h"
 
+#define HUGE_PAGES	"/sys/kernel/mm/transparent_hugepage/"
 #define OPEN_FILES	65536	/* servers ask for it; the kernel's default is 1024 */
 
 static const struct {
@@ -62,6 +63,58 @@ void setup_limits(void)
 	struct rlimit files = { OPEN_FILES, OPEN_FILES };
 
 	setrlimit(RLIMIT_NOFILE, &files);	/* ignore an error: a lower limit works too */
+}
+
+/* Read a file of one line. Returns false if there is none. */
+static bool read_line(const char *file, char *line, size_t size)
+{
+	int fd = open(file, O_RDONLY | O_CLOEXEC);
+	ssize_t got;
+
+	if (fd < 0)
+		return false;
+	got = read(fd, line, size - 1);
+	close(fd);
+	if (got <= 0)
+		return false;
+	line[got] = '\0';
+	line[strcspn(line, "\n")] = '\0';
+	return true;
+}
+
+static void write_line(const char *file, const char *line)
+{
+	int fd = open(file, O_WRONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		return;
+	dprintf(fd, "%s\n", line);
+	close(fd);
+}
+
+/*
+ * Below 512 MiB the kernel switches off huge pages, and ignores its configuration and its
+ * command line (hugepage_init(), mm/huge_memory.c). Set what it has with more memory. But
+ * the reserve of free memory that khugepaged then sets is up to 5 %: keep the old one.
+ */
+void setup_huge_pages(void)
+{
+	char line[4096], reserve[32], *wanted;
+
+	if (!read_line(HUGE_PAGES "enabled", line, sizeof(line)) || !strstr(line, "[never]") ||
+	    !read_line("/proc/sys/vm/min_free_kbytes", reserve, sizeof(reserve)) ||
+	    !read_line("/proc/cmdline", line, sizeof(line)))
+		return;
+	wanted = strstr(line, "transparent_hugepage=");
+	if (wanted) {
+		wanted += strlen("transparent_hugepage=");
+		wanted[strcspn(wanted, " ")] = '\0';
+	}
+	write_line(HUGE_PAGES "enabled", wanted ? wanted : "madvise");
+	write_line(HUGE_PAGES "defrag", "madvise");
+	write_line(HUGE_PAGES "khugepaged/defrag", "1");
+	write_line(HUGE_PAGES "use_zero_page", "1");
+	write_line("/proc/sys/vm/min_free_kbytes", reserve);
 }
 
 /*

@@ -36,6 +36,15 @@ def test_each_page_is_a_fault(lab: Lab, pages: Built, user: bool) -> None:
     assert found["bss"] in {PAGES - 1, PAGES}
     assert found["copied"] == PAGES
     assert found["locked"] == 0
+    assert found["advised"] == PAGES * 4096 // (2 << 20)
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("word", ["never", "madvise"])
+def test_the_command_line_decides_about_huge_pages(lab: Lab, pages: Built, word: str) -> None:
+    append = (f"transparent_hugepage={word}",)
+    found = counted(lab, pages, Options(Guest(append=append)))
+    assert (found["advised"] == PAGES) is (word == "never")
 
 
 @pytest.mark.timeout(300)

@@ -276,7 +276,8 @@ APPLICATION: tuple[Setting, ...] = (
             "Use pages of this size for anonymous memory, where they fit, like 64K.",
         ),
         compose=True,
-        default="4 KiB, and 2 MiB where a program requests it (madvise)",
+        default="4 KiB, and 2 MiB where a program requests it (madvise; not with "
+        "the profile `tiny`)",
     ),
     Setting(
         "populate",

@@ -12,7 +12,8 @@
 #include <unistd.h>
 
 #define PAGE	4096L
-#define SIZE	(4L << 20)
+#define HUGE_PAGE	(2L << 20)
+#define SIZE	(2 * HUGE_PAGE)
 
 static char bss[SIZE];
 
@@ -34,6 +35,17 @@ static void *mapped(void)
 	if (memory == MAP_FAILED)
 		exit(2);
 	return memory;
+}
+
+/* Memory for which huge pages are asked, and that begins with one. */
+static void *advised(void)
+{
+	char *memory = mmap(NULL, SIZE + HUGE_PAGE, PROT_READ | PROT_WRITE,
+			    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (memory == MAP_FAILED || madvise(memory, SIZE + HUGE_PAGE, MADV_HUGEPAGE))
+		exit(4);
+	return (char *)(((unsigned long)memory + HUGE_PAGE - 1) & -HUGE_PAGE);
 }
 
 /* Locked memory of this process, in KiB. */
@@ -66,6 +78,7 @@ int main(int argc, char **argv)
 	touch("bss", bss);
 	touch("heap", (char *)sbrk(SIZE + PAGE) + PAGE / 2);
 	printf("locked: %ld\n", locked());
+	touch("advised", advised());
 	/* A child gets its own copies, one fault each. */
 	if (!fork()) {
 		touch("copied", memory);
