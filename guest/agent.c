@@ -54,6 +54,7 @@ struct channel {
 	size_t rest;		/* bytes of output sent since then */
 	bool reported;		/* the end is sent */
 	int status;
+	int kmsg;
 	pid_t pid;		/* 0: init's child */
 	int in, out, err;	/* our ends; -1 when closed */
 	int *terminal;		/* the one of them that resizes the terminal, or NULL */
@@ -180,6 +181,7 @@ static void adopt(struct channel *channel, pid_t pid, const struct streams *stre
 		  const char *kinds)
 {
 	channel->pid = pid;
+	channel->kmsg = pid ? kmsg_open() : -1;
 	channel->in_terminal = kinds[0] == 't';
 	channel->in = streams->ours[0];
 	channel->out = streams->ours[1];
@@ -233,6 +235,7 @@ static void release(struct channel *channel)
 	streams_close(&channel->in, 1);
 	streams_close(&channel->out, 1);
 	streams_close(&channel->err, 1);
+	streams_close(&channel->kmsg, 1);
 	free(channel->input);
 	memset(channel, 0, sizeof(*channel));
 }
@@ -253,7 +256,7 @@ static void begin(uint32_t id, unsigned char flags, char *text, size_t size)
 	}
 	*channel = (struct channel){
 		.used = true, .id = id,
-		.in = -1, .out = -1, .err = -1, .input = malloc(WINDOW),
+		.in = -1, .out = -1, .err = -1, .kmsg = -1, .input = malloc(WINDOW),
 	};
 	error = channel->input ?
 		start(channel, flags & FLAG_TERMINAL ? STREAMS_TERMINAL : STREAMS_PIPES,
@@ -425,6 +428,17 @@ static void on_child(int number)
 	(void)number;	/* only interrupts ppoll() */
 }
 
+/* With the kernel's reason, where only the kernel knows it. */
+static void send_end(struct channel *channel)
+{
+	unsigned char data[4 + MAX_REASON];
+	char *reason = (char *)data + 4;
+
+	put32(data, channel->status);
+	kmsg_reason(channel->kmsg, channel->pid, channel->status, reason, MAX_REASON);
+	send_frame(EXITED, channel->id, data, 4 + strlen(reason));
+}
+
 /* Send a channel's output, and its end when the program has ended and nothing is left. */
 static void serve_channel(struct channel *channel, const struct pollfd *own, bool idle)
 {
@@ -437,7 +451,7 @@ static void serve_channel(struct channel *channel, const struct pollfd *own, boo
 	if (!channel->exited || channel->reported || !idle || !channel->granted ||
 	    ((own[1].revents || own[2].revents) && channel->rest < MAX_REST))
 		return;		/* beyond it, others write that the program has left behind */
-	send_number(EXITED, channel->id, channel->status);
+	send_end(channel);
 	channel->reported = true;
 	if (ended < 0)		/* a relay waits until the host has taken it */
 		release(channel);

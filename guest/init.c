@@ -41,6 +41,7 @@ struct guest {
 	pid_t companion;
 	pid_t agent;
 	pid_t relay;		/* of the application's streams */
+	int kmsg;		/* what the kernel says from the application's start on */
 	int ended;		/* tells the relay that the application has ended */
 	long kill_at;		/* when to kill the processes that got SIGTERM; 0: never */
 };
@@ -252,28 +253,31 @@ static void start_with_streams(struct guest *guest)
 /* Reap all children that have ended, and report the ones we started. */
 static void reap(struct guest *guest)
 {
+	char reason[MAX_REASON];
 	struct rusage usage;
 	int status;
 	pid_t pid;
 
 	while ((pid = wait4(-1, &status, WNOHANG, &usage)) > 0) {
+		if (pid == guest->application || pid == guest->companion)
+			kmsg_reason(guest->kmsg, pid, status, reason, sizeof(reason));
 		if (pid == guest->application) {
 			tcdrain(STDOUT_FILENO);
 			guest->application = 0;
-			status_ended(APPLICATION, status, &usage);
+			status_ended(APPLICATION, status, &usage, reason);
 			/* Not by its end: the agent may have inherited a copy. */
 			if (guest->relay && write(guest->ended, "", 1) < 0)
 				kill(guest->relay, SIGKILL);
 		} else if (pid == guest->companion) {
 			guest->companion = 0;
-			status_ended(COMPANION, status, &usage);
+			status_ended(COMPANION, status, &usage, reason);
 		} else if (pid == guest->agent) {	/* it ends only by accident */
 			guest->agent = 0;
-			status_ended(AGENT, status, &usage);
+			status_ended(AGENT, status, &usage, "");
 		} else if (pid == guest->relay) {
 			guest->relay = 0;
 			if (status)
-				status_ended(STREAMS, status, &usage);
+				status_ended(STREAMS, status, &usage, "");
 		}
 	}
 }
@@ -435,6 +439,7 @@ int main(int argc, char **argv)
 		return 1;
 	}
 	prepare(&guest);
+	guest.kmsg = kmsg_open();
 	if (guest.run.start) {
 		if (guest.run.streams)
 			start_with_streams(&guest);

@@ -72,7 +72,8 @@ void status_hello(const char *name);
 void status_clock(int timeout_ms);
 void status_ready(void);
 void status_started(const char *who, pid_t pid);
-void status_ended(const char *who, int wait_status, const struct rusage *usage);
+void status_ended(const char *who, int wait_status, const struct rusage *usage,
+		  const char *reason);
 void status_error(const char *what, int error);
 void status_done(int timeout_ms);
 enum host_request status_request(void);
@@ -111,6 +112,12 @@ void agent_relay(const char *nonce, int port, struct streams *streams, const cha
 /* core.c */
 void core_up(void);
 int core_main(char **argv);
+
+/* kmsg.c */
+#define MAX_REASON	240
+
+int kmsg_open(void);
+void kmsg_reason(int fd, pid_t pid, int status, char *line, size_t size);
 
 /* net.c */
 int net_up(const struct run *run, const char **what);

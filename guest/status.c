@@ -145,7 +145,7 @@ static void send_all(const char *line, size_t size)
 __attribute__((format(printf, 2, 3)))
 static void message(const char *type, const char *format, ...)
 {
-	char line[512];
+	char line[512 + MAX_REASON];
 	va_list args;
 	int size;
 
@@ -183,9 +183,11 @@ static long long microseconds(struct timeval time)
 	return time.tv_sec * 1000000LL + time.tv_usec;
 }
 
-void status_ended(const char *who, int status, const struct rusage *usage)
+/* @reason is what the kernel says about it, or empty. */
+void status_ended(const char *who, int status, const struct rusage *usage, const char *reason)
 {
 	char how[80];
+
 
 	if (WIFSIGNALED(status))
 		snprintf(how, sizeof(how), "\"signal\":%d,\"core\":%s", WTERMSIG(status),
@@ -193,9 +195,10 @@ void status_ended(const char *who, int status, const struct rusage *usage)
 	else
 		snprintf(how, sizeof(how), "\"status\":%d", WEXITSTATUS(status));
 	message(WIFSIGNALED(status) ? "signaled" : "exited",
-		",\"who\":\"%s\",%s,\"user_us\":%lld,\"system_us\":%lld,\"maxrss_kib\":%ld",
+		",\"who\":\"%s\",%s,\"user_us\":%lld,\"system_us\":%lld,\"maxrss_kib\":%ld,"
+		"\"kernel\":\"%s\"",
 		who, how, microseconds(usage->ru_utime), microseconds(usage->ru_stime),
-		usage->ru_maxrss);
+		usage->ru_maxrss, reason);
 	if (port < 0)
 		dprintf(STDERR_FILENO, "init: %s %s %d\n", who,
 			WIFSIGNALED(status) ? "was killed by signal" : "exited with status",

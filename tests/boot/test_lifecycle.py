@@ -207,6 +207,12 @@ def read_until(descriptor: int, wanted: bytes) -> bytes:
     return seen
 
 
+def test_a_command_that_takes_all_memory(guest: Guest) -> None:
+    code, _, err = guest.sh("exec head -c 2000000000 /dev/zero | exec tail")
+    assert code == 137
+    assert "out of memory: the kernel killed process" in err
+
+
 def test_a_shell_with_a_terminal(guest: Guest) -> None:
     pid, terminal = pty.fork()
     if pid == 0:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 
 import pytest
@@ -47,6 +48,19 @@ def test_signals(lab: Lab, checks: Built, check: str, number: int, *, user: bool
     ran = lab.run(checks, check, options=Options(Guest(mode=mode_of(user))))
     assert (ran.result.outcome, ran.result.status) == (Outcome.SIGNALED, number)
     assert outcome.exit_code(ran.result) == 128 + number
+
+
+@BOTH
+@pytest.mark.parametrize("words", [("oom",), ("oom", "child")])
+def test_the_kernel_says_that_memory_ran_out(
+    lab: Lab, checks: Built, words: tuple[str, ...], *, user: bool
+) -> None:
+    ran = lab.run(checks, *words, options=Options(Guest(mode=mode_of(user))))
+    assert ran.result.status == (signal.SIGKILL if len(words) == 1 else 5)
+    assert re.search(
+        r"out of memory: the kernel killed process \d+, checks, which had \d+ MiB; -m",
+        outcome.death(ran.result),
+    )
 
 
 @BOTH

@@ -131,6 +131,33 @@ def test_exit_codes_and_errors_agree(
     assert "why" in found.message
 
 
+OOM = (
+    "Out of memory: Killed process 33 (a (b)) total-vm:222kB, anon-rss:225280kB, file-rss:0kB, "
+    "shmem-rss:0kB, UID:0 pgtables:480kB oom_score_adj:0"
+)
+REASON = "out of memory: the kernel killed process 33, a (b), which had 220 MiB; "
+
+
+def test_out_of_memory_is_said(tmp_path: Path) -> None:
+    killed = {"who": "application", "signal": 9, "core": False, "kernel": OOM}
+    verdict = outcome.judge(seen(Message(Type.SIGNALED, 0.8, killed)))
+    assert verdict.detail == REASON + "-m gives the guest more"
+    failed = {"who": "application", "status": 1, "kernel": OOM}
+    verdict = outcome.judge(seen(Message(Type.EXITED, 0.8, failed)))
+    ended = replace(result(Outcome.EXITED, 1, tmp_path / "log"), detail=verdict.detail)
+    assert outcome.death(ended).startswith(REASON)
+    other = {"who": "application", "signal": 11, "core": False, "kernel": "x[33]: segfault at 8"}
+    assert outcome.judge(seen(Message(Type.SIGNALED, 0.8, other))).detail == "x[33]: segfault at 8"
+    exited_after = {"who": "application", "status": 1, "kernel": "x[33]: segfault at 8"}
+    assert outcome.judge(seen(Message(Type.EXITED, 0.8, exited_after))).detail == ""
+    deadlocked = replace(
+        result(Outcome.PANICKED, None, tmp_path / "log"), detail="System is deadlocked on memory"
+    )
+    error = outcome.error_of(deadlocked)
+    assert error is not None
+    assert "-m" in str(error.remedy)
+
+
 def test_a_death_by_signal_is_said(tmp_path: Path) -> None:
     assert outcome.death(result(Outcome.SIGNALED, 11, tmp_path)) == "killed by SIGSEGV (why)"
     assert outcome.death(result(Outcome.SIGNALED, 13, tmp_path)) == ""  # SIGPIPE

@@ -60,7 +60,7 @@ class Type(IntEnum):
     ERRORS = 19
     """Bytes of standard output and standard error; none at their ends."""
     EXITED = 20
-    """4 bytes: status as of wait(2). Ends the channel."""
+    """4 bytes: status as of wait(2), and the kernel's reason. Ends the channel."""
     TAKEN = 21
     """4 bytes: how many bytes of input the program has taken."""
 

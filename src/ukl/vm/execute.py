@@ -22,7 +22,7 @@ from typing import IO
 from ukl.base.errors import ExitCode, UklError, VmLost
 from ukl.guest import rundesc
 from ukl.guest.rundesc import GuestRun
-from ukl.vm import agent, control, terminal
+from ukl.vm import agent, control, outcome, terminal
 from ukl.vm.agent import Decoder, Frame, Type
 from ukl.vm.registry import Registry
 from ukl.vm.relay import HELLO_TIMEOUT
@@ -160,6 +160,8 @@ def _take(
             state.window += frame.number
         case Type.EXITED:
             state.status = frame.number
+            if reason := outcome.kernel_reason(frame.data[4:].decode("ascii", "replace")):
+                _write(streams.errors, f"{run.companion[0]}: {reason}\n".encode())
         case Type.FAILED:
             raise NotStarted(run.companion[0], frame.number)
 

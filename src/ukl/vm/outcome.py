@@ -8,6 +8,7 @@ if the guest powered off without a report.
 
 from __future__ import annotations
 
+import re
 import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,6 +28,9 @@ LOST_REMEDY = (
     "errors become signals; `ukl -v run` shows the kernel's messages"
 )
 """In the kernel, an error of the program is the most likely cause of the machine's end."""
+
+
+MEMORY_REMEDY = "give the guest more memory with -m"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +73,7 @@ def judge(seen: Observed) -> Verdict:
     if ended is not None and not seen.timed_out:
         if seen.stopped:
             return Verdict(Outcome.STOPPED, _number(ended), "stopped on request")
-        return Verdict(_how(ended), _number(ended), _core(ended))
+        return Verdict(_how(ended), _number(ended), _why(ended))
     if seen.stopped:
         return Verdict(Outcome.STOPPED, detail="stopped on request")
     if seen.timed_out:
@@ -117,8 +121,30 @@ def _number(ended: Message) -> int | None:
     return ended.number("status" if ended.type is Type.EXITED else "signal")
 
 
-def _core(ended: Message) -> str:
-    return "core dumped" if ended.fields.get("core") is True else ""
+_KILLED = re.compile(r"Killed process (\d+) \((.*)\) .*anon-rss:(\d+)kB")
+"""The OOM killer's line (the kernel's mm/oom_kill.c, __oom_kill_process())."""
+
+_OUT_OF_MEMORY = "out of memory"
+
+
+def kernel_reason(line: str) -> str:
+    """Return what a line of the kernel's log means for the user, empty for an empty line."""
+    if found := _KILLED.search(line):
+        process, name, size = found.groups()
+        return (
+            f"{_OUT_OF_MEMORY}: the kernel killed process {process}, {name}, which had "
+            f"{int(size) >> 10} MiB; -m gives the guest more"
+        )
+    return line
+
+
+def _why(ended: Message) -> str:
+    if ended.fields.get("core") is True:
+        return "core dumped"
+    reason = kernel_reason(str(ended.fields.get("kernel") or ""))
+    # A program that exits may have lost a process to the OOM killer. Other lines are no reason.
+    exited = ended.type is Type.EXITED
+    return "" if exited and not reason.startswith(_OUT_OF_MEMORY) else reason
 
 
 def _error(message: Message) -> str:
@@ -187,8 +213,11 @@ def error_of(result: RunResult, reports: Sequence[Crash] = ()) -> UklError | Non
         case Outcome.PANICKED:
             text = f"the guest's kernel panicked: {result.detail}"
             lines = _about(reports, Kind.PANIC) or console.panic_lines(tail)
+            memory = "memory" in result.detail  # the OOM killer has found no process
             return VmLost(
-                f"{text}\n{lines}" if lines else text, remedy=LOST_REMEDY, log=result.console
+                f"{text}\n{lines}" if lines else text,
+                remedy=MEMORY_REMEDY if memory else LOST_REMEDY,
+                log=result.console,
             )
         case Outcome.FAILED:
             return UklError(
@@ -219,14 +248,16 @@ def _with_lines(text: str, tail: bytes) -> str:
 
 
 def death(result: RunResult) -> str:
-    """Return a shell's message about a program killed by a signal, otherwise nothing.
+    """Return a shell's message about a program killed by a signal, or what a program lost.
 
     As in a shell, a program whose reader is gone (`… | head -1`) is no reason for one.
     """
+    if result.outcome is Outcome.EXITED and result.detail.startswith(_OUT_OF_MEMORY):
+        return result.detail
     if result.outcome is not Outcome.SIGNALED or result.status in {None, signal.SIGPIPE}:
         return ""
-    core = f" ({result.detail})" if result.detail else ""
-    return f"killed by {_signal_name(result.status)}{core}"
+    why = f" ({result.detail})" if result.detail else ""
+    return f"killed by {_signal_name(result.status)}{why}"
 
 
 def exit_code(result: RunResult) -> int:

@@ -53,6 +53,7 @@ int check_fpu(void);
 int check_hang(void);
 int check_ignore(void);
 int check_instances(void);
+int check_oom(void);
 int check_processors(void);
 int check_protections(void);
 int check_ptrace(void);

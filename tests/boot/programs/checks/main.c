@@ -102,6 +102,19 @@ int check_segv(void)
 	return 0;
 }
 
+/* Until the kernel kills this process, or with "child" one of its own. */
+int check_oom(void)
+{
+	pid_t child = argc > 2 ? fork() : 0;
+
+	if (child) {
+		CHECK(status_of(child) == SIGKILL);
+		return 5;
+	}
+	for (;;)
+		*(volatile char *)malloc(4096) = 1;
+}
+
 int check_hang(void)
 {
 	puts("hanging");
@@ -163,6 +176,7 @@ static const struct {
 	{ "hang", check_hang },
 	{ "ignore", check_ignore },
 	{ "instances", check_instances },
+	{ "oom", check_oom },
 	{ "processors", check_processors },
 	{ "protections", check_protections },
 	{ "ptrace", check_ptrace },

@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The kernel's log: why a process died, where only the kernel knows.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "init.h"
+
+#define MAX_RECORD	8192	/* more than PRINTKRB_RECORD_MAX */
+
+/* Make it fit into a string of JSON. */
+static void copy_line(char *to, size_t size, const char *from)
+{
+	size_t i = 0;
+
+	for (; i + 1 < size && from[i] && from[i] != '\n'; i++)
+		to[i] = from[i] < ' ' || from[i] > '~' || from[i] == '"' || from[i] == '\\' ?
+			'?' : from[i];
+	to[i] = '\0';
+}
+
+/* Return a descriptor for what the kernel will log from now on, or -1. */
+int kmsg_open(void)
+{
+	int fd = open("/dev/kmsg", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+
+	if (fd >= 0)
+		lseek(fd, 0, SEEK_END);
+	return fd;
+}
+
+/*
+ * Copy the kernel's last line about the death of @pid with @status into @line. The OOM killer
+ * may have killed another process: if there is no line about @pid, take one about that. @line
+ * is empty if there is none, or if the status or a core file says enough.
+ */
+void kmsg_reason(int fd, pid_t pid, int status, char *line, size_t size)
+{
+	char record[MAX_RECORD], killed[40], about[40], *text;
+	bool found = false;
+	ssize_t got;
+
+	*line = '\0';
+	if (fd < 0 || !status || WCOREDUMP(status))
+		return;
+	snprintf(killed, sizeof(killed), "Killed process %d ", pid);
+	snprintf(about, sizeof(about), "[%d]: ", pid);
+	while ((got = read(fd, record, sizeof(record) - 1)) > 0 || (got < 0 && errno == EPIPE)) {
+		if (got < 0)	/* overwritten meanwhile: go on with what is there */
+			continue;
+		record[got] = '\0';
+		text = strchr(record, ';');	/* "LEVEL,SEQUENCE,TIME,FLAGS;TEXT" */
+		if (!text)
+			continue;
+		text++;
+		if (strstr(text, killed) || strstr(text, about))
+			found = true;
+		else if (found || !strstr(text, "Killed process "))
+			continue;
+		copy_line(line, size, text);
+	}
+}
