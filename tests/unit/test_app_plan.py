@@ -214,6 +214,20 @@ def test_two_definitions() -> None:
     assert error.message == "`f` is defined twice: in a.c and in b.c; so are `v`"
 
 
+def test_a_start_of_its_own_is_explained_where_it_is() -> None:
+    output = (
+        "/usr/bin/ld: /c/1/out.o: in function `_start':\n"
+        "/ukl/sub/a.c:3: multiple definition of `_start'; "
+        "/usr/lib/x86_64-linux-gnu/crt1.o:(.text+0x0): first defined here\n"
+    )
+    error = link.explain(output, {"/c/1/out.o": "sub/a.c"}, None)
+    assert error.where == "sub/a.c:3"
+    assert error.message == (
+        "`_start` is defined twice: in /usr/lib/x86_64-linux-gnu/crt1.o and in sub/a.c:3"
+    )
+    assert "-nostdlib" in str(error.remedy)
+
+
 def test_many_undefined_symbols_are_cut() -> None:
     names = tuple(f"name{number}" for number in range(9))
     error = link.undefined(names, {"name0": "a.c"}, None, Path("ukl.toml"), None)

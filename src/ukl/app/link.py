@@ -308,12 +308,13 @@ def not_relocatable(places: Sequence[Narrow], where: Path, log: Path | None) -> 
 
 
 def _source_name(file: str, origin: Mapping[str, str]) -> str:
+    # In debug information the application's directory is /ukl (see app/compile.py).
     for path, source in origin.items():
         if file.startswith(path):
             rest = file.removeprefix(path)
             # ld appends ":source:(section+offset)", which repeats the source.
             return source if not rest or rest.startswith(":") else source + rest
-    return re.sub(r":\(\.[^)]*\)$", "", file)
+    return re.sub(r":\(\.[^)]*\)$", "", file).removeprefix("/ukl/")
 
 
 def explain(output: str, origin: Mapping[str, str], log: Path | None) -> InputError:
@@ -329,12 +330,13 @@ def explain(output: str, origin: Mapping[str, str], log: Path | None) -> InputEr
         if more:
             text += f"; so are {', '.join(f'`{name}`' for name in more[:5])}"
             text += f" and {len(more) - 5} more" if len(more) > 5 else ""
-        return InputError(
-            text,
-            where=_source_name(first["second"], origin),
-            remedy="rename one of them, make it static, or link only one of the files",
-            log=log,
-        )
+        remedy = "rename one of them, make it static, or link only one of the files"
+        if first["name"] == "_start":
+            remedy = (
+                "define `main` instead of `_start`, which is the C library's; a program without "
+                "it is built with `ukl wrap -- gcc -nostdlib …`, and the result run"
+            )
+        return InputError(text, where=_source_name(first["second"], origin), remedy=remedy, log=log)
     for line in output.splitlines():
         if match := _UNUSABLE.match(line):
             remedy = "rebuild it for x86-64 with this machine's compiler"
