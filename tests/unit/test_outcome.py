@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from ukl.base.errors import ExitCode, TimeoutExpired, UklError, VmLost
+from ukl.base.errors import ExitCode, InputError, TimeoutExpired, UklError, VmLost
 from ukl.base.model import Outcome, RunResult
+from ukl.guest import rundesc
+from ukl.guest.rundesc import GuestRun
 from ukl.vm import outcome
 from ukl.vm.outcome import Observed
 from ukl.vm.status import Message, Type
@@ -156,6 +158,16 @@ def test_out_of_memory_is_said(tmp_path: Path) -> None:
     error = outcome.error_of(deadlocked)
     assert error is not None
     assert "-m" in str(error.remedy)
+
+
+def test_arguments_that_are_too_long_have_a_remedy(tmp_path: Path) -> None:
+    failed = replace(
+        result(Outcome.FAILED, None, tmp_path / "log"), detail="execve: Argument list too long"
+    )
+    assert "128 KiB" in str(getattr(outcome.error_of(failed), "remedy", None))
+    with pytest.raises(InputError) as caught:
+        rundesc.encode(GuestRun(name="a", argv=("x" * (1 << 20),)))
+    assert "volume" in str(caught.value.remedy)
 
 
 def test_a_death_by_signal_is_said(tmp_path: Path) -> None:

@@ -118,7 +118,11 @@ def encode(run: GuestRun) -> bytes:
     text = "".join(f"{line}\n" for line in ["ukl-run 1", *_lines(run), "end"])
     data = text.encode("utf-8", "surrogateescape")
     if len(data) >= MAX_SIZE:
-        raise InputError(f"arguments and environment are too long: {len(data)} bytes")
+        raise InputError(
+            f"arguments and environment are too long: {len(data)} bytes",
+            remedy=f"a guest accepts at most {MAX_SIZE}; put them into a file that the program "
+            "reads (`files` of [run], a volume)",
+        )
     return data
 
 

@@ -8,6 +8,8 @@ if the guest powered off without a report.
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 import signal
 from collections.abc import Sequence
@@ -31,6 +33,14 @@ LOST_REMEDY = (
 
 
 MEMORY_REMEDY = "give the guest more memory with -m"
+
+_REMEDIES = {
+    os.strerror(errno.E2BIG): "put them into a file that the program reads (`files` of [run], a "
+    "volume): Linux takes 128 KiB for each argument and variable, and 2 MiB for all",
+    os.strerror(errno.ENOMEM): MEMORY_REMEDY,
+    os.strerror(errno.ENOSPC): MEMORY_REMEDY,
+}
+"""Text of an error of init -> remedy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,7 +232,10 @@ def error_of(result: RunResult, reports: Sequence[Crash] = ()) -> UklError | Non
         case Outcome.FAILED:
             return UklError(
                 _with_lines(f"the guest could not run the application: {result.detail}", tail),
-                remedy="`ukl -v run` shows the kernel's messages",
+                remedy=next(
+                    (remedy for text, remedy in _REMEDIES.items() if text in result.detail),
+                    "`ukl -v run` shows the kernel's messages",
+                ),
                 log=result.console,
             )
         case Outcome.LOST:
