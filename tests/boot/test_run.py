@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+from dataclasses import replace
 
 import pytest
 
@@ -100,6 +101,15 @@ def test_without_input_there_is_none(lab: Lab, checks: Built) -> None:
     ran = lab.run(checks, "cat")
     assert ran.result.status == 0
     assert ran.lines == []
+
+
+def test_parameters_of_the_kernel(lab: Lab, checks: Built) -> None:
+    wanted = {"vm.overcommit_memory": "1", "net.ipv4.ip_local_port_range": "1024 2000"}
+    built = replace(checks, spec=replace(checks.spec, sysctl=wanted))
+    ran = lab.script(
+        built, "cat /proc/sys/vm/overcommit_memory /proc/sys/net/ipv4/ip_local_port_range"
+    )
+    assert ran.lines == ["1", "1024\t2000"]
 
 
 def test_quiet_unless_asked(lab: Lab, hello: Built) -> None:

@@ -145,10 +145,19 @@ def test_what_is_one_of_a_few_words(project: Path) -> None:
         assert "write it like" in (load(project, text).remedy or "")
 
 
+def test_parameters_of_the_kernel(project: Path) -> None:
+    text = 'sources = ["main.c"]\n[run]\nsysctl = { "vm.x" = 1, "net.a/b" = "1 2" }\n'
+    (project / "main.c").touch()
+    (project / "ukl.toml").write_text(f"[app]\n{text}")
+    assert manifest.load(project).sysctl == {"vm.x": "1", "net.a/b": "1 2"}
+    for wrong in ("{ x = 1 }", '{ "vm.x" = "\'\\"" }', '{ "vm.x y" = 1 }'):
+        assert "vm.overcommit_memory" in str(load(project, f"[run]\nsysctl = {wrong}\n").remedy)
+
+
 def test_unknown_key_lists_the_known_ones(project: Path) -> None:
     assert load(project, "[run]\nzzz = 1\n").remedy == (
-        "known here: ports, volumes, disks, memory, cpus, returns, page_size, populate, userspace, "
-        "files"
+        "known here: ports, volumes, disks, memory, cpus, returns, page_size, sysctl, populate, "
+        "userspace, files"
     )
 
 

@@ -116,6 +116,9 @@ def test_kernel_is_quiet_unless_asked() -> None:
     assert "quiet" in qemu.kernel_words(verbose=False)
     assert "quiet" not in qemu.kernel_words(verbose=True)
     assert "thp_anon=64K:always" in qemu.kernel_words(verbose=False, page_size=64 << 10)
+    assert qemu.kernel_words(verbose=False, sysctl={"vm.overcommit_memory": "1", "net.x": "1 2"})[
+        -2:
+    ] == ['"sysctl.net.x=1 2"', "sysctl.vm.overcommit_memory=1"]
     assert not any("thp" in word for word in qemu.kernel_words(verbose=False))
     for verbose in (False, True):
         assert {"console=ttyS0", "panic=-1", "no_timer_check"} <= set(

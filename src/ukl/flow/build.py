@@ -41,7 +41,8 @@ def into(
         "initrd": made.initrd,
         "System.map": made.image.system_map,
     }
-    words = [*qemu.kernel_words(verbose=False, page_size=made.spec.page_size), *append]
+    words = qemu.kernel_words(verbose=False, page_size=made.spec.page_size, sysctl=made.spec.sysctl)
+    words += append
     summary: dict[str, Any] = {
         "ukl": __version__,
         "name": made.spec.name,

@@ -280,6 +280,27 @@ APPLICATION: tuple[Setting, ...] = (
         "the profile `tiny`)",
     ),
     Setting(
+        "sysctl",
+        "run.sysctl",
+        Form.TABLE,
+        "Parameters of the guest's kernel, as those of sysctl(8).",
+        '{ "vm.overcommit_memory" = 1 }',
+        names=text(values.parse_sysctl_name),
+        parse=lambda value, directory: values.parse_sysctl_value(value),
+        accepts=(str, int),
+        more="They are set before the first process starts; an unknown name is a message of the "
+        "kernel (`ukl -v run`)",
+        merge=updated,
+        option=Option(
+            ("--sysctl",),
+            MAKES,
+            "NAME=VALUE",
+            "Set a parameter of the guest's kernel (repeatable).",
+            values.parse_sysctl,
+        ),
+        compose=True,
+    ),
+    Setting(
         "populate",
         "run.populate",
         Form.FLAG,

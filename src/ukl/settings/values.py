@@ -134,6 +134,26 @@ def parse_variable(text: str) -> str:
     return parse_env(f"{text}=")[0]
 
 
+def parse_sysctl(text: str) -> tuple[str, str]:
+    """Return the name and value of the kernel's parameter `NAME=VALUE`."""
+    name, equals, value = text.partition("=")
+    if not equals or not re.fullmatch(r"[a-z0-9_-]+([./][A-Za-z0-9_-]+)+", name):
+        raise ValueError(f"{text!r} does not set a parameter; write it like vm.overcommit_memory=1")
+    return name, parse_sysctl_value(value)
+
+
+def parse_sysctl_value(value: object) -> str:
+    """Return the value of a kernel's parameter: text or a number."""
+    if not re.fullmatch(r"[ !#-~]*", str(value)):
+        raise ValueError(f"the kernel's command line cannot hold the value {value!r}")
+    return str(value)
+
+
+def parse_sysctl_name(text: str) -> str:
+    """Return the name of a kernel's parameter."""
+    return parse_sysctl(f"{text}=")[0]
+
+
 def parse_option(text: str) -> tuple[str, str]:
     """Return the name and value of the kernel option `CONFIG_X=VALUE`."""
     name, equals, value = text.partition("=")

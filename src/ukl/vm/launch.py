@@ -152,7 +152,9 @@ def command_line(
     image: Image, spec: AppSpec, options: Options, clocks: tuple[str, ...] = ()
 ) -> str:
     """Return the kernel's command line. Pure. Raises InputError for what it cannot hold."""
-    words = qemu.kernel_words(verbose=options.guest.verbose, page_size=spec.page_size)
+    words = qemu.kernel_words(
+        verbose=options.guest.verbose, page_size=spec.page_size, sysctl=spec.sysctl
+    )
     words += clocks
     words += ["nokaslr"] if options.traced else []  # keeps the ranges at their link addresses
     words += options.guest.append
@@ -195,13 +197,8 @@ def init_words(args: tuple[str, ...], env: Mapping[str, str]) -> list[str]:
             raise InputError(
                 f"the kernel's command line cannot hold the word {word!r}", remedy=remedy
             )
-    words = [_quoted(f"{key}={value}") for key, value in sorted(env.items())]
-    return [*words, "--", *map(_quoted, args)] if args else words
-
-
-def _quoted(word: str) -> str:
-    plain = word and not any(char.isspace() for char in word)
-    return word if plain else f'"{word}"'
+    words = [qemu.quoted(f"{key}={value}") for key, value in sorted(env.items())]
+    return [*words, "--", *map(qemu.quoted, args)] if args else words
 
 
 MEMORY = 64 << 20
