@@ -109,6 +109,17 @@ def test_hazard(rule: str, tmp_path: Path, store: Store) -> None:
     assert found.remedy
 
 
+def test_a_guest_without_locales(tmp_path: Path, store: Store) -> None:
+    (tmp_path / "main.c").write_text(
+        '#include <locale.h>\nint main(void) { return !setlocale(LC_ALL, "C.UTF-8"); }\n'
+    )
+    for line, expected in (("userspace = false", {"locale"}), ("userspace = true", set())):
+        (tmp_path / "ukl.toml").write_text(
+            f'[app]\nname = "x"\nsources = ["main.c"]\n[run]\n{line}\n'
+        )
+        assert rules(checked(tmp_path, store)) == expected
+
+
 def test_no_hazard(tmp_path: Path, store: Store) -> None:
     report = checked(compiled(tmp_path, CLEAN), store)
     assert rules(report) == set()

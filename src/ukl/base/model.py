@@ -185,6 +185,8 @@ class AppSpec:
     page_size: int = 0
     """Bytes of a page of anonymous memory, where possible; 0: the kernel uses large pages only
     on request (madvise)."""
+    timezone: str = ""
+    """Time zone of the guest, `host` for this machine's; empty: UTC."""
     sysctl: Mapping[str, str] = field(default_factory=dict)
     """Parameters of the guest's kernel, as in /proc/sys."""
     populate: bool = False

@@ -12,6 +12,7 @@ from ukl.syscalls.instruction import immediate
 
 DLOPEN = ("dlopen", "dlmopen")
 ICONV = ("iconv_open",)
+LOCALE = ("setlocale", "newlocale")
 
 _NSS = """
     endaliasent endgrent endhostent endnetent endprotoent endpwent endrpcent endservent endsgent
@@ -48,7 +49,10 @@ _LOOK_BACK = 24
 
 def findings(subject: Subject) -> Iterator[Finding]:
     """Yield the findings about code that the program loads or generates at run time."""
-    for rule, names in (("dlopen", DLOPEN), ("nss", tuple(NSS)), ("iconv", ICONV)):
+    rules = [("dlopen", DLOPEN), ("nss", tuple(NSS)), ("iconv", ICONV)]
+    if not subject.userspace:
+        rules.append(("locale", LOCALE))
+    for rule, names in rules:
         found: dict[str, list[Place]] = defaultdict(list)
         for unit in subject.units:
             for reference in unit.references(names):

@@ -68,7 +68,8 @@ class Subject:
 
     `runtime` are the names that the C library and the compiler's runtime define.
     `data_limit` is the size of data [bytes] that the kernel can take: a lower bound,
-    unless a kernel in the cache gives the exact size (`limit_is_exact`).
+    unless a kernel in the cache gives the exact size (`limit_is_exact`). `userspace` says
+    whether the guest has a normal userspace.
     """
 
     kind: Kind
@@ -77,6 +78,7 @@ class Subject:
     data_limit: int
     limit_is_exact: bool
     libraries: tuple[LinkedLibrary, ...] = ()
+    userspace: bool = True
 
 
 def finding(

@@ -124,6 +124,12 @@ RULES: dict[str, Rule] = {
         "character set is loaded with dlopen: an error without its module, SIGSEGV with it",
         "use the built-in character sets, or link GNU libiconv",
     ),
+    "locale": Rule(
+        _W,
+        "the guest has no userspace, and so no locale C.UTF-8: setlocale() fails, and text is "
+        "ASCII",
+        "add --userspace, or the files of /usr/lib/locale/C.utf8 to `files` of [run]",
+    ),
     "gs": Rule(
         _E,
         "it accesses memory through %gs, which belongs to the kernel in ring 0: it reads the "

@@ -26,6 +26,7 @@ from ukl.flow.bootable import prepared
 from ukl.flow.context import Context
 from ukl.host import packages
 from ukl.host.store import Store
+from ukl.image import initrd
 from ukl.kernel.symbols import DATA_BASE, data_limit, physical_start
 from ukl.recipe import python
 from ukl.settings import manifest
@@ -46,6 +47,7 @@ class _Input:
     libraries: tuple[str, ...] = ()
     failure: Finding | None = None
     others: tuple[Finding, ...] = ()
+    userspace: bool = True
     start: int | None = None
     """CONFIG_PHYSICAL_START of the kernel; None: that of the default kernel."""
 
@@ -69,6 +71,7 @@ def check(target: str, store: Store, progress: Progress, rules: Iterable[str] = 
             data_limit=limit,
             limit_is_exact=exact,
             libraries=tuple(LinkedLibrary(path, owners[path]) for path in given.libraries),
+            userspace=given.userspace,
         )
         found = [*([given.failure] if given.failure else []), *given.others]
         if given.units:
@@ -127,7 +130,11 @@ def _open(target: str, store: Store, progress: Progress) -> _Input:
             )
     spec = manifest.resolve(target)
     given = _specified(spec, store, progress)
-    return replace(given, start=start(spec.profile, spec.kernel_options))
+    return replace(
+        given,
+        start=start(spec.profile, spec.kernel_options),
+        userspace=initrd.has_userspace(spec),
+    )
 
 
 def _archive(path: Path) -> _Input:

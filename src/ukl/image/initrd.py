@@ -28,7 +28,7 @@ from ukl.guest.rundesc import GuestRun
 from ukl.host import exec as host_exec
 from ukl.host.requirements import install_command
 from ukl.host.store import Store, digest
-from ukl.image import cpio
+from ukl.image import cpio, names
 from ukl.kernel import symbols
 
 BUSYBOX = Path("/bin/busybox")
@@ -90,7 +90,7 @@ NODES: Mapping[str, tuple[int, int, int]] = {
 
 TEXTS: Mapping[str, str] = {
     "/etc/passwd": "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n",
-    "/etc/group": "root:x:0:\nnogroup:x:65534:\n",
+    "/etc/group": "root:x:0:\ntty:x:5:\nnogroup:x:65534:\n",
     "/etc/nsswitch.conf": "passwd: files\ngroup: files\nhosts: files dns\n",
     "/etc/resolv.conf": "nameserver 10.0.2.3\n",
     "/etc/profile": "PS1='\\h:\\w\\$ '\n",
@@ -255,7 +255,10 @@ def build(
     with progress.stage(f"initrd {spec.name}") as stage:
         init = guest_build.init(store)
         entries = skeleton(spec.name, init.read_bytes())
+        entries.update(names.services())
+        entries.update(names.zones(spec))
         if userspace:
+            entries.update(names.locale())
             entries.update(userland(_busybox(), _applets()))
         for each in (*reversed(spec.with_), spec):  # the main application's files override
             entries.update(application_files(each.files))

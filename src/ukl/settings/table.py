@@ -280,6 +280,24 @@ APPLICATION: tuple[Setting, ...] = (
         "the profile `tiny`)",
     ),
     Setting(
+        "timezone",
+        "run.timezone",
+        Form.TEXT,
+        "Time zone of the guest.",
+        '"Europe/Berlin"',
+        more='a name of the time zone database, or `"host"`. It is `/etc/localtime` in the guest. '
+        "The zone that the variable `TZ` names is in the guest as well, and others are not",
+        parse=text(values.parse_timezone),
+        option=Option(
+            ("--timezone",),
+            MAKES,
+            "ZONE|host",
+            "Time zone of the guest, like Europe/Berlin, or this machine's.",
+        ),
+        compose=True,
+        default="UTC",
+    ),
+    Setting(
         "sysctl",
         "run.sysctl",
         Form.TABLE,

@@ -73,6 +73,15 @@ def parse_page_size(text: str) -> int:
     return int(text[:-1]) * UNITS[text[-1]]
 
 
+def parse_timezone(text: str) -> str:
+    """Return the name of a time zone."""
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+)*", text):
+        raise ValueError(
+            f"{text!r} is not the name of a time zone; write it like Europe/Berlin, or host"
+        )
+    return text
+
+
 def write_size(size: int) -> str:
     """Return a number of bytes in the form that these functions parse: `256M`. Pure."""
     unit = next((name for name in "GMK" if size % UNITS[name] == 0), "")
