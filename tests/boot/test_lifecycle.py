@@ -238,6 +238,17 @@ def test_a_shell_with_a_terminal(guest: Guest) -> None:
         os.close(terminal)
 
 
+def test_a_program_that_is_process_1_gets_no_signal(cli: Cli) -> None:
+    name = f"first-{os.getpid()}"
+    code, out, err = cli("run", "-d", "--name", name, "--init", "app", "tcp-echo")
+    assert (code, out) == (0, f"{name}\n"), err
+    code, out, err = cli("stop", name)
+    assert (code, out) == (0, f"{name}\n")
+    assert "gets no SIGTERM" in err
+    assert cli("stop", name) == (0, f"{name}\n", "")
+    cli("rm", name)
+
+
 def test_an_agent_that_dies_is_replaced(guest: Guest) -> None:
     find = (
         "for p in /proc/[0-9]*; do read n < $p/comm; [ $n = ukl-agent ] && echo ${p#/proc/}; done"

@@ -200,14 +200,19 @@ def stop(
     """Stop guests: the program by SIGTERM, then by SIGKILL, then the machine by force.
 
     Volumes and disks are unmounted before the machine is switched off. The entry and the log of
-    a detached guest stay until `ukl rm`.
+    a detached guest stay until `ukl rm`. With --init app there is no SIGTERM.
     """
     from ukl.vm import keeper, storage  # noqa: PLC0415
-    from ukl.vm.registry import State, shown  # noqa: PLC0415
+    from ukl.vm.registry import ALIVE, State, effective, shown  # noqa: PLC0415
 
     guests = registry()
     for record in [guests.get(name) for name in names]:
         grace = storage.GRACE if seconds is None else seconds
+        if record.given.init == "app" and effective(record) in ALIVE:
+            STATE.progress.line(
+                f"{record.name}: its program is process 1 (--init app) and gets no SIGTERM, since "
+                "no other process could send one: the machine is switched off"
+            )
         keeper.stop(guests, record.name, seconds, grace + keeper.STOP_MARGIN)
         if not as_json:
             typer.echo(record.name)

@@ -185,6 +185,7 @@ def _claim(
             memory=spec.memory,
             cpus=spec.cpus,
             restart=options.restart,
+            init=options.guest.init,
         ),
         images=registry.Images(sources=spec.directory),
         member=options.member,

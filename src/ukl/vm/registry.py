@@ -102,6 +102,7 @@ class Given:
 
     `mode` is what its program runs as. `network` is that of the second interface: the name
     of a network of guests, `tap:NAME` or `bridge:NAME`; `address` is the guest's address there.
+    `init` is its process 1: `ukl` or `app`.
     """
 
     mode: Mode = Mode.UNIKERNEL
@@ -115,6 +116,7 @@ class Given:
     memory: int = 0
     cpus: int = 1
     restart: Restart = Restart.NO
+    init: str = "ukl"
 
 
 @dataclass(frozen=True, slots=True)
