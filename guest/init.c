@@ -374,6 +374,18 @@ static void serve(struct guest *guest)
 	}
 }
 
+/*
+ * The kernel goes on when it could not unpack everything. The run description comes last in
+ * the initrd, so what we have then is none, or that of the base, which has no nonce.
+ */
+static void check_unpacked(const struct run *run)
+{
+	if ((run->nonce && *run->nonce) || !kmsg_has("Initramfs unpacking failed"))
+		return;
+	dprintf(STDERR_FILENO, "init: the initrd is not unpacked completely\n");
+	power_off(run);
+}
+
 /* Block all of them except inside ppoll(). */
 static void prepare_signals(void)
 {
@@ -403,6 +415,7 @@ static void prepare(struct guest *guest)
 		status_open(guest->run.nonce, PORT_TIMEOUT) : -ENODEV;
 	if (error && error != -ENODEV)
 		status_error("status port", -error);
+	check_unpacked(&guest->run);
 	if (wrong) {
 		dprintf(STDERR_FILENO, "init: " RUN_FILE ": %s\n", wrong);
 		give_up(&guest->run, "run description", EINVAL);

@@ -116,6 +116,7 @@ int core_main(char **argv);
 /* kmsg.c */
 #define MAX_REASON	240
 
+bool kmsg_has(const char *text);
 int kmsg_open(void);
 void kmsg_reason(int fd, pid_t pid, int status, char *line, size_t size);
 

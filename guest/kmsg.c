@@ -24,6 +24,37 @@ static void copy_line(char *to, size_t size, const char *from)
 	to[i] = '\0';
 }
 
+/* Read the next record; returns its text, or NULL at the end. */
+static char *next_text(int fd, char *record, size_t size)
+{
+	ssize_t got;
+	char *text;
+
+	do {
+		got = read(fd, record, size - 1);
+		/* EPIPE: it was overwritten meanwhile; go on with what is there. */
+		if (!got || (got < 0 && errno != EPIPE))
+			return NULL;
+		record[got < 0 ? 0 : got] = '\0';
+		text = strchr(record, ';');	/* "LEVEL,SEQUENCE,TIME,FLAGS;TEXT" */
+	} while (!text);
+	return text + 1;
+}
+
+/* Whether the kernel has logged a line with @text. */
+bool kmsg_has(const char *text)
+{
+	int fd = open("/dev/kmsg", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	char record[MAX_RECORD], *found;
+
+	while (fd >= 0 && (found = next_text(fd, record, sizeof(record))) && !strstr(found, text))
+		;
+	if (fd < 0)
+		return false;
+	close(fd);
+	return found;
+}
+
 /* Return a descriptor for what the kernel will log from now on, or -1. */
 int kmsg_open(void)
 {
@@ -43,21 +74,13 @@ void kmsg_reason(int fd, pid_t pid, int status, char *line, size_t size)
 {
 	char record[MAX_RECORD], killed[40], about[40], *text;
 	bool found = false;
-	ssize_t got;
 
 	*line = '\0';
 	if (fd < 0 || !status || WCOREDUMP(status))
 		return;
 	snprintf(killed, sizeof(killed), "Killed process %d ", pid);
 	snprintf(about, sizeof(about), "[%d]: ", pid);
-	while ((got = read(fd, record, sizeof(record) - 1)) > 0 || (got < 0 && errno == EPIPE)) {
-		if (got < 0)	/* overwritten meanwhile: go on with what is there */
-			continue;
-		record[got] = '\0';
-		text = strchr(record, ';');	/* "LEVEL,SEQUENCE,TIME,FLAGS;TEXT" */
-		if (!text)
-			continue;
-		text++;
+	while ((text = next_text(fd, record, sizeof(record)))) {
 		if (strstr(text, killed) || strstr(text, about))
 			found = true;
 		else if (found || !strstr(text, "Killed process "))

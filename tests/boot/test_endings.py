@@ -16,7 +16,7 @@ import pytest
 from tests.boot.harness import Booted, Built, Lab, Ran, free_port
 from tests.conftest import TOP
 from tests.processes import alive, eventually
-from ukl.base.errors import TimeoutExpired, UklError, VmLost
+from ukl.base.errors import InputError, TimeoutExpired, UklError, VmLost
 from ukl.base.model import Guest, Outcome, PortForward
 from ukl.vm import launch
 from ukl.vm.launch import Options
@@ -216,6 +216,24 @@ from ukl.vm import session
 session.STOP_GRACE, rundesc.GRACE_MS = 600.0, 600_000
 """
 """In front of RUNNER: who is asked to end has ten minutes."""
+
+
+def test_files_larger_than_the_memory(
+    lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "blob").write_bytes(bytes(40 << 20))
+    spec = lab.program("checks").spec
+    large = replace(spec, name="large", memory=64 << 20, files={"/blob": tmp_path / "blob"})
+    built = lab.build(large)
+    with pytest.raises(InputError, match="too much for 64 MiB of memory"):
+        lab.run(built, "start")
+    # What is not foreseen ends the boot.
+    monkeypatch.setattr(launch, "check_room", lambda *_: None)
+    ran = lab.run(built, "start")
+    assert ran.result.outcome is Outcome.FAILED
+    assert "argc" not in ran.text
+    assert "do not fit into its memory (write error)" in str(ran.error)
+    assert "-m" in str(ran.error.remedy if ran.error else None)
 
 
 def runner(

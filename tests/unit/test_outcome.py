@@ -160,6 +160,21 @@ def test_out_of_memory_is_said(tmp_path: Path) -> None:
     assert "-m" in str(error.remedy)
 
 
+def test_files_that_do_not_fit_are_the_cause_of_what_follows(tmp_path: Path) -> None:
+    tail = b"[    1.6] Initramfs unpacking failed: write error\r\n" + PANIC
+    panicked = replace(BASE, messages=(), tail=tail, panicked=True)
+    for observed in (panicked, replace(panicked, panicked=False, shutdown="guest-shutdown")):
+        verdict = outcome.judge(observed)
+        assert verdict.outcome is Outcome.FAILED
+        assert verdict.detail.endswith("(write error)")
+    ended = replace(
+        result(Outcome.FAILED, None, tmp_path / "log"), detail=outcome.judge(panicked).detail
+    )
+    assert "volume" in str(getattr(outcome.error_of(ended), "remedy", None))
+    # A program may print what it likes.
+    assert outcome.judge(seen(tail=tail, panicked=True)).outcome is Outcome.PANICKED
+
+
 def test_arguments_that_are_too_long_have_a_remedy(tmp_path: Path) -> None:
     failed = replace(
         result(Outcome.FAILED, None, tmp_path / "log"), detail="execve: Argument list too long"

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import gzip
 import os
+import re
 import shlex
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +14,8 @@ import pytest
 
 from ukl.base.errors import InputError, UsageError
 from ukl.base.model import Accelerator, AppSpec, Guest, Image, Mode, Volume
+from ukl.elf import reader
+from ukl.elf.reader import Segment
 from ukl.host import tsc
 from ukl.vm import launch
 from ukl.vm.launch import Options
@@ -103,6 +107,25 @@ def test_a_program_with_a_terminal_gets_its_size_and_name(
     pipes = Options(streams=Streams("npp", print, print))
     run = launch.guest_run(IMAGE, SPEC, pipes, "n")
     assert (run.console.streams, run.console.rows, run.env["TERM"]) == ("npp", 0, "linux")
+
+
+def test_files_must_fit_into_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    segments = [
+        Segment("PT_LOAD", 5, 0, 0, 0, 0, 20 << 20, 0),
+        Segment("NOTE", 4, 0, 0, 0, 0, 9, 0),
+    ]
+    monkeypatch.setattr(reader, "segments", lambda path: segments)
+    packed = gzip.compress(bytes(100 << 20), 1)
+    launch.check_room(IMAGE, 256 << 20, bytes(16 << 20))  # does not look at the kernel
+    launch.check_room(IMAGE, 256 << 20, packed)
+    with pytest.raises(InputError, match="files take 100 MiB") as caught:
+        launch.check_room(IMAGE, 200 << 20, packed)
+    remedy = re.search(r"give it (\d+)M", str(caught.value.remedy))
+    assert remedy is not None
+    launch.check_room(IMAGE, int(remedy[1]) << 20, packed)
+    # What cannot be compressed is in memory twice.
+    with pytest.raises(InputError, match="files take 90 MiB"):
+        launch.check_room(IMAGE, 256 << 20, bytes(90 << 20))
 
 
 def test_command_line_with_our_init_names_no_program() -> None:

@@ -307,6 +307,12 @@ def _applets() -> list[str]:
     return host_exec.run([BUSYBOX, "--list"], timeout=20).stdout.split()
 
 
+def unpacked_size(base: bytes) -> int:
+    """Return the bytes of the archive in a base initrd. Pure."""
+    # The end of a gzip member is its size, modulo 4 GiB (RFC 1952).
+    return int.from_bytes(base[-4:], "little") if base[:2] == b"\x1f\x8b" else len(base)
+
+
 def with_run(base: bytes, run: GuestRun) -> bytes:
     """Return `base` with another run description. Pure.
 

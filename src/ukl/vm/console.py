@@ -16,6 +16,9 @@ INIT_DIED = re.compile(
 )
 PANIC = re.compile(rb"Kernel panic - not syncing: ([^\r\n]*)")
 
+_UNPACKING = re.compile(rb"\] Initramfs unpacking failed: ([^\r\n]*)")
+"""The kernel's init/initramfs.c, do_populate_rootfs()."""
+
 _STAMPED_PANIC = re.compile(rb"\[ *\d+\.\d+\] " + INIT_DIED.pattern)
 _MAYBE_PANIC = re.compile(rb"(?:\[ *[\d.]*|\[ *\d+\.\d+\][^\r\n]{0,120}|\r)\Z")
 
@@ -50,6 +53,12 @@ def init_exit(data: bytes) -> tuple[int | None, int | None] | None:
     value = int(found[-1], 16)
     signal = value & 0x7F
     return (None, signal) if signal else (value >> 8 & 0xFF, None)
+
+
+def unpacking_error(data: bytes) -> str | None:
+    """Return the kernel's reason for an initrd that is not unpacked, None if it is."""
+    found = _UNPACKING.findall(data)
+    return found[-1].decode("utf-8", "replace").strip() if found else None
 
 
 def panic_reason(data: bytes) -> str | None:

@@ -26,6 +26,7 @@ from ukl.base.model import (
     RunResult,
     Trace,
 )
+from ukl.elf import reader
 from ukl.guest import rundesc
 from ukl.guest.mounts import mounts
 from ukl.guest.rundesc import Console, GuestRun, Owner
@@ -237,6 +238,33 @@ def check(options: Options, spec: AppSpec) -> None:
         raise UsageError("a run has only one companion: the shell or another program")
 
 
+def check_room(image: Image, memory: int, base: bytes) -> None:
+    """Raise InputError if the guest's files do not fit into its memory.
+
+    They are in a tmpfs, which may take half of the memory that the kernel has at the time; the
+    initrd, from which they are unpacked, and the page descriptors are in memory as well.
+    """
+    size = initrd_image.unpacked_size(base)
+    if size + len(base) <= memory // 8:  # as usual: the kernel is never that large
+        return
+    kernel = sum(
+        each.memory_size for each in reader.segments(image.vmlinux) if each.kind == "PT_LOAD"
+    )
+    needed = (2 * size + len(base) + kernel) * 64 // 63
+    if needed <= memory:
+        return
+    raise InputError(
+        f"the guest's files take {size >> 20} MiB, too much for {memory >> 20} MiB of memory: "
+        f"half of it at most, after the kernel and the initrd of {len(base) >> 20} MiB",
+        remedy=f"give it {(needed >> 20) + ROOM}M or more with -m, or put them on a volume (-v) or "
+        "a disk (--disk)",
+    )
+
+
+ROOM = 32
+"""MiB that the remedy leaves for the program."""
+
+
 def machine(
     image: Image,
     spec: AppSpec,
@@ -307,13 +335,15 @@ def prepare(
     if options.traced:
         planned = replace(planned, trace=Trace(directory / TRACE, options.traced))
     nonce = None if options.guest.init == "app" else status.make_nonce()
+    base = initrd.read_bytes()
+    check_room(image, spec.memory, base)
     ports.check(spec.ports)
     storage.prepare(spec)
     if nonce is None:
-        own.write_bytes(initrd.read_bytes())
+        own.write_bytes(base)
     else:
         run = guest_run(image, spec, options, nonce)
-        own.write_bytes(initrd_image.with_run(initrd.read_bytes(), run))
+        own.write_bytes(initrd_image.with_run(base, run))
     settings = session.Settings(
         directory=directory,
         nonce=nonce,

@@ -39,6 +39,7 @@ _REMEDIES = {
     "volume): Linux takes 128 KiB for each argument and variable, and 2 MiB for all",
     os.strerror(errno.ENOMEM): MEMORY_REMEDY,
     os.strerror(errno.ENOSPC): MEMORY_REMEDY,
+    "its files do not fit": f"{MEMORY_REMEDY}, or put them on a volume (-v) or a disk (--disk)",
 }
 """Text of an error of init -> remedy."""
 
@@ -75,8 +76,17 @@ class Verdict:
 
 def judge(seen: Observed) -> Verdict:
     """Return the verdict on what was observed."""
-    if seen.init_is_app:
-        return _judge_init(seen)
+    verdict = _judge_init(seen) if seen.init_is_app else _judge(seen)
+    started = any(message.type is Type.STARTED for message in seen.messages)
+    bad = verdict.outcome in {Outcome.PANICKED, Outcome.LOST, Outcome.TIMEOUT}
+    reason = console.unpacking_error(seen.tail) if bad and not started else None
+    if reason is None:
+        return verdict
+    # The cause of all that came after it.
+    return Verdict(Outcome.FAILED, detail=f"its files do not fit into its memory ({reason})")
+
+
+def _judge(seen: Observed) -> Verdict:
     ended = _ended(seen.messages, COMPANION if seen.companion else APPLICATION)
     if seen.panicked or _reset_by_panic(seen):
         return Verdict(Outcome.PANICKED, detail=_panic(seen))
