@@ -138,7 +138,10 @@ def test_a_terminal_where_there_is_none(cli: Cli) -> None:
 
 
 @pytest.mark.parametrize(("kinds", "name"), [("npp", "pipe"), ("ttt", "terminal")])
-def test_another_user_opens_its_own_output(lab: Lab, kinds: str, name: str) -> None:
+def test_another_user_opens_its_own_output(
+    lab: Lab, kinds: str, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TERM", "vt100")
     out, errors = bytearray(), bytearray()
     options = Options(Guest(uid=1000, gid=100), streams=Streams(kinds, out.extend, errors.extend))
     ran = lab.run(lab.program("streams"), "kinds", options=options)

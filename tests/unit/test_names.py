@@ -56,6 +56,16 @@ def test_a_machine_without_zones_says_what_to_install(tmp_path: Path) -> None:
     assert found(tmp_path / "zones", "UTC") == {}
 
 
+def test_the_terminal_that_is_named(tmp_path: Path) -> None:
+    (tmp_path / "b" / "v").mkdir(parents=True)
+    (tmp_path / "b" / "v" / "vt100").write_bytes(b"terminal")
+    places = (tmp_path / "a", tmp_path / "b")
+    found = {path: entry.data for path, entry in names.terminal("vt100", places).items()}
+    assert found == {"/etc/terminfo/v/vt100": b"terminal"}
+    for other in ("", "vt101", "../b/v/vt100", "/etc"):
+        assert names.terminal(other, places) == {}
+
+
 def test_services_are_those_of_this_machine() -> None:
     entries = names.services()
     lines = entries["/etc/services"].data.decode().splitlines()

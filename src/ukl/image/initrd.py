@@ -17,6 +17,7 @@ import stat
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 
 from ukl.base.errors import InputError, MissingError
 from ukl.base.model import DHCP, SMALL, AppSpec, Guest, Image
@@ -313,10 +314,12 @@ def unpacked_size(base: bytes) -> int:
     return int.from_bytes(base[-4:], "little") if base[:2] == b"\x1f\x8b" else len(base)
 
 
-def with_run(base: bytes, run: GuestRun) -> bytes:
-    """Return `base` with another run description. Pure.
+def with_run(
+    base: bytes, run: GuestRun, files: Mapping[str, cpio.Entry] = MappingProxyType({})
+) -> bytes:
+    """Return `base` with another run description and further files. Pure.
 
     The kernel requires archives to begin at multiples of 4 bytes, and skips zeros.
     """
     entry = cpio.regular(rundesc.encode(run), 0o600)
-    return base + bytes(-len(base) % 4) + cpio.archive({rundesc.PATH: entry})
+    return base + bytes(-len(base) % 4) + cpio.archive({**files, rundesc.PATH: entry})

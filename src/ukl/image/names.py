@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from ukl.base.errors import InputError
@@ -13,6 +15,7 @@ from ukl.image import cpio
 
 ZONES = Path("/usr/share/zoneinfo")
 LOCAL_TIME = Path("/etc/localtime")
+TERMINFO = tuple(map(Path, ("/etc/terminfo", "/lib/terminfo", "/usr/share/terminfo")))
 HOST = "host"
 """The value of the setting `timezone` for the host's zone."""
 
@@ -38,6 +41,15 @@ def locale(directory: Path = LOCALES) -> dict[str, cpio.Entry]:
         for path in sorted(top.rglob("*"))
         if path.is_file()
     }
+
+
+def terminal(name: str, directories: Sequence[Path] = TERMINFO) -> dict[str, cpio.Entry]:
+    """Return the description of a terminal for programs that edit lines or draw (terminfo(5))."""
+    for directory in directories if re.fullmatch(r"\w[\w+.-]*", name) else ():
+        file = directory / name[0] / name
+        if file.is_file():
+            return {f"/etc/terminfo/{name[0]}/{name}": cpio.regular(file.read_bytes())}
+    return {}
 
 
 def zones(

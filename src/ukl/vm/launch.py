@@ -33,6 +33,7 @@ from ukl.guest.rundesc import Console, GuestRun, Owner
 from ukl.host import exec as host_exec
 from ukl.host import probe, tsc
 from ukl.image import initrd as initrd_image
+from ukl.image import names
 from ukl.vm import ports, qemu, session, status, storage, terminal
 from ukl.vm.streams import Sink, Streams, forgiving, to_descriptor
 
@@ -343,7 +344,9 @@ def prepare(
         own.write_bytes(base)
     else:
         run = guest_run(image, spec, options, nonce)
-        own.write_bytes(initrd_image.with_run(base, run))
+        # For `ukl exec -t` as well, whatever the program's own streams are.
+        files = names.terminal(os.environ.get("TERM", ""))
+        own.write_bytes(initrd_image.with_run(base, run, files))
     settings = session.Settings(
         directory=directory,
         nonce=nonce,

@@ -26,6 +26,8 @@ static int kinds(void)
 {
 	printf("%s %s %s\n", kind(0), kind(1), kind(2));
 	fprintf(stderr, "errors\n");
+	if (isatty(1) && access("/etc/terminfo/v/vt100", R_OK))
+		return 3;
 	return open("/dev/stdout", O_WRONLY) < 0 ? 1 : 0;
 }
 
