@@ -134,7 +134,7 @@ def test_a_guest_in_the_background(crashes: Crashes) -> None:
     started = crashes("run", "-d", "--name", name, str(CRASH), "--", "abort")
     try:
         assert started.returncode == 0, started.stderr
-        crashes("logs", "-f", name)
+        assert f"{name}: killed by SIGABRT" in crashes("logs", "-f", name).stderr
         [record] = json.loads(crashes("inspect", name).stdout)
         assert Path(record["crash"], "crash.json").exists()
         assert "abort" in functions(crashes.report("behind")["traces"][0])

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from collections.abc import Iterable
@@ -142,6 +143,7 @@ def logs(
     Old output is deleted when the log reaches its limit: see --log-size and --log-files of ukl run.
     """
     from ukl.base.errors import UklError  # noqa: PLC0415
+    from ukl.vm import outcome  # noqa: PLC0415
     from ukl.vm.log import Reader  # noqa: PLC0415
     from ukl.vm.registry import ALIVE, effective  # noqa: PLC0415
 
@@ -179,6 +181,11 @@ def logs(
                 f"{name}: some lines are missing: the guest wrote faster than ukl could read, and "
                 "the log keeps only the newest output (ukl run --log-size, --log-files)"
             )
+    if not alive:
+        with contextlib.suppress(UklError):  # a guest in the foreground has no entry any more
+            end = guests.get(name).end
+            if text := outcome.death_of(end.outcome, end.status, end.detail):
+                STATE.progress.line(f"{name}: {text}")
     return 0
 
 

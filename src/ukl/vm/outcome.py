@@ -275,12 +275,16 @@ def death(result: RunResult) -> str:
 
     As in a shell, a program whose reader is gone (`… | head -1`) is no reason for one.
     """
-    if result.outcome is Outcome.EXITED and result.detail.startswith(_OUT_OF_MEMORY):
-        return result.detail
-    if result.outcome is not Outcome.SIGNALED or result.status in {None, signal.SIGPIPE}:
+    return death_of(result.outcome, result.status, result.detail)
+
+
+def death_of(outcome: str | None, status: int | None, detail: str) -> str:
+    """Return that message for what the registry knows of an end."""
+    if outcome == Outcome.EXITED and detail.startswith(_OUT_OF_MEMORY):
+        return detail
+    if outcome != Outcome.SIGNALED or status in {None, signal.SIGPIPE}:
         return ""
-    why = f" ({result.detail})" if result.detail else ""
-    return f"killed by {_signal_name(result.status)}{why}"
+    return f"killed by {_signal_name(status)}" + (f" ({detail})" if detail else "")
 
 
 def exit_code(result: RunResult) -> int:
