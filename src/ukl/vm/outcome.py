@@ -8,8 +8,6 @@ if the guest powered off without a report.
 
 from __future__ import annotations
 
-import errno
-import os
 import re
 import signal
 from collections.abc import Sequence
@@ -35,13 +33,13 @@ LOST_REMEDY = (
 MEMORY_REMEDY = "give the guest more memory with -m"
 
 _REMEDIES = {
-    os.strerror(errno.E2BIG): "put them into a file that the program reads (`files` of [run], a "
+    "Argument list too long": "put them into a file that the program reads (`files` of [run], a "
     "volume): Linux takes 128 KiB for each argument and variable, and 2 MiB for all",
-    os.strerror(errno.ENOMEM): MEMORY_REMEDY,
-    os.strerror(errno.ENOSPC): MEMORY_REMEDY,
+    "Out of memory": MEMORY_REMEDY,
+    "No space left on device": MEMORY_REMEDY,
     "its files do not fit": f"{MEMORY_REMEDY}, or put them on a volume (-v) or a disk (--disk)",
 }
-"""Text of an error of init -> remedy."""
+"""Text of an error of init, as musl has it -> remedy."""
 
 
 @dataclass(frozen=True, slots=True)
