@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -11,9 +13,22 @@ from tests.boot.harness import Built, Lab, Ran
 from tests.boot.kernels import FULL
 from ukl.base.model import AppSpec, Outcome
 from ukl.flow import kernel as kernels
+from ukl.host.store import digest
 
 OPTIONS = FULL
 SECONDS = 300
+
+
+def program(lab: Lab, directory: Path) -> Path:
+    """Return the program that is not linked in, compiled as the Makefile does."""
+    source = directory / "ukl_program.c"
+
+    def work(out: Path) -> None:
+        words = ["gcc", "-O2", "-Wall", "-Werror", "-static", "-pthread", str(source)]
+        subprocess.run([*words, "-o", str(out / "ukl_program")], check=True)
+
+    key = digest("ukl_program", source.read_bytes())
+    return lab.store.make("probe", key, {}, work) / "ukl_program"
 
 
 def build(lab: Lab, profile: str = "") -> Built:
@@ -25,7 +40,11 @@ def build(lab: Lab, profile: str = "") -> Built:
         origin=directory / "Makefile",
         directory=directory,
         sources=(directory / "ukl_app.c",),
-        files={"/selftest/ukl.sh": directory / "ukl.sh"},
+        files={
+            "/selftest/ukl.sh": directory / "ukl.sh",
+            "/selftest/ukl_program.sh": directory / "ukl_program.sh",
+            "/selftest/ukl_program": program(lab, directory),
+        },
         kernel_options=OPTIONS,
         profile=profile,
     )
@@ -61,6 +80,26 @@ def test_selftests(lab: Lab, selftest: Built, cpus: int, cmdline: tuple[str, ...
         selftest, "TMPDIR=/root sh /selftest/ukl.sh", cpus=cpus, timeout=SECONDS, append=cmdline
     )
     judge(ran, cpus)
+
+
+@pytest.mark.timeout(1500)  # the kernel's build included
+@pytest.mark.parametrize(("cpus", "cmdline"), [(1, ()), (4, ("pti=on",))], ids=str)
+def test_programs(lab: Lab, selftest: Built, cpus: int, cmdline: tuple[str, ...]) -> None:
+    """Programs that are not linked in, started by marker files of their own kind."""
+    ran = lab.script(
+        selftest,
+        "TMPDIR=/root sh /selftest/ukl_program.sh",
+        cpus=cpus,
+        timeout=SECONDS,
+        append=("ukl.programs=1", *cmdline),
+    )
+    assert (ran.result.outcome, ran.result.status) == (Outcome.EXITED, 0), ran.text
+    plan = re.search(r"^1\.\.(\d+)$", ran.text, re.MULTILINE)
+    assert plan is not None, ran.text
+    passed = re.findall(r"^ok \d+ (.*)$", ran.text, re.MULTILINE)
+    assert len(passed) == int(plan[1]) > 30, ran.text
+    assert "not ok" not in ran.text
+    assert "marker file starts the program at CPL 0" in passed
 
 
 @pytest.mark.parametrize("application", [True, False])

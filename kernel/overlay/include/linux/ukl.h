@@ -17,9 +17,12 @@ struct vm_area_struct;
 
 bool ukl_mm(const struct mm_struct *mm);
 bool ukl_binprm(const struct linux_binprm *bprm);
+bool ukl_linked_binprm(const struct linux_binprm *bprm);
 struct file *ukl_exe_file(const struct linux_binprm *bprm);
+void ukl_inherit(struct linux_binprm *bprm);
 void ukl_begin_exec(struct linux_binprm *bprm);
 void ukl_release_binprm(struct linux_binprm *bprm);
+int ukl_may_execute(const struct file *file, bool written, unsigned long vm_flags);
 void ukl_setup_additional_pages(void);
 void ukl_start_thread(struct pt_regs *regs);
 struct page *ukl_text_page(unsigned long addr);
@@ -40,6 +43,15 @@ static inline bool ukl_binprm(const struct linux_binprm *bprm)
 	return false;
 }
 
+static inline bool ukl_linked_binprm(const struct linux_binprm *bprm)
+{
+	return false;
+}
+
+static inline void ukl_inherit(struct linux_binprm *bprm)
+{
+}
+
 #define ukl_exe_file(bprm)	((bprm)->file)
 
 static inline void ukl_begin_exec(struct linux_binprm *bprm)
@@ -48,6 +60,12 @@ static inline void ukl_begin_exec(struct linux_binprm *bprm)
 
 static inline void ukl_release_binprm(struct linux_binprm *bprm)
 {
+}
+
+static inline int ukl_may_execute(const struct file *file, bool written,
+				  unsigned long vm_flags)
+{
+	return 0;
 }
 
 static inline void ukl_setup_additional_pages(void)

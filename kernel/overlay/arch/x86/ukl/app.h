@@ -71,13 +71,37 @@ static inline bool ukl_marker_magic(const struct ukl_marker *marker)
 	return !memcmp(marker->magic, UKL_MARKER_MAGIC, sizeof(marker->magic));
 }
 
+/* UKL_MARKER_JIT needs UKL_MARKER_EXEC, and UKL_MARKER_WX needs UKL_MARKER_JIT. */
+static inline bool ukl_flags_valid(u32 flags)
+{
+	return !(flags & ~UKL_MARKER_FLAGS) &&
+	       (!(flags & UKL_MARKER_JIT) || (flags & UKL_MARKER_EXEC)) &&
+	       (!(flags & UKL_MARKER_WX) || (flags & UKL_MARKER_JIT));
+}
+
 /* Is it a marker file that this kernel understands? @size: size of the file */
 static inline bool ukl_marker_valid(const struct ukl_marker *marker, loff_t size)
 {
 	return size == sizeof(*marker) && ukl_marker_magic(marker) &&
 	       marker->version == UKL_MARKER_VERSION &&
-	       !(marker->flags & ~UKL_MARKER_FLAGS) &&
+	       ukl_flags_valid(marker->flags) &&
 	       strnlen(marker->name, sizeof(marker->name)) < sizeof(marker->name);
+}
+
+/* The same for a marker file that names a program */
+static inline bool ukl_program_marker_magic(const struct ukl_program_marker *marker)
+{
+	return !memcmp(marker->magic, UKL_PROGRAM_MAGIC, sizeof(marker->magic));
+}
+
+static inline bool ukl_program_marker_valid(const struct ukl_program_marker *marker,
+					    loff_t size)
+{
+	return size == sizeof(*marker) && ukl_program_marker_magic(marker) &&
+	       marker->version == UKL_MARKER_VERSION &&
+	       ukl_flags_valid(marker->flags) && (marker->flags & UKL_MARKER_EXEC) &&
+	       marker->path[0] == '/' &&
+	       strnlen(marker->path, sizeof(marker->path)) < sizeof(marker->path);
 }
 
 /*

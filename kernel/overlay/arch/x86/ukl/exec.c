@@ -20,9 +20,11 @@
 #include <linux/err.h>
 #include <linux/file.h>
 #include <linux/fs.h>
+#include <linux/fs_struct.h>
 #include <linux/init.h>
 #include <linux/kobject.h>
 #include <linux/kprobes.h>
+#include <linux/kstrtox.h>
 #include <linux/list.h>
 #include <linux/mm.h>
 #include <linux/mount.h>
@@ -41,6 +43,7 @@
 #include <linux/sysfs.h>
 #include <linux/uidgid.h>
 #include <linux/ukl.h>
+#include <asm/cmdline.h>
 #include <asm/cpufeature.h>
 #include <asm/desc.h>
 #include <asm/pvclock.h>
@@ -91,14 +94,35 @@ static struct ukl_app *ukl_find_app(const char *name)
 	return NULL;
 }
 
-/**
- * ukl_linked - is an application linked into this kernel?
- *
- * For early boot only: the descriptions are freed with the init data.
- */
-bool __init ukl_linked(void)
+/* For early boot only: the descriptions are freed with the init data. */
+static bool __init ukl_linked(void)
 {
 	return &__ukl_apps_start[0] != &__ukl_apps_end[0];
+}
+
+/* Do marker files count that name a program? See ukl_expected(). */
+static bool ukl_programs __ro_after_init;
+
+static int __init ukl_parse_programs(char *value)
+{
+	return kstrtobool(value, &ukl_programs);
+}
+early_param("ukl.programs", ukl_parse_programs);
+
+/**
+ * ukl_expected - can applications be started in this kernel?
+ *
+ * For early boot only, before the parameters are parsed.
+ */
+bool __init ukl_expected(void)
+{
+	char value[8];
+	bool on;
+
+	if (ukl_linked())
+		return true;
+	return cmdline_find_option(boot_command_line, "ukl.programs", value, sizeof(value)) > 0 &&
+	       !kstrtobool(value, &on) && on;
 }
 
 /**
@@ -106,7 +130,7 @@ bool __init ukl_linked(void)
  */
 bool ukl_present(void)
 {
-	return !list_empty(&ukl_apps);
+	return ukl_programs || !list_empty(&ukl_apps);
 }
 
 /**
@@ -185,25 +209,45 @@ unsigned long ukl_shown(unsigned long address)
 	return hash;
 }
 
+/* In bprm->ukl_flags, above UKL_MARKER_*: bprm->ukl_marker is the program itself. */
+#define UKL_BPRM_PROGRAM	0x80000000
+
+static bool ukl_elf64(const char *ident)
+{
+	return !memcmp(ident, ELFMAG, SELFMAG) && ident[EI_CLASS] == ELFCLASS64;
+}
+
 /**
- * ukl_binprm - is this an execve() of a linked-in application?
+ * ukl_linked_binprm - is this an execve() of a linked-in application?
  * @bprm:	the program that is being loaded
  *
  * Return: true if a marker file has redirected to the internal file of an
  * application. The internal file alone does not count, nor does a file to which
  * another binary format has redirected since.
  */
-bool ukl_binprm(const struct linux_binprm *bprm)
+bool ukl_linked_binprm(const struct linux_binprm *bprm)
 {
 	const struct ukl_app *app;
 
-	if (!bprm->ukl_marker)
+	if (!bprm->ukl_marker || (bprm->ukl_flags & UKL_BPRM_PROGRAM))
 		return false;
 	list_for_each_entry(app, &ukl_apps, list) {
 		if (file_inode(app->file) == file_inode(bprm->file))
 			return true;
 	}
 	return false;
+}
+
+/**
+ * ukl_binprm - will the program run in application mode?
+ * @bprm:	the program that is being loaded
+ */
+bool ukl_binprm(const struct linux_binprm *bprm)
+{
+	if (bprm->ukl_marker && (bprm->ukl_flags & UKL_BPRM_PROGRAM))
+		return file_inode(bprm->ukl_marker) == file_inode(bprm->file) &&
+		       ukl_elf64(bprm->buf);
+	return ukl_linked_binprm(bprm);
 }
 
 /**
@@ -214,7 +258,7 @@ bool ukl_binprm(const struct linux_binprm *bprm)
  */
 struct file *ukl_exe_file(const struct linux_binprm *bprm)
 {
-	return ukl_binprm(bprm) ? bprm->ukl_marker : bprm->file;
+	return ukl_linked_binprm(bprm) ? bprm->ukl_marker : bprm->file;
 }
 
 /**
@@ -239,6 +283,28 @@ static bool ukl_may_rawio(void)
 	return ns_capable_noaudit(&init_user_ns, CAP_SYS_RAWIO);
 }
 
+/*
+ * Let the application execute what is mapped from here on. Page table isolation has
+ * set NX in the top-level entry of the arguments.
+ */
+static void ukl_allow_exec(struct mm_struct *mm)
+{
+	mm->def_flags |= VM_UKL;
+#ifdef CONFIG_MITIGATION_PAGE_TABLE_ISOLATION
+	if (!cpu_feature_enabled(X86_FEATURE_PTI))
+		return;
+	/* pgd_none() is constant with four levels. */
+	for (unsigned int i = 0; i < PTRS_PER_PGD / 2; i++) {
+		pgdval_t val = pgd_val(mm->pgd[i]);
+
+		if (!val)
+			continue;
+		WRITE_ONCE(mm->pgd[i].pgd, (val & ~_PAGE_NX) | _PAGE_NOPTISHADOW);
+		kernel_to_user_pgdp(&mm->pgd[i])->pgd = 0;
+	}
+#endif
+}
+
 /**
  * ukl_begin_exec - make the new address space one of application mode
  * @bprm:	the program that is being loaded, past the point of no return
@@ -259,6 +325,16 @@ void ukl_begin_exec(struct linux_binprm *bprm)
 	set_bit(MM_CONTEXT_UKL, &bprm->mm->context.flags);
 	if (IS_ENABLED(CONFIG_UKL_RET) && (bprm->ukl_flags & UKL_MARKER_RET))
 		set_bit(MM_CONTEXT_UKL_RET, &bprm->mm->context.flags);
+	if (bprm->ukl_flags & UKL_MARKER_EXEC) {
+		set_bit(MM_CONTEXT_UKL_EXEC, &bprm->mm->context.flags);
+		ukl_allow_exec(bprm->mm);
+	}
+	if (bprm->ukl_flags & UKL_MARKER_JIT)
+		set_bit(MM_CONTEXT_UKL_JIT, &bprm->mm->context.flags);
+	if (bprm->ukl_flags & UKL_MARKER_WX)
+		set_bit(MM_CONTEXT_UKL_WX, &bprm->mm->context.flags);
+	if (bprm->ukl_flags & UKL_MARKER_TREE)
+		set_bit(MM_CONTEXT_UKL_TREE, &bprm->mm->context.flags);
 
 	if (!ukl_may_rawio()) {
 		bprm->secureexec = 1;
@@ -305,8 +381,12 @@ void ukl_start_thread(struct pt_regs *regs)
 		}
 	}
 
-	/* The auxiliary vector is complete. The kernel must not use a vDSO. */
-	mm->context.vdso = NULL;
+	/*
+	 * The auxiliary vector is complete. The kernel must not use the vDSO of a
+	 * linked-in application.
+	 */
+	if (mm->context.ukl_app)
+		mm->context.vdso = NULL;
 
 	regs->csx = __KERNEL_CS | UKL_CSX_APP;
 	regs->ssx = __KERNEL_DS;
@@ -397,14 +477,62 @@ static const struct vm_operations_struct ukl_vma_ops = {
  * or others, and on a mount where set-user-ID programs take effect.
  * (do_open_execat() has already refused noexec mounts.)
  */
-static bool ukl_marker_trusted(struct file *file)
+static bool ukl_marker_trusted(const struct file *file)
 {
-	struct inode *inode = file_inode(file);
-	vfsuid_t owner = i_uid_into_vfsuid(file_mnt_idmap(file), inode);
+	/* A mapping of a file of overlayfs has a file of the layer below. */
+	const struct path *path = file_user_path(file);
+	struct inode *inode = d_inode(path->dentry);
+	vfsuid_t owner = i_uid_into_vfsuid(mnt_idmap(path->mnt), inode);
 
 	return vfsuid_eq_kuid(owner, GLOBAL_ROOT_UID) &&
 	       !(inode->i_mode & 0022) &&
-	       S_ISREG(inode->i_mode) && mnt_may_suid(file->f_path.mnt);
+	       S_ISREG(inode->i_mode) && mnt_may_suid(path->mnt);
+}
+
+/* Memory of memfd_create(), shmget(), MAP_SHARED or MAP_HUGETLB */
+static bool ukl_memory_file(const struct file *file)
+{
+	return file_user_path(file)->mnt->mnt_flags & MNT_INTERNAL;
+}
+
+/**
+ * ukl_may_execute - may the current process execute this mapping?
+ * @file:	the mapped file, or NULL
+ * @written:	may the memory differ from the file?
+ * @vm_flags:	the flags that the mapping will have
+ *
+ * An application is only as trustworthy as the code that it executes. What it maps
+ * from a file has the rules of the marker file. Its marker says whether it may execute
+ * anything else. Mappings without VM_UKL belong to a normal process, or to an
+ * application that cannot execute user memory at all.
+ *
+ * Return: 0, or -EACCES.
+ */
+int ukl_may_execute(const struct file *file, bool written, unsigned long vm_flags)
+{
+	const unsigned long *context = &current->mm->context.flags;
+	const char *what;
+
+	if (!(vm_flags & VM_UKL) || !(vm_flags & VM_EXEC))
+		return 0;
+	if ((vm_flags & VM_WRITE) && !test_bit(MM_CONTEXT_UKL_WX, context)) {
+		what = "it is writable";
+	} else if (!file || written || ukl_memory_file(file)) {
+		if (test_bit(MM_CONTEXT_UKL_JIT, context))
+			return 0;
+		what = "the process can have written to it";
+	} else {
+		if (ukl_marker_trusted(file))
+			return 0;
+		what = "not owned by root, writable by others, or on a nosuid mount";
+	}
+	if (file)
+		pr_notice_ratelimited("%s[%d] may not execute %pD: %s\n", current->comm,
+				      task_pid_nr(current), file, what);
+	else
+		pr_notice_ratelimited("%s[%d] may not execute memory: %s\n", current->comm,
+				      task_pid_nr(current), what);
+	return -EACCES;
 }
 
 /*
@@ -433,6 +561,104 @@ static int ukl_may_start(const struct linux_binprm *bprm)
 	return security_kernel_read_file(bprm->file, READING_MODULE, false);
 }
 
+/* Run @file in application mode, and take over the caller's reference to it. */
+static int ukl_take_program(struct linux_binprm *bprm, struct file *file, unsigned int flags)
+{
+	if (exe_file_deny_write_access(file)) {
+		fput(file);
+		return -ETXTBSY;
+	}
+	bprm->ukl_marker = file;
+	bprm->ukl_flags = flags | UKL_BPRM_PROGRAM;
+	bprm->interp_flags |= BINPRM_FLAGS_ENFORCE_NONDUMP;
+	return 0;
+}
+
+static int ukl_load_program(struct linux_binprm *bprm)
+{
+	const struct ukl_program_marker *marker = (const struct ukl_program_marker *)bprm->buf;
+	unsigned int flags = marker->flags;
+	char ident[EI_CLASS + 1];
+	struct file *file;
+	loff_t pos = 0;
+	int err;
+
+	BUILD_BUG_ON(sizeof(*marker) > sizeof(bprm->buf));
+
+	if (!ukl_programs ||
+	    !ukl_program_marker_valid(marker, i_size_read(file_inode(bprm->file)))) {
+		pr_notice_ratelimited("%s: %s\n", bprm->filename, ukl_programs ?
+				      "not a valid marker file of a program" :
+				      "boot the kernel with ukl.programs=1 to start programs");
+		return -ENOEXEC;
+	}
+	if (!ukl_marker_trusted(bprm->file)) {
+		pr_notice_ratelimited("%s: must be owned by root, writable by nobody else, and not on a nosuid mount\n",
+				      bprm->filename);
+		return -EACCES;
+	}
+	err = ukl_may_start(bprm);
+	if (err)
+		return err;
+	/* There, the path leads to another file. */
+	if (current_chrooted()) {
+		pr_notice_ratelimited("%s: the caller is in a chroot\n", bprm->filename);
+		return -EPERM;
+	}
+
+	file = open_exec(marker->path);
+	if (IS_ERR(file))
+		return PTR_ERR(file);
+	err = -ENOEXEC;
+	if (kernel_read(file, ident, sizeof(ident), &pos) != sizeof(ident) || !ukl_elf64(ident)) {
+		pr_notice_ratelimited("%s: %s is not a 64-bit ELF file\n", bprm->filename,
+				      marker->path);
+		goto put;
+	}
+	err = -EACCES;
+	if (!ukl_marker_trusted(file)) {
+		pr_notice_ratelimited("%s: %s must be owned by root, writable by nobody else, and not on a nosuid mount\n",
+				      bprm->filename, marker->path);
+		goto put;
+	}
+	err = ukl_take_program(bprm, get_file(file), flags);
+	if (err)
+		goto put;
+	bprm->interpreter = file;
+	return 0;
+put:
+	exe_file_allow_write_access(file);
+	fput(file);
+	return err;
+}
+
+/**
+ * ukl_inherit - run a program in application mode because the caller of execve() does
+ * @bprm:	the program that is being loaded, before the point of no return
+ *
+ * This needs UKL_MARKER_TREE in the marker of the caller. The rules for the program are
+ * those of a marker file. If it does not meet them, it becomes a normal process.
+ */
+void ukl_inherit(struct linux_binprm *bprm)
+{
+	unsigned int flags = UKL_MARKER_EXEC | UKL_MARKER_TREE;
+	const unsigned long *context;
+
+	if (bprm->ukl_marker || !ukl_current())
+		return;
+	context = &current->mm->context.flags;
+	if (!test_bit(MM_CONTEXT_UKL_TREE, context) ||
+	    !ukl_elf64(bprm->buf) || !ukl_marker_trusted(bprm->file) || ukl_may_start(bprm))
+		return;
+	if (test_bit(MM_CONTEXT_UKL_RET, context))
+		flags |= UKL_MARKER_RET;
+	if (test_bit(MM_CONTEXT_UKL_JIT, context))
+		flags |= UKL_MARKER_JIT;
+	if (test_bit(MM_CONTEXT_UKL_WX, context))
+		flags |= UKL_MARKER_WX;
+	ukl_take_program(bprm, get_file(bprm->file), flags);
+}
+
 static int load_ukl_marker(struct linux_binprm *bprm)
 {
 	const struct ukl_marker *marker = (const struct ukl_marker *)bprm->buf;
@@ -442,7 +668,11 @@ static int load_ukl_marker(struct linux_binprm *bprm)
 
 	BUILD_BUG_ON(sizeof(*marker) > sizeof(bprm->buf));
 
-	if (bprm->ukl_marker || !ukl_marker_magic(marker))
+	if (bprm->ukl_marker)
+		return -ENOEXEC;
+	if (ukl_program_marker_magic((const struct ukl_program_marker *)bprm->buf))
+		return ukl_load_program(bprm);
+	if (!ukl_marker_magic(marker))
 		return -ENOEXEC;
 
 	if (!ukl_marker_valid(marker, i_size_read(file_inode(bprm->file)))) {
@@ -657,6 +887,8 @@ static int __init ukl_init(void)
 
 	idt_setup_ukl();
 
+	if (ukl_programs)
+		register_binfmt(&ukl_format);
 	if (!ukl_linked())
 		return 0;
 
@@ -677,7 +909,8 @@ static int __init ukl_init(void)
 	ukl_hvclock = hv_get_tsc_page();
 #endif
 	/* Register after the other formats, none of which accepts the magic. */
-	register_binfmt(&ukl_format);
+	if (!ukl_programs)
+		register_binfmt(&ukl_format);
 	return 0;
 }
 late_initcall(ukl_init);

@@ -105,7 +105,7 @@ SYM_CODE_START_LOCAL(ukl_leave_gate)
 	cmpq	$ukl_fast_calls, 8(%rsp)
 	jae	.Lbehind
 	cmpq	$_stext, 8(%rsp)
-	jb	.Lmark
+	jb	.Lbelow
 .Lkernel:
 	pushq	%rax
 	movq	5*8(%rsp), %rax
@@ -137,10 +137,21 @@ SYM_CODE_START_LOCAL(ukl_leave_gate)
 	popq	%rax
 	jmp	.Lmark
 
+	/* What an application has mapped; the kernel executes nothing there. */
+.Lbelow:
+	UNWIND_HINT_IRET_REGS offset=8
+	cmpq	$0, 8(%rsp)
+	jl	.Lmark
+	cmpq	$0, 4*8(%rsp)			/* a wild jump of the kernel's? */
+	jge	.Lplain
+	jmp	.Lmark
+
 .Lapplication:
 	UNWIND_HINT_IRET_REGS offset=8
 	cmpq	$__ukl_stubs_start, 8(%rsp)
 	jae	.Lmark
+.Lplain:
+	UNWIND_HINT_IRET_REGS offset=8
 	pushq	%rax
 	movq	%rsp, %rax
 	ukl_move_to_task 0
@@ -148,10 +159,20 @@ SYM_CODE_END(ukl_leave_gate)
 
 SYM_CODE_START_LOCAL(ukl_leave_fault_gate)
 	UNWIND_HINT_IRET_REGS offset=16
+	cmpq	$0, 16(%rsp)
+	jl	.Lhigh_fault
+	cmpq	$0, 5*8(%rsp)			/* as above */
+	jge	.Lplain_fault
+	jmp	.Lmark_fault
+
+.Lhigh_fault:
+	UNWIND_HINT_IRET_REGS offset=16
 	cmpq	$__ukl_text_start, 16(%rsp)
 	jb	.Lmark_fault
 	cmpq	$__ukl_stubs_start, 16(%rsp)
 	jae	.Lmark_fault
+.Lplain_fault:
+	UNWIND_HINT_IRET_REGS offset=16
 	pushq	%rax
 	movq	%rsp, %rax
 	ukl_move_to_task 8

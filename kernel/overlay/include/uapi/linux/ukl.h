@@ -10,8 +10,24 @@
 /* Exceptions and interrupts return to the application without IRET. */
 #define UKL_MARKER_RET		0x1
 
+/*
+ * The application may execute files that it maps, such as shared objects. They must be
+ * owned by root, not writable by group or others, and not on a nosuid mount.
+ */
+#define UKL_MARKER_EXEC		0x2
+
+/* It may execute memory that it has written. Needs UKL_MARKER_EXEC. */
+#define UKL_MARKER_JIT		0x4
+
+/* It may execute memory while it is writable. Needs UKL_MARKER_JIT. */
+#define UKL_MARKER_WX		0x8
+
+/* Programs that it executes run at CPL 0, too, if their files have the same rules. */
+#define UKL_MARKER_TREE		0x10
+
 /* All defined flags */
-#define UKL_MARKER_FLAGS	UKL_MARKER_RET
+#define UKL_MARKER_FLAGS	(UKL_MARKER_RET | UKL_MARKER_EXEC | UKL_MARKER_JIT | \
+				 UKL_MARKER_WX | UKL_MARKER_TREE)
 
 #define UKL_NAME_SIZE		32
 #define UKL_BUILD_ID_SIZE	20
@@ -32,6 +48,23 @@ struct ukl_marker {
 	char	name[UKL_NAME_SIZE];
 	__u8	build_id[UKL_BUILD_ID_SIZE];
 	__u32	flags;
+};
+
+#define UKL_PROGRAM_MAGIC	"\177UKP"
+#define UKL_PATH_SIZE		240
+
+/**
+ * struct ukl_program_marker - contents of a file whose execve() starts a program at CPL 0
+ * @magic:	UKL_PROGRAM_MAGIC, without its terminating NUL
+ * @version:	UKL_MARKER_VERSION, in the byte order of the CPU
+ * @flags:	UKL_MARKER_*, with UKL_MARKER_EXEC
+ * @path:	absolute path of the program, padded with NUL bytes, at least one
+ */
+struct ukl_program_marker {
+	char	magic[4];
+	__u32	version;
+	__u32	flags;
+	char	path[UKL_PATH_SIZE];
 };
 
 #endif /* _UAPI_LINUX_UKL_H */

@@ -109,8 +109,9 @@ static __always_inline bool ukl_entry_address(unsigned long ip)
 
 /*
  * For entries that keep their own IST stack: mark @regs if it interrupted
- * application text or the copy of a probed instruction. A normal process that
- * jumps to such an address can be interrupted before it faults, but at CPL 3.
+ * application text, code in the user half, or the copy of a probed instruction. A
+ * normal process that jumps to such an address can be interrupted before it faults,
+ * but at CPL 3.
  */
 #define ukl_mark_regs(regs)						\
 do {									\
@@ -118,12 +119,13 @@ do {									\
 									\
 	if (!(__regs->cs & SEGMENT_RPL_MASK) &&				\
 	    (ukl_text_address(__regs->ip) ||				\
-	     (__regs->ip >= UKL_MODULES && (long)__regs->sp >= 0)))	\
+	     ((__regs->ip >= UKL_MODULES || (long)__regs->ip >= 0) &&	\
+	      (long)__regs->sp >= 0)))					\
 		__regs->csx |= UKL_CSX_APP;				\
 } while (0)
 
 bool ukl_current(void);
-bool ukl_linked(void);
+bool ukl_expected(void);
 bool ukl_present(void);
 bool ukl_valid_ip(unsigned long ip);
 bool ukl_valid_frame(unsigned long ip, unsigned long sp);
@@ -165,7 +167,7 @@ static __always_inline bool ukl_current(void)
 	return false;
 }
 
-static __always_inline bool ukl_linked(void)
+static __always_inline bool ukl_expected(void)
 {
 	return false;
 }

@@ -92,6 +92,19 @@ static long by_call(long nr, long a, long b, long c, long d, long e, long f)
 	return ret;
 }
 
+static long by_fast_call(long nr, long a, long b, long c, long d, long e, long f)
+{
+	register long r10 asm("r10") = d;
+	register long r8 asm("r8") = e;
+	register long r9 asm("r9") = f;
+	long ret;
+
+	asm volatile("call ukl_syscall_fast" : "=a" (ret)
+		     : "a" (nr), "D" (a), "S" (b), "d" (c), "r" (r10), "r" (r8), "r" (r9)
+		     : "rcx", "r11", "memory", "cc");
+	return ret;
+}
+
 static const syscall_fn ways[] = { by_instruction, by_call };
 
 static bool functions_are_there(void)
@@ -380,6 +393,64 @@ TEST(timers_into_computation)
 	every(0);
 	EXPECT_EQ(0, bad);
 	EXPECT_EQ(1, sum == expect);
+}
+
+/*
+ * A system call wakes a process that preempts the caller. That process runs before the
+ * call returns, with lazy preemption too.
+ */
+TEST(rescheduled_before_a_call_returns)
+{
+	static const syscall_fn all_ways[] = { by_instruction, by_call, by_fast_call };
+	const struct sched_param none = { 0 };
+	cpu_set_t one, all;
+	int fds[2], *turns;
+	pid_t pid;
+	char c;
+
+	ASSERT_EQ(0, pipe(fds));
+	turns = mmap(NULL, sizeof(*turns), PROT_READ | PROT_WRITE,
+		     MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	ASSERT_NE(MAP_FAILED, turns);
+	ASSERT_EQ(0, sched_getaffinity(0, sizeof(all), &all));
+	CPU_ZERO(&one);
+	CPU_SET(sched_getcpu(), &one);
+	ASSERT_EQ(0, sched_setaffinity(0, sizeof(one), &one));
+	pid = fork();
+	if (!pid) {
+		close(fds[1]);
+		while (read(fds[0], &c, 1) == 1)
+			STORE(*turns, LOAD(*turns) + 1);
+		_exit(0);
+	}
+	ASSERT_EQ(0, sched_setscheduler(0, SCHED_IDLE, &none));
+	/* When this goes on, the child has run and sleeps in read(). */
+	EXPECT_EQ(1, write(fds[1], "", 1));
+	while (!LOAD(*turns))
+		usleep(1000);
+	for (int i = 0; i < 3; i++) {
+		int at_once = 0;
+
+		/* The scheduler can owe time to the caller, for some seconds. */
+		for (int second = 0; at_once < 40 && second < 30; second++) {
+			if (second)
+				sleep(1);
+			at_once = 0;
+			for (int n = 0; n < 50; n++) {
+				int before = LOAD(*turns);
+
+				EXPECT_EQ(1, all_ways[i](SYS_write, fds[1], (long)"", 1, 0, 0, 0));
+				at_once += LOAD(*turns) != before;
+			}
+		}
+		EXPECT_GE(at_once, 40);
+	}
+	close(fds[1]);
+	EXPECT_EQ(pid, waitpid(pid, NULL, 0));
+	EXPECT_EQ(0, sched_setscheduler(0, SCHED_OTHER, &none));
+	EXPECT_EQ(0, sched_setaffinity(0, sizeof(all), &all));
+	munmap(turns, sizeof(*turns));
+	close(fds[0]);
 }
 
 static const unsigned char *interrupted_at;
