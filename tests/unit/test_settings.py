@@ -18,7 +18,7 @@ from ukl.cli.app import app
 from ukl.settings import compose, manifest, table
 from ukl.settings.setting import MAKES, Form, Setting, Verb
 
-DERIVED = {"origin", "directory", "build", "suite", "python", "command", "counting"}
+DERIVED = {"origin", "directory", "build", "suite", "python", "command", "counting", "executable"}
 """Fields of AppSpec that nobody sets by one key: where it was read, tables of recipe.py, and what
 flow/ adds."""
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from ukl.base.model import Accelerator, Machine, PortForward, Protocol, Trace
+from ukl.base.model import Accelerator, AppSpec, Machine, PortForward, Protocol, Trace
 from ukl.vm import qemu
 from ukl.vm.qemu import Channels
 
@@ -113,17 +114,26 @@ def test_instruction_counting_needs_emulation(accelerator: Accelerator) -> None:
 
 
 def test_kernel_is_quiet_unless_asked() -> None:
-    assert "quiet" in qemu.kernel_words(verbose=False)
-    assert "quiet" not in qemu.kernel_words(verbose=True)
-    assert "thp_anon=64K:always" in qemu.kernel_words(verbose=False, page_size=64 << 10)
-    assert qemu.kernel_words(verbose=False, sysctl={"vm.overcommit_memory": "1", "net.x": "1 2"})[
-        -2:
-    ] == ['"sysctl.net.x=1 2"', "sysctl.vm.overcommit_memory=1"]
-    assert not any("thp" in word for word in qemu.kernel_words(verbose=False))
+    spec = AppSpec("app", Path("app"), Path())
+    assert "quiet" in qemu.kernel_words(spec, verbose=False)
+    assert "quiet" not in qemu.kernel_words(spec, verbose=True)
     for verbose in (False, True):
         assert {"console=ttyS0", "panic=-1", "no_timer_check"} <= set(
-            qemu.kernel_words(verbose=verbose)
+            qemu.kernel_words(spec, verbose=verbose)
         )
+
+
+def test_kernel_has_the_settings_of_the_application() -> None:
+    def words(**settings: Any) -> list[str]:
+        return qemu.kernel_words(AppSpec("app", Path("app"), Path(), **settings), verbose=False)
+
+    assert not any("thp" in word or "ukl." in word for word in words())
+    assert "thp_anon=64K:always" in words(page_size=64 << 10)
+    assert "ukl.programs=1" in words(executable="/bin/app")
+    assert words(sysctl={"vm.overcommit_memory": "1", "net.x": "1 2"})[-2:] == [
+        '"sysctl.net.x=1 2"',
+        "sysctl.vm.overcommit_memory=1",
+    ]
 
 
 @pytest.mark.parametrize(

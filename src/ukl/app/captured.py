@@ -141,6 +141,13 @@ def bring(program: Path, store: Store) -> None:
             shutil.copyfile(source, target)
 
 
+def is_known(program: Path, store: Store) -> bool:
+    """Whether ukl-cc linked `program`, be it without success, or it is an object itself."""
+    if is_application(program) or facts_path(program).exists():
+        return True
+    return (store.place("linked", content_digest(program)) / "ukl.json").exists()
+
+
 def is_application(path: Path) -> bool:
     """Whether the file is a partially linked application."""
     if not path.is_file() or path.stat().st_size == 0:

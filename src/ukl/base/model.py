@@ -32,6 +32,19 @@ class Returns(StrEnum):
     RET = "ret"
 
 
+class Code(StrEnum):
+    """What an application may execute beyond its own text: UKL_MARKER_EXEC and following.
+
+    NONE: nothing. FILES: files that it maps and that root alone can write, such as shared
+    objects. JIT: also memory that it has written. WX: also while it is writable.
+    """
+
+    NONE = "none"
+    FILES = "files"
+    JIT = "jit"
+    WX = "wx"
+
+
 class Mode(StrEnum):
     """How a program runs: in the kernel, or as a normal process."""
 
@@ -182,6 +195,7 @@ class AppSpec:
     lto: bool = False
     """Whether the kernel functions that it imports are compiled into it (ukl.lto)."""
     returns: Returns = Returns.IRET
+    code: Code = Code.NONE
     page_size: int = 0
     """Bytes of a page of anonymous memory, where possible; 0: the kernel uses large pages only
     on request (madvise)."""
@@ -196,6 +210,8 @@ class AppSpec:
     kernel's profile says."""
     program: Path | None = None
     """An executable that ukl-cc linked; PROGRAM.ukl.o next to it is the application."""
+    executable: str = ""
+    """Path in the guest of `program`, if that runs as it is; empty: it is linked in."""
     build: BuildSpec | None = None
     """How `program` is built; None if it already exists or needs no build system."""
     suite: SuiteSpec | None = None

@@ -228,7 +228,12 @@ class Elf:
         found: dict[str, list[str]] = {}
         # pyelftools reads a stream; a memory map is one, without copying.
         stream: Any = self.data if isinstance(self.data, mmap.mmap) else io.BytesIO(self.data)
-        strings = {"DT_NEEDED": "needed", "DT_SONAME": "soname", "DT_RUNPATH": "runpath"}
+        strings = {
+            "DT_NEEDED": "needed",
+            "DT_SONAME": "soname",
+            "DT_RPATH": "rpath",
+            "DT_RUNPATH": "runpath",
+        }
         try:
             file: Any = ELFFile(stream)
             for segment in file.iter_segments("PT_DYNAMIC"):

@@ -6,8 +6,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ukl.app import as_is, captured
 from ukl.app import build as app_build
-from ukl.app import captured
 from ukl.base.errors import InputError
 from ukl.base.model import AppObject, AppSpec, Guest, Image, KernelBuild
 from ukl.flow import kernel as kernels
@@ -57,6 +57,8 @@ def linked(spec: AppSpec, context: Context, *, patched: bool = True) -> Linked:
     """
     packages.require(*kernels.BUILD_TOOLS)
     spec = prepared(spec, context)
+    if as_is.is_as_is(spec, context.store):
+        return _as_is(spec, context, patched=patched)
     specs = (spec, *spec.with_)
     # Without LTO, first link the applications: errors in them are found within seconds.
     apps_first = not any(each.lto for each in specs)
@@ -65,6 +67,28 @@ def linked(spec: AppSpec, context: Context, *, patched: bool = True) -> Linked:
     app, *others = apps or _objects(spec, context, kernel)
     image = (
         kernel_link.link(kernel, app, context.store, context.progress, others)
+        if patched
+        else kernel_link.link(kernel, None, context.store, context.progress)
+    )
+    return Linked(spec, app, kernel, image)
+
+
+def _as_is(spec: AppSpec, context: Context, *, patched: bool) -> Linked:
+    """Return a program that runs as it is, and its kernel."""
+    for option, given in (("--lto", spec.lto), ("--with", spec.with_)):
+        if given:
+            raise InputError(
+                f"{option} is for programs that are linked into the kernel",
+                where=spec.origin,
+                remedy=f"leave {option} out, or build the program with: ukl wrap -- COMMAND",
+            )
+    with context.progress.stage(f"find what {spec.name} loads") as stage:
+        spec = as_is.prepared(spec)
+        stage.result(f"{len(spec.files)} files")
+    kernel = kernels.build(replace(kernels.wanted_by((spec,)), patched=patched), context)
+    app = as_is.build(spec)
+    image = (
+        kernel_link.program(kernel, spec.name, spec.executable, context.store)
         if patched
         else kernel_link.link(kernel, None, context.store, context.progress)
     )

@@ -41,7 +41,7 @@ def into(
         "initrd": made.initrd,
         "System.map": made.image.system_map,
     }
-    words = qemu.kernel_words(verbose=False, page_size=made.spec.page_size, sysctl=made.spec.sysctl)
+    words = qemu.kernel_words(made.spec, verbose=False)
     words += append
     summary: dict[str, Any] = {
         "ukl": __version__,

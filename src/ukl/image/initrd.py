@@ -191,7 +191,7 @@ def argument_vector(spec: AppSpec, path: str) -> tuple[str, ...]:
 
     An entrypoint gets that path as an argument, followed by the application's arguments.
     """
-    words = (spec.entrypoint, path) if spec.entrypoint else (spec.name,)
+    words = (spec.entrypoint, path) if spec.entrypoint else (spec.executable or spec.name,)
     return (*words, *spec.command, *spec.args)
 
 
@@ -270,7 +270,9 @@ def build(
             entries[marker_path(other.name)] = _marker(other.marker, specs[other.name])
             if userspace:
                 entries[user_path(other.name)] = cpio.regular(other.user.read_bytes(), 0o755)
-        if user is not None and (userspace or not _has_marker(image)):
+        if spec.executable:
+            entries[user_path(spec.name)] = cpio.symlink(spec.executable)
+        elif user is not None and (userspace or not _has_marker(image)):
             entries[user_path(spec.name)] = cpio.regular(user.read_bytes(), 0o755)
         run = rundesc.encode(default_run(spec, image))
         entries[rundesc.PATH] = cpio.regular(run, 0o600)
@@ -284,7 +286,7 @@ def build(
 
 
 def _marker(file: Path, spec: AppSpec) -> cpio.Entry:
-    return cpio.regular(symbols.with_flags(file.read_bytes(), spec.returns), 0o755)
+    return cpio.regular(symbols.with_flags(file.read_bytes(), spec.returns, spec.code), 0o755)
 
 
 def _write(directory: Path, data: bytes, level: int) -> None:

@@ -13,6 +13,7 @@ import os
 import re
 import shutil
 from collections.abc import Collection, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from ukl.base.errors import InputError, UklError
@@ -96,6 +97,19 @@ def link(
             LinkedApp(each.name, entry / _marker(each.name), each.user) for each in others
         ),
     )
+
+
+def program(build: KernelBuild, name: str, path: str, store: Store) -> Image:
+    """Return the plain kernel with a marker file that starts the program at `path` in ring 0."""
+    plain = _plain(build, build.directory / "objects")
+    content = symbols.program_marker(path)
+    key = digest("marker", content)
+
+    def work(out: Path) -> None:
+        (out / "marker").write_bytes(content)
+
+    entry = store.make("marker", key, {"path": path}, work)
+    return replace(plain, name=name, marker=entry / "marker", key=digest(plain.key, key))
 
 
 def _marker(name: str) -> str:

@@ -6,8 +6,8 @@ from __future__ import annotations
 import struct
 from pathlib import Path
 
-from ukl.base.errors import UklError
-from ukl.base.model import Returns
+from ukl.base.errors import InputError, UklError
+from ukl.base.model import Code, Returns
 
 KERNEL_BASE = 0xFFFFFFFF80000000
 """The start of x86-64's kernel text mapping (__START_KERNEL_map)."""
@@ -26,6 +26,11 @@ _PT_NOTE = 4
 MARKER_MAGIC = b"\177UKL"
 MARKER_VERSION = 1
 MARKER_RET = 1
+PROGRAM_MAGIC = b"\177UKP"
+PATH_SIZE = 240
+_PROGRAM_FLAGS_AT = 8
+CODE_FLAGS = {Code.NONE: 0, Code.FILES: 0x2, Code.JIT: 0x6, Code.WX: 0xE}
+"""The kernel's include/uapi/linux/ukl.h."""
 
 
 def read_map(file: Path) -> dict[str, tuple[int, str]]:
@@ -122,7 +127,26 @@ def marker(name: str, identity: bytes) -> bytes:
     return struct.pack("<4sI32s20s4x", MARKER_MAGIC, MARKER_VERSION, encoded, identity)
 
 
-def with_flags(marker_bytes: bytes, returns: Returns) -> bytes:
-    """Return the marker with the flag for how interrupts and exceptions return."""
+def program_marker(path: str) -> bytes:
+    """Return the marker file (252 bytes) whose execve() starts the program at `path` in ring 0.
+
+    Raises InputError for a path that it cannot hold. `with_flags` sets the flags.
+    """
+    encoded = path.encode("utf-8", "surrogateescape")
+    if len(encoded) >= PATH_SIZE or not encoded.startswith(b"/"):
+        raise InputError(
+            f"the path of the program must be absolute and shorter than {PATH_SIZE} bytes: {path}"
+        )
+    return struct.pack(f"<4sII{PATH_SIZE}s", PROGRAM_MAGIC, MARKER_VERSION, 0, encoded)
+
+
+def with_flags(marker_bytes: bytes, returns: Returns, code: Code = Code.NONE) -> bytes:
+    """Return the marker with the flags for returns, and for what may be executed."""
     flags = MARKER_RET if returns is Returns.RET else 0
-    return marker_bytes[:-4] + struct.pack("<I", flags)
+    at = -4
+    if marker_bytes.startswith(PROGRAM_MAGIC):
+        at = _PROGRAM_FLAGS_AT
+        code = Code.FILES if code is Code.NONE else code
+    flags |= CODE_FLAGS[code]
+    end = at + 4 or len(marker_bytes)
+    return marker_bytes[:at] + struct.pack("<I", flags) + marker_bytes[end:]

@@ -90,7 +90,7 @@ def build(
     made = bootable(with_options(wanted.spec, wanted.kind), context, guest)
     spec, image = made.spec, made.image
     parts = _parts(wanted, made.kernel.version, context.store, context.progress)
-    words = qemu.kernel_words(verbose=False, page_size=spec.page_size, sysctl=spec.sysctl)
+    words = qemu.kernel_words(spec, verbose=False)
     words += append
     boot = BootFiles(
         replace(wanted, spec=spec),

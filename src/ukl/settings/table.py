@@ -20,6 +20,7 @@ from ukl.base.model import (
     LOG_FILES_MAX,
     LOG_LIMITS,
     AppSpec,
+    Code,
     Level,
     Mode,
     Restart,
@@ -260,6 +261,19 @@ APPLICATION: tuple[Setting, ...] = (
         compose=True,
     ),
     Setting(
+        "code",
+        "run.code",
+        Form.CHOICE,
+        "What the application may execute beyond its own text.",
+        '"none"',
+        more='`"files"`: shared objects and other files that root alone can write; `"jit"`: also '
+        'memory that it has written; `"wx"`: also while that is writable. A program that runs '
+        "as it is has at least `files`",
+        choices=Code,
+        option=Option(("--code",), MAKES),
+        compose=True,
+    ),
+    Setting(
         "page_size",
         "run.page_size",
         Form.TEXT,
@@ -357,6 +371,13 @@ APPLICATION: tuple[Setting, ...] = (
         names=text(values.parse_guest_path),
         parse=values.host_path,
         merge=updated,
+        option=Option(
+            ("--with-file",),
+            MAKES,
+            "[GUEST=]PATH",
+            "Copy a file or directory into the guest (repeatable).",
+            values.parse_file,
+        ),
     ),
     Setting(
         "with_",

@@ -242,6 +242,13 @@ def host_path(text: str, directory: Path) -> Path:
     return Path(os.path.normpath(path.absolute()))
 
 
+def parse_file(text: str) -> tuple[str, Path]:
+    """Return the guest's and the host's path of `GUEST=HOST`, or of `PATH` for both."""
+    guest, equals, host = text.partition("=")
+    path = host_path(host if equals else guest, Path.cwd())
+    return parse_guest_path(guest) if equals else str(path), path
+
+
 def host_file(text: str, directory: Path) -> Path:
     """Return the path of a host file, which must exist."""
     path = Path(directory, expanded(text))

@@ -154,9 +154,7 @@ def command_line(
     image: Image, spec: AppSpec, options: Options, clocks: tuple[str, ...] = ()
 ) -> str:
     """Return the kernel's command line. Pure. Raises InputError for what it cannot hold."""
-    words = qemu.kernel_words(
-        verbose=options.guest.verbose, page_size=spec.page_size, sysctl=spec.sysctl
-    )
+    words = qemu.kernel_words(spec, verbose=options.guest.verbose)
     words += clocks
     words += ["nokaslr"] if options.traced else []  # keeps the ranges at their link addresses
     words += options.guest.append

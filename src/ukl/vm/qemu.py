@@ -9,11 +9,11 @@ vmlinux by its PVH note and bzImage take the same time.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ukl.base.model import Accelerator, Machine, PortForward, Trace
+from ukl.base.model import Accelerator, AppSpec, Machine, PortForward, Trace
 from ukl.vm import network, storage
 
 QEMU = "qemu-system-x86_64"
@@ -154,22 +154,20 @@ def _network(ports: Sequence[PortForward]) -> str:
     return f"user,id=net0,ipv6=off{forwards}"
 
 
-def kernel_words(
-    *, verbose: bool, page_size: int = 0, sysctl: Mapping[str, str] | None = None
-) -> list[str]:
-    """Return the kernel parameters of every guest, under this QEMU or elsewhere.
+def kernel_words(spec: AppSpec, *, verbose: bool) -> list[str]:
+    """Return the kernel parameters of a guest for `spec`, under this QEMU or elsewhere.
 
     A panic or an oops ends the machine: panic=-1 resets at once, and QEMU exits on a reset
     because of -no-reboot. no_timer_check skips a test at boot that counts timer interrupts
     for a short time: on a busy host it may see none and panic without a fault.
-    `page_size` is the preferred size of pages of anonymous memory (bytes, 0: the kernel's
-    default); see admin-guide/mm/transhuge.rst. The kernel sets those of `sysctl` before it
-    starts the first process.
+    thp_anon= sets the preferred size of pages of anonymous memory, see
+    admin-guide/mm/transhuge.rst. The kernel sets sysctl.* before it starts the first process.
     """
     levels = ["loglevel=7"] if verbose else list(QUIET)
-    pages = [f"thp_anon={page_size >> 10}K:always"] if page_size else []
-    own = [quoted(f"sysctl.{key}={value}") for key, value in sorted((sysctl or {}).items())]
-    return ["console=ttyS0", "panic=-1", "oops=panic", "no_timer_check", *levels, *pages, *own]
+    own = [f"thp_anon={spec.page_size >> 10}K:always"] if spec.page_size else []
+    own += ["ukl.programs=1"] if spec.executable else []
+    own += [quoted(f"sysctl.{key}={value}") for key, value in sorted(spec.sysctl.items())]
+    return ["console=ttyS0", "panic=-1", "oops=panic", "no_timer_check", *levels, *own]
 
 
 def quoted(word: str) -> str:

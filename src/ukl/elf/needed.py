@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Finds the files that a program loads when it starts. Nothing is executed.
+
+They are the interpreter that it names (PT_INTERP), the shared objects that it and these name
+(DT_NEEDED), and the dynamic loader's cache, which says where the objects are. What a program
+opens by dlopen() is not known from its file.
+
+Source for the search: ld.so(8); System V ABI, gABI, "Shared Object Dependencies".
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from ukl.base.errors import InputError
+from ukl.elf.reader import Elf
+
+CACHE = "/etc/ld.so.cache"
+
+DIRECTORIES = (
+    "/lib/x86_64-linux-gnu",
+    "/usr/lib/x86_64-linux-gnu",
+    "/lib64",
+    "/usr/lib64",
+    "/lib",
+    "/usr/lib",
+)
+"""Directories that loaders search by default: glibc of Debian and of Fedora, musl."""
+
+_INTERPRETER = "PT_INTERP"
+
+
+def interpreter(elf: Elf) -> str | None:
+    """Return the path of the dynamic loader that the program names; None: it is static."""
+    for segment in elf.segments:
+        if segment.kind == _INTERPRETER:
+            content = bytes(elf.data[segment.offset : segment.offset + segment.file_size])
+            return content.rstrip(b"\0").decode(errors="replace")
+    return None
+
+
+def needed(program: Path, cached: Mapping[str, str], root: Path = Path("/")) -> dict[str, Path]:
+    """Return path in the file system `root` -> file, of all that `program` loads.
+
+    `cached` is the loader's cache: name of an object -> path. The program itself is not in the
+    result. Raises InputError for a program of another architecture, and for an object that is
+    not found, with the name of the one that needs it.
+    """
+    elf = _opened(program)
+    found: dict[str, Path] = {}
+    loader = interpreter(elf)
+    if loader is not None:
+        found[loader] = _existing(root, loader, program)
+    waiting: deque[tuple[Path, Elf, tuple[str, ...]]] = deque([(program, elf, ())])
+    seen: set[str] = set()
+    while waiting:
+        file, elf, inherited = waiting.popleft()
+        dynamic = elf.dynamic()
+        own = () if "DT_RUNPATH" in dynamic else _paths(dynamic.get("DT_RPATH", ()), file)
+        inherited = (*own, *inherited)
+        for name in dynamic.get("DT_NEEDED", ()):
+            if name in seen:
+                continue
+            seen.add(name)
+            path = _searched(
+                name,
+                [*inherited, *_paths(dynamic.get("DT_RUNPATH", ()), file)],
+                cached,
+                root,
+            )
+            if path is None:
+                raise InputError(
+                    f"it needs {name}, which is not on this machine",
+                    where=file,
+                    remedy=f"install the package that has it (`apt-file search {name}` finds it)",
+                )
+            found[path] = _resolved(root, path)
+            waiting.append((found[path], _opened(found[path]), inherited))
+    cache = root / CACHE.lstrip("/")
+    if loader is not None and cache.is_file():
+        found[CACHE] = cache
+    return found
+
+
+def parse_cache(listing: str) -> dict[str, str]:
+    """Return name -> path from the output of `ldconfig -p`, for this architecture. Pure."""
+    found: dict[str, str] = {}
+    for line in listing.splitlines():
+        name, arrow, path = line.strip().partition(" => ")
+        if arrow and "x86-64" in name:
+            # The first one wins, as for the loader: it is for the most capable processor.
+            found.setdefault(name.split(" ")[0], path)
+    return found
+
+
+def _opened(file: Path) -> Elf:
+    elf = Elf.open(file)
+    if elf.machine != "EM_X86_64":
+        raise InputError(
+            f"a file for another architecture ({elf.machine})",
+            where=file,
+            remedy="name a program for x86-64",
+        )
+    return elf
+
+
+def _searched(name: str, paths: list[str], cached: Mapping[str, str], root: Path) -> str | None:
+    if "/" in name:
+        places = [name]
+    else:
+        places = [f"{path}/{name}" for path in paths]
+        places += [cached[name]] if name in cached else []
+        places += [f"{directory}/{name}" for directory in DIRECTORIES]
+    for path in places:
+        file = root / path.lstrip("/")
+        if file.is_file() and fits(file):
+            return path
+    return None
+
+
+def fits(file: Path) -> bool:
+    """Whether the file is a 64-bit ELF file for x86-64."""
+    with file.open("rb") as stream:
+        head = stream.read(20)
+    return head[:5] == b"\x7fELF\x02" and head[18:20] == b"\x3e\0"  # EI_CLASS, e_machine
+
+
+def _paths(texts: Iterable[str], file: Path) -> tuple[str, ...]:
+    """Return the directories of DT_RPATH or DT_RUNPATH, with $ORIGIN replaced."""
+    origin = str(file.parent)
+    return tuple(
+        path.replace("${ORIGIN}", origin).replace("$ORIGIN", origin).rstrip("/")
+        for text in texts
+        for path in text.split(":")
+        if path
+    )
+
+
+def _existing(root: Path, path: str, program: Path) -> Path:
+    file = root / path.lstrip("/")
+    if not file.is_file():
+        raise InputError(
+            f"its interpreter {path} is not on this machine",
+            where=program,
+            remedy="install the package that has it (`apt-file search` finds it)",
+        )
+    return _resolved(root, path)
+
+
+def _resolved(root: Path, path: str) -> Path:
+    return (root / path.lstrip("/")).resolve()

@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: GPL-2.0
+"""A program that runs as it is brings its files into the guest, and is recognised."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from ukl.app import as_is
+from ukl.base.errors import InputError
+from ukl.base.model import AppSpec, Code, Returns
+from ukl.host.store import Store
+from ukl.kernel import symbols
+from ukl.settings import manifest
+
+pytestmark = pytest.mark.tool
+
+
+@pytest.fixture
+def program(tmp_path: Path) -> Path:
+    """A dynamic program of this machine's compiler."""
+    (tmp_path / "prog.c").write_text("int main(void) { return 0; }")
+    subprocess.run(["gcc", "prog.c", "-o", "prog"], check=True, cwd=tmp_path)
+    return tmp_path / "prog"
+
+
+def test_what_the_guest_gets(program: Path, store: Store) -> None:
+    spec = manifest.resolve(str(program))
+    assert as_is.is_as_is(spec, store)
+    found = as_is.prepared(spec)
+    assert found.executable == "/usr/local/bin/prog"
+    assert found.files["/usr/local/bin/prog"] == program
+    assert found.files["/lib64/ld-linux-x86-64.so.2"].is_file()
+    assert any(path.endswith("/libc.so.6") for path in found.files)
+
+
+def test_a_program_of_the_system_keeps_its_path() -> None:
+    assert as_is.guest_path(Path("/usr/bin/perl")) == "/usr/bin/perl"
+    assert as_is.guest_path(Path("/home/me/usr/bin/perl")) == "/usr/local/bin/perl"
+
+
+def test_files_bring_what_they_need(program: Path, tmp_path: Path) -> None:
+    plugins = tmp_path / "plugins"
+    plugins.mkdir()
+    (plugins / "readme").write_text("no program")
+    source = "#include <math.h>\ndouble f(double x) { return cbrt(x); }\n"
+    (tmp_path / "plug.c").write_text(source)
+    words = ["-shared", "-fPIC", "-o", "plugins/plug.so", "plug.c", "-Wl,--no-as-needed", "-lm"]
+    subprocess.run(["gcc", *words], check=True, cwd=tmp_path)
+    spec = AppSpec("prog", program, tmp_path, program=program, files={"/plugins": plugins})
+    assert any(path.endswith("/libm.so.6") for path in as_is.prepared(spec).files)
+
+
+def test_an_object_is_not_a_program(tmp_path: Path, store: Store) -> None:
+    (tmp_path / "one.c").write_text("int one(void) { return 1; }")
+    subprocess.run(["gcc", "-c", "one.c"], check=True, cwd=tmp_path)
+    spec = AppSpec("one", tmp_path, tmp_path, program=tmp_path / "one.o")
+    assert not as_is.is_as_is(spec, store)
+
+
+def test_markers() -> None:
+    """The kernel's struct ukl_program_marker."""
+    empty = symbols.program_marker("/usr/bin/perl")
+    assert len(empty) == 252
+    assert empty[:8] == b"\177UKP\1\0\0\0"
+    assert empty[12:].rstrip(b"\0") == b"/usr/bin/perl"
+    flags = {
+        (returns, code): symbols.with_flags(empty, returns, code)[8]
+        for returns in Returns
+        for code in Code
+    }
+    assert flags[Returns.IRET, Code.NONE] == flags[Returns.IRET, Code.FILES] == 2
+    assert flags[Returns.RET, Code.JIT] == 7
+    assert flags[Returns.IRET, Code.WX] == 14
+    linked = symbols.marker("app", bytes(20))
+    assert symbols.with_flags(linked, Returns.IRET, Code.JIT)[60] == 6
+    assert len(symbols.with_flags(linked, Returns.RET, Code.NONE)) == 64
+    for path in ("usr/bin/perl", "/" + "x" * 239):
+        with pytest.raises(InputError, match="shorter than 240"):
+            symbols.program_marker(path)
