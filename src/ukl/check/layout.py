@@ -34,7 +34,7 @@ def findings(subject: Subject) -> Iterator[Finding]:
     yield from _data_size(subject, units)
     writable = [place for unit in units for place in _writable_code(unit)]
     yield from _optional("writable-code", writable)
-    stacks = [unit.whole for unit in units if _executable_stack(unit)]
+    stacks = [unit.whole for unit in units if executable_stack(unit)]
     yield from _optional("exec-stack", stacks)
     known = frozenset(
         symbol.name
@@ -69,12 +69,18 @@ def _writable_code(unit: Unit) -> Iterator[Place]:
     for section in unit.elf.sections:
         if section.allocated and section.flags & both == both:
             yield Place(unit.file, unit.member, section.name)
+    yield from writable_segments(unit)
+
+
+def writable_segments(unit: Unit) -> Iterator[Place]:
+    """Yield the segments that are both writable and executable."""
     for segment in unit.elf.segments:
         if segment.kind == "PT_LOAD" and segment.flags & 3 == 3:
             yield Place(unit.file, unit.member, f"segment at {segment.address:#x}")
 
 
-def _executable_stack(unit: Unit) -> bool:
+def executable_stack(unit: Unit) -> bool:
+    """Whether the program or object asks for an executable stack."""
     return any(
         s.name == ".note.GNU-stack" and s.flags & SHF_EXECINSTR for s in unit.elf.sections
     ) or any(segment.kind == "PT_GNU_STACK" and segment.flags & 1 for segment in unit.elf.segments)

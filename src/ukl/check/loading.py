@@ -61,7 +61,7 @@ def findings(subject: Subject) -> Iterator[Finding]:
         if found:
             places = [place for name in sorted(found) for place in found[name]]
             yield finding(rule, list(dict.fromkeys(places)), ", ".join(sorted(found)))
-    places = [place for unit in subject.units for place in _jit(unit, subject)]
+    places = [place for unit in subject.units for place in made_code(unit, subject)]
     if places:
         yield finding("jit", list(dict.fromkeys(places)))
 
@@ -73,7 +73,8 @@ def _of_runtime(reference: Reference, subject: Subject) -> bool:
     )
 
 
-def _jit(unit: Unit, subject: Subject) -> Iterator[Place]:
+def made_code(unit: Unit, subject: Subject) -> Iterator[Place]:
+    """Yield the places that make memory executable."""
     for name in sorted(unit.defined):
         if name.startswith(GENERATORS):
             yield Place(unit.file, unit.member, "", name)

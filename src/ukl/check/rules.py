@@ -31,22 +31,23 @@ class Rule:
 _E, _W, _I = Severity.ERROR, Severity.WARNING, Severity.INFO
 
 RULES: dict[str, Rule] = {
-    "dynamic": Rule(
-        _E,
-        "the program is linked dynamically; code of shared objects lies in user pages, "
-        "which ring 0 may not execute",
-        "link it statically: build it with `ukl wrap -- COMMAND`, or with ukl-cc as compiler",
+    "as-is": Rule(
+        _I,
+        "ukl-cc did not link it: it runs in ring 0 as it is, with its loader and shared objects; "
+        "its system calls are not faster than those of a process",
+        "to link it into the kernel, build it with `ukl wrap -- COMMAND`",
     ),
-    "no-static-library": Rule(
-        _E,
-        "the program needs a library whose static archive is not installed",
-        "install the package with the archive, or build the archive from the library's source",
+    "missing-file": Rule(_E, ""),
+    "code-jit": Rule(
+        _W,
+        "it makes memory executable, to run code that it generates; ring 0 refuses that (EACCES) "
+        "unless it is allowed",
+        'allow it by `--code jit` or [run] code = "jit"',
     ),
-    "static-library": Rule(_I, "the static archive that replaces the shared library is installed"),
-    "linked": Rule(
-        _E,
-        "the program is already linked at fixed addresses; the kernel needs a relocatable object",
-        "build it with `ukl wrap -- COMMAND`, which writes PROG.ukl.o beside PROG",
+    "code-wx": Rule(
+        _W,
+        "memory is writable and executable at once; ring 0 refuses that unless it is allowed",
+        'allow it by `--code wx` or [run] code = "wx"',
     ),
     "build": Rule(_E, "", ""),
     "machine": Rule(
@@ -93,13 +94,13 @@ RULES: dict[str, Rule] = {
         _W,
         "it makes memory executable, to run code that it generates or loads; ring 0 may not "
         "execute user pages (SMEP): SIGSEGV",
-        "turn the JIT compiler or the closures off, at build time or at run time",
+        "allow it by `--code jit`, or turn the JIT compiler or the closures off",
     ),
     "dlopen": Rule(
         _W,
         "it loads shared objects at run time; their code lies in user pages, "
         "which ring 0 may not execute: the first call raises SIGSEGV",
-        "build the modules in, or leave out the feature that loads them",
+        "allow it by `--code files`, build the modules in, or leave out the feature",
     ),
     "python-extension": Rule(
         _W,

@@ -10,13 +10,23 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 
+from ukl.app import as_is as programs
 from ukl.app import build as app_build
-from ukl.app import captured, link, toolchain
+from ukl.app import captured, toolchain
 from ukl.base import resources
 from ukl.base.errors import InputError, UklError, UsageError
 from ukl.base.model import AppSpec, PythonSpec
 from ukl.base.progress import Progress
-from ukl.check import instructions, languages, layout, licences, linked, loading, processor, symbols
+from ukl.check import (
+    as_is,
+    instructions,
+    languages,
+    layout,
+    licences,
+    loading,
+    processor,
+    symbols,
+)
 from ukl.check.model import Finding, Kind, LinkedLibrary, Report, Subject, finding
 from ukl.check.rules import RULES, Severity
 from ukl.check.unit import Place, Unit
@@ -96,11 +106,11 @@ def licence(package: str) -> str:
 
 def _all(subject: Subject) -> list[Finding]:
     foreign = any(unit.elf.machine != "EM_X86_64" for unit in subject.units)
+    if subject.kind is Kind.EXECUTABLE and not foreign:
+        return [*as_is.findings(subject, _missing(subject))]
     found = [*layout.findings(subject)]
     if foreign:
         return found
-    statics = _statics(linked.needed(subject)) if subject.kind is Kind.EXECUTABLE else {}
-    found += linked.findings(subject, statics)
     found += symbols.findings(subject, _hint)
     found += loading.findings(subject)
     found += instructions.findings(subject)
@@ -262,15 +272,10 @@ def _copyright(package: str) -> str | None:
         return None
 
 
-def _statics(sonames: Iterable[str]) -> dict[str, linked.Static]:
-    """Return the static archive of each shared object, as far as known."""
-    cc = toolchain.find().cc
-    found = {soname: toolchain.library(cc, linked.library_name(soname)) for soname in sonames}
-    owners = packages.owners([str(path) for path in found.values() if path is not None])
-    return {
-        soname: linked.Static(
-            str(path) if path else None,
-            owners.get(str(path)) if path else link.PACKAGES.get(linked.library_name(soname)),
-        )
-        for soname, path in found.items()
-    }
+def _missing(subject: Subject) -> InputError | None:
+    """Return why not all files are found that a program loads."""
+    try:
+        programs.files(Path(subject.units[0].file))
+    except InputError as error:
+        return error
+    return None
