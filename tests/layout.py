@@ -119,7 +119,7 @@ ROWS: tuple[tuple[tuple[str, float], ...], ...] = (
     (("recipe", 2),),
     (("wrap", 2), ("vm", 4)),
     (("scaffold", 0), ("app", 2), ("trim", 3), ("image", 4)),
-    (("settings", 1), ("kernel", 3)),
+    (("settings", 1), ("kernel", 3), ("container", 5)),
     (("syscalls", 1), ("lto", 2), ("pgo", 3), ("guest", 4), ("debug", 5), ("bench", 6)),
     (("elf", 2), ("host", 4)),
     (("base", 3),),

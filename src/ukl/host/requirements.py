@@ -47,6 +47,11 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     Requirement("musl-gcc", "musl-tools", "compiles the guest's init"),
     Requirement("busybox", "busybox-static", "the guest's userspace", file="/bin/busybox"),
     Requirement("mke2fs", "e2fsprogs", "makes disks for guests", optional=True),
+    Requirement(
+        "sqfstar", "squashfs-tools", "makes root file systems of container images", optional=True
+    ),
+    Requirement("zstd", "zstd", "unpacks layers of container images", optional=True),
+    Requirement("skopeo", "skopeo", "fetches container images (docker://)", optional=True),
     Requirement("dpkg-source", "dpkg-dev", "unpacks sources of recipes", optional=True),
     Requirement("g++", "g++", "compiles C++ applications", optional=True),
     Requirement("clang", "clang", "compiles kernel and application together", optional=True),
@@ -88,6 +93,7 @@ PACKAGE_OF: dict[str, str] = {
     "readelf": "binutils",
     "strip": "binutils",
     "sudo": "sudo",
+    "unsquashfs": "squashfs-tools",
     "tar": "tar",
 }
 """Program name -> Debian package that contains it, for errors about missing programs."""
