@@ -22,12 +22,19 @@ void child_signals(void)
 	sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
-/* Take the user and group from the run description. Returns 0 or an errno. */
+/* Take the user and groups from the run description. Returns 0 or an errno. */
 int child_becomes(const struct run *run)
 {
-	if (!run->uid && !run->gid)
+	gid_t groups[run->group_count + 1];
+
+	if (!run->uid && !run->gid && !run->group_count)
 		return 0;
-	if (setgroups(1, &run->gid) || setgid(run->gid) || setuid(run->uid))
+	groups[0] = run->gid;
+	for (size_t i = 0; i < run->group_count; i++)
+		groups[i + 1] = run->groups[i];
+	/* It may open its output anew, as /dev/stdout. If this fails, that fails. */
+	(void)!fchown(STDOUT_FILENO, run->uid, run->gid);
+	if (setgroups(run->group_count + 1, groups) || setgid(run->gid) || setuid(run->uid))
 		return errno;
 	return 0;
 }

@@ -54,7 +54,8 @@ void core_up(void)
 
 	put("/proc/sys/kernel/core_pipe_limit", AT_A_TIME);
 	put("/proc/sys/fs/suid_dumpable", "2");
-	put("/proc/sys/kernel/core_pattern", "|/init core %p %s %c %E");
+	/* Not /init: the root may be that of a container image. */
+	put("/proc/sys/kernel/core_pattern", "|/proc/1/exe core %p %s %c %E");
 	setrlimit(RLIMIT_CORE, &limit);	/* a program may set 0, and then has no core */
 }
 

@@ -299,7 +299,10 @@ static void stop(struct guest *guest, unsigned int grace_ms)
 	if (guest->kill_at && guest->kill_at <= kill_at)
 		return;
 	guest->kill_at = kill_at;
-	signal_all(guest, SIGTERM);
+	if (guest->application)
+		kill(-guest->application, guest->run.stop_signal);
+	if (guest->companion)
+		kill(-guest->companion, SIGTERM);
 	signal_all(guest, SIGCONT);
 }
 

@@ -14,8 +14,8 @@
 
 /* A file system beside the kernel's own: a volume or disk of the host. */
 struct volume {
-	char *type;		/* 9p, virtiofs, ext4 */
-	char *source;		/* mount tag, or serial number of the disk */
+	char *type;		/* 9p, virtiofs, ext4; squashfs: the root; bind: a file */
+	char *source;		/* mount tag, serial number of the disk, or path of the file */
 	char *target;		/* created if missing */
 	bool read_only;
 };
@@ -35,6 +35,9 @@ struct run {
 	size_t volume_count;
 	uid_t uid;
 	gid_t gid;
+	gid_t *groups;		/* further ones */
+	size_t group_count;
+	int stop_signal;	/* asks the application to end */
 	bool start;		/* false: only the companion runs */
 	bool console_input;	/* standard input is the console, not /dev/null */
 	char *streams;		/* kinds of the application's streams; NULL: the console */
@@ -129,6 +132,9 @@ int setup_mounts(const char **what);
 void setup_limits(void);
 void setup_huge_pages(void);
 void setup_console(const struct run *run);
+
+/* root.c */
+int root_up(const char *disk);
 
 /* volumes.c */
 int volumes_up(const struct run *run, const char **what);

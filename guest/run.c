@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -121,6 +122,35 @@ static const char *add_volume(struct run *run, char *value)
 	return NULL;
 }
 
+static const char *add_group(struct run *run, const char *value)
+{
+	unsigned int parsed;
+	const char *wrong = number(value, &parsed);
+	gid_t *groups;
+
+	if (wrong)
+		return wrong;
+	groups = reallocarray(run->groups, run->group_count + 1, sizeof(*groups));
+	if (!groups)
+		return "out of memory";
+	run->groups = groups;
+	groups[run->group_count++] = parsed;
+	return NULL;
+}
+
+static const char *set_signal(int *signal, const char *value)
+{
+	unsigned int parsed;
+	const char *wrong = number(value, &parsed);
+
+	if (wrong)
+		return wrong;
+	if (parsed < 1 || parsed > 64)	/* _NSIG */
+		return "not a signal";
+	*signal = parsed;
+	return NULL;
+}
+
 struct parser {
 	struct run *run;
 	struct words argv, envp, companion;
@@ -153,6 +183,10 @@ static const char *set(struct parser *parser, const char *key, char *value)
 		return number(value, &run->uid);
 	if (!strcmp(key, "gid"))
 		return number(value, &run->gid);
+	if (!strcmp(key, "group"))
+		return add_group(run, value);
+	if (!strcmp(key, "stop-signal"))
+		return set_signal(&run->stop_signal, value);
 	if (!strcmp(key, "start"))
 		return boolean(value, &run->start);
 	if (!strcmp(key, "console-input"))
@@ -232,7 +266,7 @@ const char *run_parse(struct run *run, char *text, size_t size)
 	const char *wrong;
 	bool first = true;
 
-	*run = (struct run){ .start = true, .grace_ms = 1500 };
+	*run = (struct run){ .start = true, .grace_ms = 1500, .stop_signal = SIGTERM };
 	if (memchr(text, '\0', size))
 		return "NUL byte";
 	for (; (end = strchr(line, '\n')); line = end + 1) {

@@ -89,17 +89,46 @@ static bool find_disk(const char *serial, char *node, size_t size)
 	return found;
 }
 
-static int mount_disk(const struct volume *volume, unsigned long flags)
+static int await_disk(const char *serial, char *node, size_t size)
 {
 	long end = now_ms() + DISK_WAIT;
-	char node[PATH_MAX];
 
-	while (!find_disk(volume->source, node, sizeof(node))) {
+	while (!find_disk(serial, node, size)) {
 		if (now_ms() >= end)
 			return -ENODEV;
 		usleep(5000);
 	}
+	return 0;
+}
+
+static int mount_disk(const struct volume *volume, unsigned long flags)
+{
+	char node[PATH_MAX];
+	int error = await_disk(volume->source, node, sizeof(node));
+
+	if (error)
+		return error;
 	return mount(node, volume->target, "ext4", flags, OPTIONS_EXT4) ? -errno : 0;
+}
+
+static int mount_root(const struct volume *volume)
+{
+	char node[PATH_MAX];
+	int error = await_disk(volume->source, node, sizeof(node));
+
+	return error ? error : root_up(node);
+}
+
+/* Let a file have a second name, or another file be in its place, without a copy of it. */
+static int bind_file(const struct volume *volume)
+{
+	int fd = open(volume->target, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+
+	if (fd < 0 && errno != EEXIST)
+		return -errno;
+	if (fd >= 0)
+		close(fd);
+	return mount(volume->source, volume->target, NULL, MS_BIND, NULL) ? -errno : 0;
 }
 
 static int volume_up(const struct volume *volume)
@@ -108,6 +137,10 @@ static int volume_up(const struct volume *volume)
 	bool is_9p = !strcmp(volume->type, "9p");
 	int error;
 
+	if (!strcmp(volume->type, "squashfs"))
+		return mount_root(volume);
+	if (!strcmp(volume->type, "bind"))
+		return bind_file(volume);
 	error = make_directories(volume->target);
 	if (error)
 		return error;

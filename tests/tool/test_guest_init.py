@@ -13,7 +13,7 @@ from ukl.base.errors import MissingError
 from ukl.base.resources import path as resource
 from ukl.guest import build as guest_build
 from ukl.guest import rundesc
-from ukl.guest.rundesc import Console, GuestRun, Mount, Owner
+from ukl.guest.rundesc import Console, GuestRun, Mount, Owner, Stop
 from ukl.host.store import Store
 
 DRIVER = r"""
@@ -39,6 +39,10 @@ int main(int argc, char **argv)
     printf("streams<%s>\n", run.streams ? run.streams : "");
     printf("address<%s> cores %d dhcp %d reset %d\n", run.address ? run.address : "",
            run.cores, run.dhcp, run.reset);
+    printf("stop %d groups", run.stop_signal);
+    for (size_t i = 0; i < run.group_count; i++)
+        printf(" %u", run.groups[i]);
+    puts("");
     words("arg", run.argv);
     words("env", run.envp);
     words("companion", run.companion);
@@ -82,10 +86,10 @@ def test_what_is_written_is_read(parser: Path, tmp_path: Path) -> None:
         env={"A": "1", "B": "x=y", "EMPTY": ""},
         nonce="abc",
         cwd="/tmp",
-        owner=Owner(1000, 4294967295),
+        owner=Owner(1000, 4294967295, (4, 101)),
         companion=("/bin/sh", "-c", "echo a\necho b"),
         console=Console(input=True, interactive=True, rows=24, columns=80),
-        grace_ms=250,
+        stop=Stop(250, 37),
         mounts=(Mount("9p", "tag0", "/a b", read_only=True), Mount("ext4", "disk0", "/c")),
         address="10.77.0.5/24",
         cores=True,
@@ -97,6 +101,7 @@ def test_what_is_written_is_read(parser: Path, tmp_path: Path) -> None:
     expected = ["name<hello> path</ukl/hello> nonce<abc> cwd</tmp>"]
     expected += ["1000 4294967295 1 1 1 24 80 250", "streams<>"]
     expected += ["address<10.77.0.5/24> cores 1 dhcp 1 reset 1"]
+    expected += ["stop 37 groups 4 101"]
     expected += [f"arg<{word}>" for word in run.argv]
     expected += [f"env<{key}={value}>" for key, value in run.env.items()]
     expected += [f"companion<{word}>" for word in run.companion]
@@ -129,6 +134,9 @@ GOOD = rundesc.encode(GuestRun(name="a", path="/a", argv=("a",), nonce="n"))
         (GOOD.replace(b"uid 0", b"uid 0x"), "not a number"),
         (GOOD.replace(b"uid 0", b"uid "), "not a number"),
         (GOOD.replace(b"uid 0", b"uid 99999999999999999999"), "not a number"),
+        (GOOD.replace(b"uid 0", b"group x"), "not a number"),
+        (GOOD.replace(b"signal 15", b"signal 0"), "not a signal"),
+        (GOOD.replace(b"signal 15", b"signal 65"), "not a signal"),
         (GOOD.replace(b"start 1", b"start yes"), "neither 0 nor 1"),
         (GOOD.replace(b"arg a", b"arg \\x"), "unknown escape"),
         (GOOD.replace(b"arg a", b"arg \\"), "unknown escape"),

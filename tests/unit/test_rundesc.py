@@ -7,7 +7,7 @@ import pytest
 
 from ukl.base.errors import InputError
 from ukl.guest import rundesc
-from ukl.guest.rundesc import GuestRun
+from ukl.guest.rundesc import GuestRun, Mount
 
 
 def lines(run: GuestRun) -> list[str]:
@@ -43,6 +43,7 @@ def test_bad_names_are_refused(name: str) -> None:
         GuestRun(name="a", argv=("a\0b",)),
         GuestRun(name="a", env={"A=B": "c"}),
         GuestRun(name="a", env={"": "c"}),
+        GuestRun(name="a", mounts=(Mount("bind", "/a b", "/c"),)),
         GuestRun(name="a", argv=("x" * rundesc.MAX_SIZE,)),
     ],
 )

@@ -202,7 +202,7 @@ def test_what_is_saved_has_its_time(tmp_path: Path) -> None:
     spec = replace(SPEC, volumes=(Volume(tmp_path, "/data"),))
     run = launch.guest_run(IMAGE, spec, Options(), "n")
     assert [mount.target for mount in run.mounts] == ["/data"]
-    assert run.grace_ms > launch.guest_run(IMAGE, SPEC, Options(), "n").grace_ms
+    assert run.stop.grace_ms > launch.guest_run(IMAGE, SPEC, Options(), "n").stop.grace_ms
     with pytest.raises(UsageError, match="no process mounts"):
         launch.check(Options(Guest(init="app")), spec)
 

@@ -8,6 +8,7 @@ guest/run.c is the other side. One "key value" per line between `ukl-run 1` and
 from __future__ import annotations
 
 import re
+import signal
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -39,7 +40,9 @@ DEFAULT_ENV = {
 class Mount:
     """A file system that init mounts: `kind` is `9p`, `virtiofs` or `ext4`.
 
-    `source` is the mount tag, or the serial number of the virtio disk.
+    `source` is the mount tag, or the serial number of the virtio disk. Two other kinds are
+    `squashfs`, which becomes the root of all programs, and `bind`: the file `source` is also at
+    `target`, which is made if it is missing.
     """
 
     kind: str
@@ -50,10 +53,11 @@ class Mount:
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """The user and the group that the application runs as."""
+    """The user and the groups that the application runs as."""
 
     uid: int = 0
     gid: int = 0
+    groups: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +76,15 @@ class Console:
     streams: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """How the application is asked to end, and the time until it is killed."""
+
+    grace_ms: int = GRACE_MS
+    signal: int = signal.SIGTERM
+
+
+TERM = Stop()
 ROOT = Owner()
 OUTPUT_ONLY = Console()
 
@@ -82,12 +95,12 @@ class GuestRun:
 
     `path` is the marker file or executable. `companion` is the argument vector of a normal
     program that runs beside the application, and whose end is the end of the run; with
-    `start` False only the companion runs. `grace_ms` is the time between SIGTERM and SIGKILL
-    when the host requests a stop. `nonce` identifies init's messages. `mounts` are mounted in
-    order, and unmounted before the machine is switched off. `address` is that of the second
-    interface, like `10.77.0.5/24`, or `dhcp`; empty if there is none. `cores` sends core
-    files to the host. `dhcp` gets the first interface's address by DHCP, unless the kernel
-    has set it (`ip=`). `reset` ends the machine by a reset, for a monitor without power-off.
+    `start` False only the companion runs. `stop` says how both end when the host requests it.
+    `nonce` identifies init's messages. `mounts` are mounted in order, and unmounted before the
+    machine is switched off. `address` is that of the second interface, like `10.77.0.5/24`, or
+    `dhcp`; empty if there is none. `cores` sends core files to the host. `dhcp` gets the first
+    interface's address by DHCP, unless the kernel has set it (`ip=`). `reset` ends the machine by
+    a reset, for a monitor without power-off.
     """
 
     name: str
@@ -100,7 +113,7 @@ class GuestRun:
     start: bool = True
     companion: tuple[str, ...] = ()
     console: Console = OUTPUT_ONLY
-    grace_ms: int = GRACE_MS
+    stop: Stop = TERM
     mounts: tuple[Mount, ...] = ()
     address: str = ""
     cores: bool = False
@@ -141,13 +154,21 @@ def _lines(run: GuestRun) -> Iterator[str]:
     for word in run.companion:
         yield _line("companion", word)
     for mount in run.mounts:
+        if " " in mount.source:  # a tag and a serial number have none
+            raise InputError(f"a path with a space cannot be mounted elsewhere: {mount.source!r}")
         access = "ro" if mount.read_only else "rw"
         yield _line("mount", f"{mount.kind} {access} {mount.source} {mount.target}")
     if run.address:
         yield _line("address", run.address)
     if run.console.streams:
         yield _line("streams", run.console.streams)
-    for key, number in (("uid", run.owner.uid), ("gid", run.owner.gid), ("grace-ms", run.grace_ms)):
+    for key, number in (
+        ("uid", run.owner.uid),
+        ("gid", run.owner.gid),
+        *(("group", group) for group in run.owner.groups),
+        ("grace-ms", run.stop.grace_ms),
+        ("stop-signal", int(run.stop.signal)),
+    ):
         yield _line(key, str(number))
     for key, flag in (
         ("start", run.start),

@@ -29,7 +29,7 @@ from ukl.base.model import (
 from ukl.elf import reader
 from ukl.guest import rundesc
 from ukl.guest.mounts import mounts
-from ukl.guest.rundesc import Console, GuestRun, Owner
+from ukl.guest.rundesc import Console, GuestRun, Owner, Stop
 from ukl.host import exec as host_exec
 from ukl.host import probe, tsc
 from ukl.image import initrd as initrd_image
@@ -111,7 +111,7 @@ def guest_run(image: Image, spec: AppSpec, options: Options, nonce: str) -> Gues
             columns=columns,
             streams=options.streams.kinds if options.streams is not None else "",
         ),
-        grace_ms=round(1000 * storage.GRACE) if has_storage(spec) else rundesc.GRACE_MS,
+        stop=Stop(round(1000 * storage.GRACE) if has_storage(spec) else rundesc.GRACE_MS),
         mounts=mounts(spec),
         address=options.guest.network.address,
         cores=options.crashes,
