@@ -129,7 +129,9 @@ ROWS: tuple[tuple[tuple[str, float], ...], ...] = (
 AROUND: Mapping[tuple[str, str], float] = {
     ("cli", "scaffold"): 0,
     ("flow", "bench"): 6,
-    ("vm", "debug"): 5,
+    ("flow", "container"): 5,
+    ("container", "host"): 4.5,
+    ("vm", "debug"): 4.5,
     ("app", "syscalls"): 1.5,
     ("app", "pgo"): 2.5,
     ("kernel", "elf"): 2.5,

@@ -24,6 +24,7 @@ from ukl.base.model import (
 from ukl.base.progress import Progress
 from ukl.flow.bootable import bootable
 from ukl.flow.context import Context
+from ukl.guest.mounts import marker_path
 from ukl.host.store import Store
 from ukl.image import initrd as initrd_image
 from ukl.settings import manifest
@@ -231,8 +232,7 @@ class Lab:
         file and its normal executable.
         """
         head = (
-            f"UKL={initrd_image.marker_path(built.spec.name)}; "
-            f"USER={initrd_image.user_path(built.spec.name)}\n"
+            f"UKL={marker_path(built.spec.name)}; USER={initrd_image.user_path(built.spec.name)}\n"
         )
         companion = ("/bin/sh", "-c", head + text)
         options = Options(Guest(companion=companion, start=start, timeout=timeout, append=append))

@@ -23,6 +23,7 @@ from tests.boot.stress import HARMLESS
 from ukl.base.model import Guest, Outcome, Returns
 from ukl.elf.reader import Elf
 from ukl.flow.bootable import linked
+from ukl.guest.mounts import marker_path
 from ukl.image import initrd
 from ukl.settings import manifest
 from ukl.vm.launch import Options
@@ -545,7 +546,7 @@ def run(
     symbols = Symbols.of(program, process)
 
     async def go() -> Walked:
-        path = initrd.user_path if process else initrd.marker_path
+        path = initrd.user_path if process else marker_path
         log = WORST if kind is Kind.DEBUG else LOG
         words = SCRIPT.format(
             program=path(built.spec.name),

@@ -327,3 +327,13 @@ def test_what_an_editor_says(cli: Cli, here: Path) -> None:
         assert list(checker.iter_errors(tomllib.loads(wrong))), wrong
     keys = printed["properties"]["services"]["additionalProperties"]["properties"]
     assert all(key["description"] for key in keys.values())
+
+
+def test_a_service_may_be_a_container_image(here: Path) -> None:
+    text = '[services.a]\ntarget = "oci:img/../i:1"\nring0 = "/bin/x"\nargs = ["y"]\n'
+    [only] = loaded(here, text).services
+    assert only.target == f"oci:{here}/i:1"
+    assert (only.spec.ring0, only.spec.args) == ("/bin/x", ("y",))
+    assert " ".join(only.words).endswith(f" --ring0 /bin/x oci:{here}/i:1 -- y")
+    [only] = loaded(here, '[services.a]\ntarget = "docker://redis:7"\n').services
+    assert only.target == "docker://redis:7"

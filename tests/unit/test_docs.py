@@ -44,7 +44,7 @@ def test_options() -> None:
     text = (REFERENCE / "cli.md").read_text()
     documented = set(re.findall(r"`[^`\n]*`", text))
     named = {
-        name for words in documented for name in re.findall(r"(?<![\w-])--[a-z][a-z-]+", words)
+        name for words in documented for name in re.findall(r"(?<![\w-])--[a-z][a-z0-9-]+", words)
     }
     assert named - options() <= {"--version", "--help"} | OTHERS
 

@@ -18,9 +18,10 @@ from ukl.cli.app import app
 from ukl.settings import compose, manifest, table
 from ukl.settings.setting import MAKES, Form, Setting, Verb
 
-DERIVED = {"origin", "directory", "build", "suite", "python", "command", "counting", "executable"}
-"""Fields of AppSpec that nobody sets by one key: where it was read, tables of recipe.py, and what
-flow/ adds."""
+DERIVED = {"origin", "directory", "build", "suite", "python", "command", "counting"}
+DERIVED |= {"executable", "root", "ring0", "start"}
+"""Fields of AppSpec that no key of ukl.toml sets: where it was read, tables of recipe.py, what is
+said of a container image, and what flow/ adds."""
 
 COMMANDS = {
     Verb.RUN: ("run",),

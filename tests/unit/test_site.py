@@ -77,7 +77,7 @@ def test_verbs_and_keys() -> None:
     page = pages.commands(typer.main.get_command(app))
     for words in ("## `ukl run`", "## `ukl kernel build`", "`-e, --execute CODE`"):
         assert words in page, words
-    assert "    ukl run [OPTIONS] TARGET [-- ARGS]\n" in page
+    assert "    ukl run [OPTIONS] [TARGET] [-- ARGS]\n" in page
     assert "| `TARGET` |" in page
     assert "--icount" not in page  # hidden
     assert "`--help`" not in page  # each has it

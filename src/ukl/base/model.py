@@ -13,6 +13,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Literal
 
+from ukl.base.root import RootSource, Start
+
 
 class Level(StrEnum):
     """How an application calls the kernel, where a call replaces a `syscall` instruction.
@@ -86,12 +88,18 @@ DISK_SIZE = 1 << 30
 class Disk:
     """An ext4 image that the guest mounts at `target` (`--disk FILE:/path`).
 
-    A missing file is created: sparse, `size` bytes.
+    A missing file is created: sparse, `size` bytes. The one with the target `/` is the root file
+    system of a container image, a squashfs that several guests may read.
     """
 
     file: Path
     target: str
     size: int = DISK_SIZE
+
+    @property
+    def is_root(self) -> bool:
+        """Whether it is the root file system."""
+        return self.target == "/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,6 +220,12 @@ class AppSpec:
     """An executable that ukl-cc linked; PROGRAM.ukl.o next to it is the application."""
     executable: str = ""
     """Path in the guest of `program`, if that runs as it is; empty: it is linked in."""
+    root: RootSource | None = None
+    """The guest's root file system, with a program that runs as it is; None: the initrd."""
+    ring0: str = ""
+    """Path of the program in `root` that runs in ring 0; empty: the first one."""
+    start: Start | None = None
+    """How the program of `root` is started; None until `root` has been made."""
     build: BuildSpec | None = None
     """How `program` is built; None if it already exists or needs no build system."""
     suite: SuiteSpec | None = None

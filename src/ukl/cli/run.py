@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from ukl.base.model import LOG_LIMITS, AppSpec, Guest, LogLimits, Mode, Restart
-from ukl.cli.arguments import DryRun, Jobs, Json, KernelSource, Target
+from ukl.cli import complete
+from ukl.cli.arguments import DryRun, Jobs, Json, KernelSource
 from ukl.cli.settings import takes
 from ukl.cli.state import STATE, print_json, print_steps, verb
 from ukl.settings.setting import Verb
@@ -82,6 +83,24 @@ Bootchart = Annotated[
         help="Write a chart of the boot time: .svg (default), .png, or .json.",
     ),
 ]
+RunTarget = Annotated[
+    str,
+    typer.Argument(
+        metavar="TARGET",
+        help="An example's name, a directory with a ukl.toml, a C file, a Python script, a "
+        "program, or a container image: oci:DIR[:TAG], docker-archive:FILE, docker://NAME.",
+        show_default=False,
+        autocompletion=complete.targets,
+    ),
+]
+Rootfs = Annotated[
+    str | None,
+    typer.Option(
+        "--rootfs",
+        metavar="DIR|TAR",
+        help="A root file system for the guest; TARGET is then a program in it.",
+    ),
+]
 OldUser = Annotated[bool, typer.Option("--user", hidden=True)]
 Icount = Annotated[bool, typer.Option("--icount", hidden=True)]
 
@@ -89,8 +108,9 @@ Icount = Annotated[bool, typer.Option("--icount", hidden=True)]
 @verb
 @takes(Verb.RUN)
 def run(
-    target: Target,
     overrides: Overrides,
+    target: RunTarget = "",
+    rootfs: Rootfs = None,
     user: OldUser = False,
     init: Init = "ukl",
     network: SharedNetwork = None,
@@ -155,8 +175,10 @@ def run(
     )
     if options.restart is not Restart.NO and not detach:
         raise typer.BadParameter("requires -d", param_hint="--restart")
+    if not target and not rootfs:
+        raise typer.BadParameter("missing", param_hint="TARGET")
     context = STATE.context(kernel_source, jobs)
-    spec = manifest.specified(target, overrides)
+    spec = manifest.runnable(target, overrides, rootfs or "")
     if dry_run:
         from ukl.flow import dry  # noqa: PLC0415
 

@@ -9,7 +9,8 @@ from pathlib import Path
 from ukl.app import as_is, captured
 from ukl.app import build as app_build
 from ukl.base.errors import InputError
-from ukl.base.model import AppObject, AppSpec, Guest, Image, KernelBuild
+from ukl.base.model import AppObject, AppSpec, Guest, Image, KernelBuild, Mode
+from ukl.flow import containers
 from ukl.flow import kernel as kernels
 from ukl.flow.context import Context
 from ukl.host import packages
@@ -49,13 +50,18 @@ def prepared(spec: AppSpec, context: Context) -> AppSpec:
     )
 
 
-def linked(spec: AppSpec, context: Context, *, patched: bool = True) -> Linked:
+def linked(
+    spec: AppSpec, context: Context, *, patched: bool = True, mode: Mode = Mode.UNIKERNEL
+) -> Linked:
     """Return the application linked into its kernel.
 
-    With `patched` False the kernel has the same configuration but is unpatched and without the
-    application, which then runs as its normal executable.
+    `mode` is how a program of a container image will run. With `patched` False the kernel has
+    the same configuration but is unpatched and without the application, which then runs as its
+    normal executable.
     """
     packages.require(*kernels.BUILD_TOOLS)
+    if spec.root is not None:
+        return _with_kernel(containers.prepared(spec, context, mode), context, patched=patched)
     spec = prepared(spec, context)
     if as_is.is_as_is(spec, context.store):
         return _as_is(spec, context, patched=patched)
@@ -85,10 +91,16 @@ def _as_is(spec: AppSpec, context: Context, *, patched: bool) -> Linked:
     with context.progress.stage(f"find what {spec.name} loads") as stage:
         spec = as_is.prepared(spec)
         stage.result(f"{len(spec.files)} files")
+    return _with_kernel(spec, context, patched=patched)
+
+
+def _with_kernel(spec: AppSpec, context: Context, *, patched: bool) -> Linked:
+    """Return a program that is not linked in, and a kernel that starts it."""
     kernel = kernels.build(replace(kernels.wanted_by((spec,)), patched=patched), context)
     app = as_is.build(spec)
+    path = spec.start.aside if spec.start is not None else ""
     image = (
-        kernel_link.program(kernel, spec.name, spec.executable, context.store)
+        kernel_link.program(kernel, spec.name, path or spec.executable, context.store)
         if patched
         else kernel_link.link(kernel, None, context.store, context.progress)
     )
@@ -99,14 +111,15 @@ def bootable(
     spec: AppSpec, context: Context, guest: Guest | None = None, *, patched: bool = True
 ) -> Bootable:
     """Return what boots `spec`; `guest` determines further contents of the initrd."""
-    found = linked(spec, context, patched=patched)
+    guest = guest or Guest()
+    found = linked(spec, context, patched=patched, mode=guest.mode)
     initrd = initrds.build(
         found.image,
         found.spec,
         found.app.user,
         context.store,
         context.progress,
-        userspace=initrds.needs_userspace(found.spec, guest or Guest()),
+        userspace=initrds.needs_userspace(found.spec, guest),
     )
     return Bootable(found.spec, found.app, found.kernel, found.image, initrd)
 

@@ -17,8 +17,8 @@ from pathlib import Path
 
 from ukl.base.errors import UklError
 from ukl.base.model import NO_NETWORK, AppSpec, Guest, Network
+from ukl.flow import containers, running
 from ukl.flow import kernel as kernels
-from ukl.flow import running
 from ukl.flow.bootable import Bootable, bootable
 from ukl.flow.context import Context
 from ukl.guest import rundesc
@@ -32,6 +32,9 @@ _FIRST_DESCRIPTOR = 3
 
 _TITLES: Mapping[str, str] = {
     "app": "partial link",
+    "container": "root file system",
+    "container-image": "image of",
+    "container-program": "program",
     "download": "download",
     "guest-init": "guest init",
     "image": "link vmlinux",
@@ -50,7 +53,9 @@ _TITLES: Mapping[str, str] = {
 }
 
 
-_NAMED = frozenset({"app", "imports", "initrd", "lto", "object", "recipe"})
+_NAMED = frozenset(
+    {"app", "container", "container-image", "imports", "initrd", "lto", "object", "recipe"}
+)
 """Kinds with several entries, whose names are shown."""
 
 
@@ -136,7 +141,7 @@ def built(
     last: list[Step] = []
 
     def everything() -> None:
-        made = bootable(spec, planned, guest)
+        made = bootable(containers.described(spec, planned), planned, guest)
         if then is not None:
             last.append(then(planned, made))
 

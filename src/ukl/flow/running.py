@@ -22,6 +22,7 @@ from ukl.base.model import (
 from ukl.base.progress import Progress
 from ukl.debug import bootchart, bootplot, crash
 from ukl.elf.reader import Elf
+from ukl.flow import containers
 from ukl.flow.bootable import Bootable, bootable
 from ukl.flow.context import Context
 from ukl.host import probe
@@ -112,6 +113,7 @@ def run_app(
     booting. Ports are checked before the build.
     """
     guest = options.guest
+    spec = containers.described(spec, context)
     source = _standard_input(has_init=guest.init == "ukl", shell=guest.shell)
     streams = _streams(options, output, source)
     console = output or forgiving(to_descriptor(1 if streams is None else 2))
@@ -145,6 +147,7 @@ def start_app(spec: AppSpec, options: RunOptions, context: Context) -> registry.
     It returns when the program has been started. Raises the errors of building and booting, and
     that of a guest that ended earlier.
     """
+    spec = containers.described(spec, context)
     pipes = Streams("npp", discard, discard) if options.tty is False else None
     run_options = launch_options(options, streams=pipes)
     _check_run(run_options, spec)

@@ -12,6 +12,7 @@ from ukl.base.model import AppSpec, Guest, RunResult, Volume
 from ukl.flow import host_command, running, suite
 from ukl.flow.bootable import bootable
 from ukl.flow.context import Context
+from ukl.guest.mounts import marker_path
 from ukl.host import exec as host_exec
 from ukl.image import initrd
 from ukl.pgo import counts, gcda
@@ -136,8 +137,8 @@ def train(
 
 def _companion(spec: AppSpec) -> tuple[str, ...]:
     """Return the command in the guest that runs the application and saves the counts. Pure."""
-    program = spec.entrypoint or initrd.marker_path(spec.name)
-    words = initrd.argument_vector(spec, initrd.marker_path(spec.name))[1:]
+    program = spec.entrypoint or marker_path(spec.name)
+    words = initrd.argument_vector(spec, marker_path(spec.name))[1:]
     return ("/bin/sh", "-c", SCRIPT, "sh", program, *words)
 
 

@@ -1,25 +1,42 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Where init mounts volumes and disks, and the names of their devices. Pure."""
+"""What init mounts: the root, volumes, disks; and the names of their devices. Pure."""
 
 from __future__ import annotations
 
 from ukl.base.model import AppSpec
 from ukl.guest.rundesc import Mount
 
+MARKER_DIRECTORY = "/ukl"
+
 
 def mounts(spec: AppSpec) -> tuple[Mount, ...]:
-    """Return what init mounts, outer directories before inner ones."""
-    found = [
+    """Return what init mounts, outer directories before inner ones.
+
+    Last, what concerns single files: a program in ring 0 that is not the first one gets a second
+    name, and its marker file takes the first.
+    """
+    directories = [
         *(
             Mount("9p", volume_tag(number), volume.target, volume.read_only)
             for number, volume in enumerate(spec.volumes)
         ),
         *(
-            Mount("ext4", disk_serial(number), disk.target)
+            Mount("squashfs", disk_serial(number), "/", read_only=True)
+            if disk.is_root
+            else Mount("ext4", disk_serial(number), disk.target)
             for number, disk in enumerate(spec.disks)
         ),
     ]
-    return tuple(sorted(found, key=lambda mount: mount.target.count("/")))
+    found = sorted(directories, key=lambda mount: mount.target.rstrip("/").count("/"))
+    if spec.start is not None and spec.start.aside:
+        found.append(Mount("bind", spec.start.program, spec.start.aside))
+        found.append(Mount("bind", marker_path(spec.name), spec.start.program))
+    return tuple(found)
+
+
+def marker_path(name: str) -> str:
+    """Return the path of an application's marker file in the guest."""
+    return f"{MARKER_DIRECTORY}/{name}"
 
 
 def volume_tag(number: int) -> str:

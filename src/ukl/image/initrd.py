@@ -24,7 +24,7 @@ from ukl.base.model import DHCP, SMALL, AppSpec, Guest, Image
 from ukl.base.progress import Progress
 from ukl.guest import build as guest_build
 from ukl.guest import rundesc
-from ukl.guest.mounts import mounts
+from ukl.guest.mounts import marker_path, mounts
 from ukl.guest.rundesc import GuestRun
 from ukl.host import exec as host_exec
 from ukl.host.requirements import install_command
@@ -47,7 +47,6 @@ large initrd needs too much if it is not compressed.
 GZIP_LEVEL = 1
 """The fastest level: an initrd is made for each application and read once."""
 
-MARKER_DIRECTORY = "/ukl"
 USER_DIRECTORY = "/user"
 
 DIRECTORIES: Mapping[str, int] = {
@@ -115,11 +114,6 @@ esac
 """Configures an interface from its DHCP lease: guest/net.c starts the client."""
 
 
-def marker_path(name: str) -> str:
-    """Return the path of an application's marker file in the guest."""
-    return f"{MARKER_DIRECTORY}/{name}"
-
-
 def user_path(name: str) -> str:
     """Return the path of an application's normal executable in the guest."""
     return f"{USER_DIRECTORY}/{name}"
@@ -138,6 +132,8 @@ def has_userspace(spec: AppSpec) -> bool:
 def needs_userspace(spec: AppSpec, guest: Guest) -> bool:
     """Tell whether the guest needs a normal userspace: as specified, or for its options. Pure."""
     dhcp = guest.network.address == DHCP  # its client is in that userspace
+    if spec.root is not None:  # its own programs are all that others see
+        return dhcp
     return has_userspace(spec) or guest.is_process or guest.shell or dhcp or not guest.start
 
 
@@ -177,12 +173,33 @@ def default_run(spec: AppSpec, image: Image | None) -> GuestRun:
     """Return the run in the base of an initrd: the application as specified."""
     path = marker_path(spec.name) if _has_marker(image) else user_path(spec.name)
     argv = argument_vector(spec, path)
-    return GuestRun(
+    run = GuestRun(
         name=spec.name,
         path=spec.entrypoint or path,
         argv=argv,
         env={**rundesc.DEFAULT_ENV, **spec.env},
         mounts=mounts(spec),
+    )
+    return started(run, spec)
+
+
+def started(run: GuestRun, spec: AppSpec, *, process: bool = False) -> GuestRun:
+    """Return the run of a program in a root file system; others stay as they are. Pure."""
+    start = spec.start
+    if start is None:
+        return run
+    in_ring0 = start.program and not start.aside and not process
+    argv = start.argv
+    if in_ring0 and start.interpreter:
+        argv = (*start.interpreter, *start.argv[1:])
+    return replace(
+        run,
+        path=marker_path(spec.name) if in_ring0 else start.path,
+        argv=argv,
+        env=start.env,
+        cwd=start.directory,
+        owner=rundesc.Owner(start.uid, start.gid, start.groups),
+        stop=replace(run.stop, signal=start.stop_signal),
     )
 
 
@@ -286,7 +303,9 @@ def build(
 
 
 def _marker(file: Path, spec: AppSpec) -> cpio.Entry:
-    return cpio.regular(symbols.with_flags(file.read_bytes(), spec.returns, spec.code), 0o755)
+    tree = spec.start is not None and bool(spec.start.interpreter)
+    marker = symbols.with_flags(file.read_bytes(), spec.returns, spec.code, tree=tree)
+    return cpio.regular(marker, 0o755)
 
 
 def _write(directory: Path, data: bytes, level: int) -> None:

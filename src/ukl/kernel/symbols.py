@@ -26,6 +26,7 @@ _PT_NOTE = 4
 MARKER_MAGIC = b"\177UKL"
 MARKER_VERSION = 1
 MARKER_RET = 1
+MARKER_TREE = 0x10
 PROGRAM_MAGIC = b"\177UKP"
 PATH_SIZE = 240
 _PROGRAM_FLAGS_AT = 8
@@ -140,13 +141,18 @@ def program_marker(path: str) -> bytes:
     return struct.pack(f"<4sII{PATH_SIZE}s", PROGRAM_MAGIC, MARKER_VERSION, 0, encoded)
 
 
-def with_flags(marker_bytes: bytes, returns: Returns, code: Code = Code.NONE) -> bytes:
-    """Return the marker with the flags for returns, and for what may be executed."""
+def with_flags(
+    marker_bytes: bytes, returns: Returns, code: Code = Code.NONE, *, tree: bool = False
+) -> bytes:
+    """Return the marker with the flags for returns, and for what may be executed.
+
+    `tree`: what the program executes is in application mode, too.
+    """
     flags = MARKER_RET if returns is Returns.RET else 0
     at = -4
     if marker_bytes.startswith(PROGRAM_MAGIC):
         at = _PROGRAM_FLAGS_AT
         code = Code.FILES if code is Code.NONE else code
-    flags |= CODE_FLAGS[code]
+    flags |= CODE_FLAGS[code] | (MARKER_TREE if tree else 0)
     end = at + 4 or len(marker_bytes)
     return marker_bytes[:at] + struct.pack("<I", flags) + marker_bytes[end:]

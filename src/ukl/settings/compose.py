@@ -29,7 +29,7 @@ from ukl.base.model import (
     Restart,
 )
 from ukl.guest.rundesc import MAX_NAME, NAME
-from ukl.settings import manifest, models, networks, table
+from ukl.settings import manifest, models, networks, roots, table
 from ukl.settings.explain import explained, find_line, read, renamed
 from ukl.settings.project import READY_TIMEOUT, Condition, Project, Ready, Service, ordered
 from ukl.settings.setting import Form, Setting
@@ -228,7 +228,7 @@ def _service(path: Path, text: str, key: str, content: Any, *, project: str) -> 
         settings["with_"] = tuple(_target(path, each) for each in settings["with_"])
     target = _target(path, content.target)
     try:
-        spec = manifest.specified(target, settings)
+        spec = manifest.runnable(target, settings)
     except InputError as error:
         if error.where is None:
             line = find_line(text, ["services", key, "target"])
@@ -260,6 +260,9 @@ def _target(path: Path, text: str) -> str:
     """
     if manifest.find_example(text) is not None:
         return text
+    image = roots.image(text, path.parent)
+    if image is not None and image.root is not None:
+        return image.root.text
     return os.path.normpath(path.parent / expanded(text))
 
 

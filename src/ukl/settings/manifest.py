@@ -14,7 +14,7 @@ from pydantic import BaseModel, Field, ValidationError, create_model
 from ukl.base import resources
 from ukl.base.errors import InputError
 from ukl.base.model import AppSpec, PythonSpec
-from ukl.settings import models, python, recipe, table
+from ukl.settings import models, python, recipe, roots, table
 from ukl.settings.explain import explained, read, renamed
 from ukl.settings.setting import Setting
 from ukl.settings.table import Overrides, overridden
@@ -161,10 +161,41 @@ def specified(target: str, overrides: Overrides) -> AppSpec:
 
     `overrides` names further applications as targets.
     """
+    if roots.image(target) is not None:
+        raise InputError(
+            f"{target} is an image of files, which only `ukl run` and `ukl compose` take",
+            remedy="use `ukl run`, or name a program",
+        )
+    return _specified(resolve(target), overrides)
+
+
+def runnable(target: str, overrides: Overrides, rootfs: str = "") -> AppSpec:
+    """Return what `specified` returns; the target may also be a container image.
+
+    With `rootfs`, a directory or archive of files, the target is a program in it.
+    """
+    if rootfs:
+        spec = roots.files(rootfs, target)
+        args = ((target,) if target else ()) + tuple(overrides.get("args", ()))
+        overrides = {**overrides, "args": args}
+    else:
+        spec = roots.image(target) or resolve(target)
+    if spec.root is not None:
+        roots.check(spec, overrides)
+    elif overrides.get("ring0"):
+        raise InputError(
+            "--ring0 names a program in a container image, and there is none",
+            where=spec.origin,
+            remedy="leave it out: the program runs in ring 0",
+        )
+    return _specified(spec, overrides)
+
+
+def _specified(spec: AppSpec, overrides: Overrides) -> AppSpec:
+    """Return the specification with overrides applied."""
     if "with_" in overrides:
         others = tuple(resolve(each) for each in overrides["with_"])
         overrides = {**overrides, "with_": others}
-    spec = resolve(target)
     if _COMPILER & set(overrides) and not spec.sources:
         raise InputError(
             f"{spec.name} is not compiled from sources: it takes no compiler options",

@@ -478,6 +478,24 @@ APPLICATION: tuple[Setting, ...] = (
 
 GUEST: tuple[Setting, ...] = (
     Setting(
+        "ring0",
+        "ring0",
+        Form.TEXT,
+        "Program of a container image that runs in ring 0, instead of its first one.",
+        '"/usr/bin/redis-server"',
+        more="its absolute path in the image; whoever executes it "
+        "([more](../howto/container-images.md#which-program-runs-in-ring-0))",
+        parse=text(values.parse_guest_path),
+        option=Option(
+            ("--ring0",),
+            frozenset({Verb.RUN}),
+            "PATH",
+            "Program of a container image that runs in ring 0, instead of its first one.",
+        ),
+        compose=True,
+        default="the first one",
+    ),
+    Setting(
         "mode",
         "mode",
         Form.CHOICE,

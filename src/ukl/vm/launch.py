@@ -28,7 +28,7 @@ from ukl.base.model import (
 )
 from ukl.elf import reader
 from ukl.guest import rundesc
-from ukl.guest.mounts import mounts
+from ukl.guest.mounts import marker_path, mounts
 from ukl.guest.rundesc import Console, GuestRun, Owner, Stop
 from ukl.host import exec as host_exec
 from ukl.host import probe, tsc
@@ -95,7 +95,7 @@ def guest_run(image: Image, spec: AppSpec, options: Options, nonce: str) -> Gues
     has_terminal = options.streams is not None and "t" in options.streams.kinds
     own = {"TERM": os.environ.get("TERM", "linux")} if has_terminal else {}
     program = program_path(image, spec, options)
-    return GuestRun(
+    run = GuestRun(
         name=spec.name,
         path=spec.entrypoint or program,
         argv=initrd_image.argument_vector(spec, program),
@@ -116,11 +116,12 @@ def guest_run(image: Image, spec: AppSpec, options: Options, nonce: str) -> Gues
         address=options.guest.network.address,
         cores=options.crashes,
     )
+    return initrd_image.started(run, spec, process=options.guest.is_process)
 
 
 def has_storage(spec: AppSpec) -> bool:
     """Tell whether the application has volumes or disks, and needs time to save. Pure."""
-    return bool(spec.volumes or spec.disks)
+    return bool(spec.volumes or spec.disks or spec.root)
 
 
 def program_path(image: Image, spec: AppSpec, options: Options) -> str:
@@ -129,7 +130,7 @@ def program_path(image: Image, spec: AppSpec, options: Options) -> str:
         return initrd_image.user_path(spec.name)
     if image.marker is None and options.guest.start:
         raise InputError(f"the kernel does not contain the application {spec.name}")
-    return initrd_image.marker_path(spec.name)
+    return marker_path(spec.name)
 
 
 def accelerator_for(options: Options, available: Accelerator) -> Accelerator:
@@ -213,6 +214,11 @@ def check(options: Options, spec: AppSpec) -> None:
             f"{spec.memory >> 20}M is too little memory for this kernel; it needs {MEMORY >> 20}M",
             remedy=f"give it more with --memory, or use --profile {SMALL}",
         )
+    if spec.root is not None and spec.profile == SMALL:
+        raise UsageError(
+            f"the profile {SMALL} has no disks, and a root file system is on one",
+            remedy="leave the profile out",
+        )
     if guest.init == "app" and (options.has_companion or not guest.start or guest.uid or guest.gid):
         raise UsageError(
             "with --init app only the application runs, as root",
@@ -224,8 +230,9 @@ def check(options: Options, spec: AppSpec) -> None:
             remedy="use --init ukl",
         )
     if guest.init == "app" and has_storage(spec):
+        what = "root file system" if spec.root is not None else "volumes and disks"
         raise UsageError(
-            "with --init app no process mounts the volumes and disks",
+            f"with --init app no process mounts the {what}",
             remedy="omit them, or use --init ukl",
         )
     if guest.init == "app" and guest.network.kind is not NetworkKind.NONE:

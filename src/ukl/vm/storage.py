@@ -73,8 +73,13 @@ def qemu_words(volumes: Sequence[Volume], disks: Sequence[Disk]) -> list[str]:
             f"virtio-9p-pci,fsdev=volume{number},mount_tag={volume_tag(number)}",
         ]
     for number, disk in enumerate(disks):
+        file: dict[str, object]
         file = {"driver": "file", "filename": str(disk.file), "locking": "on", "discard": "unmap"}
+        drive: dict[str, object]
         drive = {"driver": "raw", "node-name": f"disk{number}", "file": file, "discard": "unmap"}
+        if disk.is_root:  # in the cache, where several guests read it
+            file["read-only"] = True
+            drive["read-only"] = True
         # The guest gets EIO for an error of the file; the default stops the machine on ENOSPC.
         words += [
             "-blockdev",
@@ -115,6 +120,8 @@ def check(spec: AppSpec) -> None:
         _check_volume(volume)
     files = Counter(disk.file for disk in spec.disks)
     for disk in spec.disks:
+        if disk.is_root:
+            continue
         if files[disk.file] > 1:
             raise InputError(
                 "two disks use the same file", where=disk.file, remedy="omit one of them"
