@@ -96,10 +96,14 @@ def configuration(tars: Sequence[bytes], **config: Any) -> bytes:
 
 
 def layout(
-    top: Path, *contents: Iterable[Member], packed: bool = True, tag: str = "latest", **config: Any
+    top: Path,
+    *contents: Iterable[Member] | bytes,
+    packed: bool = True,
+    tag: str = "latest",
+    **config: Any,
 ) -> Path:
-    """Write an OCI layout with one image."""
-    tars = [tar(members) for members in contents]
+    """Write an OCI layout with one image, of members or of whole archives."""
+    tars = [each if isinstance(each, bytes) else tar(each) for each in contents]
     blobs = [gzip.compress(each, 1) if packed else each for each in tars]
     settings = configuration(tars, **config)
     manifest = {
