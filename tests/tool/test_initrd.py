@@ -168,6 +168,13 @@ def test_missing_file_is_named(
     assert caught.value.where == str(tmp_path / "absent")
 
 
+def test_files_below_the_links_of_the_guest(tmp_path: Path) -> None:
+    (tmp_path / "tool").touch()
+    paths = {"/usr/bin/tool": "/bin/tool", "/sbin/tool": "/bin/tool", "/usr/lib/x": "/usr/lib/x"}
+    for given, found in paths.items():
+        assert list(initrd.application_files({given: tmp_path / "tool"})) == [found]
+
+
 def test_file_in_the_place_of_a_directory(
     spec: AppSpec, image: Image, tmp_path: Path, store: Store, progress: Progress
 ) -> None:

@@ -13,6 +13,7 @@ network. No file system is mounted: it has neither /proc nor /sys.
 from __future__ import annotations
 
 import gzip
+import posixpath
 import stat
 from collections.abc import Mapping
 from dataclasses import replace
@@ -216,6 +217,17 @@ def _has_marker(image: Image | None) -> bool:
     return image is not None and image.marker is not None
 
 
+def _through_links(path: str) -> str:
+    """Return the path where a file is that has `path` in the guest, which has symbolic links."""
+    for link, target in LINKS.items():
+        if path.startswith(f"{link}/"):
+            return (
+                posixpath.normpath(posixpath.join(posixpath.dirname(link), target))
+                + (path[len(link) :])
+            )
+    return path
+
+
 def application_files(files: Mapping[str, Path]) -> dict[str, cpio.Entry]:
     """Return the members for `files` (guest path -> file or directory of the host).
 
@@ -224,7 +236,7 @@ def application_files(files: Mapping[str, Path]) -> dict[str, cpio.Entry]:
     """
     entries: dict[str, cpio.Entry] = {}
     for target, source in sorted(files.items()):
-        base = f"/{cpio.normalise(target)}"
+        base = _through_links(f"/{cpio.normalise(target)}")
         entries[base] = _entry(source, follow=True)
         if source.is_dir():
             for below in sorted(source.rglob("*")):
