@@ -41,6 +41,13 @@ def test_a_program_of_the_system_keeps_its_path() -> None:
     assert as_is.guest_path(Path("/home/me/usr/bin/perl")) == "/usr/local/bin/perl"
 
 
+def test_a_link_leads_to_the_program(program: Path) -> None:
+    link = program.parent / "link"
+    link.symlink_to(program)
+    found = as_is.prepared(manifest.resolve(str(link)))
+    assert found.executable == "/usr/local/bin/prog"
+
+
 def test_files_bring_what_they_need(program: Path, tmp_path: Path) -> None:
     plugins = tmp_path / "plugins"
     plugins.mkdir()

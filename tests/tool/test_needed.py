@@ -45,7 +45,7 @@ def test_libraries_of_libraries(tmp_path: Path) -> None:
         tmp_path,
         "program",
         "int outer(void); int main(void) { return outer(); }",
-        *("-Llib", "-louter", "-Wl,-rpath-link,lib", "-Wl,-rpath,$ORIGIN/lib"),
+        *("-Llib", "-louter", "-Wl,-rpath-link,lib", "-Wl,-rpath,$ORIGIN/x/../lib"),
     )
     found = needed(program, {})
     assert found[f"{tmp_path}/lib/libouter.so"] == tmp_path / "lib/libouter.so"

@@ -51,11 +51,14 @@ def prepared(spec: AppSpec) -> AppSpec:
     Raises InputError for what is not found.
     """
     assert spec.program is not None
-    path = guest_path(spec.program)
-    found = files(spec.program)
+    # Some find their other files from their own path, such as Java's: that of the file itself.
+    program = spec.program.resolve()
+    path = guest_path(program)
+    cache = _cache()
+    found = needed.needed(program, cache)
     for each in sorted(_objects(spec.files.values())):
-        found = {**files(each), **found}
-    return replace(spec, executable=path, files={**found, path: spec.program, **spec.files})
+        found = {**needed.needed(each, cache, strict=False), **found}
+    return replace(spec, executable=path, files={**found, path: program, **spec.files})
 
 
 def files(program: Path) -> dict[str, Path]:

@@ -10,6 +10,7 @@ Source for the search: ld.so(8); System V ABI, gABI, "Shared Object Dependencies
 
 from __future__ import annotations
 
+import posixpath
 from collections import deque
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -41,8 +42,12 @@ def interpreter(elf: Elf) -> str | None:
     return None
 
 
-def needed(program: Path, cached: Mapping[str, str], root: Path = Path("/")) -> dict[str, Path]:
+def needed(
+    program: Path, cached: Mapping[str, str], root: Path = Path("/"), *, strict: bool = True
+) -> dict[str, Path]:
     """Return path in the file system `root` -> file, of all that `program` loads.
+
+    `strict` is False for a plug-in: what is not found may come with the program that loads it.
 
     `cached` is the loader's cache: name of an object -> path. The program itself is not in the
     result. Raises InputError for a program of another architecture, and for an object that is
@@ -70,6 +75,8 @@ def needed(program: Path, cached: Mapping[str, str], root: Path = Path("/")) -> 
                 cached,
                 root,
             )
+            if path is None and not strict:
+                continue
             if path is None:
                 raise InputError(
                     f"it needs {name}, which is not on this machine",
@@ -131,7 +138,7 @@ def _paths(texts: Iterable[str], file: Path) -> tuple[str, ...]:
     """Return the directories of DT_RPATH or DT_RUNPATH, with $ORIGIN replaced."""
     origin = str(file.parent)
     return tuple(
-        path.replace("${ORIGIN}", origin).replace("$ORIGIN", origin).rstrip("/")
+        posixpath.normpath(path.replace("${ORIGIN}", origin).replace("$ORIGIN", origin))
         for text in texts
         for path in text.split(":")
         if path
