@@ -75,6 +75,31 @@ def test_what_databases_do_with_files(lab: Lab, durable: Built, tmp_path: Path, 
         assert file.stat().st_uid == os.getuid()
 
 
+NOT_BY_9P = {
+    "O_TMPFILE",
+    "fallocate",
+    "SEEK_HOLE",
+    "leases",
+    "nanoseconds",
+    "renameat2",
+    "FIFOs",
+    "sockets",
+    "fchmod of a deleted file",
+    "ftruncate of a deleted file",
+    "flock() apart from fcntl()",
+}
+"""What docs/reference/volumes.md says that 9p does not do."""
+
+
+@pytest.mark.parametrize(("place", "expected"), [("/volume", NOT_BY_9P), ("/a disk", set())])
+def test_what_a_volume_lacks(
+    lab: Lab, durable: Built, tmp_path: Path, place: str, expected: set[str]
+) -> None:
+    lines = lab.run(mounted(durable, tmp_path), "limits", place).lines
+    assert lines[-1] == "limits end"
+    assert {line.removeprefix("without ") for line in lines[:-1]} == expected
+
+
 def test_a_read_only_volume(lab: Lab, durable: Built, tmp_path: Path) -> None:
     spec = replace(durable.spec, volumes=(Volume(tmp_path, "/volume", read_only=True),))
     ran = lab.run(replace(durable, spec=spec), "write", "/volume")
@@ -82,17 +107,44 @@ def test_a_read_only_volume(lab: Lab, durable: Built, tmp_path: Path) -> None:
     assert ran.result.status == 1
 
 
+def test_two_guests_on_one_volume(lab: Lab, durable: Built, tmp_path: Path) -> None:
+    def on(**access: bool) -> Built:
+        return replace(
+            durable,
+            spec=replace(durable.spec, volumes=(Volume(tmp_path, "/volume", **access),)),
+        )
+
+    async def second(built: Built, word: str, says: str) -> None:
+        async with lab.boot(built, word, "/volume") as guest:
+            await guest.says(says)
+            await guest.end()
+
+    async def both() -> None:
+        async with lab.boot(on(), "write", "/volume") as guest:
+            await guest.says("kept")
+            for built in (on(), on(shared=True)):
+                with pytest.raises(UklError, match="another guest may write"):
+                    await second(built, "write", "kept")
+            await second(on(read_only=True), "read", "/volume")
+        async with lab.boot(on(shared=True), "write", "/volume") as guest:
+            await guest.says("kept")
+            await second(on(shared=True), "kinds", "kinds ok")
+
+    asyncio.run(both())
+
+
 def test_two_guests_on_one_disk(
     lab: Lab, durable: Built, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     built = mounted(durable, tmp_path)
+    built = replace(built, spec=replace(built.spec, volumes=()))
 
     async def second() -> None:
-        async with lab.boot(built, "write", "/volume"):
+        async with lab.boot(built, "write", "/a disk"):
             raise AssertionError("it started")
 
     async def both() -> None:
-        async with lab.boot(built, "write", "/volume") as guest:
+        async with lab.boot(built, "write", "/a disk") as guest:
             await guest.says("kept")
             # By us before anything is built, and by QEMU should two start at once.
             for patch in (False, True):

@@ -77,6 +77,18 @@ def test_names_are_unique(guests: Registry) -> None:
     assert [each.name for each in guests.all()] == ["hello", "hello-2", "hello-3"]
 
 
+def test_an_address_is_one_guest_s(guests: Registry) -> None:
+    def given(address: str = "") -> Given:
+        return Given(network="lan", address=address)
+
+    guests.claim(record("a", given=given("10.77.0.2/24")), automatic=False)
+    with pytest.raises(InputError, match="the guest a has the address") as raised:
+        guests.claim(record("b", given=given("10.77.0.2/16")), automatic=False)
+    assert raised.value.remedy
+    entry = guests.claim(record("b", given=given()), automatic=False)
+    assert entry.record.given.address == "10.77.0.3/24"
+
+
 @pytest.mark.parametrize("name", ["", "../x", "a/b", ".lock", "-x", "a" * 65, "a b"])
 def test_what_is_no_name(guests: Registry, name: str) -> None:
     with pytest.raises(InputError, match="not a valid name"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,8 +15,9 @@ from ukl.base.errors import ExitCode, InputError, MissingError, UklError
 from ukl.base.model import DISK_SIZE, AppSpec, Disk, Volume
 from ukl.guest.mounts import mounts
 from ukl.guest.rundesc import Mount
+from ukl.host.process import PIPE, spawn
 from ukl.settings import volumes
-from ukl.vm import storage
+from ukl.vm import storage, volume_locks
 
 HERE = Path("/here")
 SPEC = AppSpec("app", Path("/src/ukl.toml"), Path("/src"), ())
@@ -28,12 +30,14 @@ SPEC = AppSpec("app", Path("/src/ukl.toml"), Path("/src"), ())
         ("/a/b/:/data/", Volume(Path("/a/b"), "/data")),
         ("../x:/srv/y:ro", Volume(Path("/x"), "/srv/y", read_only=True)),
         ("x:/y:rw", Volume(HERE / "x", "/y")),
+        ("x:/y:shared", Volume(HERE / "x", "/y", shared=True)),
         ("a:b:/y", Volume(HERE / "a:b", "/y")),
         (".:/two words", Volume(HERE, "/two words")),
     ],
 )
 def test_volumes_are_read(text: str, expected: Volume) -> None:
     assert volumes.parse_volume(text, HERE) == expected
+    assert volumes.parse_volume(volumes.write_volume(expected)) == expected
 
 
 @pytest.mark.parametrize(
@@ -125,6 +129,53 @@ def test_volumes_that_cannot_be_had(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(os, "access", lambda path, mode: not mode & os.W_OK)
     assert ":ro" in str(refused(replace(SPEC, volumes=(Volume(tmp_path, "/d"),))).remedy)
     storage.check(replace(SPEC, volumes=(Volume(tmp_path, "/d", read_only=True),)))
+
+
+def test_a_volume_has_one_writer(tmp_path: Path) -> None:
+    mine = Volume(tmp_path, "/data")
+    shared = replace(mine, shared=True)
+    reader = replace(mine, read_only=True)
+    with volume_locks.held([mine]):
+        for other in (mine, shared):
+            assert ":shared" in str(refused(replace(SPEC, volumes=(other,))).remedy)
+        storage.check(replace(SPEC, volumes=(reader,)))
+    with volume_locks.held([shared]):
+        storage.check(replace(SPEC, volumes=(shared, replace(reader, target="/seen"))))
+        refused(replace(SPEC, volumes=(mine,)))
+    storage.check(replace(SPEC, volumes=(mine,)))
+
+
+def test_volumes_of_a_guest_do_not_overlap(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    pair = (Volume(tmp_path, "/a"), Volume(tmp_path / "in", "/b"))
+    assert "/a and /b" in refused(replace(SPEC, volumes=pair)).message
+    storage.check(replace(SPEC, volumes=(pair[0], replace(pair[1], read_only=True))))
+    storage.check(replace(SPEC, volumes=tuple(replace(each, shared=True) for each in pair)))
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("shared", [False, True])
+def test_writers_above_and_below_a_volume(tmp_path: Path, *, shared: bool) -> None:
+    below = tmp_path / "a" / "b"
+    (below / "c").mkdir(parents=True)
+    code = (
+        "import fcntl, os, sys; fcntl.flock(os.open(sys.argv[1], os.O_RDONLY), "
+        f"fcntl.{'LOCK_SH' if shared else 'LOCK_EX'}); print('ukl', flush=True); sys.stdin.read()"
+    )
+    other = spawn([sys.executable, "-c", code, below], stdin=PIPE, stdout=PIPE)
+    with other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"ukl\n"
+        for place in (tmp_path / "a", below / "c"):
+            found = refused(replace(SPEC, volumes=(Volume(place, "/d"),)))
+            assert f"process {other.pid}" in found.message
+            assert str(below) in found.message
+            beside = replace(SPEC, volumes=(Volume(place, "/d", shared=True),))
+            if shared:
+                storage.check(beside)
+            else:
+                refused(beside)
+        refused(replace(SPEC, volumes=(Volume(below, "/d"),)))
 
 
 def test_disks_that_cannot_be_had(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -73,11 +73,15 @@ class PortForward:
 
 @dataclass(frozen=True, slots=True)
 class Volume:
-    """A directory of this machine, mounted at `target` in the guest (`-v DIR:/path[:ro]`)."""
+    """A directory of this machine, mounted at `target` in the guest.
+
+    Written `-v DIR:/path[:ro|:shared]`. `shared` allows further guests to write to it.
+    """
 
     source: Path
     target: str
     read_only: bool = False
+    shared: bool = False
 
 
 DISK_SIZE = 1 << 30

@@ -195,14 +195,15 @@ APPLICATION: tuple[Setting, ...] = (
         Form.LIST,
         "Host directories that the guest mounts.",
         '["data:/data", "conf:/etc/app:ro"]',
-        more='`"DIR:/path"`, or `"DIR:/path:ro"` for read-only ([more](volumes.md))',
+        more='`"DIR:/path"`, with `:ro` for read-only or `:shared` for several guests '
+        "([more](volumes.md))",
         parse=parse_volume,
         write=write_volume,
         merge=merged,
         option=Option(
             ("--volume", "-v"),
             frozenset({Verb.RUN}),
-            "DIR:/PATH[:ro]",
+            "DIR:/PATH[:ro|:shared]",
             "Mount a host directory in the guest (repeatable).",
         ),
         compose=True,

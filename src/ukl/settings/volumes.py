@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Parsers of volumes and disks: `DIR:/path[:ro]`, `FILE[:/path][,size=1G]`. Pure.
+"""Parsers of volumes and disks: `DIR:/path[:ro|:shared]`, `FILE[:/path][,size=1G]`. Pure.
 
 Host paths in a manifest are relative to its directory, those on the command line to the current
 directory. vm/storage.py checks the files on the host.
@@ -39,18 +39,22 @@ Mount = TypeVar("Mount", bound=_Mounted)
 
 
 def parse_volume(text: str, directory: Path | None = None) -> Volume:
-    """Return the volume for `DIR:/path` or `DIR:/path:ro`; else ValueError.
+    """Return the volume for `DIR:/path`, `DIR:/path:ro` or `DIR:/path:shared`; else ValueError.
 
     DIR is relative to `directory` (None: the current one).
     """
-    rest = text
-    read_only = rest.endswith(":ro")
-    if read_only or rest.endswith(":rw"):
-        rest = rest[:-3]
+    rest, _, access = text.rpartition(":")
+    if access not in {"ro", "rw", "shared"}:
+        rest, access = text, "rw"
     source, colon, target = rest.rpartition(":")
     if not colon or not source:
         raise ValueError(f"{text!r} is not a volume; write it like ./data:/data or ./data:/data:ro")
-    return Volume(_host(source, directory), _target(target, text), read_only)
+    return Volume(
+        _host(source, directory),
+        _target(target, text),
+        read_only=access == "ro",
+        shared=access == "shared",
+    )
 
 
 def parse_disk(text: str, directory: Path | None = None) -> Disk:
@@ -68,7 +72,8 @@ def parse_disk(text: str, directory: Path | None = None) -> Disk:
 
 def write_volume(volume: Volume) -> str:
     """Return a volume in the form that parse_volume() parses."""
-    return f"{volume.source}:{volume.target}" + ":ro" * volume.read_only
+    access = ":ro" * volume.read_only + ":shared" * volume.shared
+    return f"{volume.source}:{volume.target}{access}"
 
 
 def write_disk(disk: Disk) -> str:

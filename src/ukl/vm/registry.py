@@ -342,10 +342,13 @@ class Registry:
 
     def _address(self, given: Given) -> str:
         """Return a guest's address: as given, or the next free one; raises InputError."""
-        taken = {each.given.address: each.name for each in self.members(given.network)}
+        members = self.members(given.network)
+        # Without the prefix length, which does not make it another address.
+        taken = {each.given.address.partition("/")[0]: each.name for each in members}
         if given.address == AUTOMATIC:
             return next_address(taken)
-        if given.address != DHCP and (owner := taken.get(given.address)):
+        host = given.address.partition("/")[0]
+        if given.address != DHCP and (owner := taken.get(host)):
             raise InputError(
                 f"the guest {owner} has the address {given.address} in {given.network}",
                 remedy="use another address with --ip, or omit it",

@@ -26,7 +26,18 @@ from ukl.base.errors import UklError, VmLost
 from ukl.base.model import LogLimits, Machine, RunResult
 from ukl.guest import rundesc
 from ukl.host.process import Process, spawn
-from ukl.vm import console, log, network, outcome, ports, qemu, status, storage, terminal
+from ukl.vm import (
+    console,
+    log,
+    network,
+    outcome,
+    ports,
+    qemu,
+    status,
+    storage,
+    terminal,
+    volume_locks,
+)
 from ukl.vm.feed import Feed
 from ukl.vm.log import Log
 from ukl.vm.monitor import Monitor
@@ -144,12 +155,14 @@ class Session:
         self._greeted = False
         self._log: Log | None = None
         self._failure: OSError | None = None
+        self._locks = contextlib.ExitStack()
 
     # --- begin and end ---------------------------------------------------
 
     async def __aenter__(self) -> Self:
         self.begin = time.monotonic()
         try:
+            self._locks.enter_context(volume_locks.held(self.machine.volumes))
             self._log = Log(self.settings.console_log, self.settings.log)
             self._spawn()
             await self._connect()
@@ -264,6 +277,7 @@ class Session:
                 loop.remove_reader(self._process.fileno())
                 self._process.kill()
             self._process.wait()
+        self._locks.close()
         if self._feed is not None:
             await self._feed.close()
         if self._pump is not None:

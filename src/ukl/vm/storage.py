@@ -33,6 +33,7 @@ from ukl.host import exec as host_exec
 from ukl.host.programs import clean_environment, find
 from ukl.host.requirements import install_command
 from ukl.host.store import is_no_space
+from ukl.vm import volume_locks
 
 PROC = Path("/proc")
 
@@ -118,6 +119,7 @@ def check(spec: AppSpec) -> None:
                 )
     for volume in spec.volumes:
         _check_volume(volume)
+    volume_locks.check(spec.volumes)
     files = Counter(disk.file for disk in spec.disks)
     for disk in spec.disks:
         if disk.is_root:

@@ -4,14 +4,19 @@
  * DIR/last, makes both durable in each DIR, and only then prints the number; never ends.
  * durable read DIR...: prints the number of complete records, and the content of DIR/last.
  * durable kinds DIR: tests what a database needs of a file system.
+ * durable limits DIR: prints the names of calls that a local file system has, and DIR has not.
  */
+#define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #define RECORD	16	/* bytes: 15 digits and a newline */
@@ -99,11 +104,57 @@ static void kinds(const char *directory)
 	printf("kinds ok\n");
 }
 
+static void want(int ok, const char *what)
+{
+	if (!ok)
+		printf("without %s\n", what);
+}
+
+static int locks_are_separate(const char *file)
+{
+	int fd = open(file, O_RDWR | O_CREAT, 0600);
+	int ok = !flock(fd, LOCK_EX) && !lockf(fd, F_TLOCK, 0);
+
+	close(fd);
+	return ok;
+}
+
+static void limits(const char *directory)
+{
+	struct sockaddr_un name = { .sun_family = AF_UNIX, .sun_path = "socket" };
+	struct timespec times[2] = { { .tv_nsec = 5 }, { .tv_sec = 1, .tv_nsec = 7 } };
+	struct stat found;
+	int fd, gone;
+
+	check(!chdir(directory), "chdir", directory);
+	want(open(".", O_TMPFILE | O_RDWR, 0600) >= 0, "O_TMPFILE");
+	fd = open("some", O_RDWR | O_CREAT, 0600);
+	want(!fallocate(fd, 0, 0, PAGE), "fallocate");
+	check(!ftruncate(fd, 1 << 20), "truncate", "some");
+	want(lseek(fd, 0, SEEK_HOLE) < 1 << 20, "SEEK_HOLE");
+	want(!fcntl(fd, F_SETLEASE, F_WRLCK), "leases");
+	want(!futimens(fd, times) && !fstat(fd, &found) && found.st_mtim.tv_nsec == 7,
+	     "nanoseconds");
+	close(fd);
+	want(!renameat2(AT_FDCWD, "some", AT_FDCWD, "other", RENAME_NOREPLACE), "renameat2");
+	want(!mkfifo("fifo", 0600), "FIFOs");
+	want(!bind(socket(AF_UNIX, SOCK_STREAM, 0), (struct sockaddr *)&name, sizeof(name)),
+	     "sockets");
+	gone = open("gone", O_RDWR | O_CREAT, 0600);
+	check(gone >= 0 && !unlink("gone"), "unlink", "gone");
+	want(!fchmod(gone, 0640), "fchmod of a deleted file");
+	want(!ftruncate(gone, 5), "ftruncate of a deleted file");
+	want(locks_are_separate("locked"), "flock() apart from fcntl()");
+	printf("limits end\n");
+}
+
 int main(int argc, char **argv)
 {
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	if (argc > 2 && !strcmp(argv[1], "kinds")) {
 		kinds(argv[2]);
+	} else if (argc > 2 && !strcmp(argv[1], "limits")) {
+		limits(argv[2]);
 	} else if (argc > 2 && !strcmp(argv[1], "read")) {
 		for (int i = 2; i < argc; i++)
 			tell(argv[i]);
