@@ -51,7 +51,7 @@ def run(project: Path, store: Store) -> Run:
 
     def run(*argv: str, check: bool = True, **env: str) -> subprocess.CompletedProcess[str]:
         environment = {**os.environ, "UKL_CACHE_DIR": str(store.root)}
-        environment |= {**settings.environment(), "LC_ALL": "C.UTF-8", **env}
+        environment |= {**settings.environment(store=store), "LC_ALL": "C.UTF-8", **env}
         done = subprocess.run(
             argv, cwd=project, env=environment, capture_output=True, text=True, check=False
         )
@@ -140,6 +140,37 @@ def test_meson(project: Path, run: Run, store: Store) -> None:
     run("meson", "compile", "-C", "out")
     works(project / "out" / "prog", store)
     assert len(list(project.rglob("*.ukl.o"))) == 1
+
+
+FORTRAN = "program prog\n  print '(i0)', 42\nend program\n"
+ADA = (
+    "with Ada.Text_IO;\nprocedure Prog is\n   task T;\n"
+    '   task body T is begin Ada.Text_IO.Put_Line ("42"); end T;\nbegin null; end Prog;\n'
+)
+
+
+@pytest.mark.parametrize(
+    ("tool", "command"),
+    [
+        ("gfortran", "gfortran -O2 prog.f90 -o prog"),
+        ("gfortran", "$FC -pie prog.f90 -o prog"),
+        ("gfortran-12", "gfortran-12 -c prog.f90; gcc-12 prog.o -lgfortran -lquadmath -lm -o prog"),
+        ("gnatmake", "gnatmake -q prog.adb"),
+        ("gnatbind", "gcc -c prog.adb; gnatbind prog; gnatlink prog"),
+        ("gcc-12", "gcc-12 main.c part.c -o prog"),
+        ("clang-14", "clang-14 main.c part.c -o prog"),
+        ("c99", "c99 main.c part.c -o prog"),
+    ],
+)
+def test_drivers_by_their_names(
+    project: Path, run: Run, store: Store, tool: str, command: str
+) -> None:
+    if not shutil.which(tool):
+        pytest.skip(f"{OPTIONAL} no {tool} on this machine")
+    (project / "prog.f90").write_text(FORTRAN)
+    (project / "prog.adb").write_text(ADA)
+    run("sh", "-ec", command)
+    works(project / "prog", store)
 
 
 @pytest.mark.parametrize("linker", ["", "-fuse-ld=lld"])

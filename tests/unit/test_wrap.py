@@ -12,6 +12,7 @@ import pytest
 from tests.conftest import TOP
 from ukl.base import pkgconfig
 from ukl.base.cflags import CANARY, KERNEL_MODEL, NO_LTO, NO_RED_ZONE
+from ukl.host.store import Store
 from ukl.wrap import arguments, driver, ld_arguments, linker, settings
 
 OURS = [*NO_RED_ZONE, *CANARY, *NO_LTO]
@@ -268,9 +269,10 @@ def test_what_go_moves_away_is_known() -> None:
 # --- environment --------------------------------------------------------------
 
 
-def test_environment_has_us_in_front_once() -> None:
-    first = settings.environment({"PATH": "/usr/bin:/bin"})
-    again = settings.environment({**first})
+def test_environment_has_us_in_front_once(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    first = settings.environment({"PATH": "/usr/bin:/bin"}, store)
+    again = settings.environment({**first}, store)
     assert again["PATH"] == first["PATH"]
     assert first["PATH"].endswith(":/usr/bin:/bin")
     assert first["PATH"].startswith(f"{settings.BIN}:")
@@ -287,6 +289,52 @@ def test_the_compiler_behind_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("UKL_CC_COMPILER", "ccache clang")
     assert driver.command("cc") == ["ccache", "clang"]
     assert driver.command("gcc") == ["gcc"]
+
+
+WRAPPED = [
+    *(
+        "cc",
+        "c++",
+        "c99",
+        "gcc",
+        "g++",
+        "gcc-12",
+        "gcc-4.9",
+        "gfortran",
+        "gfortran-12",
+        "g77",
+        "f77",
+    ),
+    *("x86_64-linux-gnu-g++-12", "x86_64-pc-linux-gnu-gcc", "gdc-12", "gccgo-12", "gnatmake-12"),
+    *("clang", "clang++", "clang++-14", "musl-gcc", "x86_64-linux-musl-gcc"),
+]
+OTHERS = ["gcc-ar", "gcc-nm-12", "gcov", "clang-format", "clang-cpp-14", "aarch64-linux-gnu-gcc"]
+
+
+def test_every_driver_of_the_families_is_wrapped(tmp_path: Path) -> None:
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    for name in (*WRAPPED, *OTHERS):
+        (tools / name).touch(0o755)
+    store = Store(tmp_path / "cache")
+    made = settings.environment({"PATH": f"{tools}:/absent"}, store)
+    directory = Path(made["PATH"].split(":")[2])
+    assert {path.name for path in directory.iterdir()} == set(WRAPPED)
+    assert {path.resolve() for path in directory.iterdir()} == {settings.BIN / "ukl-cc"}
+    assert made["FC"] == made["F77"] == str(directory / "gfortran")
+    assert settings.environment({**made}, store)["PATH"] == made["PATH"]
+    assert driver.without_wrappers(made["PATH"]) == f"{tools}:/absent"
+    assert "FC" not in settings.environment({"PATH": "/absent"}, store)
+
+
+def test_gnats_tools_call_the_wrapper() -> None:
+    assert driver.gnat("gnatmake-12", ["-O2", "a.adb"], "/w") == [
+        "--GCC=/w/gcc-12",
+        "--GNATLINK=gnatlink-12 --GCC=/w/gcc-12",
+        *("-O2", "a.adb", "-bargs", "-static"),
+    ]
+    assert driver.gnat("gnatlink", ["a"], "/w") == ["--GCC=/w/gcc", "a"]
+    assert driver.gnat("gnatbind", ["-x", "a"], "/w") == ["-x", "a", "-static"]
 
 
 @pytest.mark.process

@@ -71,8 +71,9 @@ def find(program: Path, store: Store) -> Path:
         if path.is_file():
             return path
     remedy = (
-        "build it with: ukl wrap -- make (or its own build command); if its name looks like "
-        "a configure script's probe, set UKL_WRAP_ALL=1"
+        "build it with: ukl wrap -- make (or its own build command). If that was done, the build "
+        "calls a compiler by its path, or one that is not of gcc's or clang's family: have it link "
+        "by ukl-cc. If the name looks like a configure script's probe, set UKL_WRAP_ALL=1"
     )
     path = object_path(program)
     if path.exists():

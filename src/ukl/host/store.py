@@ -37,7 +37,7 @@ from ukl.base.errors import UklError
 from ukl.host import exec as host_exec
 
 MANIFEST = "manifest.json"
-RESERVED = frozenset({"bench", "failed", "guests", "locks", "logs", "runs", "users"})
+RESERVED = frozenset({"bench", "drivers", "failed", "guests", "locks", "logs", "runs", "users"})
 """Names in ROOT that are not kinds of entries."""
 
 VERSIONED = frozenset({"gcc", "cc", "clang", "ld", "objcopy", "make", "bison", "flex"})

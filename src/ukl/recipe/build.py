@@ -187,7 +187,7 @@ def _environment(
     base = {**clean_environment(), "HOME": str(home)}
     return {
         **base,
-        **wrap.environment(base),
+        **wrap.environment(base, store),
         "JOBS": str(jobs or len(os.sched_getaffinity(0))),
         "LC_ALL": "C.UTF-8",
         "TZ": "UTC",

@@ -10,9 +10,13 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from ukl.host.store import Store
 
-def environment(base: "Mapping[str, str] | None" = None) -> "dict[str, str]":
+
+def environment(
+    base: "Mapping[str, str] | None" = None, store: "Store | None" = None
+) -> "dict[str, str]":
     """Return the variables to set for a build that uses the wrapper (see settings.py)."""
     from ukl.wrap import settings  # noqa: PLC0415 - the wrapper itself does not need it
 
-    return settings.environment(base)
+    return settings.environment(base, store)

@@ -10,8 +10,11 @@ import sys
 from ukl.wrap import arguments
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-WRAPPERS = tuple(os.path.join(HERE, name) for name in ("bin", "as-gcc", "as-clang"))
-"""The wrapper's directories in PATH."""
+WRAPPERS = tuple(os.path.join(HERE, name) for name in ("bin", "as-gcc"))
+"""The wrapper's own directories in PATH."""
+
+DRIVERS = "ukl-drivers"
+"""Last part of its other directory in PATH, with the names of the installed compilers."""
 
 LINKERS = os.path.join(HERE, "linkers")
 
@@ -19,6 +22,7 @@ FLAGS = "UKL_WRAP_FLAGS"
 """Variable with further options for gcc, to compile and to link: those of pgo/flags.py."""
 
 DEFAULTS = {"cc": "gcc", "c++": "g++"}
+GNAT = ("gnatmake", "gnatlink", "gnatbind")
 VARIABLES = {"cc": "UKL_CC_COMPILER", "c++": "UKL_CXX_COMPILER"}
 
 
@@ -34,6 +38,10 @@ def main(argv: "list[str]") -> int:
             f"ukl: error: {name}: the compiler `{compiler[0]}` is not in PATH\n  remedy: {remedy}\n"
         )
         return 3
+    if any(tool in name for tool in GNAT):
+        # They call the compiler, which must be the wrapper.
+        wrappers = [part for part in os.environ["PATH"].split(":") if _is_wrapper(part)]
+        return execute(program, [program, *gnat(name, words, wrappers[-1])])
     clang = any("clang" in os.path.basename(word) for word in compiler)
     more = [] if clang else os.environ.get(FLAGS, "").split()
     words, links = arguments.plan(words, clang=clang, linkers=LINKERS, read=read, more=more)
@@ -41,8 +49,28 @@ def main(argv: "list[str]") -> int:
     os.environ["PATH"] = path
     if links:
         os.environ["UKL_WRAP_PYTHON"] = sys.executable
+    return execute(program, [*compiler, *words])
+
+
+def gnat(name: str, words: "list[str]", wrappers: str) -> "list[str]":
+    """Return the arguments of GNAT's tool `name`: it links statically, by the wrapper. Pure.
+
+    Left alone it calls the compiler in its own directory.
+    """
+    tool = next(tool for tool in GNAT if tool in name)
+    compiler = f"--GCC={wrappers}/{name.replace(tool, 'gcc')}"
+    if tool == "gnatbind":
+        return [*words, "-static"] if words else words
+    if tool == "gnatlink":
+        return [compiler, *words]
+    linker = f"--GNATLINK={name.replace(tool, 'gnatlink')}"
+    return [compiler, f"{linker} {compiler}", *words, "-bargs", "-static"]
+
+
+def execute(program: str, argv: "list[str]") -> int:
+    """Replace this process by `program`; return only on failure."""
     try:
-        os.execv(program, [*compiler, *words])
+        os.execv(program, argv)
     except OSError as error:
         sys.stderr.write(f"ukl: error: {program}: {error.strerror}\n")
         return 1
@@ -59,8 +87,11 @@ def command(name: str) -> "list[str]":
 
 def without_wrappers(path: str) -> str:
     """Return `path`, a value of PATH, without the wrapper's directories."""
-    kept = [part for part in path.split(":") if os.path.realpath(part or ".") not in WRAPPERS]
-    return ":".join(kept)
+    return ":".join(part for part in path.split(":") if not _is_wrapper(part or "."))
+
+
+def _is_wrapper(directory: str) -> bool:
+    return os.path.basename(directory) == DRIVERS or os.path.realpath(directory) in WRAPPERS
 
 
 def find(program: str, path: str) -> "str | None":
