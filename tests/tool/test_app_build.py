@@ -205,6 +205,16 @@ def test_undefined_symbol_names_user_and_library(project: Path, store: Store) ->
     assert error.where == str(project / "ukl.toml")
 
 
+def test_undefined_symbol_that_nothing_uses(project: Path, store: Store) -> None:
+    """ld -static does not ask for it either; gcrt1.o of -pg has some."""
+    (project / "main.c").write_text(
+        '#include <stdio.h>\nasm(".globl nowhere_at_all");\nint main(void) { puts("linked"); }\n'
+    )
+    app = made(project, store)
+    assert output(app) == "linked\n"
+    assert "nowhere_at_all" not in app.facts.imports
+
+
 def test_undefined_symbol_of_an_archive_member(project: Path, store: Store) -> None:
     part = compile_object("void lost(void); void f(void) { lost(); }", project / "part.o")
     archive = project / "libpart.a"

@@ -286,6 +286,20 @@ def test_c_file(tmp_path: Path, store: Store) -> None:
     assert any("libc6-dev" in item.happens for item in report.findings) or not shutil.which("dpkg")
 
 
+def test_c_file_with_pointers_to_nested_functions(tmp_path: Path, store: Store) -> None:
+    path = tmp_path / "main.c"
+    path.write_text(
+        "int main(int c, char **v)\n{ int inner(int x) { return x + c; } "
+        "int (*volatile f)(int) = inner; return f(2); }\n"
+    )
+    assert rules(checked(path, store)) == {"exec-stack"}
+
+
+def test_undefined_symbol_that_nothing_uses(tmp_path: Path, store: Store) -> None:
+    source = 'asm(".globl nowhere_at_all");\nint f(void) { return 0; }'
+    assert rules(checked(compiled(tmp_path, source), store)) == set()
+
+
 def test_program_that_does_not_build(tmp_path: Path, store: Store) -> None:
     path = tmp_path / "main.c"
     path.write_text("#include <math.h>\nint main(int c, char **v) { return cbrt(c); }\n")

@@ -47,6 +47,7 @@ IMPORTS = frozenset(
 PARTS = ("text", "rodata", "tdata", "tbss", "data", "bss", "symbols")
 """app.lds includes own-<part>.lds for each."""
 
+_STACK = ".note.GNU-stack"
 _C_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 _SECTION_NAME = re.compile(r"[A-Za-z0-9_.$+\-]+\Z")
 
@@ -137,6 +138,23 @@ def null_names(symbols: Iterable[Symbol]) -> tuple[str, ...]:
     )
 
 
+def unused_names(elf: Elf) -> tuple[str, ...]:
+    """Return the undefined names that no relocation of code or data uses: they become 0, too.
+
+    ld does not ask for a definition of these, and gcrt1.o (-pg) has some.
+    """
+    missing = set(missing_names(elf.symbols))
+    if not missing:
+        return ()
+    table = elf.raw_symbols()
+    used = {table[item.symbol].name for item in elf.relocations()}
+    return tuple(
+        symbol.name
+        for symbol in table
+        if symbol.undefined and symbol.name in missing - used and symbol.kind != STT_TLS
+    )
+
+
 def unique_names(symbols: Iterable[Symbol]) -> tuple[str, ...]:
     """Return the names that C++ makes unique in the whole process (STB_GNU_UNIQUE)."""
     return tuple(symbol.name for symbol in symbols if symbol.binding == STB_GNU_UNIQUE)
@@ -148,13 +166,25 @@ def missing_names(symbols: Iterable[Symbol]) -> tuple[str, ...]:
     return tuple(sorted(symbol.name for symbol in undefined if not imported(symbol.name)))
 
 
+def needs_executable_stack(elf: Elf) -> bool:
+    """Whether an object was compiled for an executable stack (pointers to nested functions)."""
+    note = elf.section(_STACK)
+    return note is not None and bool(note.flags & SHF_EXECINSTR)
+
+
 def parts(elf: Elf | None) -> dict[str, str]:
-    """Return file name -> text of the generated parts; all empty for the first pass (None)."""
+    """Return file name -> text of the generated parts.
+
+    Those of the first pass (None) only keep the note about the stack, which app.lds discards;
+    the second pass keeps a note that asks for an executable one.
+    """
     texts = dict.fromkeys(PARTS, "")
+    if elf is None or needs_executable_stack(elf):
+        texts["symbols"] += f"{_STACK} 0 : {{ *({_STACK}) }}\n"
     if elf is not None:
         for section in own_sections(elf):
             texts[section.part] += _output_text(section)
         texts["text"] += f"{STUBS} = .;\n"
-        for name in null_names(elf.symbols):
+        for name in (*null_names(elf.symbols), *unused_names(elf)):
             texts["symbols"] += f'HIDDEN("{name}" = ABSOLUTE(0));\n'
     return {f"own-{part}.lds": text for part, text in texts.items()}

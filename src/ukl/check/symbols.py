@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from ukl.app.sections import IMPORTS
 from ukl.check.model import Finding, Kind, Subject, finding
 from ukl.check.rules import Severity
-from ukl.check.unit import Place
+from ukl.check.unit import Place, Unit
 from ukl.elf.reader import STB_WEAK
 
 _BY_SCRIPT = """
@@ -35,10 +35,7 @@ def findings(subject: Subject, library: Callable[[list[str]], str | None]) -> It
         defined |= unit.defined
     missing: dict[str, Place] = {}
     for unit in subject.units:
-        for symbol in unit.symbols:
-            name = symbol.name
-            if not name or not symbol.undefined or symbol.binding == STB_WEAK or name in defined:
-                continue
+        for name in _used(unit) - defined:
             if not name.startswith(("__start_", "__stop_")):
                 missing.setdefault(name, unit.whole)
     if not missing:
@@ -56,3 +53,13 @@ def findings(subject: Subject, library: Callable[[list[str]], str | None]) -> It
         remedy=f'add "{found}" to `libraries` of [link]' if found else None,
         count=len(names),
     )
+
+
+def _used(unit: Unit) -> set[str]:
+    """Return the undefined names that a relocation uses; ld does not ask for the others."""
+    undefined = {
+        number: symbol.name
+        for number, symbol in enumerate(unit.symbols)
+        if symbol.name and symbol.undefined and symbol.binding != STB_WEAK
+    }
+    return {undefined[item.symbol] for item in unit.relocations if item.symbol in undefined}
