@@ -205,6 +205,18 @@ def test_undefined_symbol_names_user_and_library(project: Path, store: Store) ->
     assert error.where == str(project / "ukl.toml")
 
 
+def test_sanitizers(project: Path, store: Store) -> None:
+    (project / "main.c").write_text(
+        "#include <stdio.h>\nint main(int c, char **v) { c += 2147483647; puts(v[0] + c); }\n"
+    )
+    error = failure(project, store, cflags=("-fsanitize=address",))
+    assert "-fsanitize=address is not possible" in error.message
+    assert error.remedy is not None
+    app = made(project, store, cflags=("-fsanitize=undefined",))
+    ran = subprocess.run([app.user], capture_output=True, text=True, check=False)
+    assert "signed integer overflow" in ran.stderr
+
+
 def test_undefined_symbol_that_nothing_uses(project: Path, store: Store) -> None:
     """ld -static does not ask for it either; gcrt1.o of -pg has some."""
     (project / "main.c").write_text(

@@ -221,6 +221,19 @@ def test_other_uses_of_the_compiler(project: Path, run: Run) -> None:
     assert run("ukl-cc", "-c", "absent.c", check=False).returncode == 1
 
 
+def test_sanitizers(project: Path, run: Run, store: Store) -> None:
+    run("gcc", "-fsanitize=address", "-c", "part.c")
+    for words in (["-fsanitize=address"], ["-fsanitize=undefined,thread"], ["@words"]):
+        (project / "words").write_text("-fsanitize=leak")
+        done = run("gcc", *words, "main.c", "part.c", "-o", "prog", check=False)
+        assert done.returncode == 1
+        assert "is not possible" in done.stderr
+        assert "-fsanitize=undefined works" in done.stderr
+        assert "-static" not in done.stderr
+    run("gcc", "-fsanitize=undefined", "main.c", "part.c", "-o", "prog")
+    works(project / "prog", store)
+
+
 def test_missing_compiler(run: Run) -> None:
     done = run("ukl-cc", "-c", "part.c", check=False, UKL_CC_COMPILER="no-such-cc")
     assert done.returncode == 3

@@ -11,7 +11,14 @@ import pytest
 
 from tests.conftest import TOP
 from ukl.base import pkgconfig
-from ukl.base.cflags import CANARY, KERNEL_MODEL, NO_LTO, NO_RED_ZONE
+from ukl.base.cflags import (
+    CANARY,
+    KERNEL_MODEL,
+    NO_LTO,
+    NO_RED_ZONE,
+    refused_sanitizers,
+    sanitizers,
+)
 from ukl.host.store import Store
 from ukl.wrap import arguments, driver, ld_arguments, linker, settings
 
@@ -100,6 +107,14 @@ def test_other_kinds_of_program_are_left_out(option: str) -> None:
 def test_clang_gets_nothing_that_it_would_not_use() -> None:
     assert plan("a.o -o a", clang=True) == (["-B/l/", "a.o", "-o", "a", "-static"], True)
     assert "-static" not in plan("-c a.c", clang=True)[0]
+
+
+def test_sanitizers() -> None:
+    assert sanitizers(["-O2", "-fsanitize=undefined,leak", "-fno-sanitize=leak"]) == ["undefined"]
+    assert sanitizers(["-fsanitize=bounds", "-fno-sanitize=all"]) == []
+    assert refused_sanitizers(["-fsanitize=undefined"]) == ""
+    text = refused_sanitizers(["-fsanitize=address,undefined", "-fsanitize=thread"])
+    assert text.startswith("-fsanitize=address,thread is not possible: ")
 
 
 def test_values_are_no_inputs() -> None:

@@ -17,6 +17,7 @@ from ukl.app import compile as plan
 from ukl.app import link, link_commands, linking, populated, sections, toolchain
 from ukl.app.linking import Hint, Linking
 from ukl.base import pkgconfig, resources
+from ukl.base.cflags import SANITIZER_REMEDY, refused_sanitizers, sanitizers
 from ukl.base.errors import InputError
 from ukl.base.model import AppObject, AppSpec, KernelBuild, Level
 from ukl.base.progress import Progress
@@ -46,6 +47,8 @@ def build(
             where=spec.origin,
             remedy="name a C or C++ file in `sources` of [app]",
         )
+    if refused := refused_sanitizers(spec.cflags):
+        raise InputError(refused, where=spec.origin, remedy=SANITIZER_REMEDY)
     for source in spec.sources:
         plan.check_suffix(source)
     is_cxx = any(plan.is_cxx(source) for source in spec.sources)
@@ -289,6 +292,7 @@ def _libraries(spec: AppSpec, tools: link.Toolchain, is_cxx: bool) -> tuple[Path
         *spec.libraries,
         *(link.CXX_LIBRARIES if is_cxx else ()),
         *(("gcov",) if spec.counting else ()),
+        *(("ubsan",) if sanitizers(spec.cflags) else ()),
     ]
     table = pkgconfig.Table(pkgconfig.read() if names else {})
     for name in dict.fromkeys(names):

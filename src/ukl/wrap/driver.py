@@ -7,6 +7,7 @@ It starts with every compilation of a build, so it imports nothing but os and sy
 import os
 import sys
 
+from ukl.base.cflags import SANITIZER_REMEDY, refused_sanitizers
 from ukl.wrap import arguments
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -44,9 +45,13 @@ def main(argv: "list[str]") -> int:
         return execute(program, [program, *gnat(name, words, wrappers[-1])])
     clang = any("clang" in os.path.basename(word) for word in compiler)
     more = [] if clang else os.environ.get(FLAGS, "").split()
+    given = words
     words, links = arguments.plan(words, clang=clang, linkers=LINKERS, read=read, more=more)
     # ccache and distcc search PATH for a compiler: they must not find the wrapper again.
     os.environ["PATH"] = path
+    if links and (refused := refused_sanitizers(arguments.expand(given, read))):
+        sys.stderr.write(f"ukl: error: {refused}\n  remedy: {SANITIZER_REMEDY}\n")
+        return 1
     if links:
         os.environ["UKL_WRAP_PYTHON"] = sys.executable
     return execute(program, [*compiler, *words])
