@@ -286,6 +286,15 @@ def test_program_that_was_moved_and_stripped(project: Path, run: Run, store: Sto
         captured.find(project / "prog", Store(project / "empty"))
 
 
+def test_form_of_a_temporary_program_is_in_the_cache(project: Path, run: Run, store: Store) -> None:
+    before = set(project.iterdir())
+    run("sh", "-ec", "ukl-cc main.c part.c -o tmp.Xy12; ./tmp.Xy12; rm tmp.Xy12")
+    assert set(project.iterdir()) == before
+    run("sh", "-ec", "ukl-cc main.c part.c -o prog.tmp; mv prog.tmp prog")
+    assert set(project.iterdir()) == {*before, project / "prog"}
+    works(project / "prog", store)
+
+
 def test_program_whose_first_place_is_gone(project: Path, run: Run, store: Store) -> None:
     for place in ("build", "go-build1"):  # go deletes the second one when it has moved the program
         (project / place).mkdir()

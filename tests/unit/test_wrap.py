@@ -264,6 +264,9 @@ def test_probes() -> None:
         "a.out",
         "b/meson-private/tmp1/output.exe",
         "target/release/build/x-1/build_script_build-1",
+        "/tmp/ffconf.a1b2c3/test",
+        "objs/autotest",
+        ".conf_check_1/testprog",
     ):
         assert ld_arguments.is_probe(name, patterns), name
     for name in ("prog", "conftests", "/tmp/go-build1/b001/exe/a.out", "meson-private", "x.test"):
@@ -273,10 +276,13 @@ def test_probes() -> None:
     assert ld_arguments.is_probe("/tmp/go-build1/b001/sync.test", skips)
 
 
-def test_what_go_moves_away_is_known() -> None:
+def test_what_a_build_moves_away_is_known() -> None:
     for name in ("/tmp/go-build1/b001/exe/a.out", "/tmp/go-build1/b001/sync.test"):
         assert ld_arguments.is_temporary(name), name
-    for name in ("a.out", "/src/sync.test", "/tmp/go-build1/b001/_cgo_.o"):
+    for name in ("tmp.Ab3dE", "/src/tmp.Ab3dE", "out/prog.tmp", ".tmp_prog.1"):
+        assert ld_arguments.is_temporary(name), name
+        assert not ld_arguments.is_probe(name, linker.probes({})), name
+    for name in ("a.out", "/src/sync.test", "/tmp/go-build1/b001/_cgo_.o", "tmp/prog"):
         assert not ld_arguments.is_temporary(name), name
     assert linker.probes({"UKL_WRAP_ALL": "1"}) == []
 

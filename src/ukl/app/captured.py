@@ -105,7 +105,10 @@ def content_digest(program: Path) -> str:
 
 
 def remember(program: Path, content: str, store: Store, *, copy: bool) -> None:
-    """Record in the cache where the object of `program` is; `copy` it if it will be deleted."""
+    """Record in the cache where the object of `program` is; `copy` it if it will be deleted.
+
+    Only the name of `program` is used: the object may be elsewhere than the program.
+    """
     files = {"ukl.o": object_path(program), "ukl.json": facts_path(program)}
 
     def put(file: Path, at: Path) -> None:

@@ -45,14 +45,19 @@ def main() -> None:
         "object": None,
         "link": words,
     }
-    try:
-        summary |= _capture(link, program)
-    except Exception as error:  # noqa: BLE001 - no error may fail the user's build
-        _failed(summary, error, link.output)
-    _write(facts_path(program), json.dumps(summary, indent=1).encode())
-    with contextlib.suppress(OSError, UklError):  # the cache may be read-only
-        store = Store.default(notify=lambda text: None)
-        remember(program, content, store, copy=ld_arguments.is_temporary(str(program)))
+    with contextlib.ExitStack() as stack:
+        temporary = ld_arguments.is_temporary(str(program))
+        form = program
+        if temporary:  # its form is in the cache alone: nobody would delete it beside the program
+            form = Path(stack.enter_context(TemporaryDirectory(prefix="ukl-"))) / program.name
+        try:
+            summary |= _capture(link, program, object_path(form))
+        except Exception as error:  # noqa: BLE001 - no error may fail the user's build
+            _failed(summary, error, link.output)
+        _write(facts_path(form), json.dumps(summary, indent=1).encode())
+        with contextlib.suppress(OSError, UklError):  # the cache may be read-only
+            store = Store.default(notify=lambda text: None)
+            remember(form, content, store, copy=temporary)
 
 
 def _failed(summary: dict[str, Any], error: Exception, output: str) -> None:
@@ -90,8 +95,8 @@ def _write(path: Path, data: bytes) -> None:
     beside.replace(path)
 
 
-def _capture(link: ld_arguments.Link, program: Path) -> Mapping[str, object]:
-    """Make PROG.ukl.o and return the facts about it for PROG.ukl.json."""
+def _capture(link: ld_arguments.Link, program: Path, output: Path) -> Mapping[str, object]:
+    """Make `output`, PROG.ukl.o, and return the facts about it for PROG.ukl.json."""
     ld, objcopy = find("ld"), find("objcopy")
     scripts = resources.path(SCRIPTS)
     with TemporaryDirectory(prefix="ukl-") as temporary:
@@ -107,11 +112,11 @@ def _capture(link: ld_arguments.Link, program: Path) -> Mapping[str, object]:
             raise UklError(error.message, remedy=error.remedy, log=error.log) from error
         made = directory / "app.debug.o"
         found = facts(made)
-        _write(object_path(program), made.read_bytes())
+        _write(output, made.read_bytes())
     files = [name for name in _traced(printed) if not name.startswith(temporary)]
     archives = tuple(name for name in files if name.endswith(".a"))
     return {
-        "object": object_path(program).name,
+        "object": output.name,
         "facts": jsonable(found),
         "inputs": [name for name in files if name not in archives],
         "libraries": [

@@ -79,6 +79,13 @@ DEFAULT_PROBES = (
     "cmTC_*",
     "sanitycheck*.exe",
     "*/meson-private/*",
+    "conftst",  # ocaml
+    "_configtest",  # distutils
+    "*/.conf_check_*",  # waf
+    "*/.sconf_temp/*",  # scons
+    "*/ffconf.*",  # ffmpeg
+    "*/config-temp/*",  # qemu
+    "*/objs/autotest",  # nginx
     # gcc's default output: no build keeps a program by that name.
     "a.out",
     # cargo's build scripts run only during the build.
@@ -245,9 +252,20 @@ def partial_inputs(
     return (kept if has_crt else [crt, *kept]), left_out
 
 
+_TEMPORARY = (
+    # go build and go test move the program and delete its directory.
+    "*/go-build*/exe/*",
+    "*/go-build*/*.test",
+    # What mktemp makes for a probe, or for a program that is renamed when it is complete.
+    "*/tmp.*",
+    "*/.tmp*",
+    "*.tmp",
+)
+
+
 def is_temporary(output: str) -> bool:
-    """Whether the build moves the program and deletes its directory, as go build and go test."""
-    return _matches(output, "*/go-build*/exe/*") or _matches(output, "*/go-build*/*.test")
+    """Whether the program at this path will be moved or deleted: its form goes to the cache."""
+    return any(_matches(f"/{output}", pattern) for pattern in _TEMPORARY)
 
 
 def is_probe(output: str, patterns: "Sequence[str]") -> bool:
@@ -255,7 +273,10 @@ def is_probe(output: str, patterns: "Sequence[str]") -> bool:
     name = output.rpartition("/")[2]
     if is_temporary(output) and name == "a.out":  # go's name for every program
         return False
-    return any(_matches(output if "/" in each else name, each) for each in patterns)
+    paths = (output, f"./{output}")  # a pattern may begin with the name of a directory, or `*/`
+    return any(
+        _matches(text, each) for each in patterns for text in (paths if "/" in each else (name,))
+    )
 
 
 def _matches(text: str, pattern: str) -> bool:
