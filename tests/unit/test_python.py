@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+import importlib.util
+import sys
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 
@@ -11,8 +14,9 @@ import pytest
 from ukl.base.errors import InputError
 from ukl.base.model import PythonSpec
 from ukl.base.progress import Progress
-from ukl.check import target
-from ukl.recipe import python
+from ukl.check import target, text
+from ukl.host.store import Store
+from ukl.recipe import bytecode, python
 from ukl.settings import manifest
 from ukl.settings.table import overridden
 
@@ -57,8 +61,59 @@ def test_what_cannot_be_loaded_stays_behind(project: Path) -> None:
         "/app/app.py": project / "app.py",
         "/app/path/0/pkg/__init__.py": project / "lib/pkg/__init__.py",
     }
-    assert "fast.cpython-311-x86_64-linux-gnu.so" in output.getvalue()
+    assert "modules: pkg (fast)" in output.getvalue()
     assert python.with_files(spec, Progress(output)) is spec
+
+
+def test_left_out_modules_are_named_by_package(project: Path) -> None:
+    for name in ("num/a.so", "num/core/b.abi3.so", "lone.cpython-311-x86_64-linux-gnu.so"):
+        (project / "lib" / name).parent.mkdir(parents=True, exist_ok=True)
+        (project / "lib" / name).touch()
+    (project / "lib/num/a.py").touch()
+    script = manifest.load(project).python
+    assert script is not None
+    assert python.by_package(script) == ["lone", "num (2 modules)", "pkg (fast)"]
+    # `a` has a form in Python, which the import takes.
+    assert [path.removeprefix("/app/path/0/") for path in python.without_source(script)] == [
+        "lone.cpython-311-x86_64-linux-gnu.so",
+        "num/core/b.abi3.so",
+        "pkg/fast.cpython-311-x86_64-linux-gnu.so",
+    ]
+
+
+@pytest.mark.process
+def test_a_check_builds_no_interpreter(project: Path, tmp_path: Path) -> None:
+    store = Store(tmp_path / "cache")
+    report = target.check(str(project), store, Progress.quiet())
+    assert [found.rule for found in report.findings] == ["python-module", "python-extension"]
+    assert not report.failed
+    assert "without the interpreter" in text.summary(report)
+    assert store.count() == 0
+
+
+@pytest.mark.process
+def test_byte_code_of_the_packages(project: Path, tmp_path: Path) -> None:
+    """The interpreter of the recipe is stood in for by this one."""
+    (project / "lib/pkg/__init__.py").write_text("x = 1\n")
+    (project / "lib/pkg/template.py").write_text("{% if x %}\n")
+    (tmp_path / "library.zip").touch()
+    spec = manifest.load(project)
+    assert spec.python is not None
+    built = replace(
+        python.with_files(spec, Progress.quiet()), program=Path(sys.executable).resolve()
+    )
+    built = replace(built, files={**built.files, "/usr/lib/python.zip": tmp_path / "library.zip"})
+    store = Store(tmp_path / "cache")
+    made = bytecode.with_files(built, spec.python, store, Progress.quiet())
+    [(guest, file)] = [each for each in made.files.items() if each[0].endswith(".pyc")]
+    tag = sys.implementation.cache_tag
+    assert guest == f"/app/path/0/pkg/__pycache__/__init__.{tag}.pyc"
+    data = file.read_bytes()
+    assert data[:4] == importlib.util.MAGIC_NUMBER
+    assert data[4:8] == b"\1\0\0\0"  # PEP 552: a hash, which is not checked
+    assert b"/app/path/0/pkg/__init__.py" in data
+    holder = made.files["/app/path/0/pkg/fast.cpython-311-x86_64-linux-gnu.so"]
+    assert holder.stat().st_size == 0
 
 
 def test_a_directory_is_a_program(project: Path) -> None:

@@ -29,6 +29,8 @@ class Kind(StrEnum):
     ARCHIVE = "archive"
     EXECUTABLE = "executable"
     """A linked program without its partially linked object."""
+    SCRIPT = "script"
+    """A Python program without its interpreter, which is not built for a check."""
 
 
 @dataclass(frozen=True, slots=True)

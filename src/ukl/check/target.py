@@ -70,7 +70,7 @@ def check(target: str, store: Store, progress: Progress, rules: Iterable[str] = 
     only = frozenset(rules)
     if unknown := sorted(only - set(RULES)):
         raise UsageError(f"unknown rule `{unknown[0]}`", remedy=f"choose from: {', '.join(RULES)}")
-    given = _open(target, store, progress)
+    given = _open(target, store, progress, scripts=False)
     with progress.stage(f"check {target}"):
         limit, exact = _data_limit(store, start() if given.start is None else given.start)
         owners = packages.owners(given.libraries)
@@ -123,7 +123,8 @@ def _all(subject: Subject) -> list[Finding]:
 # --- the target ---------------------------------------------------------------
 
 
-def _open(target: str, store: Store, progress: Progress) -> _Input:
+def _open(target: str, store: Store, progress: Progress, *, scripts: bool = True) -> _Input:
+    """Return the files of a target; without `scripts`, no interpreter is built for a script."""
     path = Path(target).expanduser()
     if manifest.find_example(target) is None and path.is_file():
         if archive.is_archive(path):
@@ -139,6 +140,8 @@ def _open(target: str, store: Store, progress: Progress) -> _Input:
                 remedy="check the interpreter, which is linked into the kernel",
             )
     spec = manifest.resolve(target)
+    if spec.python and not scripts:
+        return _Input(Kind.SCRIPT, (), others=_scripts(spec.python))
     given = _specified(spec, store, progress)
     return replace(
         given,
@@ -186,13 +189,12 @@ def _recorded(path: Path) -> tuple[str, ...]:
 
 def _specified(spec: AppSpec, store: Store, progress: Progress) -> _Input:
     """Compile and partially link the program of a manifest or C file."""
-    others = _scripts(spec.python) if spec.python else ()
     spec = prepared(spec, Context(store, progress))
     try:
         if spec.program is not None:
             found = captured.find(spec.program, store)
             unit = Unit(Elf.open(found), str(spec.program))
-            return _Input(Kind.APPLICATION, (unit,), _recorded(found), others=others)
+            return _Input(Kind.APPLICATION, (unit,), _recorded(found))
         # The check counts `syscall` instructions that are not rewritten yet.
         app = app_build.build(replace(spec, rewrite_syscalls=False), store, progress)
     except InputError as error:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from ukl.check.model import Finding, Report
+from ukl.check.model import Finding, Kind, Report
 from ukl.check.rules import Severity
 
 PLACES = 4
@@ -32,10 +32,13 @@ def summary(report: Report) -> str:
     count = dict.fromkeys(Severity, 0)
     for item in report.findings:
         count[item.severity] += 1
-    return (
-        f"{report.target}: syscall sites: {calls.in_place} in place, {calls.stub} by stub, "
-        f"{calls.kept} kept; {count[Severity.ERROR]} errors, {count[Severity.WARNING]} warnings"
+    what = (
+        "the script and its packages, without the interpreter (ukl check python)"
+        if report.kind is Kind.SCRIPT
+        else f"syscall sites: {calls.in_place} in place, {calls.stub} by stub, {calls.kept} kept"
     )
+    numbers = f"{count[Severity.ERROR]} errors, {count[Severity.WARNING]} warnings"
+    return f"{report.target}: {what}; {numbers}"
 
 
 def as_json(report: Report) -> dict[str, Any]:

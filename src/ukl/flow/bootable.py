@@ -17,7 +17,7 @@ from ukl.host import packages
 from ukl.image import initrd as initrds
 from ukl.kernel import link as kernel_link
 from ukl.recipe import build as recipe_build
-from ukl.recipe import python
+from ukl.recipe import bytecode, python
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,14 +40,18 @@ class Bootable(Linked):
 
 def prepared(spec: AppSpec, context: Context) -> AppSpec:
     """Return `spec` with the programs of its recipes built."""
+    script = spec.python
     spec = python.with_files(spec, context.progress)
     if spec.build is None and not any(each.build for each in spec.with_):
         return spec
     packages.require(*kernels.BUILD_TOOLS)
     others = tuple(prepared(each, context) for each in spec.with_)
-    return recipe_build.prepared(
+    built = recipe_build.prepared(
         replace(spec, with_=others), context.store, context.progress, context.jobs
     )
+    if script is None:
+        return built
+    return bytecode.with_files(built, script, context.store, context.progress)
 
 
 def linked(

@@ -17,8 +17,8 @@ EXTENSION = ".so"
 """Suffix of extension modules that are not built in."""
 
 SKIPPED = frozenset({"__pycache__", ".git"})
-"""Names of directories that do not go into the guest. Byte code compiled on the host records
-the times of the host's files, so the guest would compile it again."""
+"""Names of directories that do not go into the guest. Byte code of other interpreters on the
+host is not the guest's: bytecode.py makes that."""
 
 MISSING: Mapping[str, str] = {
     "_ctypes": "ctypes",
@@ -38,8 +38,8 @@ MISSING: Mapping[str, str] = {
 }
 """Module of the standard library that the guest lacks -> the missing part of the library."""
 
-SHOWN = 5
-"""Number of left-out files that a message names."""
+SHOWN = 10
+"""Number of packages with left-out files that a message names."""
 
 
 def with_files(spec: AppSpec, progress: Progress) -> AppSpec:
@@ -50,9 +50,9 @@ def with_files(spec: AppSpec, progress: Progress) -> AppSpec:
     """
     if spec.python is None:
         return spec
-    left_out = extension_modules(spec.python)
+    left_out = by_package(spec.python)
     if left_out:
-        names = ", ".join(path.name for path in left_out[:SHOWN])
+        names = ", ".join(left_out[:SHOWN])
         more = f" and {len(left_out) - SHOWN} more" if len(left_out) > SHOWN else ""
         progress.line(
             f"{spec.name}: left out, because the kernel cannot load extension modules: "
@@ -63,22 +63,56 @@ def with_files(spec: AppSpec, progress: Progress) -> AppSpec:
 
 def files(python: PythonSpec) -> dict[str, Path]:
     """Return path in the guest -> file on the host, of the script and the packages."""
-    found: dict[str, Path] = {}
+    return {guest: file for guest, file in _all(python) if not _is_module(file)}
+
+
+def extension_modules(python: PythonSpec) -> list[Path]:
+    """Return the extension modules among the packages."""
+    return [file for _, file in _all(python) if _is_module(file)]
+
+
+def without_source(python: PythonSpec) -> list[str]:
+    """Return the guest's paths of the extension modules that have no form in Python beside them."""
+    return [
+        guest
+        for guest, file in _all(python)
+        if _is_module(file) and not file.with_name(f"{_module(file)}.py").exists()
+    ]
+
+
+def by_package(python: PythonSpec) -> list[str]:
+    """Return the names of the packages that have extension modules, with these, sorted."""
+    found: dict[str, list[str]] = {}
+    for top in (python.script, *python.path):
+        for file in _below(top):
+            if _is_module(file):
+                package = file.relative_to(top).parts[0]
+                found.setdefault(package.partition(".")[0], []).append(_module(file))
+    return [
+        package
+        if modules == [package]
+        else f"{package} ({modules[0] if len(modules) == 1 else f'{len(modules)} modules'})"
+        for package, modules in sorted(found.items())
+    ]
+
+
+def _all(python: PythonSpec) -> Iterator[tuple[str, Path]]:
+    """Yield path in the guest and file on the host, of all files."""
     places = [(guest_script(python.script), python.script)]
     places += [(guest_path(number), path) for number, path in enumerate(python.path)]
     for guest, top in places:
         if top.is_file():
-            found[guest] = top
+            yield guest, top
         for file in _below(top):
-            if not file.name.endswith(EXTENSION):
-                found[f"{guest}/{file.relative_to(top).as_posix()}"] = file
-    return found
+            yield f"{guest}/{file.relative_to(top).as_posix()}", file
 
 
-def extension_modules(python: PythonSpec) -> list[Path]:
-    """Return the extension modules among the packages, sorted."""
-    tops = [python.script, *python.path]
-    return [file for top in tops for file in _below(top) if file.name.endswith(EXTENSION)]
+def _is_module(file: Path) -> bool:
+    return file.name.endswith(EXTENSION)
+
+
+def _module(file: Path) -> str:
+    return file.name.partition(".")[0]
 
 
 def missing_modules(python: PythonSpec) -> list[tuple[int, str]]:
