@@ -18,7 +18,7 @@ import pytest
 from tests.processes import eventually_of
 from ukl.base.errors import InputError, UklError
 from ukl.base.model import AppObject, KernelSource, KernelSpec, ObjectFacts
-from ukl.base.progress import Progress
+from ukl.base.progress import Progress, Stage
 from ukl.host.exec import recording
 from ukl.host.store import Store, digest
 from ukl.kernel import build, link, symbols
@@ -79,6 +79,17 @@ def test_objects_are_built_once(spec: KernelSpec, store: Store, progress: Progre
     made = (built.directory / "manifest.json").stat().st_mtime_ns
     assert build.build(spec, store, progress) == built
     assert (built.directory / "manifest.json").stat().st_mtime_ns == made
+
+
+def test_progress_counts_what_make_will_compile(
+    spec: KernelSpec, store: Store, progress: Progress, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+    monkeypatch.setattr(Stage, "update", lambda self, *numbers: seen.append(numbers))
+    build.build(spec, store, progress)
+    # Never 100 % before the end: make does not say everything beforehand.
+    assert [each[:2] for each in seen] == [(1, 3), (2, 3), (3, None)]
+    assert seen[0][2].startswith("about ")
 
 
 def test_options_and_sources_give_other_objects(
@@ -296,7 +307,7 @@ from pathlib import Path
 from ukl.host.store import Store
 from ukl.kernel import build, link
 from ukl.base.model import AppObject, KernelSource, KernelSpec, ObjectFacts
-from ukl.base.progress import Progress
+from ukl.base.progress import Progress, Stage
 toy, series, config, cache, app, name = sys.argv[1:7]
 options = dict(word.split("=") for word in sys.argv[7:])
 spec = KernelSpec(KernelSource(Path(toy), "6.12.999", "t"), Path(series), (Path(config),), options)

@@ -13,7 +13,7 @@ from ukl.kernel.mail import FileDiff, Mail
 from ukl.kernel.series import Entry
 from ukl.kernel.versions import Base
 
-BASE = Base(Path("/k/6.12"), "6.12", "6.13", ("6.12.117",), None, (), 0, None, {})
+BASE = Base(Path("/k/6.12"), "6.12", "6.13", ("6.12.117",), None, (), None, {})
 
 
 @pytest.mark.parametrize(

@@ -21,13 +21,15 @@ from ukl.kernel import kconfig, make_args, symbols
 from ukl.kernel.kconfig import Request
 from ukl.kernel.source import fingerprint
 from ukl.kernel.tree import prepare
-from ukl.kernel.versions import load
 from ukl.pgo.flags import COUNTED
 
 OPTION = "CONFIG_UKL"
 """The option that the series adds; its other options begin with this name."""
 
 _COMPILED = re.compile(r"^  (CC|AS|HOSTCC|LDS)\s")
+_PLANNED = re.compile(r"echo ['\"]  (?:CC|AS|HOSTCC|LDS)\s")
+"""What `make -n` prints for an object."""
+
 _ERROR = re.compile(r"^\S+:\d+(:\d+)?: (fatal )?error: |^ld: |\*\*\* .*\bError\b|^make.*: \*\*\* ")
 
 
@@ -87,7 +89,6 @@ def build(
     which = "" if spec.patched else "unpatched "
     counted = spec.pgo is not None
     workers = jobs or len(os.sched_getaffinity(0))
-    estimate = _estimate(spec, store)
 
     def compile_into(directory: Path) -> None:
         with _workplace(tree, directory, key, store) as work:
@@ -101,10 +102,8 @@ def build(
             with progress.stage(f"{which}kernel configuration"):
                 kconfig.configure(make, asked, log)
             with progress.stage(f"{which}kernel objects ({workers} jobs)") as stage:
-                counter = _Counter(stage, estimate)
-                _compile(make, log, counter)
+                _compile(make, log, _Counter(stage))
                 make_args.capture(make, log).write(directory / "link.json")
-            (directory / "objects.count").write_text(f"{counter.done}\n")
             _discard_temporaries(objects)
             if work != directory:
                 objects.rename(directory / "objects")
@@ -124,6 +123,7 @@ def build(
         config = ("env", f"KCONFIG_ALLCONFIG={objects / 'requested.config'}")
         return [
             Command((*config, *make.argv, "allnoconfig")),
+            Command((*make.argv, "prepare")),
             Command((*make.argv, "bzImage")),
         ]
 
@@ -166,43 +166,38 @@ def _workplace(tree: Path, directory: Path, key: str, store: Store) -> Iterator[
 
 
 class _Counter:
-    """Counts the objects that make compiles; updates the stage with them and the time left."""
+    """Counts the objects that make compiles; updates the stage with them and the time left.
 
-    def __init__(self, stage: Stage, total: int) -> None:
+    `total` is what make is expected to compile; 0: unknown.
+    """
+
+    def __init__(self, stage: Stage) -> None:
         self.done = 0
+        self.total = 0
         self._stage = stage
-        self._total = total
         self._begin = time.monotonic()
 
     def __call__(self, line: str) -> None:
         if _COMPILED.match(line) is None:
             return
         self.done += 1
-        total = max(self._total, self.done)
+        if self.done >= self.total:  # what follows vmlinux.o was not counted
+            self._stage.update(self.done, None, "objects compiled")
+            return
         elapsed = time.monotonic() - self._begin
-        left = elapsed / self.done * (total - self.done)
-        # The first objects are small tools of the build: too few for an estimate.
-        note = f"about {_about(left)} left" if self.done > 40 and total > self.done else ""
-        self._stage.update(self.done, total, note)
+        left = elapsed / self.done * (self.total - self.done)
+        self._stage.update(self.done, self.total, f"about {_about(left)} left")
 
 
 def _about(seconds: float) -> str:
     return f"{round(seconds / 60)} min" if seconds > 90 else f"{max(1, round(seconds))} s"
 
 
-def _estimate(spec: KernelSpec, store: Store) -> int:
-    """Estimate the number of objects: that of the newest build in the cache, else base.toml's."""
-    counts = sorted(
-        (store.root / "kernel").glob("*/objects.count"), key=lambda file: file.stat().st_mtime
-    )
-    if counts:
-        return int(counts[-1].read_text())
-    base = spec.series.parent / "base.toml"
-    return load(base).objects if base.is_file() else 0
-
-
 def _compile(make: make_args.Make, log: Path, counter: _Counter) -> None:
     try:
+        make.run("prepare", log=log, on_line=counter)
+        # Takes 4 s of the CPU, and minutes follow. Make knows the objects of each configuration.
+        counter.total = counter.done + len(_PLANNED.findall(make.planned("bzImage")))
         make.run("bzImage", log=log, on_line=counter)
     except CommandFailed as error:
         if is_no_space(error):

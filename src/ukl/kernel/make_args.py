@@ -72,6 +72,11 @@ class Make:
             on_line=on_line,
         )
 
+    def planned(self, *targets: str) -> str:
+        """Return the commands that `run` would start, as far as make can tell beforehand."""
+        argv = [*self.argv, "--dry-run", "--keep-going", *targets]
+        return run(argv, env=self.environment, check=False).stdout
+
 
 def check_path(path: Path) -> None:
     """Raise InputError for a directory that kbuild cannot work in."""

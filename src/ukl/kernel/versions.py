@@ -22,7 +22,7 @@ _VERSION = re.compile(r"(\d+)\.(\d+)(?:\.(\d+))?(?:-rc(\d+))?")
 _FINAL = 1 << 20
 """Stands for "no -rc": a release sorts after all its candidates."""
 
-_FIELDS = {"from", "below", "tested", "package", "suites", "objects", "download", "sha256"}
+_FIELDS = {"from", "below", "tested", "package", "suites", "download", "sha256"}
 
 
 def is_version(text: str) -> bool:
@@ -49,7 +49,6 @@ class Base:
     tested: tuple[str, ...]
     package: str | None
     suites: tuple[str, ...]
-    objects: int
     download: str | None
     sha256: Mapping[str, str]
 
@@ -90,7 +89,6 @@ def load(file: Path) -> Base:
             tested=tuple(data.get("tested", ())),
             package=data.get("package"),
             suites=tuple(data.get("suites", ())),
-            objects=int(data.get("objects", 0)),
             download=data.get("download"),
             sha256=dict(data.get("sha256", {})),
         )
