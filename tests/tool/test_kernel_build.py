@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -86,10 +88,39 @@ def test_progress_counts_what_make_will_compile(
 ) -> None:
     seen = []
     monkeypatch.setattr(Stage, "update", lambda self, *numbers: seen.append(numbers))
+    monkeypatch.setattr(os, "getloadavg", lambda: (0.5, 0.5, 0.5))
     build.build(spec, store, progress)
     # Never 100 % before the end: make does not say everything beforehand.
     assert [each[:2] for each in seen] == [(1, 3), (2, 3), (3, None)]
     assert seen[0][2].startswith("about ")
+
+
+def test_a_busy_machine_is_said_once(
+    spec: KernelSpec, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream = io.StringIO()
+    seen = []
+    monkeypatch.setattr(Stage, "update", lambda self, *numbers: seen.append(numbers[2]))
+    monkeypatch.setattr(os, "getloadavg", lambda: (9.0, 1.0, 1.0))
+    build.build(spec, store, Progress(stream), jobs=2)
+    assert stream.getvalue().count("this machine is busy: the load is 9.0 on 2 processors") == 1
+    assert not any("left" in note for note in seen)
+
+
+def test_an_estimate_that_grows_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream, now, seen = io.StringIO(), [0.0], []
+    monkeypatch.setattr(Stage, "update", lambda self, *numbers: seen.append(numbers[2]))
+    monkeypatch.setattr(os, "getloadavg", lambda: (0.5, 0.5, 0.5))
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    with Progress(stream).stage("kernel objects") as stage:
+        counter = build._Counter(stage, 2)
+        counter.total = 100
+        for second in [*range(1, 41), 80, 120, 160]:
+            now[0] = float(second)
+            counter("  CC      a.o")
+    assert seen[39] == "about 60 s left"
+    assert seen[-1] == ""
+    assert stream.getvalue().count("this machine is busy") == 1
 
 
 def test_options_and_sources_give_other_objects(
@@ -303,6 +334,7 @@ def test_a_weak_name_of_the_kernel_is_refused(
 
 SCRIPT = """
 import sys
+import time
 from pathlib import Path
 from ukl.host.store import Store
 from ukl.kernel import build, link

@@ -11,6 +11,7 @@ import re
 
 import pytest
 
+from tests.processes import eventually
 from ukl.base import progress as room
 from ukl.base.progress import Progress, duration
 
@@ -50,6 +51,19 @@ def test_long_stages_say_how_far_they_are(monkeypatch: pytest.MonkeyPatch) -> No
         stage.update(50, 200, "of linux")
         stage.update(7, None)
     assert stream.getvalue().splitlines()[:2] == ["  download: 25% of linux", "  download: 7"]
+
+
+def test_a_stage_that_reports_nothing_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = io.StringIO()
+    monkeypatch.setattr(room, "PLAIN_INTERVAL", 0.0)
+    monkeypatch.setattr(room, "PULSE", 0.001)
+    with Progress(stream).stage("take prog"):
+        eventually(lambda: stream.getvalue().count("\n") >= 3)
+    lines = stream.getvalue().splitlines()
+    assert lines[0] == "  take prog: 0.0s"
+    assert lines[-1].startswith("✓ take prog")
+    stopped = len(lines)
+    assert len(stream.getvalue().splitlines()) == stopped
 
 
 def test_updates_are_sparse() -> None:

@@ -4,13 +4,15 @@
     ✓ kernel objects          4m52s
     ✓ link tcp-echo           cached
 
-Without a terminal, a long stage prints its progress as a line every PLAIN_INTERVAL seconds.
+Without a terminal, a long stage prints its progress as a line every PLAIN_INTERVAL seconds. A
+thread sees to stages that report nothing themselves.
 """
 
 from __future__ import annotations
 
 import contextlib
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, TextIO
@@ -27,6 +29,9 @@ PLAIN_INTERVAL = 15.0
 
 BAR_DELAY = 0.3
 """Seconds after which the bar of a stage is drawn."""
+
+PULSE = 5.0
+"""Seconds between two looks at a stage, without a terminal."""
 
 
 def duration(seconds: float) -> str:
@@ -52,19 +57,20 @@ class Stage:
         self._last_plain = self.begin
         self._bar: RichProgress | None = None
         self._task: TaskID | None = None
+        self._lock = threading.Lock()
+        self._ended = threading.Event()
+        self._pulse = threading.Thread(target=self._beat, daemon=True)
 
     def update(self, done: int, total: int | None, note: str = "") -> None:
         """Report progress: `done` of `total` (None: unknown), in any unit."""
         if self._progress.is_quiet:
             return
-        if self._progress.is_terminal:
-            self._draw(done, total, note)
-            return
-        now = time.monotonic()
-        if now - self._last_plain >= PLAIN_INTERVAL:
-            self._last_plain = now
-            share = f"{100 * done // total}%" if total else str(done)
-            self._progress.line(f"  {self.title}: {share} {note}".rstrip())
+        with self._lock:
+            if self._progress.is_terminal:
+                self._draw(done, total, note)
+            else:
+                share = f"{100 * done // total}%" if total else str(done)
+                self._plain(f"{share} {note}")
 
     def note(self, text: str) -> None:
         """Print a permanent line, above the bar."""
@@ -77,6 +83,36 @@ class Stage:
     def cached(self) -> None:
         """Show at the end that the result came from the cache."""
         self.outcome = "cached"
+
+    def _plain(self, text: str) -> None:
+        now = time.monotonic()
+        if now - self._last_plain >= PLAIN_INTERVAL:
+            self._last_plain = now
+            self._progress.line(f"  {self.title}: {text}".rstrip())
+
+    def start(self) -> None:
+        """Begin to show that the stage runs."""
+        if not self._progress.is_quiet:
+            self._pulse.start()
+
+    def stop(self) -> None:
+        """Show nothing more, and remove the bar from the terminal."""
+        self._ended.set()
+        if self._pulse.is_alive():
+            self._pulse.join()
+        self.erase()
+
+    def _beat(self) -> None:
+        """Show a stage that does not report how far it is; runs in a thread of its own."""
+        is_terminal = self._progress.is_terminal
+        while not self._ended.wait(BAR_DELAY if is_terminal else PULSE):
+            with self._lock:
+                if not is_terminal:
+                    self._plain(duration(time.monotonic() - self.begin))
+                elif self._bar is None:
+                    self._draw(0, None, "")
+                else:  # the bar shows the time by itself
+                    return
 
     def _draw(self, done: int, total: int | None, note: str) -> None:
         if self._bar is None:
@@ -124,14 +160,15 @@ class Progress:
         stage = Stage(self, title)
         if self.is_terminal:
             self._show(f"… {title}")
+        stage.start()
         try:
             yield stage
         except BaseException as error:
-            stage.erase()
+            stage.stop()
             interrupted = not isinstance(error, Exception)
             self._finish(stage, "×", "interrupted" if interrupted else "failed")
             raise
-        stage.erase()
+        stage.stop()
         self._finish(stage, "✓", stage.outcome)
 
     def line(self, text: str) -> None:

@@ -30,6 +30,12 @@ _COMPILED = re.compile(r"^  (CC|AS|HOSTCC|LDS)\s")
 _PLANNED = re.compile(r"echo ['\"]  (?:CC|AS|HOSTCC|LDS)\s")
 """What `make -n` prints for an object."""
 
+SETTLED = 30.0
+"""Seconds after which an estimate of the whole time is steady if nothing else runs."""
+
+GROWTH = 2.0
+"""How many times the shortest estimate may become before the machine counts as busy."""
+
 _ERROR = re.compile(r"^\S+:\d+(:\d+)?: (fatal )?error: |^ld: |\*\*\* .*\bError\b|^make.*: \*\*\* ")
 
 
@@ -102,7 +108,7 @@ def build(
             with progress.stage(f"{which}kernel configuration"):
                 kconfig.configure(make, asked, log)
             with progress.stage(f"{which}kernel objects ({workers} jobs)") as stage:
-                _compile(make, log, _Counter(stage))
+                _compile(make, log, _Counter(stage, workers))
                 make_args.capture(make, log).write(directory / "link.json")
             _discard_temporaries(objects)
             if work != directory:
@@ -168,14 +174,24 @@ def _workplace(tree: Path, directory: Path, key: str, store: Store) -> Iterator[
 class _Counter:
     """Counts the objects that make compiles; updates the stage with them and the time left.
 
-    `total` is what make is expected to compile; 0: unknown.
+    `total` is what make is expected to compile; 0: unknown. On a machine that has other work, the
+    time left only grows: say once that it is busy, and no times.
     """
 
-    def __init__(self, stage: Stage) -> None:
+    def __init__(self, stage: Stage, cores: int) -> None:
         self.done = 0
         self.total = 0
         self._stage = stage
         self._begin = time.monotonic()
+        self._shortest = float("inf")
+        self._busy = False
+        load = os.getloadavg()[0]
+        if load > cores:
+            self._report_busy(f"the load is {load:.1f} on {cores} processors")
+
+    def _report_busy(self, why: str) -> None:
+        self._busy = True
+        self._stage.note(f"this machine is busy: {why}, and the build takes longer")
 
     def __call__(self, line: str) -> None:
         if _COMPILED.match(line) is None:
@@ -186,7 +202,12 @@ class _Counter:
             return
         elapsed = time.monotonic() - self._begin
         left = elapsed / self.done * (self.total - self.done)
-        self._stage.update(self.done, self.total, f"about {_about(left)} left")
+        end = elapsed + left
+        self._shortest = min(self._shortest, end)
+        if not self._busy and elapsed > SETTLED and end > GROWTH * self._shortest:
+            self._report_busy(f"the objects take {end / self._shortest:.1f} times as long")
+        note = "" if self._busy else f"about {_about(left)} left"
+        self._stage.update(self.done, self.total, note)
 
 
 def _about(seconds: float) -> str:
