@@ -61,6 +61,16 @@ class TestUsage:
             ["run", "hello", "--init", "systemd"],
             ["cache", "clean", "--older", "yesterday"],
             ["kernel", "build", "--set", "no"],
+            ["--cache-dir", "", "ps"],
+            ["run", "--bootchart", "", "hello"],
+            ["run", "--pgo", "", "hello"],
+            ["package", "-o", "", "hello"],
+            ["bench", "report", ""],
+            ["perf", "flames", "-o", "", "x"],
+            ["kernel", "export", "-o", ""],
+            ["kernel", "trim", "-o", "", "hello"],
+            ["man", "-o", ""],
+            ["new", ""],
         ],
     )
     def test_nonsense_is_a_usage_error(self, cli: Cli, argv: list[str]) -> None:

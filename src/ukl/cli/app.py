@@ -34,6 +34,7 @@ from ukl.cli import (
     trace,
     wrap,
 )
+from ukl.cli.arguments import filled
 from ukl.cli.compiling import Compiling
 from ukl.cli.state import STATE
 from ukl.cli.verbatim import Verbatim
@@ -63,6 +64,7 @@ def options(
         typer.Option(
             "--cache-dir",
             metavar="DIR",
+            parser=filled,
             help="Directory of the cache (default: UKL_CACHE_DIR, else ~/.cache/ukl).",
         ),
     ] = None,

@@ -13,6 +13,14 @@ from ukl.cli import complete
 
 T = TypeVar("T")
 
+
+def filled(text: str) -> Path:
+    """Return the path of an option or argument; `Path("")` would be the current directory."""
+    if not text:
+        raise typer.BadParameter("it is empty")
+    return Path(text)
+
+
 Target = Annotated[
     str,
     typer.Argument(
@@ -61,7 +69,8 @@ Jobs = Annotated[
     ),
 ]
 OutputDirectory = Annotated[
-    Path, typer.Option("--output", "-o", metavar="DIR", help="Directory for the files.")
+    Path,
+    typer.Option("--output", "-o", metavar="DIR", parser=filled, help="Directory for the files."),
 ]
 
 

@@ -12,7 +12,7 @@ import typer
 
 from ukl.bench.samples import Meter
 from ukl.bench.suites import SUITES, Suite
-from ukl.cli.arguments import Jobs, Json, KernelSource, OutputDirectory
+from ukl.cli.arguments import Jobs, Json, KernelSource, OutputDirectory, filled
 from ukl.cli.settings import takes
 from ukl.cli.state import STATE, print_json, verb
 from ukl.settings.setting import Verb
@@ -35,10 +35,14 @@ Rounds = Annotated[
 Output = Annotated[
     Path | None,
     typer.Option(
-        "--output", "-o", metavar="FILE", help="File for the samples (default: in the cache)."
+        "--output",
+        "-o",
+        metavar="FILE",
+        parser=filled,
+        help="File for the samples (default: in the cache).",
     ),
 ]
-Samples = Annotated[Path, typer.Argument(metavar="FILE", help="A file of samples.")]
+Samples = Annotated[Path, typer.Argument(metavar="FILE", parser=filled, help="A file of samples.")]
 
 
 @app.callback()

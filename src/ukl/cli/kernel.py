@@ -19,6 +19,7 @@ from ukl.cli.arguments import (
     OutputDirectory,
     Series,
     Target,
+    filled,
 )
 from ukl.cli.settings import takes
 from ukl.cli.state import STATE, print_json, print_steps, verb
@@ -330,7 +331,13 @@ def trim(
     ] = 600.0,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", metavar="FILE", help="Also write the options to a file."),
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            parser=filled,
+            help="Also write the options to a file.",
+        ),
     ] = None,
     kernel_source: KernelSource = None,
     jobs: Jobs = None,

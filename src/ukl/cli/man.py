@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from ukl.cli.arguments import filled
 from ukl.cli.state import verb
 
 
@@ -26,6 +27,7 @@ def man(
             "--output",
             "-o",
             metavar="DIR",
+            parser=filled,
             help="Write all pages into DIR/man1; DIR is, for example, ~/.local/share/man.",
         ),
     ] = None,

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from ukl.cli.arguments import Json
+from ukl.cli.arguments import Json, filled
 from ukl.cli.state import print_json, verb
 
 
@@ -18,7 +18,10 @@ def new(
     directory: Annotated[
         Path,
         typer.Argument(
-            metavar="NAME", help="A new directory; its name is the project's.", show_default=False
+            metavar="NAME",
+            parser=filled,
+            help="A new directory; its name is the project's.",
+            show_default=False,
         ),
     ],
     language: Annotated[

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from ukl.cli.arguments import Jobs, Json, KernelSource, Target
+from ukl.cli.arguments import Jobs, Json, KernelSource, Target, filled
 from ukl.cli.settings import takes
 from ukl.cli.state import STATE, print_json, verb
 from ukl.package.formats import Format
@@ -25,7 +25,8 @@ def package(
         Format, typer.Option("--format", help="Format of the image: see the reference.")
     ] = Format.OCI,
     output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="DIR", help="A new directory.")
+        Path,
+        typer.Option("--output", "-o", metavar="DIR", parser=filled, help="A new directory."),
     ] = Path("package"),
     reference: Annotated[
         str | None,

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from ukl.cli.arguments import Json
+from ukl.cli.arguments import Json, filled
 from ukl.cli.guests import Name, registry
 from ukl.cli.state import STATE, print_json, verb
 
@@ -34,7 +34,7 @@ def record(
     name: Name,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", metavar="FILE", help="Default: NAME.folded."),
+        typer.Option("--output", "-o", metavar="FILE", parser=filled, help="Default: NAME.folded."),
     ] = None,
     seconds: Seconds = 10.0,
     frequency: Frequency = 99,
@@ -98,7 +98,8 @@ def flamegraph(
         ),
     ],
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Default: NAME.svg.")
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", parser=filled, help="Default: NAME.svg."),
     ] = None,
     seconds: Seconds = 10.0,
     frequency: Frequency = 99,

@@ -10,7 +10,7 @@ import typer
 
 from ukl.base.model import LOG_LIMITS, AppSpec, Guest, LogLimits, Mode, Restart
 from ukl.cli import complete
-from ukl.cli.arguments import DryRun, Jobs, Json, KernelSource
+from ukl.cli.arguments import DryRun, Jobs, Json, KernelSource, filled
 from ukl.cli.settings import takes
 from ukl.cli.state import STATE, print_json, print_steps, verb
 from ukl.settings.setting import Verb
@@ -80,6 +80,7 @@ Bootchart = Annotated[
     typer.Option(
         "--bootchart",
         metavar="FILE",
+        parser=filled,
         help="Write a chart of the boot time: .svg (default), .png, or .json.",
     ),
 ]

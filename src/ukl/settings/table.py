@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from ukl.base.model import (
@@ -440,7 +439,7 @@ APPLICATION: tuple[Setting, ...] = (
             "FILE",
             "Optimize kernel and application with the branch counts of a training run; `ukl build` "
             "creates a missing file.",
-            Path,
+            values.parse_path,
         ),
         compose=True,
     ),

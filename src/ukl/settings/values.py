@@ -183,6 +183,13 @@ def parse_option_value(value: object) -> str:
     return ("n", "y")[value] if isinstance(value, bool) else str(value)
 
 
+def parse_path(text: str) -> Path:
+    """Return a path on this machine; ValueError if it is empty."""
+    if not text:
+        raise ValueError("the path is empty")
+    return Path(text)
+
+
 def parse_name(text: str) -> str:
     """Return the name of an application."""
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", text) or len(text) > NAME_LIMIT:
