@@ -238,6 +238,19 @@ class TestDoctor:
         assert findings["processor"].level is doctor.Level.OK
         assert "cache" in findings["disk"].detail
 
+    @pytest.mark.process
+    def test_versions_of_compiler_linker_and_qemu_are_shown(
+        self, empty_path: Path, store: Store
+    ) -> None:
+        for tool in ("gcc", "ld", "qemu-system-x86_64"):
+            script(empty_path / tool, f"echo '{tool} version 1.2.3'")
+        script(empty_path / "make", "exit 1")
+        findings = {finding.name: finding for finding in doctor.examine(store)}
+        assert findings["ld"].detail == "links them: ld version 1.2.3"
+        for tool in ("gcc", "qemu-system-x86_64"):
+            assert findings[tool].detail.endswith(f": {tool} version 1.2.3")
+        assert findings["make"].detail == "builds the kernel, but does not say its version"
+
     def test_little_disk_and_memory_are_noted(
         self, empty_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -9,14 +9,21 @@ import shutil
 from dataclasses import dataclass
 from enum import StrEnum
 
+from ukl.base.errors import UklError
 from ukl.base.model import Accelerator
 from ukl.host import packages
+from ukl.host.exec import version
 from ukl.host.probe import kvm_remedy, memory_available, probe
 from ukl.host.requirements import REQUIREMENTS, install_command
 from ukl.host.store import FIRST_BUILD, Store, mount_point
 
 MEMORY_NEEDED = 2 << 30
 """Bytes that the final link of a kernel and a guest take together."""
+
+VERSIONED = frozenset(
+    {"gcc", "g++", "clang", "ld", "make", "musl-gcc", "qemu-system-x86_64", "gdb"}
+)
+"""Tools whose versions are shown."""
 
 
 class Level(StrEnum):
@@ -50,8 +57,19 @@ def _tools() -> list[Finding]:
         level = Level.OK if there else Level.NOTE if row.optional else Level.MISSING
         remedy = "" if there else install_command(row.package)
         package = "" if there else row.package
-        findings.append(Finding(row.tool, level, row.purpose, remedy, package))
+        detail = row.purpose + (_version(row.tool) if there else "")
+        findings.append(Finding(row.tool, level, detail, remedy, package))
     return findings
+
+
+def _version(tool: str) -> str:
+    """Return what a tool says about its version, for those that make or run what users see."""
+    if tool not in VERSIONED:
+        return ""
+    try:
+        return f": {version(tool)}"
+    except UklError:
+        return ", but does not say its version"
 
 
 def _kvm(store: Store) -> Finding:
