@@ -15,7 +15,7 @@ from ukl.base.errors import UklError
 from ukl.base.model import AppSpec, Disk
 from ukl.host import exec as host_exec
 from ukl.host.process import PIPE, spawn
-from ukl.vm import storage
+from ukl.vm import ext4, storage
 
 
 def spec(file: Path, size: int = 32 << 20) -> AppSpec:
@@ -108,3 +108,14 @@ def test_a_disk_in_use_names_who_has_it(tmp_path: Path) -> None:
             storage.check(wanted)
         assert caught.value.remedy
     storage.check(wanted)
+
+
+@pytest.mark.parametrize("feature", ["", "quota", "casefold", "bigalloc,inline_data"])
+def test_features_that_mke2fs_makes(tmp_path: Path, feature: str) -> None:
+    file = tmp_path / "disk.img"
+    words = ["-O", feature] if feature else []
+    host_exec.run(["mke2fs", "-q", "-F", "-t", "ext4", *words, file, "64M"])
+    wanted = spec(file)
+    storage.check(wanted)
+    needed = feature if feature in ext4.OPTIONS else ""
+    assert storage.optional_features(wanted.disks[0]) == [needed] * bool(needed)

@@ -55,6 +55,12 @@ Newest = Annotated[
     ),
 ]
 OldSeries = Annotated[str | None, typer.Option("--series", metavar="SERIES", hidden=True)]
+OptionsFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--output", "-o", metavar="FILE", parser=filled, help="Also write the options to a file."
+    ),
+]
 
 
 class Removable(StrEnum):
@@ -329,16 +335,7 @@ def trim(
             "--timeout", min=1, metavar="SECONDS", help="Limit for one run of the workload."
         ),
     ] = 600.0,
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "--output",
-            "-o",
-            metavar="FILE",
-            parser=filled,
-            help="Also write the options to a file.",
-        ),
-    ] = None,
+    output: OptionsFile = None,
     kernel_source: KernelSource = None,
     jobs: Jobs = None,
     dry_run: DryRun = False,

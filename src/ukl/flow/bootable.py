@@ -10,7 +10,7 @@ from ukl.app import as_is, captured
 from ukl.app import build as app_build
 from ukl.base.errors import InputError
 from ukl.base.model import AppObject, AppSpec, Guest, Image, KernelBuild, Mode
-from ukl.flow import containers
+from ukl.flow import containers, needs
 from ukl.flow import kernel as kernels
 from ukl.flow.context import Context
 from ukl.host import packages
@@ -64,6 +64,7 @@ def linked(
     normal executable.
     """
     packages.require(*kernels.BUILD_TOOLS)
+    needs.check((spec, *spec.with_), kernels.wanted_by((spec, *spec.with_)))
     if spec.root is not None:
         return _with_kernel(containers.prepared(spec, context, mode), context, patched=patched)
     spec = prepared(spec, context)

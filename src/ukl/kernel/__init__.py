@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from types import MappingProxyType
 
 from ukl.base import resources
@@ -26,6 +27,15 @@ def check_profile(name: str) -> str:
     return name
 
 
+def fragments(profile: str) -> list[Path]:
+    """Return the fragments of the configuration that are the same for all series, in order."""
+    check_profile(profile)
+    found = sorted(resources.path("kernel/config").glob("*.config"))
+    # The profile comes last: it overrides the others.
+    ordered = [file for file in found if file.stem not in PROFILES]
+    return ordered + [file for file in found if profile and file.stem == profile]
+
+
 def default_spec(
     source: KernelSource, options: Mapping[str, str] = _NONE, profile: str = ""
 ) -> KernelSpec:
@@ -34,13 +44,9 @@ def default_spec(
     `options` are a manifest's kernel options; `profile` is one of PROFILES, or empty. Raises
     InputError for an unknown profile, or if no series is for the source's version.
     """
-    check_profile(profile)
     base = base_for(source.version, bases(), source.directory)
-    found = sorted(resources.path("kernel/config").glob("*.config"))
-    # The profile comes last: it overrides the others.
-    ordered = [file for file in found if file.stem not in PROFILES]
-    ordered += [file for file in found if profile and file.stem == profile]
+    ordered = fragments(profile)
     # Each is followed by the series' changes to it: kernel/VERSION/config.
     both = ((file, base.directory / "config" / file.name) for file in ordered)
-    fragments = [file for pair in both for file in pair if file.is_file()]
-    return KernelSpec(source, base.series, tuple(fragments), dict(options))
+    present = [file for pair in both for file in pair if file.is_file()]
+    return KernelSpec(source, base.series, tuple(present), dict(options))

@@ -25,7 +25,7 @@ SIGNAL_BASE = 128
 
 LOST_REMEDY = (
     "run it with --mode process: as a normal process it cannot crash the machine, and its "
-    "errors become signals; `ukl -v run` shows the kernel's messages"
+    "errors become signals; `ukl --verbose run` shows the kernel's messages"
 )
 """In the kernel, an error of the program is the most likely cause of the machine's end."""
 
@@ -242,7 +242,7 @@ def error_of(result: RunResult, reports: Sequence[Crash] = ()) -> UklError | Non
                 _with_lines(f"the guest could not run the application: {result.detail}", tail),
                 remedy=next(
                     (remedy for text, remedy in _REMEDIES.items() if text in result.detail),
-                    "`ukl -v run` shows the kernel's messages",
+                    "`ukl --verbose run` shows the kernel's messages",
                 ),
                 log=result.console,
             )

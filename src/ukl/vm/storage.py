@@ -25,6 +25,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 from ukl.base.errors import InputError, MissingError, UklError
 from ukl.base.model import AppSpec, Disk, Volume
@@ -33,12 +34,9 @@ from ukl.host import exec as host_exec
 from ukl.host.programs import clean_environment, find
 from ukl.host.requirements import install_command
 from ukl.host.store import is_no_space
-from ukl.vm import volume_locks
+from ukl.vm import ext4, volume_locks
 
 PROC = Path("/proc")
-
-EXT4_MAGIC = (0x438, b"\x53\xef")
-"""Offset and value of s_magic: Documentation/filesystems/ext4/super.rst, 1024 + 0x38."""
 
 QEMU_LOCKS = (100, 300)
 """The range of bytes that QEMU locks in an image: from RAW_LOCK_PERM_BASE to the end of
@@ -174,9 +172,7 @@ def _check_disk(disk: Disk) -> None:
         )
     try:
         with disk.file.open("r+b") as stream:
-            offset, magic = EXT4_MAGIC
-            stream.seek(offset)
-            is_ext4 = stream.read(len(magic)) == magic
+            superblock = _superblock(stream)
             locked = _is_locked(stream.fileno())
     except OSError as error:
         raise UklError(
@@ -186,13 +182,34 @@ def _check_disk(disk: Disk) -> None:
         ) from error
     if locked:
         raise in_use(disk.file)
-    if not is_ext4:
+    if not ext4.is_ext4(superblock):
         raise InputError(
             "this file is not a disk with ext4",
             where=disk.file,
             remedy=f"name a new file, which is then made, or run "
             f"mke2fs -t ext4 {shlex.quote(str(disk.file))}",
         )
+    if missing := ext4.unsupported(superblock):
+        raise InputError(
+            f"the guest's kernel does not support the ext4 feature {missing[0]} of this disk",
+            where=disk.file,
+            remedy="make a file system without it, for example by naming a new file",
+        )
+
+
+def _superblock(stream: BinaryIO) -> bytes:
+    stream.seek(ext4.SUPERBLOCK)
+    return stream.read(ext4.SUPERBLOCK)
+
+
+def optional_features(disk: Disk) -> list[str]:
+    """Return the ext4 features of a disk that need options of the kernel (ext4.OPTIONS)."""
+    try:
+        with disk.file.open("rb") as stream:
+            superblock = _superblock(stream)
+    except OSError:  # is made later, without such features; or check() reports it
+        return []
+    return ext4.optional(superblock) if ext4.is_ext4(superblock) else []
 
 
 def _check_parent(file: Path) -> None:
