@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 from dataclasses import replace
 
@@ -65,6 +66,8 @@ def test_populated(lab: Lab, pages: Built, user: bool) -> None:
     built = lab.build(replace(pages.spec, name="pages-populated", populate=True))
     found = counted(lab, built, Options(Guest(mode=mode_of(user))))
     assert found["mapped"] == found["bss"] == found["heap"] == 0
+    assert found["reserved"] == errno.ENOMEM
+    assert found["inaccessible"] == 0
     # Those of a child are not: fork() copies at the first write, as ever.
     assert found["copied"] == PAGES
     assert found["locked"] > 3 * PAGES * 4

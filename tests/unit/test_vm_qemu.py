@@ -127,7 +127,8 @@ def test_kernel_has_the_settings_of_the_application() -> None:
     def words(**settings: Any) -> list[str]:
         return qemu.kernel_words(AppSpec("app", Path("app"), Path(), **settings), verbose=False)
 
-    assert not any("thp" in word or "ukl." in word for word in words())
+    assert not any("thp" in word or "ukl." in word or "sysctl" in word for word in words())
+    assert "sysctl.vm.overcommit_memory=2" in words(populate=True)
     assert "thp_anon=64K:always" in words(page_size=64 << 10)
     assert "ukl.programs=1" in words(executable="/bin/app")
     assert words(sysctl={"vm.overcommit_memory": "1", "net.x": "1 2"})[-2:] == [

@@ -321,7 +321,7 @@ APPLICATION: tuple[Setting, ...] = (
         parse=lambda value, directory: values.parse_sysctl_value(value),
         accepts=(str, int),
         more="They are set before the first process starts; an unknown name is a message of the "
-        "kernel (`ukl -v run`)",
+        "kernel (`ukl --verbose run`)",
         merge=updated,
         option=Option(
             ("--sysctl",),
@@ -342,8 +342,9 @@ APPLICATION: tuple[Setting, ...] = (
         "`mlockall(MCL_CURRENT | MCL_FUTURE)`. Its memory, including threads' stacks, is not "
         "swapped, and the first access to a page does not fault, unless the main stack grows. "
         "`madvise(MADV_DONTNEED)` fails with EINVAL, and the program cannot map more than the "
-        "available memory. It needs CAP_IPC_LOCK or a sufficient RLIMIT_MEMLOCK; otherwise it "
-        "writes a line to stderr and exits with status 126. Children of `fork()` have no locked "
+        "available memory: a reservation of more than twice the guest's memory fails with ENOMEM, "
+        "also with MAP_NORESERVE. It needs CAP_IPC_LOCK or a sufficient RLIMIT_MEMLOCK; otherwise "
+        "it writes a line to stderr and exits with status 126. Children of `fork()` have no locked "
         "memory",
         option=Option(("--populate",), EVERY),
         compose=True,

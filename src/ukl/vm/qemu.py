@@ -9,7 +9,7 @@ vmlinux by its PVH note and bzImage take the same time.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,6 +45,11 @@ MULTITHREADED_SINCE = (8, 1)
 """QEMU's version from which each emulated processor may have its own thread. In older
 versions one processor could translate code while another patched it (the kernel's jump
 labels) and execute the old instruction later: a stale int3. About one boot in 60 died."""
+
+OVERCOMMIT: Mapping[str, str] = {"vm.overcommit_memory": "2", "vm.overcommit_ratio": "200"}
+"""Parameters of a guest whose program has `populate`, which makes the kernel fill what is mapped:
+MAP_NORESERVE does not count, and a reservation of more than twice the memory fails with ENOMEM. The
+second half is for children of fork(), whose copies count too."""
 
 QUIET = ("quiet", "loglevel=3")
 """Only critical messages reach the console; a panic raises the level by itself."""
@@ -161,12 +166,14 @@ def kernel_words(spec: AppSpec, *, verbose: bool) -> list[str]:
     because of -no-reboot. no_timer_check skips a test at boot that counts timer interrupts
     for a short time: on a busy host it may see none and panic without a fault.
     thp_anon= sets the preferred size of pages of anonymous memory, see
-    admin-guide/mm/transhuge.rst. The kernel sets sysctl.* before it starts the first process.
+    admin-guide/mm/transhuge.rst. The kernel sets sysctl.* before it starts the first process;
+    `populate` adds OVERCOMMIT.
     """
     levels = ["loglevel=7"] if verbose else list(QUIET)
     own = [f"thp_anon={spec.page_size >> 10}K:always"] if spec.page_size else []
     own += ["ukl.programs=1"] if spec.executable else []
-    own += [quoted(f"sysctl.{key}={value}") for key, value in sorted(spec.sysctl.items())]
+    chosen = {**(OVERCOMMIT if spec.populate else {}), **spec.sysctl}
+    own += [quoted(f"sysctl.{key}={value}") for key, value in sorted(chosen.items())]
     return ["console=ttyS0", "panic=-1", "oops=panic", "no_timer_check", *levels, *own]
 
 

@@ -3,6 +3,7 @@
  * Touches each page of new memory of several kinds, and prints the number of faults.
  * With an argument: executes itself without privileges, and with a low RLIMIT_MEMLOCK.
  */
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -48,6 +49,16 @@ static void *advised(void)
 	return (char *)(((unsigned long)memory + HUGE_PAGE - 1) & -HUGE_PAGE);
 }
 
+/* What a garbage collector or a sanitizer reserves, and never uses in full. */
+static void reserve(const char *name, int protection)
+{
+	void *memory = mmap(NULL, 1L << 40, protection,
+			    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	printf("%s: %d\n", name, memory == MAP_FAILED ? errno : 0);
+	munmap(memory, 1L << 40);
+}
+
 /* Locked memory of this process, in KiB. */
 static long locked(void)
 {
@@ -79,6 +90,8 @@ int main(int argc, char **argv)
 	touch("heap", (char *)sbrk(SIZE + PAGE) + PAGE / 2);
 	printf("locked: %ld\n", locked());
 	touch("advised", advised());
+	reserve("reserved", PROT_READ | PROT_WRITE);
+	reserve("inaccessible", PROT_NONE);
 	/* A child gets its own copies, one fault each. */
 	if (!fork()) {
 		touch("copied", memory);
