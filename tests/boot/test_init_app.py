@@ -57,6 +57,15 @@ def test_signal(lab: Lab, checks: Built, *, user: bool) -> None:
     assert (ran.result.outcome, ran.result.status) == (Outcome.SIGNALED, signal.SIGSEGV)
 
 
+@BOTH
+def test_abort(lab: Lab, checks: Built, *, user: bool) -> None:
+    """SIGABRT does not end process 1; the instruction that abort() then executes does."""
+    options = Options(Guest(mode=mode_of(user), init="app"))
+    ran = lab.run(checks, "abort", options=options)
+    number = signal.SIGSEGV if user else signal.SIGILL
+    assert (ran.result.outcome, ran.result.status) == (Outcome.SIGNALED, number)
+
+
 def test_hang(lab: Lab, checks: Built) -> None:
     ran = timed_out(lab, checks, "hang", "hanging", Options(Guest(init="app")))
     assert ran.result.outcome is Outcome.TIMEOUT

@@ -19,6 +19,7 @@ from ukl.base.progress import Progress
 from ukl.elf.names import STUBS
 from ukl.elf.reader import Elf, facts
 from ukl.host.store import Store
+from ukl.syscalls import halts
 
 PROGRAMS = Path(__file__).parent / "programs"
 SAMPLE = resources.path("kernel/overlay/samples/ukl")
@@ -33,6 +34,13 @@ def compiled(source: Path, output: Path) -> Path:
     compiler = "g++" if source.suffix == ".cpp" else "gcc"
     subprocess.run([compiler, "-O2", *UKL_FLAGS, "-c", "-o", output, source], check=True)
     return output
+
+
+def without_replaced(theirs: bytes, ours: bytes) -> bytes:
+    """Return our bytes with the C library's `hlt` as the script leaves it (syscalls/halts.py)."""
+    pairs = zip(theirs, ours, strict=True)
+    was, becomes = halts.HALT[0], halts.INVALID[0]
+    return bytes(was if pair == (was, becomes) else pair[1] for pair in pairs)
 
 
 @pytest.mark.parametrize("name", ["order.c", "own.c", "ifunc.c", "exceptions.cpp"])
@@ -55,7 +63,9 @@ def test_same_facts_and_same_contents(name: str, tmp_path: Path, store: Store) -
             other = left.section(section.name)
             assert other is not None
             assert other.align == section.align, section.name
-            assert left.content(other) == right.content(section), section.name
+            assert left.content(other) == without_replaced(
+                left.content(other), right.content(section)
+            ), section.name
     assert {s.name for s in left.symbols} == {s.name for s in right.symbols} - {STUBS}
     run = [subprocess.run([p, "a"], capture_output=True, check=False) for p in (user, ours.user)]
     assert run[0].stdout == run[1].stdout

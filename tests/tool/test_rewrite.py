@@ -79,6 +79,25 @@ def test_generated_functions_do_the_same(tmp_path: Path, made: Builder, seed: in
     assert results == lines(plain)
 
 
+def test_halts_of_the_c_library(tmp_path: Path, made: Builder) -> None:
+    """abort() of a process that ignores signals ends, in ring 0 too; others are the program's."""
+    main = tmp_path / "main.c"
+    main.write_text(
+        '#include <stdlib.h>\nvoid own(void) { asm volatile("hlt"); }\n'
+        "int main(int c, char **v) { if (c > 1) abort(); if (c > 2) own(); return 0; }\n"
+    )
+    app = made(main)
+    object_dump = ["objdump", "-dr", "--no-show-raw-insn", str(app.path)]
+    in_kernel = subprocess.run(object_dump, capture_output=True, text=True, check=True).stdout
+    functions = dict(re.findall(r"(?ms)^[0-9a-f]+ <(\w+)>:\n(.*?)(?:\n\n|\Z)", in_kernel))
+    assert "hlt" not in functions["abort"]
+    assert "(bad)" in functions["abort"]
+    assert "hlt" in functions["own"]
+    assert "hlt" in disassembly(app, "abort")
+    assert "(bad)" not in disassembly(app, "abort")
+    assert "hlt" in disassembly(app, "own")
+
+
 def clobbering(text: str) -> str:
     """Return syscall.S with entries of single numbers that lose what the kernel's may lose."""
     short = " || ".join(f"\\nr == {number}" for number in SHORT)

@@ -28,7 +28,7 @@ from ukl.lto import build as lto
 from ukl.pgo import counts
 from ukl.pgo.flags import COUNTED, COUNTING, ROOT
 
-PROCEDURE = 8
+PROCEDURE = 10
 """Part of the key. Raise it when the link's result changes but its argument lists do not."""
 
 

@@ -29,7 +29,7 @@ FORMAT = 1
 OBJECT_SUFFIX = ".ukl.o"
 FACTS_SUFFIX = ".ukl.json"
 
-PROCEDURE = 7
+PROCEDURE = 8
 """Part of the key. Raise it when the result changes but the argument lists do not."""
 
 

@@ -127,31 +127,31 @@ def finish(
     """Make app.o and the normal executable `user` from the app.debug.o in `directory`.
 
     `syscall` is the compiled syscall.S. With a `level`, `syscall` instructions are
-    rewritten to calls first, in app.debug.o too.
+    rewritten to calls first, in app.debug.o too; and always the C library's `hlt`.
     """
     log = directory / "link.log"
     debug, application = directory / "app.debug.o", directory / "app.o"
     elf = Elf.open(debug)
     functions = sections.functions(elf.symbols)
     (directory / FUNCTIONS).write_text(json.dumps(functions) + "\n")
-    labels: tuple[str, ...] = ()
-    if level is not None:
-        from ukl.syscalls import rewrite  # noqa: PLC0415 - capstone takes 0.1 s that others do not need
+    start = (link.ENTRY, elf.addresses([link.ENTRY]).get(link.ENTRY, 0))
+    from ukl.syscalls import cancellation, halts, rewrite  # noqa: PLC0415 - capstone takes 0.1 s
 
-        plain = rewrite.plain_size(Elf.open(syscall))
-        rewritten = rewrite.rewrite(elf, plain, level)
-        if rewritten.data is not None:
-            debug.unlink()  # `elf` maps it
-            debug.write_bytes(rewritten.data)
-        labels = rewritten.labels
+    if level is None:
+        rewritten = rewrite.without_halts(elf)
+    else:
+        rewritten = rewrite.rewrite(elf, rewrite.plain_size(Elf.open(syscall)), level)
         (directory / COUNTS).write_text(json.dumps(asdict(rewritten.counts)) + "\n")
+    if rewritten.data is not None:
+        debug.unlink()  # `elf` maps it
+        debug.write_bytes(rewritten.data)
     host_exec.run(link.strip_argv(objcopy, debug, application, functions), log=log)
     script = scripts / "user.lds"
     host_exec.run(link.user_argv(ld, application, syscall, script, directory / "user"), log=log)
-    if labels:
-        from ukl.syscalls import cancellation  # noqa: PLC0415 - as above
-
-        cancellation.as_process(directory / "user", labels)
+    if rewritten.labels:
+        cancellation.as_process(directory / "user", rewritten.labels)
+    if rewritten.halts:
+        halts.as_process(directory / "user", start, rewritten.halts)
 
 
 def read_facts(directory: Path) -> ObjectFacts:

@@ -27,7 +27,7 @@ from ukl.elf.names import (
 )
 from ukl.elf.reader import STB_LOCAL, STB_WEAK, STT_GNU_IFUNC, Elf
 from ukl.elf.writer import Writer
-from ukl.syscalls import cancellation, frames, liveness
+from ukl.syscalls import cancellation, frames, halts, liveness
 from ukl.syscalls.code import (
     R_X86_64_64,
     R_X86_64_PC32,
@@ -130,12 +130,14 @@ class _Stubs:
 class Rewritten:
     """The object with its `syscall` instructions turned into calls, or None: nothing changes.
 
-    `labels` are the names that as_process() of cancellation.py needs.
+    `labels` are the names that as_process() of cancellation.py needs, `halts` the addresses for
+    that of halts.py.
     """
 
     data: bytes | None
     counts: SyscallCounts
     labels: tuple[str, ...] = ()
+    halts: tuple[int, ...] = ()
 
 
 def rewrite(elf: Elf, plain_size: int, level: Level) -> Rewritten:
@@ -185,6 +187,9 @@ def rewrite(elf: Elf, plain_size: int, level: Level) -> Rewritten:
                 data = _padding(rest) + _CALL + bytes(4)
                 stubs.calls.append((site.end - 4, entry))
         content[start : start + len(data)] = data
+    halted = halts.places(found)
+    for place in halted:
+        content[place : place + 1] = halts.INVALID
     for copy in copied:
         _copy(writer, text, stubs, copy)
     content += stubs.code
@@ -199,7 +204,7 @@ def rewrite(elf: Elf, plain_size: int, level: Level) -> Rewritten:
         if level is not Level.BASE:
             kernel.append((FAST_RETURN, frames.Frame(frames.FAST_RETURN_SIZE, frames.CALLED)))
         _describe(writer, text, numbers[FRAMES], stubs, kernel)
-    return Rewritten(writer.bytes(), counts, tuple(copy.label for copy in copied))
+    return Rewritten(writer.bytes(), counts, tuple(copy.label for copy in copied), halted)
 
 
 def _copy(writer: Writer, text: int, stubs: _Stubs, copy: cancellation.Copy) -> None:
@@ -312,6 +317,21 @@ def _in_text(elf: Elf, text: int) -> tuple[int, int]:
     if not found:
         raise UklError("the text has no local symbol for relocations")
     return found[0][0], found[0][1].value
+
+
+def without_halts(elf: Elf) -> Rewritten:
+    """Replace only the C library's `hlt` instructions (halts.py)."""
+    symbols = elf.raw_symbols()
+    text = next((n for n, section in enumerate(elf.sections) if section.name == TEXT), None)
+    code = codes(elf, symbols, elf.relocations()).get(text) if text is not None else None
+    halted = halts.places(sweep(code)) if code is not None else ()
+    if text is None or not halted:
+        return Rewritten(None, SyscallCounts(0, 0, 0))
+    writer = Writer(elf)
+    content = writer.content(text)
+    for place in halted:
+        content[place : place + 1] = halts.INVALID
+    return Rewritten(writer.bytes(), SyscallCounts(0, 0, 0), halts=halted)
 
 
 def plain_size(syscall: Elf) -> int:
