@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
@@ -64,6 +65,33 @@ def test_musl(lab: Lab, tmp_path: Path) -> None:
         ran = lab.run(app, "7", options=Options(Guest(mode=mode_of(user))), cpus=2)
         assert (ran.result.outcome, ran.result.status) == (Outcome.EXITED, 7), ran.text
         assert ran.text.replace("\r\n", "\n") == MUSL_SAYS
+
+
+OVERFLOW = """
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+int main(void)
+{
+	char *volatile block = malloc(20);
+	memset(block, 255, 29);
+	free(block);
+	puts("went on");
+}
+"""
+
+
+def test_musl_ends_a_program_with_a_corrupted_heap(lab: Lab, tmp_path: Path) -> None:
+    """By a `hlt`, which ring 0 would execute, and go on."""
+    if not shutil.which("musl-gcc"):
+        pytest.skip(f"{OPTIONAL} no musl-gcc on this machine")
+    (tmp_path / "main.c").write_text(OVERFLOW)
+    app = wrapped.build(lab, tmp_path, "over", "ukl-cc", "main.c", "-o", "over",
+                        UKL_CC_COMPILER="musl-gcc")  # fmt: skip
+    for user, number in ((False, signal.SIGILL), (True, signal.SIGSEGV)):
+        ran = lab.run(app, options=Options(Guest(mode=mode_of(user))))
+        assert (ran.result.outcome, ran.result.status) == (Outcome.SIGNALED, number), ran.text
+        assert "went on" not in ran.text
 
 
 def serves(lab: Lab, app: Built, *said: str) -> None:

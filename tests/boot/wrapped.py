@@ -19,7 +19,7 @@ def build(lab: Lab, directory: Path, program: str, *command: str, **variables: s
     """Run `command` in `directory`, and return the program that it makes, linked into a kernel."""
     environment = {
         **os.environ,
-        **settings.environment(),
+        **settings.environment(store=lab.store),
         "UKL_CACHE_DIR": str(lab.store.root),
         **variables,
     }

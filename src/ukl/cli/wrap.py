@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from ukl.cli.state import print_json, verb
+from ukl.cli.state import STATE, print_json, verb
 
 
 @verb
@@ -33,7 +33,7 @@ def wrap(
     from ukl.base.errors import MissingError, UsageError  # noqa: PLC0415 - not needed for --help
     from ukl.wrap import settings  # noqa: PLC0415
 
-    variables = settings.environment()
+    variables = settings.environment(store=STATE.store)
     if command and as_json:
         raise UsageError("--json prints the variables", remedy="leave the command out")
     if as_json:
