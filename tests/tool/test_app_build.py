@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from ukl.app import toolchain
+from ukl.app import sections, toolchain
 from ukl.app.build import build
 from ukl.base.cflags import UKL_FLAGS
 from ukl.base.errors import ExitCode, InputError, UklError
 from ukl.base.model import AppObject, AppSpec
 from ukl.base.progress import Progress
+from ukl.elf.reader import Elf
 from ukl.host.store import Store
 
 HELLO = '#include <stdio.h>\n#include "word.h"\nint main(void) { puts(WORD); return 0; }\n'
@@ -215,6 +216,16 @@ def test_sanitizers(project: Path, store: Store) -> None:
     app = made(project, store, cflags=("-fsanitize=undefined",))
     ran = subprocess.run([app.user], capture_output=True, text=True, check=False)
     assert "signed integer overflow" in ran.stderr
+
+
+@pytest.mark.parametrize("populate", [False, True])
+@pytest.mark.parametrize("use", ["int (*volatile f)(int) = inner;", "int f(int x) { return 2; }"])
+def test_note_about_the_stack(project: Path, store: Store, use: str, *, populate: bool) -> None:
+    (project / "main.c").write_text(
+        f"int main(int c, char **v) {{ int inner(int x) {{ return x + c; }} {use} return f(2); }}\n"
+    )
+    app = made(project, store, populate=populate)
+    assert sections.needs_executable_stack(Elf.open(app.path)) is ("inner;" in use)
 
 
 def test_undefined_symbol_that_nothing_uses(project: Path, store: Store) -> None:

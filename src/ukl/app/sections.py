@@ -47,7 +47,7 @@ IMPORTS = frozenset(
 PARTS = ("text", "rodata", "tdata", "tbss", "data", "bss", "symbols")
 """app.lds includes own-<part>.lds for each."""
 
-_STACK = ".note.GNU-stack"
+STACK = ".note.GNU-stack"
 _C_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 _SECTION_NAME = re.compile(r"[A-Za-z0-9_.$+\-]+\Z")
 
@@ -168,7 +168,7 @@ def missing_names(symbols: Iterable[Symbol]) -> tuple[str, ...]:
 
 def needs_executable_stack(elf: Elf) -> bool:
     """Whether an object was compiled for an executable stack (pointers to nested functions)."""
-    note = elf.section(_STACK)
+    note = elf.section(STACK)
     return note is not None and bool(note.flags & SHF_EXECINSTR)
 
 
@@ -180,7 +180,7 @@ def parts(elf: Elf | None) -> dict[str, str]:
     """
     texts = dict.fromkeys(PARTS, "")
     if elf is None or needs_executable_stack(elf):
-        texts["symbols"] += f"{_STACK} 0 : {{ *({_STACK}) }}\n"
+        texts["symbols"] += f"{STACK} 0 : {{ *({STACK}) }}\n"
     if elf is not None:
         for section in own_sections(elf):
             texts[section.part] += _output_text(section)
