@@ -89,6 +89,28 @@ def test_an_address_is_one_guest_s(guests: Registry) -> None:
     assert entry.record.given.address == "10.77.0.3/24"
 
 
+@pytest.mark.parametrize(
+    ("port", "free"),
+    [
+        ("127.0.0.1:53/udp->1", False),
+        ("0.0.0.0:53/udp->53", False),
+        ("127.0.0.2:53/udp->53", True),
+        ("127.0.0.1:53->53", True),
+        ("127.0.0.1:54/udp->53", True),
+    ],
+)
+def test_a_port_is_one_guest_s(guests: Registry, port: str, *, free: bool) -> None:
+    entry = guests.claim(record("a", given=Given(ports=("127.0.0.1:53/udp->53",))), automatic=False)
+    wanted = record("b", given=Given(ports=(port,)))
+    if not free:
+        with pytest.raises(InputError, match="the guest a forwards port 53/udp") as raised:
+            guests.claim(wanted, automatic=False)
+        assert raised.value.remedy
+        assert not guests.place("b").exists()
+        entry.release()
+    guests.claim(wanted, automatic=False)
+
+
 @pytest.mark.parametrize("name", ["", "../x", "a/b", ".lock", "-x", "a" * 65, "a b"])
 def test_what_is_no_name(guests: Registry, name: str) -> None:
     with pytest.raises(InputError, match="not a valid name"):

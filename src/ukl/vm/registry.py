@@ -42,6 +42,9 @@ GUESTS = "guests"
 
 RECORD = "guest.json"
 CONTROL = "control"
+ANY = "0.0.0.0"
+"""The address of a port that is forwarded on all of the machine's."""
+
 VERSION = 1
 
 
@@ -296,6 +299,7 @@ class Registry:
                 suffix = f"-{number}"
                 name = record.name[: MAX_NAME - len(suffix)] + suffix
             given = record.given
+            self._check_ports(given)
             if given.network:
                 given = replace(given, address=self._address(given))
             claimed = replace(record, name=name, given=given, created=time.time())
@@ -354,6 +358,22 @@ class Registry:
                 remedy="use another address with --ip, or omit it",
             )
         return given.address
+
+    def _check_ports(self, given: Given) -> None:
+        """Raise InputError if another guest forwards one of the ports.
+
+        It may not listen yet; and two QEMUs can have one UDP port, since both reuse it.
+        """
+        wanted = {_host_end(port) for port in given.ports}
+        for each in self.all():
+            if effective(each) in ALIVE:
+                for host, port in map(_host_end, each.given.ports):
+                    others = {own for own, same in wanted if same == port}
+                    if host in others or (others and ANY in {host, *others}):
+                        raise InputError(
+                            f"the guest {each.name} forwards port {port} of this machine",
+                            remedy=f"forward another port with -p, or ukl stop {each.name}",
+                        )
 
     def _name_in_use(self, name: str) -> InputError:
         record = self._read(name)
@@ -420,6 +440,12 @@ class Registry:
 def of(store: Store) -> Registry:
     """Return the registry of a cache's guests."""
     return Registry(store.own(GUESTS))
+
+
+def _host_end(port: str) -> tuple[str, str]:
+    """Return address and port of a forward's text, `127.0.0.1:53/udp->53`."""
+    host, _, number = port.partition("->")[0].rpartition(":")
+    return host, number
 
 
 class Entry:
