@@ -15,6 +15,7 @@ import pytest
 from tests.boot import matrix
 from tests.boot.harness import Built, Lab
 from tests.boot.matrix import Results
+from ukl.base.model import Returns
 from ukl.kernel import symbols
 
 STARTS: Mapping[str, str] = {
@@ -171,6 +172,26 @@ def results(lab: Lab, built: Built) -> Results:
     return matrix.run(lab, built, CHECKS, setup=setup, modes=("USER",), seconds=90)
 
 
+@pytest.fixture(scope="module")
+def of_program(lab: Lab, built: Built) -> Results:
+    """Return what happens if the program is not linked in: a marker file names it."""
+    marker = symbols.with_flags(symbols.program_marker("/program"), Returns.IRET)
+    octal = "".join(f"\\{byte:03o}" for byte in marker)
+    setup = (
+        f"cp $USER /program; printf '{octal}' > /program.marker; chmod 755 /program.marker\n"
+        "export UKL=/program.marker\n"
+    )
+    return matrix.run(
+        lab,
+        built,
+        [f"starting.{name}" for name in ("start", "state", "access", "events")],
+        setup=setup,
+        modes=("USER",),
+        seconds=90,
+        append=("ukl.programs=1",),
+    )
+
+
 def said(results: Results, name: str) -> dict[str, str]:
     """Return what a check has found: row -> what came of it."""
     [check] = results[f"starting.{name}"]
@@ -225,6 +246,13 @@ def test_where_a_signal_frame_leads_it(results: Results, row: str) -> None:
 @pytest.mark.parametrize("row", LOG)
 def test_what_the_log_tells(results: Results, row: str) -> None:
     assert said(results, "log")[row] == LOG[row]
+
+
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("name", ["start", "state", "access", "events"])
+def test_a_program_that_is_not_linked_in(results: Results, of_program: Results, name: str) -> None:
+    """The rules are the same."""
+    assert said(of_program, name) == said(results, name)
 
 
 @pytest.mark.timeout(1800)
