@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from tests.boot.harness import Built, Lab, Ran, mode_of
+from tests.conftest import OPTIONAL
 from tests.containers import Member, directory, file, hard, layout, symlink, whiteout
 from ukl.base.errors import InputError
 from ukl.base.model import AppSpec, Code, Guest, Outcome, Volume
@@ -21,7 +22,9 @@ from ukl.base.root import RootKind, RootSource
 from ukl.flow.bootable import bootable
 from ukl.vm.launch import Options
 
-pytestmark = pytest.mark.skipif(shutil.which("sqfstar") is None, reason="no squashfs-tools")
+pytestmark = pytest.mark.skipif(
+    shutil.which("sqfstar") is None, reason=f"{OPTIONAL} no squashfs-tools on this machine"
+)
 
 SHELL = Path("/bin/busybox")
 APPLETS = ("cat", "id", "kill", "ls", "mount", "pwd", "sh", "sleep", "stat", "su", "env", "touch")

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from tests import containers
+from tests.conftest import OPTIONAL
 from tests.containers import Member, directory, file, hard, layout, program, symlink, whiteout
 from ukl.base.errors import InputError
 from ukl.base.model import AppSpec, Mode
@@ -26,7 +27,9 @@ from ukl.flow.context import Context
 from ukl.host.exec import CommandFailed
 from ukl.host.store import Store
 
-pytestmark = pytest.mark.skipif(shutil.which("sqfstar") is None, reason="no squashfs-tools")
+pytestmark = pytest.mark.skipif(
+    shutil.which("sqfstar") is None, reason=f"{OPTIONAL} no squashfs-tools on this machine"
+)
 
 QUIET = Progress.quiet()
 
@@ -133,7 +136,7 @@ def test_archives_and_directories(tmp_path: Path, store: Store) -> None:
 @pytest.mark.parametrize("program", ["gzip", "bzip2", "xz", "zstd"])
 def test_compressed_layers(tmp_path: Path, store: Store, program: str) -> None:
     if shutil.which(program) is None:
-        pytest.skip(f"no {program}")
+        pytest.skip(f"{OPTIONAL} no {program} on this machine")
     plain = tmp_path / "plain.tar"
     plain.write_bytes(containers.tar([*LOWER, file("noise", os.urandom(50000))]))
     packed = tmp_path / "packed"
