@@ -55,6 +55,7 @@ class Stage:
         self.begin = time.monotonic()
         self.outcome = ""
         self._last_plain = self.begin
+        self._reported = ""
         self._bar: RichProgress | None = None
         self._task: TaskID | None = None
         self._lock = threading.Lock()
@@ -70,7 +71,8 @@ class Stage:
                 self._draw(done, total, note)
             else:
                 share = f"{100 * done // total}%" if total else str(done)
-                self._plain(f"{share} {note}")
+                self._reported = f"{share} {note}"
+                self._plain(self._reported)
 
     def note(self, text: str) -> None:
         """Print a permanent line, above the bar."""
@@ -103,12 +105,15 @@ class Stage:
         self.erase()
 
     def _beat(self) -> None:
-        """Show a stage that does not report how far it is; runs in a thread of its own."""
+        """Show a stage that does not report how far it is; runs in a thread of its own.
+
+        Without a terminal, repeat what it has reported last.
+        """
         is_terminal = self._progress.is_terminal
         while not self._ended.wait(BAR_DELAY if is_terminal else PULSE):
             with self._lock:
                 if not is_terminal:
-                    self._plain(duration(time.monotonic() - self.begin))
+                    self._plain(self._reported or duration(time.monotonic() - self.begin))
                 elif self._bar is None:
                     self._draw(0, None, "")
                 else:  # the bar shows the time by itself
