@@ -32,7 +32,8 @@ fresh; patch 40 '\\001\\002\\003'; try other-build ./m
 fresh; patch 8 'x'; try other-name ./m
 fresh; patch 4 '\\007'; try other-version ./m
 fresh; patch 60 '\\001'; try known-flag ./m
-fresh; patch 60 '\\002'; try unknown-flag ./m
+fresh; patch 60 '\\040'; try unknown-flag ./m
+fresh; patch 60 '\\004'; try flag-without-its-base ./m
 fresh; patch 63 '\\200'; try highest-flag ./m
 fresh; dd if=m of=n bs=1 count=63 2>/dev/null; chmod 755 n; try cut-short ./n
 fresh; ln -s m link; try symlink ./link
@@ -48,7 +49,7 @@ STARTED = {"good", "known-flag", "read-only", "symlink"}
 REFUSED = {
     *("other-owner", "group-writable", "world-writable", "not-executable"),
     *("other-build", "other-name", "other-version", "cut-short"),
-    *("unknown-flag", "highest-flag"),
+    *("unknown-flag", "highest-flag", "flag-without-its-base"),
     *("nosuid", "noexec"),
 }
 
