@@ -34,6 +34,8 @@ _SECTION = re.compile(r"^Disassembly of section (\S+):$")
 _RELOCATION = re.compile(r"^\s*(?:[0-9a-f]+:? )?\s*(R_X86_64_\w+)\s+(\S+)$")
 _PLACE = re.compile(r"^(\.\S*?)([+-]0x[0-9a-f]+)?$")
 _COUNTER = re.compile(r"(?<=[A-Za-z_])\.\d+\b|(?<=__UNIQUE_ID_)\w+?\d+\b|(?<=__already_done)\.\d+")
+_GUESS = re.compile(r"\s*(?:#\s*)?<[^>]*>$")
+"""The target that objdump shows of an instruction that the linker has not filled in."""
 _IGNORED = re.compile(r"\.(debug|comment|note|eh_frame)")
 """Sections for debuggers, or that the kernel's linker script discards."""
 _STRINGS = re.compile(r"\.rodata\.str|\.init\.rodata\.str|\.rodata\..*\.str1")
@@ -162,6 +164,7 @@ def functions(disassembly: str, symbols: Symbols) -> dict[str, list[str]]:
         elif match := _RELOCATION.match(line):
             # The processor adds the displacement to the address after its four bytes.
             bias = 4 if match[1] in {"R_X86_64_PC32", "R_X86_64_PLT32"} else 0
+            lines[-1:] = [_GUESS.sub("", text) for text in lines[-1:]]
             lines.append(f"{match[1]} {symbols.target(match[2], bias)}")
         elif line.strip():
             lines.append(_COUNTER.sub("", line.strip()))
