@@ -37,7 +37,8 @@ extern int say(const char *);
 int fourth(void) { return say(SAID); }
 asm(".section __bug_table, \\"aw\\"\\n.long 1b - ., 2f - .\\n.word " LINE ", 0\\n.previous\\n"
     ".text\\n1: nop\\n2: nop\\n");
-asm(".section .initcall4.init, \\"a\\"\\n.long 0\\n__initcall__kmod_a__7_" LINE "_start4: .long fourth - .\\n"
+asm(".section .initcall4.init, \\"a\\"\\n.long 0\\n"
+    "__initcall__kmod_a__7_" LINE "_start4: .long fourth - .\\n"
     ".section .altinstr_replacement, \\"ax\\"\\ncall other\\n.text\\n");
 """
 
