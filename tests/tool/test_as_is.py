@@ -4,13 +4,18 @@
 from __future__ import annotations
 
 import subprocess
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from ukl.app import as_is
 from ukl.base.errors import InputError
 from ukl.base.model import AppSpec, Code, Returns
+from ukl.base.progress import Progress
+from ukl.flow import bootable
+from ukl.flow.context import Context
 from ukl.host.store import Store
 from ukl.kernel import symbols
 from ukl.settings import manifest
@@ -58,6 +63,22 @@ def test_files_bring_what_they_need(program: Path, tmp_path: Path) -> None:
     subprocess.run(["gcc", *words], check=True, cwd=tmp_path)
     spec = AppSpec("prog", program, tmp_path, program=program, files={"/plugins": plugins})
     assert any(path.endswith("/libm.so.6") for path in as_is.prepared(spec).files)
+
+
+@pytest.mark.parametrize(
+    ("option", "settings"),
+    [
+        ("--lto", {"lto": True}),
+        ("--with", {"with_": (AppSpec("other", Path("other"), Path()),)}),
+        ("--populate", {"populate": True}),
+    ],
+)
+def test_what_only_a_link_can_do_is_refused(
+    program: Path, store: Store, option: str, settings: dict[str, Any]
+) -> None:
+    spec = replace(manifest.resolve(str(program)), **settings)
+    with pytest.raises(InputError, match=option):
+        bootable.linked(spec, Context(store, Progress.quiet()))
 
 
 def test_an_object_is_not_a_program(tmp_path: Path, store: Store) -> None:

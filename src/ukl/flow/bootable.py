@@ -86,7 +86,11 @@ def linked(
 
 def _as_is(spec: AppSpec, context: Context, *, patched: bool) -> Linked:
     """Return a program that runs as it is, and its kernel."""
-    for option, given in (("--lto", spec.lto), ("--with", spec.with_)):
+    for option, given in (
+        ("--lto", spec.lto),
+        ("--with", spec.with_),
+        ("--populate", spec.populate),
+    ):
         if given:
             raise InputError(
                 f"{option} is for programs that are linked into the kernel",
