@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import typer
 
@@ -21,16 +21,17 @@ def filled(text: str) -> Path:
     return Path(text)
 
 
-Target = Annotated[
-    str,
-    typer.Argument(
+def target_argument(more: str) -> Any:
+    """Return the argument that names what to run; `more` ends the list of what that can be."""
+    return typer.Argument(
         metavar="TARGET",
-        help="An example's name, a directory with a ukl.toml, a C file, a Python script, or a "
-        "program that ukl-cc linked.",
+        help=f"An example's name, a directory with a ukl.toml, a C file, a Python script, {more}",
         show_default=False,
         autocompletion=complete.targets,
-    ),
-]
+    )
+
+
+Target = Annotated[str, target_argument("or a program.")]
 KernelSource = Annotated[
     str | None,
     typer.Option(

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from ukl.base.model import LOG_LIMITS, AppSpec, Guest, LogLimits, Mode, Restart
-from ukl.cli import complete
-from ukl.cli.arguments import DryRun, Jobs, Json, KernelSource, filled
+from ukl.cli.arguments import DryRun, Jobs, Json, KernelSource, filled, target_argument
 from ukl.cli.settings import takes
 from ukl.cli.state import STATE, print_json, print_steps, verb
 from ukl.settings.setting import Verb
@@ -86,12 +85,8 @@ Bootchart = Annotated[
 ]
 RunTarget = Annotated[
     str,
-    typer.Argument(
-        metavar="TARGET",
-        help="An example's name, a directory with a ukl.toml, a C file, a Python script, a "
-        "program, or a container image: oci:DIR[:TAG], docker-archive:FILE, docker://NAME.",
-        show_default=False,
-        autocompletion=complete.targets,
+    target_argument(
+        "a program, or a container image: oci:DIR[:TAG], docker-archive:FILE, docker://NAME."
     ),
 ]
 Rootfs = Annotated[
