@@ -29,7 +29,7 @@ MARKER_RET = 1
 MARKER_TREE = 0x10
 PROGRAM_MAGIC = b"\177UKP"
 PATH_SIZE = 240
-_PROGRAM_FLAGS_AT = 8
+_FLAGS_AT, _PROGRAM_FLAGS_AT = 60, 8
 CODE_FLAGS = {Code.NONE: 0, Code.FILES: 0x2, Code.JIT: 0x6, Code.WX: 0xE}
 """The kernel's include/uapi/linux/ukl.h."""
 
@@ -149,10 +149,9 @@ def with_flags(
     `tree`: what the program executes is in application mode, too.
     """
     flags = MARKER_RET if returns is Returns.RET else 0
-    at = -4
+    at = _FLAGS_AT
     if marker_bytes.startswith(PROGRAM_MAGIC):
         at = _PROGRAM_FLAGS_AT
         code = Code.FILES if code is Code.NONE else code
     flags |= CODE_FLAGS[code] | (MARKER_TREE if tree else 0)
-    end = at + 4 or len(marker_bytes)
-    return marker_bytes[:at] + struct.pack("<I", flags) + marker_bytes[end:]
+    return marker_bytes[:at] + struct.pack("<I", flags) + marker_bytes[at + 4 :]
