@@ -23,6 +23,7 @@ void ukl_inherit(struct linux_binprm *bprm);
 void ukl_begin_exec(struct linux_binprm *bprm);
 void ukl_release_binprm(struct linux_binprm *bprm);
 int ukl_may_execute(const struct file *file, bool written, unsigned long vm_flags);
+bool ukl_may_write_text(const struct mm_struct *mm);
 void ukl_setup_additional_pages(void);
 void ukl_start_thread(struct pt_regs *regs);
 struct page *ukl_text_page(unsigned long addr);
@@ -67,6 +68,9 @@ static inline int ukl_may_execute(const struct file *file, bool written,
 {
 	return 0;
 }
+
+/* A constant, which changes no object */
+#define ukl_may_write_text(mm)	true
 
 static inline void ukl_setup_additional_pages(void)
 {

@@ -88,7 +88,8 @@ shift "$first"
 partial_link() {
 	own=$1 output=$2
 	shift 2
-	"$LD" -r -d -X --force-group-allocation --build-id=none -nostdlib \
+	# shellcheck disable=SC2086 # wrap is a list
+	"$LD" -r -d -X --force-group-allocation --build-id=none -nostdlib $wrap \
 		-L "$own" -T "$here/app.lds" -o "$output" \
 		"$(compiler_file crt1.o)" "$(compiler_file crti.o)" \
 		"$(compiler_file crtbeginS.o)" "$tmp/crt.o" \
@@ -116,6 +117,7 @@ undefined() {
 			print $5, $4, $8 }'
 }
 
+wrap=
 mkdir "$tmp/none" "$tmp/own"
 for kind in text rodata tdata tbss data bss symbols; do
 	: >"$tmp/none/own-$kind.lds"
@@ -143,11 +145,19 @@ while read -r kind name align; do
 	} >>"$tmp/own/own-$kind.lds"
 done <"$tmp/sections"
 
+# See crt.S.
+real=
+if "$READELF" -sW "$tmp/first.o" |
+	awk '$8 == "dl_iterate_phdr" && $7 != "UND" { found = 1 } END { exit !found }'; then
+	real=__real_dl_iterate_phdr
+	wrap="--wrap=dl_iterate_phdr -u dl_iterate_phdr"
+fi
+
 # An undefined weak symbol is null, even if the kernel defines that name.
 functions=
 undefined "$tmp/first.o" >"$tmp/undefined"
 while read -r strength type name; do
-	case " $IMPORTS " in
+	case " $IMPORTS $real " in
 	*" $name "*) continue ;;
 	esac
 	case $name in

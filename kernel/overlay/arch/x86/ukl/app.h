@@ -65,10 +65,24 @@ int ukl_gettimeofday(struct __kernel_old_timeval *tv, struct timezone *tz);
 __kernel_old_time_t ukl_time(__kernel_old_time_t *t);
 long ukl_getcpu(unsigned int *cpu, unsigned int *node, struct getcpu_cache *unused);
 
-/* Does the file start with the magic of a marker file? */
+/* Does the marker start with its magic? */
 static inline bool ukl_marker_magic(const struct ukl_marker *marker)
 {
 	return !memcmp(marker->magic, UKL_MARKER_MAGIC, sizeof(marker->magic));
+}
+
+/* The marker in an ELF file that starts with @head, or NULL */
+static inline const struct ukl_marker *ukl_elf_marker(const char *head)
+{
+	const struct ukl_marker_note *note;
+
+	note = (const struct ukl_marker_note *)(head + sizeof(struct elf64_hdr));
+	if (memcmp(head, ELFMAG, SELFMAG) || head[EI_CLASS] != ELFCLASS64 ||
+	    note->name_size != sizeof(note->name) || note->size != sizeof(note->marker) ||
+	    note->type != UKL_NOTE_MARKER ||
+	    memcmp(note->name, UKL_NOTE_NAME, sizeof(note->name)))
+		return NULL;
+	return &note->marker;
 }
 
 /* UKL_MARKER_JIT needs UKL_MARKER_EXEC, and UKL_MARKER_WX needs UKL_MARKER_JIT. */
@@ -79,7 +93,7 @@ static inline bool ukl_flags_valid(u32 flags)
 	       (!(flags & UKL_MARKER_WX) || (flags & UKL_MARKER_JIT));
 }
 
-/* Is it a marker file that this kernel understands? @size: size of the file */
+/* Is it a marker that this kernel understands? @size: size of the file without an ELF part */
 static inline bool ukl_marker_valid(const struct ukl_marker *marker, loff_t size)
 {
 	return size == sizeof(*marker) && ukl_marker_magic(marker) &&
@@ -130,6 +144,9 @@ static inline void ukl_own_rela(struct elf64_rela *start,
 			memset(rela, 0, sizeof(*rela));
 	}
 }
+
+/* Let programs find the entries of fast system calls, see entries.c. */
+void ukl_map_entries(void);
 
 /* In init data like @image, freed after boot */
 extern const struct ukl_app_info __ukl_apps_start[], __ukl_apps_end[];

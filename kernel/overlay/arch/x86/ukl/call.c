@@ -9,14 +9,25 @@
 #include <linux/irqflags.h>
 #include <linux/linkage.h>
 #include <asm/ptrace.h>
+#include <asm/ukl_fast.h>
 
+asmlinkage void ukl_fast_caller(struct pt_regs *regs);
 asmlinkage void ukl_fast_exit(struct pt_regs *regs);
 asmlinkage void ukl_call_exit(struct pt_regs *regs);
 asmlinkage void ukl_call_function(struct pt_regs *regs);
 
+/* Entry work of a system call, with a complete frame. Interrupts are on. */
+asmlinkage __visible noinstr void ukl_fast_caller(struct pt_regs *regs)
+{
+	instrumentation_begin();
+	ukl_return_to_user_half(regs);
+	instrumentation_end();
+}
+
 /* Exit work of a system call. Interrupts are on at entry, off at return. */
 asmlinkage __visible noinstr void ukl_fast_exit(struct pt_regs *regs)
 {
+	ukl_fast_caller(regs);
 	syscall_exit_to_user_mode(regs);
 }
 

@@ -535,6 +535,18 @@ int ukl_may_execute(const struct file *file, bool written, unsigned long vm_flag
 	return -EACCES;
 }
 
+/**
+ * ukl_may_write_text - may a process write its own text by /proc/self/mem?
+ * @mm:	its address space
+ *
+ * Such a write ignores that the text is read-only. For an application it makes what
+ * was written executable, which needs UKL_MARKER_JIT.
+ */
+bool ukl_may_write_text(const struct mm_struct *mm)
+{
+	return !mm_is_ukl(mm) || test_bit(MM_CONTEXT_UKL_JIT, &mm->context.flags);
+}
+
 /*
  * Apply the rules for a set-user-ID root program:
  *
@@ -661,21 +673,27 @@ void ukl_inherit(struct linux_binprm *bprm)
 
 static int load_ukl_marker(struct linux_binprm *bprm)
 {
-	const struct ukl_marker *marker = (const struct ukl_marker *)bprm->buf;
+	const struct ukl_marker *marker = ukl_elf_marker(bprm->buf);
+	loff_t size = sizeof(*marker);
 	struct ukl_app *app;
 	struct file *file;
 	int err;
 
-	BUILD_BUG_ON(sizeof(*marker) > sizeof(bprm->buf));
+	BUILD_BUG_ON(sizeof(struct elf64_hdr) + sizeof(struct ukl_marker_note) >
+		     sizeof(bprm->buf));
 
 	if (bprm->ukl_marker)
 		return -ENOEXEC;
 	if (ukl_program_marker_magic((const struct ukl_program_marker *)bprm->buf))
 		return ukl_load_program(bprm);
-	if (!ukl_marker_magic(marker))
-		return -ENOEXEC;
+	if (!marker) {
+		marker = (const struct ukl_marker *)bprm->buf;
+		if (!ukl_marker_magic(marker))
+			return -ENOEXEC;
+		size = i_size_read(file_inode(bprm->file));
+	}
 
-	if (!ukl_marker_valid(marker, i_size_read(file_inode(bprm->file)))) {
+	if (!ukl_marker_valid(marker, size)) {
 		pr_notice_ratelimited("%s: not a marker file of version %d\n",
 				      bprm->filename, UKL_MARKER_VERSION);
 		return -ENOEXEC;
@@ -888,7 +906,10 @@ static int __init ukl_init(void)
 	idt_setup_ukl();
 
 	if (ukl_programs)
-		register_binfmt(&ukl_format);
+		ukl_map_entries();
+	/* Before the format of ELF files, which marker files can be, too */
+	if (ukl_programs || ukl_linked())
+		insert_binfmt(&ukl_format);
 	if (!ukl_linked())
 		return 0;
 
@@ -908,9 +929,6 @@ static int __init ukl_init(void)
 #ifdef CONFIG_HYPERV_TIMER
 	ukl_hvclock = hv_get_tsc_page();
 #endif
-	/* Register after the other formats, none of which accepts the magic. */
-	if (!ukl_programs)
-		register_binfmt(&ukl_format);
 	return 0;
 }
 late_initcall(ukl_init);

@@ -9,7 +9,8 @@
  * call continues like one of ukl_syscall(), so tracers and filters see an
  * ordinary call and signals are delivered as usual. The return address stays on
  * the application's stack. The instruction pointer in a completed frame is
- * ukl_fast_ret, a RET instruction.
+ * ukl_fast_ret, a RET instruction, or, for a caller in the user half, the return
+ * address: see ukl_fast_caller().
  *
  * Interrupts stay enabled. They can arrive
  *
@@ -41,7 +42,7 @@
 #include <asm/ukl_fast.h>
 #include <asm/unwind_hints.h>
 
-#include "../entry/calling.h"
+#include "function.S"
 
 #define UKL_APP_CS	(__KERNEL_CS | UKL_CSX_APP | UKL_CSX_CALL)
 #define UKL_APP_FLAGS	(X86_EFLAGS_FIXED | X86_EFLAGS_IF | X86_EFLAGS_AC)
@@ -53,21 +54,6 @@
 .code64
 /* kprobes are not allowed in this section. */
 .section .kprobes.text, "ax"
-
-/*
- * Leave the application's stack. r11 holds the previous stack pointer, @current
- * the task. POPF clears AC (SMAP becomes active), DF, NT and TF at once.
- */
-.macro ukl_fast_enter current=%rcx
-	movq	%rsp, %r11
-	movq	PER_CPU_VAR(current_task), \current
-	movq	TASK_ukl_frame(\current), %rsp
-	UNWIND_HINT_REGS
-	pushq	$(X86_EFLAGS_FIXED | X86_EFLAGS_IF)
-	popfq
-	movq	%r11, RSP(%rsp)
-	movq	$ukl_fast_ret, RIP(%rsp)
-.endm
 
 .macro ukl_fast_check_entry_work
 	cmpq	$0, TI_syscall_work(%rcx)
@@ -117,22 +103,11 @@
 	.endif
 .endm
 
-.macro ukl_fast_return
-	/* objtool has no annotation for a return with SMAP open. */
-	ASM_STAC_UNSAFE
-	UNWIND_HINT_END_OF_STACK
-	movq	RSP(%rsp), %rsp
-	/* Application text has no return thunks. */
-	ANNOTATE_UNRET_SAFE
-	ret
-	int3
-	ukl_fast_tail .Ltail-.Lslot
-.endm
-
 .macro ukl_fast_leave args:req
 	.set	.Ltail, .
 	ukl_fast_check_exit_work \args
 	ukl_fast_return
+	ukl_fast_tail .Ltail-.Lslot
 .endm
 
 /* Offset within the slot of the code that ukl_sync_regs() restarts. */
@@ -234,10 +209,8 @@ SYM_INNER_LABEL(ukl_call_fast, SYM_L_GLOBAL)
 	movq	$-1, ORIG_RAX(%rsp)
 	CALL_NOSPEC r10
 	.set	.Ltail, .
-	movq	PER_CPU_VAR(current_task), %rcx
-	testl	$UKL_FAST_WORK, TI_flags(%rcx)
-	jnz	ukl_call_exit_work
-	ukl_fast_return
+	ukl_call_leave
+	ukl_fast_tail .Ltail-.Lslot
 #else
 	jmp	ukl_call_slow
 	ukl_fast_tail UKL_FAST_SLOT
@@ -337,10 +310,12 @@ SYM_DATA_END(ukl_fast_tails)
 /* Before the call: all of the caller's registers but rcx and r11 are live. */
 SYM_CODE_START_LOCAL(ukl_fast_entry_work)
 	UNWIND_HINT_REGS
-	cli
 	ukl_fast_complete
 	movq	$-ENOSYS, RAX(%rsp)
 	ukl_fast_store_args 6
+	movq	%rsp, %rdi
+	call	ukl_fast_caller
+	cli
 	movq	ORIG_RAX(%rsp), %rax
 	jmp	ukl_syscall_frame
 SYM_CODE_END(ukl_fast_entry_work)
@@ -372,8 +347,9 @@ SYM_INNER_LABEL(ukl_fast_exit_work_6, SYM_L_LOCAL)
 SYM_CODE_END(ukl_fast_exit_work)
 
 /* After the call of a function, with its result in rax and rdx. */
-SYM_CODE_START_LOCAL(ukl_call_exit_work)
+SYM_CODE_START(ukl_call_exit_work)
 	UNWIND_HINT_REGS
+	ANNOTATE_NOENDBR
 	cli
 	movq	$0, RDI(%rsp)
 	movq	$0, RSI(%rsp)

@@ -6,6 +6,7 @@
 #include <linux/sched.h>
 #include <linux/sched/task_stack.h>
 #include <linux/uaccess.h>
+#include <uapi/linux/ukl.h>
 #include <asm/mmu.h>
 #include <asm/processor.h>
 #include <asm/ptrace.h>
@@ -17,6 +18,68 @@
 #include "frame.h"
 
 asmlinkage struct pt_regs *ukl_sync_regs(struct pt_regs *eregs);
+
+/**
+ * ukl_return_to_user_half - complete the return of a fast system call in its frame
+ * @regs: frame of application mode
+ *
+ * If the caller is in the user half, show the instruction after its call, not the RET
+ * in the kernel half that leads there. So debuggers, profilers and the unwinders of
+ * exceptions and of pthread_cancel() find code that they know, as after SYSCALL.
+ */
+void ukl_return_to_user_half(struct pt_regs *regs)
+{
+	unsigned long ret;
+
+	if (regs->ip != (unsigned long)ukl_fast_ret ||
+	    get_user(ret, (unsigned long __user *)regs->sp) || ret >= TASK_SIZE_MAX)
+		return;
+	regs->ip = ret;
+	/* The frame of a call of ukl_syscall(), which pushes the address again */
+	regs->cx = ret;
+	regs->sp += sizeof(ret);
+}
+
+/*
+ * Repeat a system call for a caller in the user half, whose stack pointer is @sp after
+ * the return to @ret. If the caller has called a stub that says where its system call
+ * can be repeated, continue there, with the return address on the stack.
+ */
+static bool ukl_restart_in_user_half(struct pt_regs *regs, unsigned long ret, unsigned long sp)
+{
+	unsigned long stub;
+	s32 displacement;
+	u8 opcode;
+	u32 mark;
+
+	if (get_user(opcode, (u8 __user *)(ret - CALL_INSN_SIZE)) || opcode != CALL_INSN_OPCODE ||
+	    get_user(displacement, (s32 __user *)(ret - sizeof(displacement))))
+		return false;
+	stub = ret + displacement;
+	if (get_user(mark, (u32 __user *)(stub - sizeof(mark))) || (mark & ~0xffU) != UKL_STUB_MARK)
+		return false;
+	sp -= sizeof(ret);
+	/* The child of a vfork() may have overwritten it. */
+	if (put_user(ret, (unsigned long __user *)sp))
+		return false;
+	regs->ip = stub + (mark & 0xff);
+	regs->sp = sp;
+	return true;
+}
+
+/**
+ * ukl_rewind_call - repeat a system call that has not left application mode by a call
+ * @regs: frame whose instruction pointer a tracer may have set
+ *
+ * A tracer can restore the registers of a fast call in another frame. Then the call of
+ * the stub is in front of the instruction pointer, and not a SYSCALL instruction.
+ *
+ * Return: true if the system call will be repeated
+ */
+bool ukl_rewind_call(struct pt_regs *regs)
+{
+	return regs->ip < TASK_SIZE_MAX && ukl_restart_in_user_half(regs, regs->ip, regs->sp);
+}
 
 /*
  * @regs will make a system call: its ip is ukl_syscall or ukl_syscall_restart. If
@@ -35,6 +98,10 @@ static void ukl_undo_call(struct pt_regs *regs)
 		if (get_user(ret, (unsigned long __user *)sp))
 			return;
 		sp += sizeof(ret);
+	}
+	if (ret < TASK_SIZE_MAX) {
+		ukl_restart_in_user_half(regs, ret, sp);
+		return;
 	}
 	if (ret < (unsigned long)__ukl_text_start + CALL_INSN_SIZE ||
 	    ret > (unsigned long)__ukl_stubs_start ||
@@ -69,6 +136,8 @@ void ukl_leave_stub(struct pt_regs *regs)
 	} else if (ip == (unsigned long)ukl_return_to_call_ret) {
 		regs->ip = regs->cx;
 		regs->sp += 8;
+	} else if (ip == (unsigned long)ukl_fast_ret) {
+		ukl_return_to_user_half(regs);
 	} else if (ip > (unsigned long)ukl_syscall && ip < (unsigned long)__ukl_text_end) {
 		regs->ip = (unsigned long)ukl_syscall_restart;
 	}
@@ -91,9 +160,20 @@ void ukl_leave_stub(struct pt_regs *regs)
  */
 noinstr bool ukl_fast_singlestep(struct pt_regs *regs)
 {
+	const struct ukl_function *entry = ukl_function_entry(regs->ip);
 	unsigned int slot;
 	bool tail;
 
+	if (entry) {
+		if (!(regs->flags & X86_EFLAGS_TF))
+			return false;
+		if ((long)regs->sp < 0)
+			regs->sp = regs->r11;
+		ukl_function_to_application(regs, entry);
+		/* It is a call of a function, before POPF. */
+		regs->ip = (unsigned long)ukl_call_slow;
+		return true;
+	}
 	if (!ukl_fast_address(regs->ip))
 		return false;
 	slot = ukl_fast_slot(regs->ip - (unsigned long)ukl_fast_calls, &tail);
@@ -138,6 +218,7 @@ static __always_inline bool task_stack_overflow(const struct pt_regs *regs)
  */
 asmlinkage __visible noinstr struct pt_regs *ukl_sync_regs(struct pt_regs *eregs)
 {
+	const struct ukl_function *entry = ukl_function_entry(eregs->ip);
 	struct pt_regs *regs;
 
 	if (ukl_from_application(eregs)) {
@@ -145,6 +226,8 @@ asmlinkage __visible noinstr struct pt_regs *ukl_sync_regs(struct pt_regs *eregs
 		ukl_undo_return(eregs, regs);
 		if (ukl_fast_address(eregs->ip))
 			ukl_fast_to_application(eregs);
+		else if (entry)
+			ukl_function_to_application(eregs, entry);
 		eregs->csx = __KERNEL_CS | UKL_CSX_APP;
 		/*
 		 * Application mode always has interrupts on, except that a
@@ -156,6 +239,8 @@ asmlinkage __visible noinstr struct pt_regs *ukl_sync_regs(struct pt_regs *eregs
 		eregs->csx &= ~UKL_CSX_GATE;
 		if (ukl_fast_address(eregs->ip))
 			ukl_fast_restart_tail(eregs);
+		else if (entry)
+			ukl_function_restart_tail(eregs, entry);
 		regs = (struct pt_regs *)(ALIGN_DOWN(eregs->sp, 16) - 6 * 8) - 1;
 		if (task_stack_overflow(regs))
 			return eregs;

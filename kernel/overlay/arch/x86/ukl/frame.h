@@ -79,6 +79,12 @@ static __always_inline unsigned int ukl_fast_slot(unsigned long offset, bool *ta
 	return slot;
 }
 
+/* The offset of @ip in the entry of an application's kernel function */
+static __always_inline unsigned long ukl_function_offset(unsigned long ip)
+{
+	return (ip - (unsigned long)__ukl_functions_start) % UKL_FUNCTION_SLOT;
+}
+
 /*
  * A fast system call was interrupted while it was on the application's stack.
  * Its RIP is in kernel text, which a signal frame or a tracer must not pass
@@ -104,6 +110,21 @@ static __always_inline void ukl_fast_to_application(struct pt_regs *regs)
 }
 
 /*
+ * The same for the entry @entry of an application's kernel function. Like a call by
+ * ukl_call(), it starts again there, with the function's address in r10.
+ */
+static __always_inline void ukl_function_to_application(struct pt_regs *regs,
+							const struct ukl_function *entry)
+{
+	if (ukl_function_offset(regs->ip) >= entry->tail) {
+		regs->ip = (unsigned long)ukl_fast_ret;
+		return;
+	}
+	regs->r10 = (unsigned long)&entry->function + entry->function;
+	regs->ip = (unsigned long)ukl_call;
+}
+
+/*
  * A fast system call was interrupted on the kernel stack. If it has already
  * checked the flags in thread_info, restart at the check: the interrupt may
  * have set one. The instructions in between can be repeated.
@@ -118,6 +139,18 @@ static __always_inline void ukl_fast_restart_tail(struct pt_regs *regs)
 		return;
 	regs->ip = (unsigned long)ukl_fast_calls + slot * UKL_FAST_SLOT + ukl_fast_tails[slot];
 	/* STAC may have set AC already. Exit work must run with SMAP active. */
+	regs->flags &= ~X86_EFLAGS_AC;
+}
+
+/* The same for the entry @entry of an application's kernel function */
+static __always_inline void ukl_function_restart_tail(struct pt_regs *regs,
+						      const struct ukl_function *entry)
+{
+	unsigned long offset = ukl_function_offset(regs->ip);
+
+	if (offset < entry->tail)
+		return;
+	regs->ip -= offset - entry->tail;
 	regs->flags &= ~X86_EFLAGS_AC;
 }
 

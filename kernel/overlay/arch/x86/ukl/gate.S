@@ -96,9 +96,9 @@ SYM_CODE_END(ukl_gates)
  * An interrupt can arrive anywhere with interrupts on. It is from kernel mode
  * if both the instruction pointer and the stack pointer are the kernel's; see
  * ukl_from_application(), which decides all but these common cases. Frames from
- * the fast calls are marked, because these run with interrupts on and some must
- * be restarted. So are frames from the stubs that follow the application's own
- * text.
+ * the fast calls, and from the entries of functions in front of the text, are
+ * marked, because these run with interrupts on and some must be restarted. So
+ * are frames from the stubs that follow the application's own text.
  */
 SYM_CODE_START_LOCAL(ukl_leave_gate)
 	UNWIND_HINT_IRET_REGS offset=8
@@ -125,6 +125,8 @@ SYM_CODE_START_LOCAL(ukl_leave_gate)
 	UNWIND_HINT_IRET_REGS offset=8
 	cmpq	$__ukl_text_start, 8(%rsp)
 	jae	.Lapplication
+	cmpq	$__ukl_functions_start, 8(%rsp)
+	jae	.Lmark
 	cmpq	$ukl_fast_calls_end, 8(%rsp)
 	jae	.Lkernel
 .Lmark:

@@ -61,6 +61,11 @@
 		*(.rela.iplt)
 		__rela_iplt_end = .;
 		__ukl_common_end = .;
+		/*
+		 * Without an application the segment would be empty. objcopy
+		 * takes its section for the first of the next segment then.
+		 */
+		. += DEFINED(__ukl_0_ro_start) ? 0 : 24;
 	} :ukl
 	INCLUDE .tmp_ukl_rw.lds
 	__ukl_low_end = .;

@@ -27,6 +27,7 @@
 
 #include "app.h"
 #include "frame.h"
+#include "kunit.h"
 
 #define USER_SP		(TASK_SIZE_MAX - PAGE_SIZE)
 
@@ -399,6 +400,87 @@ static void test_fast_function(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, fast_entry(UKL_FAST_SLOW_FUNCTION), (unsigned long)ukl_call_slow);
 }
 
+void ukl_kunit_function(void)
+{
+}
+
+/* Interrupt each instruction of the entry of an application's kernel function. */
+static void test_function_entry(struct kunit *test)
+{
+	const unsigned long start = (unsigned long)ukl_kernel_ukl_kunit_function;
+	const struct ukl_function *entry = ukl_function_entry(start);
+	unsigned long at;
+
+	KUNIT_EXPECT_NULL(test, ukl_function_entry((unsigned long)__ukl_functions_start - 1));
+	KUNIT_EXPECT_NULL(test, ukl_function_entry((unsigned long)__ukl_functions_end));
+	KUNIT_ASSERT_NOT_NULL(test, entry);
+	KUNIT_ASSERT_LE(test, entry->tail, UKL_FUNCTION_SLOT);
+	for (at = start; at < start + UKL_FUNCTION_SLOT; at++) {
+		bool tail = at >= start + entry->tail;
+		struct pt_regs regs = {
+			.ip = at, .r10 = 4711, .sp = USER_SP, .flags = X86_EFLAGS_AC,
+		};
+
+		KUNIT_ASSERT_PTR_EQ(test, ukl_function_entry(at), entry);
+		ukl_function_restart_tail(&regs, entry);
+		KUNIT_ASSERT_EQ(test, regs.ip, tail ? start + entry->tail : at);
+		KUNIT_ASSERT_EQ(test, regs.flags, tail ? 0 : X86_EFLAGS_AC);
+		ukl_function_to_application(&regs, entry);
+		KUNIT_ASSERT_EQ(test, regs.ip, (unsigned long)(tail ? ukl_fast_ret : ukl_call));
+		KUNIT_ASSERT_EQ(test, regs.r10,
+				tail ? 4711 : (unsigned long)ukl_kunit_function);
+		KUNIT_ASSERT_EQ(test, regs.sp, USER_SP);
+	}
+}
+
+/* An interrupt at the end of an entry is followed by another check of the flags. */
+static void test_function_sync(struct kunit *test)
+{
+	const unsigned long start = (unsigned long)ukl_kernel_ukl_kunit_function;
+	const struct ukl_function *entry = ukl_function_entry(start);
+	unsigned long stack[64], flags;
+	struct pt_regs moved, *ist;
+
+	KUNIT_ASSERT_NOT_NULL(test, entry);
+	/* The UKL stack is not used while interrupts are off. */
+	local_irq_save(flags);
+	ist = (struct pt_regs *)__this_cpu_ist_bottom_va(UKL);
+	memset(ist, 0, sizeof(*ist));
+	ist->csx = __KERNEL_CS | UKL_CSX_GATE;
+	ist->ip = start + UKL_FUNCTION_SLOT - 1;
+	ist->sp = (unsigned long)(stack + ARRAY_SIZE(stack)) - 8;
+	moved = *ukl_sync_regs(ist);
+	local_irq_restore(flags);
+
+	KUNIT_EXPECT_EQ(test, moved.ip, start + entry->tail);
+	KUNIT_EXPECT_EQ(test, moved.csx, __KERNEL_CS);
+}
+
+/* A single-step trap makes it a call that saves TF, from either stack. */
+static void test_function_singlestep(struct kunit *test)
+{
+	struct pt_regs regs = {
+		.ip = (unsigned long)ukl_kernel_ukl_kunit_function,
+		.sp = USER_SP, .flags = X86_EFLAGS_TF,
+	};
+
+	KUNIT_EXPECT_TRUE(test, ukl_fast_singlestep(&regs));
+	KUNIT_EXPECT_EQ(test, regs.ip, (unsigned long)ukl_call_slow);
+	KUNIT_EXPECT_EQ(test, regs.r10, (unsigned long)ukl_kunit_function);
+	KUNIT_EXPECT_EQ(test, regs.sp, USER_SP);
+
+	regs.ip = (unsigned long)ukl_kernel_ukl_kunit_function + 3;
+	regs.sp = (unsigned long)&regs;
+	regs.r11 = USER_SP - 8;
+	KUNIT_EXPECT_TRUE(test, ukl_fast_singlestep(&regs));
+	KUNIT_EXPECT_EQ(test, regs.sp, USER_SP - 8);
+
+	/* The application's own traps are not there. */
+	regs.ip = (unsigned long)ukl_kernel_ukl_kunit_function + 3;
+	regs.flags = 0;
+	KUNIT_EXPECT_FALSE(test, ukl_fast_singlestep(&regs));
+}
+
 static void test_fast_singlestep(struct kunit *test)
 {
 	struct pt_regs regs = { .ip = fast_entry(39) + 3, .sp = USER_SP, .flags = X86_EFLAGS_TF };
@@ -536,6 +618,7 @@ static void test_marker(struct kunit *test)
 	struct ukl_marker bad;
 
 	BUILD_BUG_ON(sizeof(good) != 64);
+	BUILD_BUG_ON(sizeof(struct ukl_marker_note) != 80);
 	KUNIT_EXPECT_TRUE(test, ukl_marker_magic(&good));
 	KUNIT_EXPECT_TRUE(test, ukl_marker_valid(&good, sizeof(good)));
 	KUNIT_EXPECT_FALSE(test, ukl_marker_valid(&good, sizeof(good) - 1));
@@ -560,6 +643,43 @@ static void test_marker(struct kunit *test)
 	KUNIT_EXPECT_TRUE(test, ukl_marker_valid(&bad, sizeof(bad)));
 	bad.flags = UKL_MARKER_FLAGS + 1;
 	KUNIT_EXPECT_FALSE(test, ukl_marker_valid(&bad, sizeof(bad)));
+}
+
+static void test_elf_marker(struct kunit *test)
+{
+	struct {
+		struct elf64_hdr	header;
+		struct ukl_marker_note	note;
+	} good = {
+		.header.e_ident = {
+			[EI_MAG0] = ELFMAG0, [EI_MAG1] = ELFMAG1, [EI_MAG2] = ELFMAG2,
+			[EI_MAG3] = ELFMAG3, [EI_CLASS] = ELFCLASS64,
+		},
+		.note = {
+			.name_size = sizeof(UKL_NOTE_NAME),
+			.size = sizeof(struct ukl_marker),
+			.type = UKL_NOTE_MARKER,
+			.name = UKL_NOTE_NAME,
+		},
+	}, bad;
+
+	KUNIT_EXPECT_PTR_EQ(test, ukl_elf_marker((char *)&good), &good.note.marker);
+
+	bad = good;
+	bad.header.e_ident[EI_MAG0] = 0;
+	KUNIT_EXPECT_NULL(test, ukl_elf_marker((char *)&bad));
+	bad = good;
+	bad.header.e_ident[EI_CLASS] = ELFCLASS32;
+	KUNIT_EXPECT_NULL(test, ukl_elf_marker((char *)&bad));
+	bad = good;
+	bad.note.size++;
+	KUNIT_EXPECT_NULL(test, ukl_elf_marker((char *)&bad));
+	bad = good;
+	bad.note.type++;
+	KUNIT_EXPECT_NULL(test, ukl_elf_marker((char *)&bad));
+	bad = good;
+	bad.note.name[3] = 'x';
+	KUNIT_EXPECT_NULL(test, ukl_elf_marker((char *)&bad));
 }
 
 /* --- interrupt descriptor tables ----------------------------------------------- */
@@ -718,10 +838,14 @@ static struct kunit_case ukl_test_cases[] = {
 	KUNIT_CASE(test_fast_by_number),
 	KUNIT_CASE(test_fast_function),
 	KUNIT_CASE(test_fast_singlestep),
+	KUNIT_CASE(test_function_entry),
+	KUNIT_CASE(test_function_sync),
+	KUNIT_CASE(test_function_singlestep),
 	KUNIT_CASE(test_undo_return),
 	KUNIT_CASE(test_sync_application),
 	KUNIT_CASE(test_sync_kernel),
 	KUNIT_CASE(test_marker),
+	KUNIT_CASE(test_elf_marker),
 	KUNIT_CASE(test_idt),
 #ifdef CONFIG_CPU_SUP_INTEL
 	KUNIT_CASE(test_split_lock),

@@ -7,7 +7,21 @@
  * immediately.
  *
  * scripts/link-vmlinux.sh generates .tmp_ukl_text.lds from app-text.lds.
+ *
+ * In front of it are the entries of the applications' kernel functions, which
+ * are kernel text.
  */
+#include <asm/ukl_fast.h>
+
+	.ukl.functions : AT(ADDR(.ukl.functions) - LOAD_OFFSET) {
+		. = ALIGN(UKL_FUNCTION_SLOT);
+		__ukl_functions_start = .;
+		*(.ukl.functions.text)
+		__ukl_functions_end = .;
+		__ukl_functions = .;
+		*(.ukl.functions)
+	} :text = 0xcccccccc
+
 	. = ALIGN(PAGE_SIZE);
 	.ukl.text : AT(ADDR(.ukl.text) - LOAD_OFFSET) {
 		__ukl_text_start = .;

@@ -5,7 +5,9 @@
  * from the image to functions in application text, see clock.c, which an
  * application can call directly.
  *
- * C libraries read the image in place, in the kernel's read-only data.
+ * C libraries read the image in place, in the kernel's read-only data. It has no
+ * DT_SONAME: dl_iterate_phdr() would report that string in place, and a system call
+ * that takes its address, such as open(), fails with EFAULT.
  */
 #include <linux/elf-em.h>
 #include <linux/linkage.h>
@@ -29,7 +31,6 @@
 #define DT_SYMTAB	6
 #define DT_STRSZ	10
 #define DT_SYMENT	11
-#define DT_SONAME	14
 #define DT_VERSYM	0x6ffffff0
 #define DT_VERDEF	0x6ffffffc
 #define DT_VERDEFNUM	0x6ffffffd
@@ -62,7 +63,6 @@ SYM_DATA_START(ukl_vdso)
 
 	.balign 8
 .Ldynamic:
-	.quad	DT_SONAME, .Lsoname - .Lstrings
 	.quad	DT_HASH, .Lhash - ukl_vdso
 	.quad	DT_STRTAB, .Lstrings - ukl_vdso
 	.quad	DT_SYMTAB, .Lsymbols - ukl_vdso

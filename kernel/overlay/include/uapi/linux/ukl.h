@@ -33,7 +33,7 @@
 #define UKL_BUILD_ID_SIZE	20
 
 /**
- * struct ukl_marker - content of a file whose execve() starts an application
+ * struct ukl_marker - what a file contains whose execve() starts an application
  * @magic:	UKL_MARKER_MAGIC, without its terminating NUL
  * @version:	UKL_MARKER_VERSION, in the byte order of the CPU
  * @name:	name of the application, padded with NUL bytes, at least one
@@ -48,6 +48,29 @@ struct ukl_marker {
 	char	name[UKL_NAME_SIZE];
 	__u8	build_id[UKL_BUILD_ID_SIZE];
 	__u32	flags;
+};
+
+#define UKL_NOTE_NAME		"UKL"
+#define UKL_NOTE_MARKER		1
+
+/**
+ * struct ukl_marker_note - an ELF note with a marker
+ * @name_size:	size of @name
+ * @size:	size of @marker
+ * @type:	UKL_NOTE_MARKER
+ * @name:	UKL_NOTE_NAME
+ * @marker:	the marker
+ *
+ * An ELF file with this note directly after its ELF header is a marker file, too. It can
+ * contain what the application looks for in its executable, /proc/self/exe: symbols,
+ * debug information, data.
+ */
+struct ukl_marker_note {
+	__u32			name_size;
+	__u32			size;
+	__u32			type;
+	char			name[4];
+	struct ukl_marker	marker;
 };
 
 #define UKL_PROGRAM_MAGIC	"\177UKP"
@@ -66,5 +89,21 @@ struct ukl_program_marker {
 	__u32	flags;
 	char	path[UKL_PATH_SIZE];
 };
+
+/*
+ * Where code of programs at CPL 0 finds the entries of fast system calls: an array of
+ * addresses, one for each number below UKL_ENTRY_ANY, and at UKL_ENTRY_ANY one for the
+ * number in rax. It can be read at CPL 0 only. See Documentation/arch/x86/ukl.rst.
+ */
+#define UKL_ENTRIES		0xffffffffffa00000
+#define UKL_ENTRY_ANY		512
+
+/*
+ * A function that jumps to such an entry can say where the system call is repeated after
+ * a signal. In the four bytes before the function, in the byte order of the CPU, the
+ * lowest byte is the distance from the function to a SYSCALL instruction followed by a
+ * RET. The other bytes are UKL_STUB_MARK.
+ */
+#define UKL_STUB_MARK		0x4c4b5500
 
 #endif /* _UAPI_LINUX_UKL_H */

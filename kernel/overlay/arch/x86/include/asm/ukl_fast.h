@@ -13,6 +13,9 @@
 #define UKL_FAST_ANY		514
 #define UKL_FAST_SLOT		160
 
+/* Size of the entry of an application's own kernel function, see function.S */
+#define UKL_FUNCTION_SLOT	128
+
 #ifndef __ASSEMBLER__
 
 #include <linux/types.h>
@@ -25,6 +28,19 @@ extern const char ukl_fast_calls[], ukl_fast_calls_end[];
 
 /* For each entry, the offset of the code that returns to the application */
 extern const u16 ukl_fast_tails[];
+
+/*
+ * An entry of an application's own kernel function, see function.S: the function, as
+ * a distance from this field, and the offset of the code that returns to the application
+ */
+struct ukl_function {
+	s32 function;
+	u32 tail;
+};
+
+/* These entries, linked by text.lds.S, and a description of each */
+extern const char __ukl_functions_start[], __ukl_functions_end[];
+extern const struct ukl_function __ukl_functions[];
 
 /*
  * Functions that application mode calls, and the return address in completed
@@ -42,7 +58,19 @@ static __always_inline bool ukl_fast_address(unsigned long ip)
 	       (unsigned long)ukl_fast_calls_end - (unsigned long)ukl_fast_calls;
 }
 
+/* The entry of an application's kernel function that contains @ip, or NULL */
+static __always_inline const struct ukl_function *ukl_function_entry(unsigned long ip)
+{
+	unsigned long offset = ip - (unsigned long)__ukl_functions_start;
+
+	if (offset >= (unsigned long)__ukl_functions_end - (unsigned long)__ukl_functions_start)
+		return NULL;
+	return &__ukl_functions[offset / UKL_FUNCTION_SLOT];
+}
+
 bool ukl_fast_singlestep(struct pt_regs *regs);
+bool ukl_rewind_call(struct pt_regs *regs);
+void ukl_return_to_user_half(struct pt_regs *regs);
 
 #else /* !CONFIG_UKL */
 

@@ -111,6 +111,31 @@ echo >>"$app"
 refused "$app"
 report "longer marker file is refused"
 
+# elf_marker TYPE FILE: create an ELF file with a note of TYPE after its header
+elf_marker()
+{
+	rm -f "$2"
+	{
+		printf '\177ELF\002\001\001'
+		head -c 57 /dev/zero
+		printf '\004\0\0\0\100\0\0\0'
+		printf "\\00$1\0\0\0UKL\0"
+		cat "$SYS/marker"
+		echo more
+	} >"$2"
+	chmod 755 "$2"
+}
+
+elf_marker 1 "$app"
+[ "$(status "$app" exit 21)" = 21 ]
+report "ELF file with a marker starts the application"
+chown 1:0 "$app"
+refused "$app"
+report "ELF file with a marker that root does not own is refused"
+elf_marker 2 "$app"
+refused "$app"
+report "ELF file with another note is refused"
+
 marker "$app"
 mkdir "$dir/mnt"
 mount -t tmpfs -o nosuid none "$dir/mnt" && marker "$dir/mnt/app" && refused "$dir/mnt/app"

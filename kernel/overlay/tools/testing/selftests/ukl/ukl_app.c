@@ -27,6 +27,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/resource.h>
 #include <sys/rseq.h>
@@ -805,6 +806,112 @@ TEST(exec_itself)
 	EXPECT_EQ(21, WEXITSTATUS(status));
 }
 
+TEST(exec_by_descriptor)
+{
+	char *argv[3] = { "ukl_app", "comm", NULL };
+	char name[256] = "";
+	int fd, fds[2];
+	FILE *from;
+	pid_t pid;
+
+	fd = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+	ASSERT_LE(0, fd);
+	ASSERT_EQ(0, pipe(fds));
+	pid = fork();
+	ASSERT_LE(0, pid);
+	if (!pid) {
+		dup2(fds[1], 1);
+		fexecve(fd, argv, environ);
+		_exit(1);
+	}
+	close(fds[1]);
+	from = fdopen(fds[0], "r");
+	ASSERT_NE(NULL, fgets(name, sizeof(name), from));
+	fclose(from);
+	ASSERT_EQ(pid, waitpid(pid, NULL, 0));
+	/* The file's name, and not that of the kernel's internal file */
+	ASSERT_GT(readlink("/proc/self/exe", name + 100, 155), 0);
+	EXPECT_EQ(0, strncmp(name, strrchr(name + 100, '/') + 1, strcspn(name, "\n")))
+		TH_LOG("comm is %s", name);
+}
+
+static const struct own_file {
+	const char *path;
+	int flags;
+} own_files[] = {
+	{ "/proc/self/comm", O_WRONLY },
+	{ "/proc/self/oom_score_adj", O_WRONLY },
+	{ "/proc/self/coredump_filter", O_RDWR },
+	{ "/proc/self/environ", O_RDONLY },
+	{ "/proc/self/auxv", O_RDONLY },
+	{ "/proc/self/mem", O_RDWR },
+	{ "/proc/self/fd", O_RDONLY },
+};
+
+/* As a normal user: try the files of the process itself, and of another one of that user. */
+static int try_own_files(void)
+{
+	char path[64];
+	int fds[2];
+	pid_t pid;
+
+	for (size_t i = 0; i < ARRAY_SIZE(own_files); i++) {
+		if (open(own_files[i].path, own_files[i].flags) < 0)
+			return 100 + i;
+	}
+	/* Not with the owner's permission either: mode 0444 */
+	if (open("/proc/self/limits", O_WRONLY) >= 0)
+		return 120;
+	if (!in_application_mode())
+		return 0;
+
+	if (pipe(fds))
+		return 121;
+	pid = fork();
+	if (!pid) {
+		close(fds[1]);
+		_exit(read(fds[0], path, 1));
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(own_files); i++) {
+		snprintf(path, sizeof(path), "/proc/%d/%s", pid,
+			 own_files[i].path + strlen("/proc/self/"));
+		if (open(path, own_files[i].flags) >= 0 || errno != EACCES)
+			return 130 + i;
+	}
+	return 0;
+}
+
+TEST(own_files_in_proc)
+{
+	char *argv[3] = { "ukl_app", "files", NULL };
+	int status;
+	pid_t pid = fork();
+
+	ASSERT_LE(0, pid);
+	if (!pid) {
+		if (setgid(65534) || setuid(65534))
+			_exit(1);
+		/* After execve() a normal process is dumpable again. */
+		execv("/proc/self/exe", argv);
+		_exit(2);
+	}
+	ASSERT_EQ(pid, waitpid(pid, &status, 0));
+	EXPECT_EQ(0, status) TH_LOG("status %#x", status);
+}
+
+TEST(tsc_cannot_be_denied)
+{
+	int mode = 0;
+
+	if (!in_application_mode())
+		SKIP(return, "not in application mode");
+	EXPECT_EQ(-1, prctl(PR_SET_TSC, PR_TSC_SIGSEGV));
+	EXPECT_EQ(EINVAL, errno);
+	EXPECT_EQ(0, prctl(PR_GET_TSC, &mode));
+	EXPECT_EQ(PR_TSC_ENABLE, mode);
+	EXPECT_EQ(0, prctl(PR_SET_TSC, PR_TSC_ENABLE));
+}
+
 TEST(gs_belongs_to_the_kernel)
 {
 	if (!in_application_mode())
@@ -1280,6 +1387,8 @@ static int jump_to_null(void)
 
 int main(int argc, char **argv)
 {
+	char name[17] = "";
+
 	if (argc == 3 && !strcmp(argv[1], "exit"))
 		return atoi(argv[2]);
 	if (argc == 3 && !strcmp(argv[1], "probe")) {
@@ -1289,6 +1398,10 @@ int main(int argc, char **argv)
 	}
 	if (argc == 3 && !strcmp(argv[1], "sleep"))
 		return sleep(atoi(argv[2]));
+	if (argc == 2 && !strcmp(argv[1], "comm"))
+		return prctl(PR_GET_NAME, name) || puts(name) < 0;
+	if (argc == 2 && !strcmp(argv[1], "files"))
+		return try_own_files();
 	if (argc == 2 && !strcmp(argv[1], "null"))
 		return jump_to_null();
 	return test_harness_run(argc, argv);

@@ -17,12 +17,23 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/personality.h>
+#include <sys/ptrace.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/time.h>
+#include <sys/user.h>
 #include <sys/wait.h>
+#include <ucontext.h>
 #include <unistd.h>
 
 #include "../kselftest_harness.h"
+
+/* As in <linux/ukl.h> */
+#define ENTRIES 0xffffffffffa00000
+#define ENTRY_ANY 512
+#define STUB_MARK 0x4c4b5500
+#define TEXT_OF(number) #number
+#define TEXT(macro) TEXT_OF(macro)
 
 #define PAGE 4096UL
 #define AC 0x40000UL
@@ -260,6 +271,39 @@ TEST(written_page_of_a_file)
 	}
 }
 
+/* Writing one's text by a file in /proc makes written memory executable, too. */
+TEST(text_written_by_proc)
+{
+	int file, mem = open("/proc/self/mem", O_RDWR);
+	char code[PAGE];
+	void *at, *constant;
+	bool forced;
+
+	if (geteuid())
+		SKIP(return, "not root");
+	ASSERT_LE(0, mem);
+	file = open_code("code", 0755, 1);
+	ASSERT_LE(0, file);
+	/* proc_mem.force_override= may forbid all writes to what is read-only. */
+	constant = mmap(NULL, PAGE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	ASSERT_NE(MAP_FAILED, constant);
+	forced = pwrite(mem, "x", 1, (off_t)constant) == 1;
+	at = mmap(NULL, PAGE, PROT_READ | PROT_EXEC, MAP_PRIVATE, file, 0);
+	ASSERT_NE(MAP_FAILED, at);
+	EXPECT_EQ(1, call(at));
+	write_code(code, 2);
+	if (may("jit") && forced) {
+		EXPECT_EQ(6, pwrite(mem, code, 6, (off_t)at));
+		EXPECT_EQ(2, call(at));
+	} else {
+		EXPECT_EQ(-1, pwrite(mem, code, 6, (off_t)at));
+		EXPECT_EQ(1, call(at));
+	}
+	/* What the process may write is written. */
+	EXPECT_EQ(1, pwrite(mem, "x", 1, (off_t)code));
+	EXPECT_EQ('x', code[0]);
+}
+
 /* The kernel half is out of reach, and so is a page that is not executable. */
 TEST(wild_jumps)
 {
@@ -405,6 +449,218 @@ TEST(large_pages)
 		EXPECT_EQ((int)(2 * PAGE), call(moved));
 		EXPECT_EQ(SIGSEGV, signal_of_call(at + 2 * PAGE));
 	}
+}
+
+/* A stub for each kind of entry: a fast call at CPL 0, and SYSCALL elsewhere */
+asm(".pushsection .text\n"
+	".macro	stub name:req entry:req\n"
+	"	.balign	16\n"
+	"	.long	" TEXT(STUB_MARK) " + (\\name\\()_again - \\name)\n"
+	"\\name: movl	%cs, %ecx\n"
+	"	testb	$3, %cl\n"
+	"	jnz	\\name\\()_again\n"
+	"	jmp	*" TEXT(ENTRIES) " + 8 * \\entry\n"
+	"\\name\\()_again: syscall\n"
+	"	ret\n"
+	".endm\n"
+	"	stub	call_getppid 110\n"
+	"	stub	call_read 0\n"
+	"	stub	call_any " TEXT(ENTRY_ANY) "\n"
+	".popsection\n");
+
+#define ADDRESS(symbol)							\
+({									\
+	unsigned long __address;					\
+									\
+	asm("leaq	" symbol "(%%rip), %0" : "=r" (__address));	\
+	__address;							\
+})
+
+/* Call a stub. The red zone is not touched. */
+#define CALL(stub, number, a, b, c)					\
+({									\
+	long __result = (number);					\
+	register long __a asm("rdi") = (long)(a);			\
+	register long __b asm("rsi") = (long)(b);			\
+	register long __c asm("rdx") = (long)(c);			\
+									\
+	asm volatile("addq	$-128, %%rsp\n\t"			\
+		     "call	" stub "\n\t"				\
+		     "subq	$-128, %%rsp"				\
+		     : "+a" (__result), "+r" (__a), "+r" (__b), "+r" (__c) \
+		     : : "rcx", "r8", "r9", "r10", "r11", "memory", "cc"); \
+	__result;							\
+})
+
+TEST(calls_of_entries)
+{
+	int i, zero = open("/dev/zero", O_RDONLY);
+	char byte;
+
+	for (i = 0; i < 1000; i++) {
+		ASSERT_EQ(getppid(), CALL("call_getppid", SYS_getppid, 0, 0, 0));
+		ASSERT_EQ(getpid(), CALL("call_any", SYS_getpid, 0, 0, 0));
+		byte = 1;
+		ASSERT_EQ(1, CALL("call_read", SYS_read, zero, &byte, 1));
+		ASSERT_EQ(0, byte);
+		ASSERT_EQ(-EFAULT, CALL("call_read", SYS_read, zero, -1, 1));
+		/* There is no system call with these numbers. */
+		ASSERT_EQ(-1, syscall(511));
+		ASSERT_EQ(-errno, CALL("call_any", 511, 0, 0, 0));
+		ASSERT_EQ(-errno, CALL("call_any", -1, 0, 0, 0));
+	}
+	close(zero);
+}
+
+/* Only CPL 0 may know where the kernel is. */
+TEST(entries_of_normal_processes)
+{
+	struct sigaction action = { .sa_sigaction = on_fault, .sa_flags = SA_SIGINFO };
+	int file = open("/dev/zero", O_WRONLY), number;
+
+	EXPECT_EQ(-1, write(file, (void *)ENTRIES, 8));
+	close(file);
+	if (!cpl())
+		return;
+	sigaction(SIGSEGV, &action, NULL);
+	number = sigsetjmp(back, 1);
+	if (!number)
+		asm volatile("movq (%0), %%rax" : : "r" (ENTRIES) : "rax");
+	signal(SIGSEGV, SIG_DFL);
+	EXPECT_EQ(SIGSEGV, number);
+}
+
+static unsigned long seen_ip, seen_word, highest_ip;
+
+static void on_seen(int number, siginfo_t *found, void *context)
+{
+	const greg_t *registers = ((ucontext_t *)context)->uc_mcontext.gregs;
+
+	seen_ip = registers[REG_RIP];
+	seen_word = *(unsigned long *)registers[REG_RSP];
+	if (seen_ip > highest_ip)
+		highest_ip = seen_ip;
+	on_alarm(number);
+}
+
+static void on_seen_at(int flags)
+{
+	struct sigaction action = { .sa_sigaction = on_seen, .sa_flags = SA_SIGINFO | flags };
+
+	alarms = 0;
+	sigaction(SIGALRM, &action, NULL);
+}
+
+/* Send signals to the parent, and write to it. */
+static pid_t start_waker(int file, int signals)
+{
+	pid_t parent = getpid(), pid = fork();
+	int i;
+
+	if (pid)
+		return pid;
+	for (i = 0; i < signals; i++) {
+		usleep(20000);
+		kill(parent, SIGALRM);
+	}
+	usleep(20000);
+	_exit(write(file, "x", 1) != 1);
+}
+
+/* A repeated call continues in the stub, a failed one behind the call of the stub. */
+TEST(interrupted_calls)
+{
+	int pipes[2], i, status;
+	char byte;
+	pid_t pid;
+
+	ASSERT_EQ(0, pipe(pipes));
+	for (i = 0; i < 2; i++) {
+		on_seen_at(SA_RESTART);
+		pid = start_waker(pipes[1], 3);
+		byte = 0;
+		EXPECT_EQ(1, i ? CALL("call_any", SYS_read, pipes[0], &byte, 1) :
+				 CALL("call_read", SYS_read, pipes[0], &byte, 1));
+		EXPECT_EQ('x', byte);
+		ASSERT_EQ(pid, waitpid(pid, &status, 0));
+		EXPECT_EQ(0, status);
+		EXPECT_EQ(3, alarms);
+		EXPECT_EQ(i ? ADDRESS("call_any_again") : ADDRESS("call_read_again"), seen_ip);
+		/* The call has five bytes, with the displacement at the end. */
+		EXPECT_EQ(i ? ADDRESS("call_any") : ADDRESS("call_read"),
+			  seen_word + *(int *)(seen_word - 4));
+
+		on_seen_at(0);
+		pid = start_waker(pipes[1], 1);
+		EXPECT_EQ(-EINTR, i ? CALL("call_any", SYS_read, pipes[0], &byte, 1) :
+				      CALL("call_read", SYS_read, pipes[0], &byte, 1));
+		if (!cpl())
+			EXPECT_EQ(i ? ADDRESS("call_any") : ADDRESS("call_read"),
+				  seen_ip + *(int *)(seen_ip - 4));
+		ASSERT_EQ(pid, waitpid(pid, &status, 0));
+		EXPECT_EQ(1, read(pipes[0], &byte, 1));
+	}
+}
+
+/* Whenever a signal arrives, its frame has no address of the kernel. */
+TEST(signals_in_calls)
+{
+	struct itimerval often = { { 0, 500 }, { 0, 500 } }, never = { };
+	int zero = open("/dev/zero", O_RDONLY);
+	char byte;
+
+	on_seen_at(SA_RESTART);
+	highest_ip = 0;
+	setitimer(ITIMER_REAL, &often, NULL);
+	while (__atomic_load_n(&alarms, __ATOMIC_RELAXED) < 500) {
+		ASSERT_EQ(getppid(), CALL("call_getppid", SYS_getppid, 0, 0, 0));
+		ASSERT_EQ(1, CALL("call_any", SYS_read, zero, &byte, 1));
+	}
+	setitimer(ITIMER_REAL, &never, NULL);
+	EXPECT_GT(1UL << 47, highest_ip);
+	close(zero);
+}
+
+static void trap(void)
+{
+	asm volatile("int3");
+}
+
+/*
+ * A debugger calls a function in a process that waits in a fast call, and restores the
+ * registers. The system call is repeated.
+ */
+TEST(call_by_a_tracer)
+{
+	struct user_regs_struct saved, set;
+	int pipes[2], status;
+	char byte = 0;
+	pid_t pid;
+
+	ASSERT_EQ(0, pipe(pipes));
+	pid = fork();
+	if (!pid)
+		_exit(CALL("call_read", SYS_read, pipes[0], &byte, 1) == 1 ? 7 : 8);
+	usleep(100000);
+	ASSERT_EQ(0, ptrace(PTRACE_ATTACH, pid, 0, 0));
+	ASSERT_EQ(pid, waitpid(pid, &status, 0));
+	ASSERT_EQ(0, ptrace(PTRACE_GETREGS, pid, 0, &saved));
+	EXPECT_GT(1UL << 47, saved.rip);
+	EXPECT_EQ(SYS_read, (long)saved.orig_rax);
+	set = saved;
+	set.rip = (unsigned long)trap;
+	set.rsp = (saved.rsp - 1024) & ~15UL;
+	set.orig_rax = -1;
+	ASSERT_EQ(0, ptrace(PTRACE_SETREGS, pid, 0, &set));
+	ASSERT_EQ(0, ptrace(PTRACE_CONT, pid, 0, 0));
+	ASSERT_EQ(pid, waitpid(pid, &status, 0));
+	EXPECT_EQ(SIGTRAP, WSTOPSIG(status));
+	ASSERT_EQ(0, ptrace(PTRACE_SETREGS, pid, 0, &saved));
+	ASSERT_EQ(0, ptrace(PTRACE_DETACH, pid, 0, 0));
+	usleep(100000);
+	ASSERT_EQ(1, write(pipes[1], "x", 1));
+	ASSERT_EQ(pid, waitpid(pid, &status, 0));
+	EXPECT_EQ(7, WEXITSTATUS(status));
 }
 
 int main(int argc, char **argv)
