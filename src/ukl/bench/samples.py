@@ -28,10 +28,11 @@ LOOP = "loop"
 
 
 class Meter(StrEnum):
-    """What is measured: guest instructions under -icount, or nanoseconds."""
+    """What is measured: guest instructions under -icount, nanoseconds, or exits of the machine."""
 
     INSTRUCTIONS = "instructions"
     TIME = "time"
+    EXITS = "exits"
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from ukl.bench.samples import LOOP, Key, Meter, Report
 from ukl.bench.stats import Change, Estimate
 from ukl.bench.variants import VARIANTS
 
-PERCENTILES = (50, 90, 99)
+PERCENTILES = (50, 90, 99, 99.9)
 
 _TITLES = {variant.name: variant.title for variant in VARIANTS}
 
@@ -20,6 +20,9 @@ def title(suite: str, meter: Meter, environment: Mapping[str, object]) -> str:
     """Return a table's title: what is measured, and how the guest ran."""
     if meter is Meter.INSTRUCTIONS:
         return f"{suite}: guest instructions (QEMU TCG, -icount shift=0)"
+    if meter is Meter.EXITS:
+        network = environment.get("clients' network", "")
+        return f"{suite}: per request from outside (QEMU TCG, {network} network), intervals of 95 %"
     if suite == "build":
         return f"{suite}: time on this machine"
     accelerator = str(environment.get("accelerator", "")).upper()
@@ -29,6 +32,8 @@ def title(suite: str, meter: Meter, environment: Mapping[str, object]) -> str:
 
 def number(value: float, meter: Meter) -> str:
     """Return a figure with its unit, if it has one."""
+    if meter is Meter.EXITS:
+        return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3f}"
     if meter is Meter.INSTRUCTIONS:
         return f"{value:,.1f}" if value < 1e5 else f"{value:,.0f}"
     units = (("s", 1e9), ("ms", 1e6), ("us", 1e3), ("ns", 1.0))
@@ -43,6 +48,8 @@ def figure(estimate: Estimate, meter: Meter) -> str:
     text = number(estimate.value, meter)
     width = max(estimate.high - estimate.value, estimate.value - estimate.low)
     share = width / abs(estimate.value) if estimate.value else 0.0
+    if meter is Meter.EXITS:
+        return text if share < 0.01 else f"{text} ±{number(width, meter)}"
     if meter is Meter.TIME:
         return f"{text} ±{share:.0%}"
     return f"{text} ±{width:,.1f}" if width >= 0.05 else text
@@ -56,7 +63,9 @@ def tables(report: Report) -> list[str]:
         variants = [name for name in report.variants() if any(name == key[1] for key in found)]
         rows = [("", *variants)]
         for row in report.rows(suite, meter):
-            cells = (found.get((row, name)) for name in variants)
+            cells = [found.get((row, name)) for name in variants]
+            if meter is Meter.EXITS and not any(cell and cell.value for cell in cells):
+                continue  # an event that does not happen
             rows.append((row, *(figure(cell, meter) if cell else "" for cell in cells)))
         lines += [*([""] if lines else []), title(suite, meter, report.environment)]
         lines += aligned(rows)
@@ -76,8 +85,8 @@ def percentiles(report: Report) -> list[str]:
                     continue
                 values = [sample for boot in stats.net(report, key) for sample in boot]
                 if len(values) > 1:
-                    cuts = statistics.quantiles(values, n=100, method="inclusive")
-                    marks = (number(cuts[mark - 1], meter) for mark in PERCENTILES)
+                    cuts = statistics.quantiles(values, n=1000, method="inclusive")
+                    marks = (number(cuts[round(10 * mark) - 1], meter) for mark in PERCENTILES)
                     rows.append((row, name, str(len(values)), *marks))
         if rows:
             head = ("", "variant", "samples", *(f"{mark} %" for mark in PERCENTILES))

@@ -18,7 +18,8 @@ class Variant:
     normal processes; `mode` process starts the normal executable made of the same object;
     `rewrite` False keeps its `syscall` instructions, otherwise `level` is that of the calls
     that replace them; `returns` is how exceptions return; `page_size` is that of anonymous
-    memory [bytes]. `pgo` compiles program and kernel by the counts of a training run.
+    memory [bytes]. `pgo` compiles program and kernel by the counts of a training run. `as_is`
+    takes a dynamic executable, which is not linked into the kernel.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Variant:
     returns: Returns = Returns.IRET
     page_size: int = 0
     pgo: bool = False
+    as_is: bool = False
 
     @property
     def is_process(self) -> bool:
@@ -74,6 +76,14 @@ VARIANTS: Sequence[Variant] = (
         returns=Returns.RET,
         page_size=64 << 10,
     ),
+    Variant(
+        "dynamic",
+        "process, dynamic executable",
+        mode=Mode.PROCESS,
+        rewrite=False,
+        as_is=True,
+    ),
+    Variant("as-is", "the same in ring 0, as it is", level=Level.FAST, as_is=True),
     Variant(
         "pgo",
         "as ret, compiled by counts of a training run",

@@ -7,9 +7,11 @@ import contextlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from ukl.base.errors import InputError
 from ukl.base.model import AppSpec, Disk, Guest, Mode, Protocol, RunResult, SuiteSpec, Volume
+from ukl.flow import kernel as kernels
 from ukl.flow import running, suite
 from ukl.flow.bootable import Bootable, bootable
 from ukl.flow.context import Context
@@ -66,6 +68,7 @@ def compare(
             where=spec.origin,
             remedy="add a table [test]; see docs/howto/recipes.md",
         )
+    kernels.announce((kernels.wanted_by((spec, *spec.with_)),), context)
     recipe_build.ensure(tests.packages, f"the test suite of {spec.name}", context.progress)
     spec = replace(spec, files={**spec.files, **tests.files})
     modes = tuple(modes)
@@ -146,7 +149,11 @@ class _Lab:
             stage = stack.enter_context(
                 self.context.progress.stage(f"tests of {spec.name}: {mode}")
             )
-            copy = stack.enter_context(suite.copied(tree, directory))
+            where = directory
+            if tests.shared:
+                # The program may be another user than root, and not allowed into /root.
+                where = Path(stack.enter_context(TemporaryDirectory(prefix="ukl-tests-")))
+            copy = stack.enter_context(suite.copied(tree, where))
             if tests.shared:
                 served = replace(served, volumes=(*spec.volumes, Volume(copy, str(copy))))
             plan = self._plan(served, options, directory)

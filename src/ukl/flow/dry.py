@@ -48,13 +48,14 @@ _TITLES: Mapping[str, str] = {
     "probe": "try KVM",
     "recipe": "build of the program",
     "recipe-source": "source of the program",
+    "side": "kernel code of",
     "source": "unpack the kernel source",
     "tree": "patch the kernel source",
 }
 
 
 _NAMED = frozenset(
-    {"app", "container", "container-image", "imports", "initrd", "lto", "object", "recipe"}
+    {"app", "container", "container-image", "imports", "initrd", "lto", "object", "recipe", "side"}
 )
 """Kinds with several entries, whose names are shown."""
 

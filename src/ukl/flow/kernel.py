@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -108,6 +108,28 @@ def specified(wanted: Wanted, context: Context) -> KernelSpec:
     found = fetched(context, wanted.series)
     spec = default_spec(found, wanted.options, wanted.profile)
     return replace(spec, patched=wanted.patched, pgo=pgo)
+
+
+MINUTES = 10
+"""What the objects of a kernel take on one idle processor, roughly."""
+
+
+def announce(kernels: Iterable[Wanted], context: Context) -> None:
+    """Say which of the kernels have to be built, and how long that takes, before it begins."""
+    packages.require(*BUILD_TOOLS)
+    missing: list[Wanted] = []
+    for wanted in kernels:
+        if wanted not in missing and not kernel_build.is_built(
+            specified(wanted, context), context.store, context.progress
+        ):
+            missing.append(wanted)
+    if missing:
+        minutes = -(-MINUTES // (context.jobs or len(os.sched_getaffinity(0))))
+        what = "a kernel is" if len(missing) == 1 else f"{len(missing)} kernels are"
+        context.progress.line(
+            f"  {what} built first: about {minutes} min each where nothing else runs, less where "
+            "the cache has a similar one"
+        )
 
 
 def build(wanted: Wanted, context: Context) -> KernelBuild:

@@ -4,14 +4,16 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from ukl.app import build as app_build
-from ukl.base.errors import UklError
+from ukl.app.compile import INCLUDE
+from ukl.base.errors import UklError, UsageError
 from ukl.base.model import AppSpec, Guest, Outcome
 from ukl.bench import environment, samples, stats
 from ukl.bench.samples import Key, Meter, Report
@@ -29,7 +31,7 @@ from ukl.bench.suites import (
 )
 from ukl.bench.variants import VARIANTS, Variant
 from ukl.flow import kernel as kernels
-from ukl.flow import running
+from ukl.flow import outside, running
 from ukl.flow.bootable import Bootable, bootable, prepared
 from ukl.flow.context import Context
 from ukl.guest import build as guest_build
@@ -44,7 +46,7 @@ TIMEOUT = 900.0
 SAMPLE_MS = 50
 """Minimum milliseconds of a timed sample."""
 
-ROUNDS: Mapping[Meter, int] = {Meter.INSTRUCTIONS: 2, Meter.TIME: 5}
+ROUNDS: Mapping[Meter, int] = {Meter.INSTRUCTIONS: 2, Meter.TIME: 5, Meter.EXITS: 2}
 """Boots per variant. For counts, two show that boots give (nearly) the same numbers."""
 
 COUNTED = ("nokaslr", "norandmaps")
@@ -105,14 +107,30 @@ def measure(suites: Sequence[Suite], wanted: Wanted, context: Context) -> Report
     caps = running.host_caps(context.store, context.progress)
     lab = _Lab(wanted, context, {})
     found = environment.gather(caps)
+    suites = _measured(lab, suites)
     series: dict[Key, list[tuple[float, ...]]] = {}
+    kernels.announce(_kernels(lab, suites), context)
     for suite in suites:
         if isinstance(suite, BuildSuite):
             _builds(lab, suite, series)
         else:
             _guests(lab, suite, series)
     found["kernels"] = lab.kernels
+    if any(key.meter is Meter.EXITS for key in series):
+        found["clients' network"] = outside.network(context)
     return Report(found, {key: tuple(rounds) for key, rounds in series.items()})
+
+
+def _kernels(lab: _Lab, suites: Sequence[Suite]) -> Iterator[kernels.Wanted]:
+    """Yield the kernel of each variant of each suite."""
+    for suite in suites:
+        if isinstance(suite, ProgramSuite):
+            spec = suite.spec()
+        else:
+            spec = manifest.resolve(suite.example if isinstance(suite, BuildSuite) else suite.name)
+        for variant in lab.wanted.variants:
+            wanted = kernels.wanted_by((variant.applied(_overridden(lab, spec, variant)),))
+            yield replace(wanted, patched=variant.patched)
 
 
 def cost(context: Context) -> Mapping[str, float]:
@@ -147,15 +165,53 @@ def _overridden(lab: _Lab, spec: AppSpec, variant: Variant) -> AppSpec:
 def _spec(lab: _Lab, suite: Suite, variant: Variant) -> AppSpec:
     """Return the specification of a suite's program; a recipe is built for the variant."""
     if isinstance(suite, ProgramSuite):
-        return suite.spec()
+        spec = suite.spec()
+        if not variant.as_is:
+            return spec
+        headers = app_build.exported_headers(spec, lab.context.store)
+        flags = tuple(f"-I{each}" for each in (INCLUDE, *headers))  # and dynamic
+        program = guest_build.program(
+            spec.name, PROGRAMS, suite.sources, HEADERS, lab.context.store, flags=flags
+        )
+        return replace(spec, sources=(), kernel_sources=(), program=program)
     assert isinstance(suite, ServerSuite)
-    recipe = prepared(_overridden(lab, manifest.resolve(suite.name), variant), lab.context)
+    recipe = manifest.resolve(suite.name)
+    if variant.as_is:
+        recipe = replace(recipe, build=None, program=_installed(suite))
+    recipe = prepared(_overridden(lab, recipe, variant), lab.context)
     load = guest_build.program("load", PROGRAMS, LOAD_SOURCES, HEADERS, lab.context.store)
     return suite.spec(recipe, load)
 
 
+def _installed(suite: ServerSuite) -> Path | None:
+    """Return the distribution's own program of a suite, if it has one and that is there."""
+    found = shutil.which(suite.installed) if suite.installed else None
+    return Path(found) if found else None
+
+
+def _variants(lab: _Lab, suite: Suite) -> Sequence[Variant]:
+    """Return the variants of a suite that can be measured: as it is only what is there."""
+    wanted = lab.wanted.variants
+    if not isinstance(suite, ServerSuite) or _installed(suite) is not None:
+        return wanted
+    return [each for each in wanted if not each.as_is]
+
+
+def _measured(lab: _Lab, suites: Sequence[Suite]) -> list[Suite]:
+    """Return the suites that have a variant to measure. Raises UsageError if none has."""
+    found = [suite for suite in suites if _variants(lab, suite)]
+    if not found:
+        first = suites[0]
+        program = first.installed if isinstance(first, ServerSuite) else ""
+        raise UsageError(
+            f"`{first.name}` has no program to run as it is",
+            remedy=f"install {program}" if program else "choose another variant",
+        )
+    return found
+
+
 def _guests(lab: _Lab, suite: Suite, series: dict[Key, list[tuple[float, ...]]]) -> None:
-    built = [_prepare(lab, _spec(lab, suite, variant), variant) for variant in lab.wanted.variants]
+    built = [_prepare(lab, _spec(lab, suite, each), each) for each in _variants(lab, suite)]
     for meter in suite.meters:
         if meter not in lab.wanted.meters:
             continue
@@ -175,6 +231,8 @@ def _interleaved(built: Sequence[_Prepared], rounds: int) -> list[_Prepared]:
 
 
 def _rows(lab: _Lab, suite: Suite, each: _Prepared, meter: Meter) -> dict[str, tuple[float, ...]]:
+    if meter is Meter.EXITS:
+        return _server(lab, suite, each).exits()
     counted = meter is Meter.INSTRUCTIONS
     words = (meter.value,) if counted else (meter.value, str(SAMPLE_MS))
     words = (*words, *lab.wanted.rows)
@@ -188,7 +246,9 @@ def _rows(lab: _Lab, suite: Suite, each: _Prepared, meter: Meter) -> dict[str, t
         companion=(LOAD, load, *words) if load else (),
     )
     if load:
-        return samples.parse(_boot(lab, each, guest).console, "user", meter)
+        inside = replace(each, spec=replace(each.spec, ports=()))
+        rows = samples.parse(_boot(lab, inside, guest).console, "user", meter)
+        return rows if counted else {**rows, **_server(lab, suite, each).latencies()}
     path = launch.program_path(each.made.image, each.spec, launch.Options(guest))
     spec = replace(
         each.spec,
@@ -201,6 +261,11 @@ def _rows(lab: _Lab, suite: Suite, each: _Prepared, meter: Meter) -> dict[str, t
         # The guest's clocks start later than QEMU, so this time is measured on the host.
         rows["QEMU's start to first output"] = (boot.first_output * 1e9,)
     return rows
+
+
+def _server(lab: _Lab, suite: Suite, each: _Prepared) -> outside.Server:
+    assert isinstance(suite, ServerSuite)
+    return outside.Server(each.made, suite, each.variant.mode, lab.context)
 
 
 def _boot(lab: _Lab, each: _Prepared, guest: Guest) -> _Boot:
@@ -243,7 +308,7 @@ def _builds(lab: _Lab, suite: BuildSuite, series: dict[Key, list[tuple[float, ..
     if Meter.TIME not in lab.wanted.meters:
         return
     rounds = lab.wanted.rounds or ROUNDS[Meter.TIME]
-    variants = [variant for variant in lab.wanted.variants if not variant.is_process]
+    variants = [each for each in lab.wanted.variants if not (each.is_process or each.as_is)]
     with TemporaryDirectory(prefix="ukl-bench-") as name:
         original = manifest.resolve(suite.example)
         [source] = original.sources

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from ukl.base.errors import InputError
-from ukl.base.model import AppSpec
+from ukl.base.model import AppSpec, Tune
 from ukl.flow.kernel import Wanted
 from ukl.kernel import fragments, kconfig
 from ukl.vm import ext4, storage
@@ -40,6 +40,7 @@ def needed(spec: AppSpec) -> Iterator[tuple[str, str]]:
         ("a forwarded port", bool(spec.ports), _PORTS),
         (f"{spec.cpus} processors", spec.cpus > 1, ("SMP",)),
         ("a page size", bool(spec.page_size), ("TRANSPARENT_HUGEPAGE",)),
+        ("tune = server", spec.tune is Tune.SERVER, ("UKL_HELD_KICKS", "VIRTIO_NET")),
     ):
         if wanted:
             yield from ((what, option) for option in options)

@@ -278,6 +278,7 @@ def _prepare(
             program=made.app.user,
             debug=debug if debug.exists() else None,
             sources=spec.directory,
+            executable=spec.executable,
         )
     )
 

@@ -76,6 +76,8 @@ def run(
         "PYTHONPATH": str(top / "src"),
         "UKL_CACHE_DIR": str(store.root),
         "UKL_NO_SKIP": "1" if no_skip else "",
+        # On servers, pytest does not cut the lines of its summary.
+        **{name: os.environ[name] for name in ("CI",) if name in os.environ},
     }
 
     def status(name: str, words: str, *more: str) -> int:

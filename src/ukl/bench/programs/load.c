@@ -22,43 +22,12 @@
 #include <unistd.h>
 
 #include "bench.h"
+#include "protocols.h"
 
 #define CLIENTS		10
 #define SILENCE		200	/* ms without data after which the first answer is complete */
 #define PATIENCE	60000	/* ms to wait for the server to listen, or to answer */
-#define MAX_ANSWER	65536
 #define LATENCIES	2000
-
-#define VALUE	"0123456789012345678901234567890123456789012345678901234567890123456789" \
-		"012345678901234567890123456789"	/* 100 bytes */
-
-_Static_assert(sizeof(VALUE) == 100 + 1, "what the requests say");
-
-struct request {
-	const char *row;
-	const char *text;
-	const char *begin;	/* first bytes of each answer */
-};
-
-struct protocol {
-	const char *name;
-	uint16_t port;
-	struct request requests[3];	/* a request that writes before one that reads it */
-};
-
-static const struct protocol protocols[] = {
-	{ "redis", 6379, {
-		{ "SET 100 B", "*3\r\n$3\r\nSET\r\n$3\r\nkey\r\n$100\r\n" VALUE "\r\n", "+OK" },
-		{ "GET 100 B", "*2\r\n$3\r\nGET\r\n$3\r\nkey\r\n", "$100\r\n" VALUE },
-	} },
-	{ "memcached", 11211, {
-		{ "set 100 B", "set key 0 0 100\r\n" VALUE "\r\n", "STORED" },
-		{ "get 100 B", "get key\r\n", "VALUE key 0 100\r\n" VALUE },
-	} },
-	{ "nginx", 80, {
-		{ "GET 1 KiB", "GET /index.html HTTP/1.1\r\nHost: guest\r\n\r\n", "HTTP/1.1 200 " },
-	} },
-};
 
 #define PROTOCOLS (sizeof(protocols) / sizeof(protocols[0]))
 
@@ -216,7 +185,7 @@ int main(int argc, char **argv)
 		if (strcmp(argv[1], protocols[i].name) == 0)
 			protocol = &protocols[i];
 	if (!protocol) {
-		fprintf(stderr, "usage: load redis|memcached|nginx METER...\n");
+		fprintf(stderr, "usage: load redis|memcached|nginx|tcp-echo METER...\n");
 		return 2;
 	}
 	while (protocol->requests[number].row) {

@@ -4,8 +4,8 @@
  *
  * The file is in the root file system (memory). The sockets are a pair of AF_UNIX streams, and
  * a pair of TCP sockets over the loopback device, where a send also does all the work of the
- * receiver's side of the network stack. Rows "ukl.h" call functions of the kernel, where
- * there are any.
+ * receiver's side of the network stack. Rows "ukl.h" call functions of the kernel, and rows
+ * "kernel code" those of syscalls_kernel.c, where there are any.
  */
 #include <arpa/inet.h>
 #include <fcntl.h>
@@ -22,6 +22,7 @@
 #include <unistd.h>
 
 #include "bench.h"
+#include "syscalls_kernel.h"
 
 #define LARGE	8192
 #define BATCH	100	/* outstanding messages */
@@ -33,9 +34,38 @@ static int zero = -1;
 static int sockets[2];
 static int tcp[2];
 static struct ukl_socket *handles[2];
+static struct sock *kernels[2];
 static int pipes[2];
 static int event;
 static int poller;
+
+enum way { CALL, SHORTCUT, KERNEL_CODE };
+
+UKL_FALLBACK(side_empty)
+{
+	return 0;
+}
+
+/* In a normal process it is the descriptor. */
+UKL_FALLBACK(side_socket)
+{
+	return (struct sock *)((intptr_t)fd + 1);
+}
+
+UKL_FALLBACK(side_send)
+{
+	return send((int)(intptr_t)sk - 1, data, 1, 0);
+}
+
+UKL_FALLBACK(side_receive)
+{
+	return recv((int)(intptr_t)sk - 1, data, 1, 0);
+}
+
+UKL_FALLBACK(side_release)
+{
+	(void)sk;
+}
 
 /* For each sample again: a connection's history decides how it acknowledges. */
 static void connect_tcp(void)
@@ -56,6 +86,9 @@ static void connect_tcp(void)
 	if (tcp[1] < 0 || setsockopt(tcp[0], IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one)) ||
 	    ukl_socket_open(&handles[0], tcp[0]) || ukl_socket_open(&handles[1], tcp[1]))
 		bench_fail("TCP");
+	for (int i = 0; i < 2; i++)
+		if (!(kernels[i] = side_socket(tcp[i])))
+			bench_fail("TCP");
 	close(listener);
 }
 
@@ -63,6 +96,7 @@ static void disconnect_tcp(void)
 {
 	for (int i = 0; i < 2; i++) {
 		ukl_socket_close(handles[i]);
+		side_release(kernels[i]);
 		close(tcp[i]);
 	}
 }
@@ -200,7 +234,23 @@ static void write_zero(unsigned long count)
 }
 
 /* A byte at a time, in batches as above. */
-static void pass_tcp(unsigned long count, int sending, int shortcut)
+static ssize_t send_byte(enum way way)
+{
+	if (way == KERNEL_CODE)
+		return side_send(kernels[0], buffer);
+	return way == SHORTCUT ? ukl_socket_send(handles[0], buffer, 1, 0) :
+				 send(tcp[0], buffer, 1, 0);
+}
+
+static ssize_t receive_byte(enum way way)
+{
+	if (way == KERNEL_CODE)
+		return side_receive(kernels[1], buffer);
+	return way == SHORTCUT ? ukl_socket_recv(handles[1], buffer, 1, 0) :
+				 recv(tcp[1], buffer, 1, 0);
+}
+
+static inline void pass_tcp(unsigned long count, int sending, enum way way)
 {
 	connect_tcp();
 	for (unsigned long part; count; count -= part) {
@@ -208,15 +258,13 @@ static void pass_tcp(unsigned long count, int sending, int shortcut)
 		if (sending)
 			bench_begin();
 		for (unsigned long i = 0; i < part; i++)
-			check(shortcut ? ukl_socket_send(handles[0], buffer, 1, 0) :
-					 send(tcp[0], buffer, 1, 0), 1, "send by TCP");
+			check(send_byte(way), 1, "send by TCP");
 		if (sending)
 			bench_end();
 		else
 			bench_begin();
 		for (unsigned long i = 0; i < part; i++)
-			check(shortcut ? ukl_socket_recv(handles[1], buffer, 1, 0) :
-					 recv(tcp[1], buffer, 1, 0), 1, "recv by TCP");
+			check(receive_byte(way), 1, "recv by TCP");
 		if (!sending)
 			bench_end();
 	}
@@ -225,22 +273,40 @@ static void pass_tcp(unsigned long count, int sending, int shortcut)
 
 static void send_tcp(unsigned long count)
 {
-	pass_tcp(count, 1, 0);
+	pass_tcp(count, 1, CALL);
 }
 
 static void receive_tcp(unsigned long count)
 {
-	pass_tcp(count, 0, 0);
+	pass_tcp(count, 0, CALL);
 }
 
 static void send_shortcut(unsigned long count)
 {
-	pass_tcp(count, 1, 1);
+	pass_tcp(count, 1, SHORTCUT);
 }
 
 static void receive_shortcut(unsigned long count)
 {
-	pass_tcp(count, 0, 1);
+	pass_tcp(count, 0, SHORTCUT);
+}
+
+static void send_kernel_code(unsigned long count)
+{
+	pass_tcp(count, 1, KERNEL_CODE);
+}
+
+static void receive_kernel_code(unsigned long count)
+{
+	pass_tcp(count, 0, KERNEL_CODE);
+}
+
+static void call_kernel_code(unsigned long count)
+{
+	bench_begin();
+	for (unsigned long i = 0; i < count; i++)
+		side_empty();
+	bench_end();
 }
 
 static void pass_pipe(unsigned long count, size_t size)
@@ -343,6 +409,9 @@ static const struct bench_row rows[] = {
 	{ "TCP recv 1 B", receive_tcp, 100 },
 	{ "TCP send 1 B, ukl.h", send_shortcut, 100 },
 	{ "TCP recv 1 B, ukl.h", receive_shortcut, 100 },
+	{ "kernel code, empty", call_kernel_code, 1000 },
+	{ "TCP send 1 B, kernel code", send_kernel_code, 100 },
+	{ "TCP recv 1 B, kernel code", receive_kernel_code, 100 },
 	{ "pipe 1 B", pipe_1, 100 },
 	{ "pipe 8 KiB", pipe_8k, 100 },
 	{ "epoll_wait", call_epoll, 300 },
