@@ -28,7 +28,7 @@ from ukl.lto import build as lto
 from ukl.pgo import counts
 from ukl.pgo.flags import COUNTED, COUNTING, ROOT
 
-PROCEDURE = 10
+PROCEDURE = 13
 """Part of the key. Raise it when the link's result changes but its argument lists do not."""
 
 
@@ -56,7 +56,7 @@ def build(
     scripts = resources.path(linking.SCRIPTS)
     compiled: list[str] = []
     inlined = _inlined(spec, kernel, store, progress) if kernel is not None else None
-    includes = (plan.INCLUDE, *_imports(spec, store, inlined.modules if inlined else ()))
+    includes = (plan.INCLUDE, *_headers(spec, store, inlined.modules if inlined else ()))
 
     with progress.stage(f"compile {spec.name}") as stage:
         feedback = _feedback(spec, store)
@@ -145,6 +145,10 @@ def _inlined(spec: AppSpec, kernel: KernelBuild, store: Store, progress: Progres
     return found
 
 
+def _headers(spec: AppSpec, store: Store, inlined: Collection[str]) -> list[Path]:
+    return [*_imports(spec, store, inlined), *exported_headers(spec, store)]
+
+
 def _imports(spec: AppSpec, store: Store, inlined: Collection[str] = ()) -> list[Path]:
     """Return the directory with the header that declares the kernel functions `spec` imports."""
     if not spec.imports:
@@ -157,6 +161,34 @@ def _imports(spec: AppSpec, store: Store, inlined: Collection[str] = ()) -> list
         (directory / imports.HEADER).write_text(text)
 
     return [store.make("imports", digest("imports", text), {"name": spec.name}, work)]
+
+
+def exported_headers(spec: AppSpec, store: Store) -> list[Path]:
+    """Return the directory with the headers of the kernel code of `spec`."""
+    if not spec.kernel_sources:
+        return []
+    from ukl.app import exported  # noqa: PLC0415 - as in _imports()
+    from ukl.settings import exports  # noqa: PLC0415
+
+    found = exports.all_of(spec.kernel_sources)
+    texts = {}
+    for source in spec.kernel_sources:
+        name = exported.name_of(source)
+        for directory in {source.parent, *(each.parent for each in spec.sources)}:
+            if (directory / name).exists():
+                raise InputError(
+                    f"{name} would hide the header of that name that ukl makes from {source.name}",
+                    where=directory / name,
+                    remedy="rename one of the files",
+                )
+        own = [each for each in found if each.source == source]
+        texts[name] = exported.header(source, own)
+
+    def work(directory: Path) -> None:
+        for name, text in texts.items():
+            (directory / name).write_text(text)
+
+    return [store.make("imports", digest("exports", texts), {"name": spec.name}, work)]
 
 
 def _feedback(spec: AppSpec, store: Store) -> plan.Feedback:

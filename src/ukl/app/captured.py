@@ -29,7 +29,7 @@ FORMAT = 1
 OBJECT_SUFFIX = ".ukl.o"
 FACTS_SUFFIX = ".ukl.json"
 
-PROCEDURE = 8
+PROCEDURE = 11
 """Part of the key. Raise it when the result changes but the argument lists do not."""
 
 
@@ -168,6 +168,11 @@ def _read(file: Path) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
+def _debug(spec: AppSpec) -> bool:
+    """Whether the program keeps its debug information: not if it is a recipe's, as in packages."""
+    return spec.build is None
+
+
 def build(spec: AppSpec, store: Store, progress: Progress) -> AppObject:
     """Return the object of `spec.program` and the normal executable made from it."""
     assert spec.program is not None
@@ -184,6 +189,7 @@ def build(spec: AppSpec, store: Store, progress: Progress) -> AppObject:
             "captured",
             PROCEDURE,
             spec.rewriting,
+            _debug(spec),
             tools.identity,
             link.strip_argv(tools.objcopy, out, out),
             link.user_argv(tools.ld, out, out, out, out),
@@ -204,6 +210,7 @@ def build(spec: AppSpec, store: Store, progress: Progress) -> AppObject:
                 syscall,
                 scripts,
                 level=spec.rewriting,
+                debug=_debug(spec),
             )
 
         summary = {"name": spec.name, "program": spec.program, "object": source}

@@ -116,6 +116,14 @@ def partial_argv(
     ]
 
 
+def wrap_words(name: str) -> list[str]:
+    """Return the options that make ld call `__wrap_NAME` where the program calls `name`.
+
+    The object that defines `name` is linked though nothing refers to it by that name.
+    """
+    return [f"--wrap={name}", "-u", name]
+
+
 def trace_words(names: Sequence[str]) -> list[str]:
     """Return the options that make ld print the definitions and references of `names`."""
     return [f"--trace-symbol={name}" for name in names]
@@ -155,8 +163,19 @@ def strip_argv(
     return [objcopy, "--strip-debug", *renamed, str(source), str(output)]
 
 
-def user_argv(ld: str, application: Path, syscall: Path, script: Path, output: Path) -> list[str]:
-    """Return the command that links the same object as a normal static executable."""
+def user_argv(
+    ld: str,
+    application: Path,
+    syscall: Path,
+    script: Path,
+    output: Path,
+    *,
+    debug: bool = True,
+) -> list[str]:
+    """Return the command that links the same object as a normal static executable.
+
+    With `debug` it has the debug information of the object.
+    """
     return [
         ld,
         "-static",
@@ -164,6 +183,7 @@ def user_argv(ld: str, application: Path, syscall: Path, script: Path, output: P
         "--build-id=sha1",
         "-z",
         "noexecstack",
+        "--compress-debug-sections=zlib" if debug else "--strip-debug",
         f"--defsym={PLAIN}={SYSCALL}",
         "-z",
         "relro",

@@ -60,7 +60,7 @@ def finish(
     debug, application = directory / "app.debug.o", directory / "app.o"
     argvs = (
         *populated.argvs(ld, objcopy, directory, populate),
+        link.user_argv(ld, debug, syscall, scripts / "user.lds", directory / "user"),
         link.strip_argv(objcopy, debug, application),
-        link.user_argv(ld, application, syscall, scripts / "user.lds", directory / "user"),
     )
     return [Command(tuple(argv)) for argv in argvs]

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import struct
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -22,6 +23,9 @@ SCRIPTS = "kernel/overlay/scripts/ukl"
 
 COUNTS = "syscalls.json"
 """File beside the object with the counts of rewritten system calls."""
+
+DEBUG_MAX = 64 << 20
+"""Bytes of debug information, not compressed, that a program takes with it into a guest."""
 
 FUNCTIONS = "functions.json"
 """File beside the object with the kernel functions that it calls."""
@@ -60,7 +64,9 @@ class Linking:
         log = directory / "link.log"
         first, second = directory / "first.o", directory / "second.o"
         self._partial(None, first, log)
-        printed = self._partial(Elf.open(first), second, log)
+        found = Elf.open(first)
+        wrapped = link.wrap_words(sections.ITERATE) if sections.uses_headers(found) else ()
+        printed = self._partial(found, second, log, wrapped)
         elf = Elf.open(second)
         if missing := sections.missing_names(elf.symbols):
             raise self._undefined(missing, log)
@@ -80,7 +86,8 @@ class Linking:
 
     def finish(self, directory: Path, syscall: Path, *, level: Level | None) -> None:
         """Make app.o and the executable `user` from the app.debug.o in `directory`."""
-        finish(self.ld, self.objcopy, directory, syscall, self.scripts, level=level)
+        tools = self.ld, self.objcopy
+        finish(*tools, directory, syscall, self.scripts, level=level, debug=True)
 
     def _partial(
         self, first: Elf | None, output: Path, log: Path, extra: Sequence[str] = ()
@@ -123,19 +130,25 @@ def finish(
     scripts: Path,
     *,
     level: Level | None,
+    debug: bool,
 ) -> None:
     """Make app.o and the normal executable `user` from the app.debug.o in `directory`.
 
     `syscall` is the compiled syscall.S. With a `level`, `syscall` instructions are
-    rewritten to calls first, in app.debug.o too; and always the C library's `hlt`.
+    rewritten to calls in app.o, and in app.debug.o too; and always the C library's `hlt`.
+    With `debug`, `user` keeps the debug information, if that is not too large for a guest.
     """
     log = directory / "link.log"
-    debug, application = directory / "app.debug.o", directory / "app.o"
-    elf = Elf.open(debug)
+    whole, application = directory / "app.debug.o", directory / "app.o"
+    elf = Elf.open(whole)
     functions = sections.functions(elf.symbols)
     (directory / FUNCTIONS).write_text(json.dumps(functions) + "\n")
-    start = (link.ENTRY, elf.addresses([link.ENTRY]).get(link.ENTRY, 0))
-    from ukl.syscalls import cancellation, halts, rewrite  # noqa: PLC0415 - capstone takes 0.1 s
+    size = sum(each.size for each in elf.sections if each.name.startswith(".debug_"))
+    user, script = directory / "user", scripts / "user.lds"
+    keep = debug and size <= DEBUG_MAX
+    host_exec.run(link.user_argv(ld, whole, syscall, script, user, debug=keep), log=log)
+    _set_stack(user, executable=sections.needs_executable_stack(elf))
+    from ukl.syscalls import rewrite  # noqa: PLC0415 - capstone takes 0.1 s
 
     if level is None:
         rewritten = rewrite.without_halts(elf)
@@ -143,15 +156,19 @@ def finish(
         rewritten = rewrite.rewrite(elf, rewrite.plain_size(Elf.open(syscall)), level)
         (directory / COUNTS).write_text(json.dumps(asdict(rewritten.counts)) + "\n")
     if rewritten.data is not None:
-        debug.unlink()  # `elf` maps it
-        debug.write_bytes(rewritten.data)
-    host_exec.run(link.strip_argv(objcopy, debug, application, functions), log=log)
-    script = scripts / "user.lds"
-    host_exec.run(link.user_argv(ld, application, syscall, script, directory / "user"), log=log)
-    if rewritten.labels:
-        cancellation.as_process(directory / "user", rewritten.labels)
-    if rewritten.halts:
-        halts.as_process(directory / "user", start, rewritten.halts)
+        whole.unlink()  # `elf` maps it
+        whole.write_bytes(rewritten.data)
+    host_exec.run(link.strip_argv(objcopy, whole, application, functions), log=log)
+
+
+def _set_stack(program: Path, *, executable: bool) -> None:
+    """Set the flags of PT_GNU_STACK, which ld takes from a script with PHDRS alone."""
+    elf = Elf.open(program)
+    at = elf.segment_at("PT_GNU_STACK")
+    del elf  # maps it
+    with program.open("r+b") as stream:
+        stream.seek(at + 4)  # p_flags
+        stream.write(struct.pack("<I", 7 if executable else 6))
 
 
 def read_facts(directory: Path) -> ObjectFacts:

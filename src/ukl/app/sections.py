@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ukl.base.errors import InputError
-from ukl.elf.names import CALL, FAST, FAST_NUMBERS, IMPORT, STUBS, fast_entry
+from ukl.elf.names import CALL, FAST, FAST_NUMBERS, IMPORT, OWN, STUBS, fast_entry
 from ukl.elf.reader import (
     SHF_EXECINSTR,
     SHF_TLS,
@@ -48,6 +48,8 @@ PARTS = ("text", "rodata", "tdata", "tbss", "data", "bss", "symbols")
 """app.lds includes own-<part>.lds for each."""
 
 STACK = ".note.GNU-stack"
+ITERATE = "dl_iterate_phdr"
+_REAL = f"__real_{ITERATE}"
 _C_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 _SECTION_NAME = re.compile(r"[A-Za-z0-9_.$+\-]+\Z")
 
@@ -108,7 +110,7 @@ def _output_text(section: OwnSection) -> str:
 
 def imported(name: str) -> bool:
     """Whether the kernel's link resolves an undefined name."""
-    return name in IMPORTS or name.startswith(IMPORT)
+    return name in IMPORTS or name.startswith((IMPORT, OWN))
 
 
 def functions(symbols: Iterable[Symbol]) -> tuple[str, ...]:
@@ -136,6 +138,11 @@ def null_names(symbols: Iterable[Symbol]) -> tuple[str, ...]:
         and symbol.kind != STT_TLS
         and not imported(symbol.name)
     )
+
+
+def uses_headers(elf: Elf) -> bool:
+    """Whether the program looks at its program headers, which crt.S completes."""
+    return any(symbol.name == ITERATE and not symbol.undefined for symbol in elf.symbols)
 
 
 def unused_names(elf: Elf) -> tuple[str, ...]:
@@ -185,6 +192,7 @@ def parts(elf: Elf | None) -> dict[str, str]:
         for section in own_sections(elf):
             texts[section.part] += _output_text(section)
         texts["text"] += f"{STUBS} = .;\n"
-        for name in (*null_names(elf.symbols), *unused_names(elf)):
+        wrapped = {_REAL} if uses_headers(elf) else set()
+        for name in sorted({*null_names(elf.symbols), *unused_names(elf)} - wrapped):
             texts["symbols"] += f'HIDDEN("{name}" = ABSOLUTE(0));\n'
     return {f"own-{part}.lds": text for part, text in texts.items()}

@@ -53,13 +53,6 @@ LANGUAGES = (
         "build the modules in (Modules/Setup.local), and link libpython*-pic.a",
         Severity.WARNING,
     ),
-    Language(
-        "JavaScript (V8)",
-        frozenset({"v8_Default_embedded_blob_", "v8_inspector_protocol"}),
-        "V8 compiles at run time and executes the code in user pages: SIGSEGV",
-        "start it with --jitless",
-        Severity.WARNING,
-    ),
 )
 
 

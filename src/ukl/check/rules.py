@@ -34,7 +34,7 @@ RULES: dict[str, Rule] = {
     "as-is": Rule(
         _I,
         "ukl-cc did not link it: it runs in ring 0 as it is, with its loader and shared objects; "
-        "its system calls are not faster than those of a process",
+        "in most places, calls take the place of its system calls",
         "to link it into the kernel, build it with `ukl wrap -- COMMAND`",
     ),
     "missing-file": Rule(_E, ""),
@@ -88,7 +88,9 @@ RULES: dict[str, Rule] = {
         _W,
         "it asks for an executable stack but does not get one: executing code on the stack "
         "(trampolines of nested functions) raises SIGSEGV",
-        'avoid pointers to nested functions; in assembly add .section .note.GNU-stack,"",@progbits',
+        "avoid pointers to nested functions (in Fortran, internal procedures as arguments), or run "
+        "the program as it is, with `--code wx`; in assembly add "
+        '.section .note.GNU-stack,"",@progbits',
     ),
     "jit": Rule(
         _W,
@@ -98,15 +100,20 @@ RULES: dict[str, Rule] = {
     ),
     "dlopen": Rule(
         _W,
-        "it loads shared objects at run time; their code lies in user pages, "
-        "which ring 0 may not execute: the first call raises SIGSEGV",
+        "it loads shared objects at run time; unless that is allowed, ring 0 does not execute "
+        "them: the first call raises SIGSEGV. A static program loads them for one thread, and not "
+        "those with thread-local variables",
         "allow it by `--code files`, build the modules in, or leave out the feature",
     ),
     "python-extension": Rule(
         _W,
-        "the packages include a shared object; its code cannot run in ring 0, so it is left out "
-        "of the guest and importing it raises ImportError",
-        "use a pure Python version of the package; many packages fall back to one by themselves",
+        "the packages include a shared object, which the linked interpreter cannot load: it is "
+        "left out of the guest, and importing it raises ImportError",
+        'leave out [python] interpreter = "linked": the installed interpreter can load it',
+    ),
+    "python-installed": Rule(
+        _I,
+        "this interpreter runs in ring 0 as it is, since it can load the extension modules",
     ),
     "python-module": Rule(
         _W,
@@ -116,14 +123,16 @@ RULES: dict[str, Rule] = {
     "nss": Rule(
         _W,
         "glibc looks up names with the services in /etc/nsswitch.conf: `files` and `dns` are "
-        "built in, any other is loaded with dlopen and raises SIGSEGV",
-        "leave the file out of the guest, or name only `files` and `dns` in it",
+        "built in, any other is loaded as by dlopen",
+        "leave the file out of the guest, or name only `files` and `dns` in it; or allow it by "
+        "`--code files`, and add the services with --with-file",
     ),
     "iconv": Rule(
         _W,
         "glibc has conversions between UTF-8, UCS-2, UCS-4 and ASCII built in; any other "
-        "character set is loaded with dlopen: an error without its module, SIGSEGV with it",
-        "use the built-in character sets, or link GNU libiconv",
+        "character set is loaded as by dlopen: iconv_open() fails without its module",
+        "use the built-in character sets, or link GNU libiconv; or allow it by `--code files`, "
+        "and add the directory gconv with --with-file",
     ),
     "locale": Rule(
         _W,
@@ -200,6 +209,7 @@ RULES: dict[str, Rule] = {
         _I,
         "the syscall instruction stays; it works",
     ),
+    "engine": Rule(_I, ""),
     "language": Rule(_I, ""),
     "licence": Rule(
         _W,

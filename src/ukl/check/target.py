@@ -19,6 +19,7 @@ from ukl.base.model import AppSpec, PythonSpec
 from ukl.base.progress import Progress
 from ukl.check import (
     as_is,
+    engines,
     instructions,
     languages,
     layout,
@@ -38,7 +39,7 @@ from ukl.host import packages
 from ukl.host.store import Store
 from ukl.image import initrd
 from ukl.kernel.symbols import DATA_BASE, data_limit, physical_start
-from ukl.recipe import python
+from ukl.recipe import installed, python
 from ukl.settings import manifest
 
 CONFIG = "kernel/config"
@@ -107,7 +108,8 @@ def licence(package: str) -> str:
 def _all(subject: Subject) -> list[Finding]:
     foreign = any(unit.elf.machine != "EM_X86_64" for unit in subject.units)
     if subject.kind is Kind.EXECUTABLE and not foreign:
-        return [*as_is.findings(subject, _missing(subject))]
+        found = [*as_is.findings(subject, _missing(subject))]
+        return [*found, *engines.findings(subject, as_is=True)]
     found = [*layout.findings(subject)]
     if foreign:
         return found
@@ -116,6 +118,7 @@ def _all(subject: Subject) -> list[Finding]:
     found += instructions.findings(subject)
     found += processor.findings(subject)
     found += languages.findings(subject)
+    found += engines.findings(subject, as_is=False)
     found += licences.findings(subject, _copyright)
     return found
 
@@ -217,6 +220,9 @@ def _specified(spec: AppSpec, store: Store, progress: Progress) -> _Input:
 def _scripts(script: PythonSpec) -> tuple[Finding, ...]:
     """Return the findings about a Python program itself, not its interpreter."""
     found = []
+    if (other := installed.chosen(script)) is not None:
+        modules = [Place(str(path)) for path in python.extension_modules(script)]
+        return (finding("python-installed", modules, str(other.program)),)
     if missing := python.missing_modules(script):
         names = ", ".join(dict.fromkeys(name for _, name in missing))
         places = [Place(f"{script.script}:{line}") for line, _ in missing]

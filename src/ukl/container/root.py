@@ -76,6 +76,13 @@ def made(source: RootSource, store: Store, progress: Progress) -> tuple[Path, st
 
 
 @contextlib.contextmanager
+def tree(source: RootSource, scratch: Path, stage: Stage) -> Iterator[Tree]:
+    """Yield the tree of a source on this machine, with the contents of its files."""
+    with _opened(source) as contents, contextlib.ExitStack() as stack:
+        yield _tree(contents, source, scratch, stack, stage)
+
+
+@contextlib.contextmanager
 def _opened(source: RootSource) -> Iterator[Contents]:
     path = Path(source.name)
     if source.kind is RootKind.FILES and path.is_dir():
@@ -94,17 +101,29 @@ def _make(contents: Contents, source: RootSource, out: Path, stage: Stage) -> No
     parts = out / "layers"
     parts.mkdir()
     with contextlib.ExitStack() as stack:
-        if source.kind is RootKind.FILES and not contents.layers:
-            tree = directory.scan(Path(source.name))
-        else:
-            tree = _merged(contents, parts, stack, stage)
-        for path in _directories(contents.config):
-            _add_directory(tree, path, contents.where)
-        layers.note_programs(tree)
-        texts = {path: _text(tree, path) for path in (users.PASSWD, users.GROUP)}
-        squash.write(tree, out / FILE, stage.update)
+        found = _tree(contents, source, parts, stack, stage)
+        layers.note_programs(found)
+        texts = {path: _text(found, path) for path in (users.PASSWD, users.GROUP)}
+        squash.write(found, out / FILE, stage.update)
     shutil.rmtree(parts)
-    (out / _INDEX).write_text(json.dumps({"tree": tree.dump(), "texts": texts}))
+    (out / _INDEX).write_text(json.dumps({"tree": found.dump(), "texts": texts}))
+
+
+def _tree(
+    contents: Contents,
+    source: RootSource,
+    scratch: Path,
+    stack: contextlib.ExitStack,
+    stage: Stage,
+) -> Tree:
+    """Return the tree with what the configuration needs; `stack` closes the files behind it."""
+    if source.kind is RootKind.FILES and not contents.layers:
+        found = directory.scan(Path(source.name))
+    else:
+        found = _merged(contents, scratch, stack, stage)
+    for path in _directories(contents.config):
+        _add_directory(found, path, contents.where)
+    return found
 
 
 def _merged(contents: Contents, parts: Path, stack: contextlib.ExitStack, stage: Stage) -> Tree:

@@ -25,6 +25,10 @@ IMPORT = "ukl_import_"
 """Prefix of a weak name for a kernel function: the rest is the function's name, and the
 finished object uses that. In a normal program the name is null."""
 
+OWN = "ukl_kernel_"
+"""Prefix of a weak name for the entry of the application's own kernel function. In a normal
+program the name is null."""
+
 OFFERED = frozenset(
     {
         "ukl_socket_open",

@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import posixpath
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from ukl.base.errors import InputError
 from ukl.elf.reader import Elf
@@ -33,6 +34,18 @@ DIRECTORIES = (
 _INTERPRETER = "PT_INTERP"
 
 
+class NotFound(InputError):
+    """A file that a program loads is not there; `name` is its path, or the object's name."""
+
+    def __init__(self, message: str, *, where: Path, name: str) -> None:
+        super().__init__(
+            message,
+            where=where,
+            remedy=f"install the package that has it (`apt-file search {name}` finds it)",
+        )
+        self.name = name
+
+
 def interpreter(elf: Elf) -> str | None:
     """Return the path of the dynamic loader that the program names; None: it is static."""
     for segment in elf.segments:
@@ -43,21 +56,28 @@ def interpreter(elf: Elf) -> str | None:
 
 
 def needed(
-    program: Path, cached: Mapping[str, str], root: Path = Path("/"), *, strict: bool = True
+    program: Path,
+    cached: Mapping[str, str],
+    root: Path = Path("/"),
+    *,
+    strict: bool = True,
+    given: Mapping[str, Path] = MappingProxyType({}),
 ) -> dict[str, Path]:
     """Return path in the file system `root` -> file, of all that `program` loads.
 
     `strict` is False for a plug-in: what is not found may come with the program that loads it.
+    `given` are objects that are there in any case: path -> file. They replace those of `root`.
 
     `cached` is the loader's cache: name of an object -> path. The program itself is not in the
     result. Raises InputError for a program of another architecture, and for an object that is
     not found, with the name of the one that needs it.
     """
     elf = _opened(program)
+    names = {posixpath.basename(path) for path in given}
     found: dict[str, Path] = {}
     loader = interpreter(elf)
     if loader is not None:
-        found[loader] = _existing(root, loader, program)
+        found[loader] = given.get(loader) or _existing(root, loader, program)
     waiting: deque[tuple[Path, Elf, tuple[str, ...]]] = deque([(program, elf, ())])
     seen: set[str] = set()
     while waiting:
@@ -74,16 +94,15 @@ def needed(
                 [*inherited, *_paths(dynamic.get("DT_RUNPATH", ()), file)],
                 cached,
                 root,
+                given,
             )
-            if path is None and not strict:
+            if path is None and (not strict or name in names):  # LD_LIBRARY_PATH may lead there
                 continue
             if path is None:
-                raise InputError(
-                    f"it needs {name}, which is not on this machine",
-                    where=file,
-                    remedy=f"install the package that has it (`apt-file search {name}` finds it)",
+                raise NotFound(
+                    f"it needs {name}, which is not on this machine", where=file, name=name
                 )
-            found[path] = _resolved(root, path)
+            found[path] = given.get(path) or _resolved(root, path)
             waiting.append((found[path], _opened(found[path]), inherited))
     cache = root / CACHE.lstrip("/")
     if loader is not None and cache.is_file():
@@ -113,7 +132,13 @@ def _opened(file: Path) -> Elf:
     return elf
 
 
-def _searched(name: str, paths: list[str], cached: Mapping[str, str], root: Path) -> str | None:
+def _searched(
+    name: str,
+    paths: list[str],
+    cached: Mapping[str, str],
+    root: Path,
+    given: Mapping[str, Path],
+) -> str | None:
     if "/" in name:
         places = [name]
     else:
@@ -121,7 +146,7 @@ def _searched(name: str, paths: list[str], cached: Mapping[str, str], root: Path
         places += [cached[name]] if name in cached else []
         places += [f"{directory}/{name}" for directory in DIRECTORIES]
     for path in places:
-        file = root / path.lstrip("/")
+        file = given.get(path) or root / path.lstrip("/")
         if file.is_file() and fits(file):
             return path
     return None
@@ -132,6 +157,14 @@ def fits(file: Path) -> bool:
     with file.open("rb") as stream:
         head = stream.read(20)
     return head[:5] == b"\x7fELF\x02" and head[18:20] == b"\x3e\0"  # EI_CLASS, e_machine
+
+
+def objects(given: Mapping[str, Path]) -> Iterator[tuple[str, Path]]:
+    """Yield path in the guest and file, of the ELF files for x86-64, also those in directories."""
+    for guest, top in given.items():
+        for file in sorted(top.rglob("*")) if top.is_dir() else (top,):
+            if file.is_file() and fits(file):
+                yield guest if file is top else posixpath.join(guest, file.relative_to(top)), file
 
 
 def _paths(texts: Iterable[str], file: Path) -> tuple[str, ...]:
@@ -148,11 +181,7 @@ def _paths(texts: Iterable[str], file: Path) -> tuple[str, ...]:
 def _existing(root: Path, path: str, program: Path) -> Path:
     file = root / path.lstrip("/")
     if not file.is_file():
-        raise InputError(
-            f"its interpreter {path} is not on this machine",
-            where=program,
-            remedy="install the package that has it (`apt-file search` finds it)",
-        )
+        raise NotFound(f"its interpreter {path} is not on this machine", where=program, name=path)
     return _resolved(root, path)
 
 

@@ -50,9 +50,10 @@ SHN_UNDEF = 0
 SHN_ABS = 0xFFF1
 
 _MAGIC = b"\177ELF"
-_EHDR = struct.Struct("<HHIQQQIHHHHHH")
+_NATIVE = b"\2\1"  # EI_CLASS, EI_DATA: 64 bits, little endian
+EHDR = struct.Struct("<HHIQQQIHHHHHH")
 SHDR = struct.Struct("<IIQQQQIIQQ")
-_PHDR = struct.Struct("<IIQQQQQQ")
+PHDR = struct.Struct("<IIQQQQQQ")
 _SHN_XINDEX = 0xFFFF
 SYMBOL = struct.Struct("<IBBHQQ")
 RELA = struct.Struct("<QIIq")
@@ -147,6 +148,12 @@ class Elf:
 
     def __init__(self, data: Buffer, where: str | Path | None = None) -> None:
         self.data = data
+        if data[:4] == _MAGIC and len(data) > 5 and data[4:6] != _NATIVE:
+            raise InputError(
+                "a file for another architecture: it is not 64-bit, little-endian",
+                where=where,
+                remedy="name one for x86-64",
+            )
         try:
             self._header = _Header.read(data)
             headers = _headers(self._header, data)
@@ -184,6 +191,21 @@ class Elf:
         """The address where execution starts."""
         return self._header.entry
 
+    @property
+    def section_headers(self) -> tuple[int, int, int]:
+        """Offset, number and size of the section headers in the file."""
+        return self._header.sections, len(self.sections), self._header.section_size
+
+    def raw_sections(self) -> list[tuple[int, ...]]:
+        """Return the section headers as in elf.h."""
+        first, count, size = self.section_headers
+        return list(SHDR.iter_unpack(self.data[first : first + count * size])) if first else []
+
+    def segment_at(self, kind: str) -> int:
+        """Return the offset in the file of the first program header of a kind."""
+        number = next(n for n, each in enumerate(self.segments) if each.kind == kind)
+        return self._header.segments + number * PHDR.size
+
     def section(self, name: str) -> Section | None:
         """Return the first section of that name."""
         return next((section for section in self.sections if section.name == name), None)
@@ -199,9 +221,14 @@ class Elf:
         """All symbols with a name, in the order of the table."""
         return tuple(symbol for symbol in self.raw_symbols() if symbol.name)
 
-    def raw_symbols(self) -> tuple[Symbol, ...]:
+    @cached_property
+    def exported(self) -> tuple[Symbol, ...]:
+        """The symbols for the dynamic linker, which a stripped file has, too."""
+        return tuple(symbol for symbol in self.raw_symbols("SHT_DYNSYM") if symbol.name)
+
+    def raw_symbols(self, kind: str = "SHT_SYMTAB") -> tuple[Symbol, ...]:
         """Return the whole table, with nameless entries: relocations refer to it by number."""
-        table = self._symbol_table()
+        table = self._symbol_table(kind)
         if table is None:
             return ()
         entries, names = table
@@ -276,9 +303,9 @@ class Elf:
             if section.kind == "SHT_NOTE":
                 yield from notes_of(self.content(section))
 
-    def _symbol_table(self) -> tuple[bytes, bytes] | None:
+    def _symbol_table(self, kind: str = "SHT_SYMTAB") -> tuple[bytes, bytes] | None:
         for section, link in zip(self.sections, self._links, strict=True):
-            if section.kind == "SHT_SYMTAB" and link < len(self.sections):
+            if section.kind == kind and link < len(self.sections):
                 entries = self.content(section)
                 whole = len(entries) // SYMBOL.size * SYMBOL.size
                 return entries[:whole], self.content(self.sections[link])
@@ -304,12 +331,10 @@ class _Header(NamedTuple):
 
     @classmethod
     def read(cls, data: Buffer) -> _Header:
-        """Return the header; ELFError for a file that is not 64-bit, little-endian ELF."""
+        """Return the header; ELFError for a file that is not ELF."""
         if data[:4] != _MAGIC:
             raise ELFError("it does not begin with the ELF magic number")
-        if data[4:6] != b"\2\1":
-            raise ELFError("it is not 64-bit, little-endian")
-        return cls._make(_EHDR.unpack_from(data, 16))
+        return cls._make(EHDR.unpack_from(data, 16))
 
 
 def _headers(header: _Header, data: Buffer) -> tuple[tuple[Section, int, int], ...]:
@@ -349,8 +374,9 @@ def _headers(header: _Header, data: Buffer) -> tuple[tuple[Section, int, int], .
 
 def _segments(header: _Header, data: Buffer) -> tuple[Segment, ...]:
     start, count = header.segments, header.segment_count
-    rows = list(_PHDR.iter_unpack(data[start : start + count * _PHDR.size])) if start else []
-    if start and (len(rows) != count or header.segment_size != _PHDR.size):
+    table = data[start : start + count * PHDR.size] if start else b""
+    rows = list(PHDR.iter_unpack(table[: len(table) // PHDR.size * PHDR.size]))
+    if start and (len(rows) != count or header.segment_size != PHDR.size):
         raise ELFError("the program headers are damaged")
     return tuple(
         Segment(

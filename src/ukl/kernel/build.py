@@ -3,13 +3,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from ukl.base.errors import UklError
@@ -17,7 +16,7 @@ from ukl.base.model import KernelBuild, KernelSpec
 from ukl.base.progress import Progress, Stage
 from ukl.host.exec import CommandFailed, version
 from ukl.host.store import Command, Store, digest, is_no_space
-from ukl.kernel import kconfig, make_args, symbols
+from ukl.kernel import kconfig, make_args, nearest, symbols
 from ukl.kernel.kconfig import Request
 from ukl.kernel.source import fingerprint
 from ukl.kernel.tree import prepare
@@ -80,6 +79,12 @@ def key_of(
     return digest("kernel", make_args.FORMAT, tree, lines, compiler_identity(compiler), *counted)
 
 
+def is_built(spec: KernelSpec, store: Store, progress: Progress) -> bool:
+    """Tell whether the cache has the objects of a kernel; patches its source if necessary."""
+    _, name = _tree(spec, store, progress)
+    return store.get("kernel", key_of(name, requests(spec), spec.compiler, spec.pgo)) is not None
+
+
 def build(
     spec: KernelSpec, store: Store, progress: Progress, jobs: int | None = None
 ) -> KernelBuild:
@@ -96,23 +101,39 @@ def build(
     counted = spec.pgo is not None
     workers = jobs or len(os.sched_getaffinity(0))
 
+    def compile_in(objects: Path, directory: Path, note: str = "") -> None:
+        make = make_args.make_command(
+            tree, objects, spec.compiler, workers, store.root, counted=counted
+        )
+        log = directory / "build.log"
+        with progress.stage(f"{which}kernel configuration"):
+            kconfig.configure(make, asked, log)
+        with progress.stage(f"{which}kernel objects ({workers} jobs)") as stage:
+            if note:
+                stage.note(note)
+            _compile(make, log, _Counter(stage, workers))
+            make_args.capture(make, log).write(directory / "link.json")
+        _discard_temporaries(objects)
+
     def compile_into(directory: Path) -> None:
-        with _workplace(tree, directory, key, store) as work:
-            objects = work / "objects"
+        work = _workplace(tree, key, store)
+        if work is None or spec.pgo is not None:
             if spec.pgo is not None:
-                shutil.copytree(spec.pgo, objects)
-            make = make_args.make_command(
-                tree, objects, spec.compiler, workers, store.root, counted=counted
-            )
-            log = directory / "build.log"
-            with progress.stage(f"{which}kernel configuration"):
-                kconfig.configure(make, asked, log)
-            with progress.stage(f"{which}kernel objects ({workers} jobs)") as stage:
-                _compile(make, log, _Counter(stage, workers))
-                make_args.capture(make, log).write(directory / "link.json")
-            _discard_temporaries(objects)
-            if work != directory:
-                objects.rename(directory / "objects")
+                shutil.copytree(spec.pgo, directory / "objects")
+            compile_in(directory / "objects", directory)
+            return
+        objects = work / "objects"
+        with nearest.workplace(work) as continued:
+            note = ""
+            if continued:
+                note = "continues the build that was interrupted"
+            elif (known := nearest.find(inputs, store)) is not None:
+                nearest.copy(known, objects)
+                note = f"compiles what differs from the kernel {known.name[:12]}"
+            else:
+                nearest.from_nothing(work)
+            compile_in(objects, directory, note)
+            objects.rename(directory / "objects")
 
     inputs = {
         "tree": name,
@@ -151,24 +172,16 @@ def config(spec: KernelSpec, store: Store, progress: Progress, directory: Path) 
     return directory / ".config"
 
 
-@contextlib.contextmanager
-def _workplace(tree: Path, directory: Path, key: str, store: Store) -> Iterator[Path]:
-    """Yield the directory in which the objects are made: beside the tree, or `directory`.
+def _workplace(tree: Path, key: str, store: Store) -> Path | None:
+    """Return the directory beside the tree in which the objects are made; None: in the entry.
 
     Beside the tree, the path from one to the other is the same for all trees in the cache. So
     ccache sees the same command lines, and reuses the objects of other trees, such as those of
-    an earlier version of the patches. The caller holds the lock of `key`.
+    an earlier version of the patches.
     """
     if not tree.is_relative_to(store.root) or not os.access(tree.parent, os.W_OK):
-        yield directory
-        return
-    work = tree.parent / f".{key}.objects"
-    shutil.rmtree(work, ignore_errors=True)  # of a build that was killed
-    try:
-        work.mkdir()
-        yield work
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
+        return None
+    return tree.parent / f".{key}.objects"
 
 
 class _Counter:

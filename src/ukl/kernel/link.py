@@ -19,13 +19,14 @@ from pathlib import Path
 from ukl.base.errors import InputError, UklError
 from ukl.base.model import AppObject, Image, KernelBuild, LinkedApp, ObjectFacts
 from ukl.base.progress import Progress
-from ukl.elf.names import CALL, FAST_RETURN, OFFERED, RESTART
+from ukl.elf.names import CALL, FAST_RETURN, OFFERED, OWN, RESTART
+from ukl.elf.reader import Elf
 from ukl.host.exec import CommandFailed, run
 from ukl.host.store import Command, Store, digest, is_no_space
 from ukl.kernel import symbols
 from ukl.kernel.make_args import LinkRecipe, check_path
 
-_FORMAT = 2
+_FORMAT = 4
 """Part of the keys; incremented when the same inputs give another image."""
 
 _WRITTEN = (
@@ -150,6 +151,7 @@ def check_all(
                 remedy="give one of them another `name` in [app]",
             )
         check(app.name, app.facts, build, kernel, app.variables)
+    check_exports(apps)
     sizes = {app.name: data_size(app.facts) for app in apps}
     if sum(sizes.values()) > build.data_limit:
         listed = ", ".join(f"{name} {_mib(size)}" for name, size in sizes.items())
@@ -160,6 +162,22 @@ def check_all(
             remedy="link fewer applications into one kernel, or raise this limit with the "
             "kernel option PHYSICAL_START",
         )
+
+
+def check_exports(apps: Sequence[AppObject]) -> None:
+    """Raise InputError if the kernel code of two applications exports the same name."""
+    owners: dict[str, str] = {}
+    for app in apps:
+        own = Elf.open(app.side).symbols if app.side is not None else ()
+        for symbol in own:
+            if symbol.name.startswith(OWN) and not symbol.undefined:
+                name = symbol.name.removeprefix(OWN)
+                if (other := owners.setdefault(name, app.name)) != app.name:
+                    raise InputError(
+                        f"the kernel code of {other} and of {app.name} exports {name}",
+                        where=app.name,
+                        remedy="rename one of the functions",
+                    )
 
 
 def check(
@@ -250,18 +268,23 @@ def compose(objects: Path, work: Path) -> None:
                 place.symlink_to(entry.path)
 
 
-def set_applications(auto_conf: str, apps: Sequence[tuple[Path, str]]) -> str:
+def set_applications(auto_conf: str, apps: Sequence[tuple[Sequence[Path], str]]) -> str:
     """Return include/config/auto.conf with the applications' objects and names set."""
-    for path, _ in apps:
+    for path in [path for paths, _ in apps for path in paths]:
         check_path(path)
     kept = [
         line
         for line in auto_conf.splitlines()
         if not line.startswith(("CONFIG_UKL_APP=", "CONFIG_UKL_APP_NAME="))
     ]
-    paths = " ".join(str(path) for path, _ in apps)
+    paths = " ".join(":".join(map(str, paths)) for paths, _ in apps)
     names = " ".join(name for _, name in apps)
     return "\n".join([*kept, f"CONFIG_UKL_APP={paths}", f"CONFIG_UKL_APP_NAME={names}"]) + "\n"
+
+
+def _objects(app: AppObject) -> list[Path]:
+    """Return the application's object, and that of its kernel code."""
+    return [app.path] if app.side is None else [app.path, app.side]
 
 
 # --- the link ------------------------------------------------------------------
@@ -273,7 +296,7 @@ def _prepare(
     """Make the work directory of a link, with `more` in its auto.conf; return the recipe."""
     compose(build.directory / "objects", work)
     auto_conf = work / "include/config/auto.conf"
-    text = set_applications(auto_conf.read_text(), [(app.path, app.name) for app in apps])
+    text = set_applications(auto_conf.read_text(), [(_objects(app), app.name) for app in apps])
     auto_conf.unlink()
     auto_conf.write_text(text + more)
     return LinkRecipe.read(build.directory / "link.json").for_directory(build.source, work)
@@ -324,7 +347,7 @@ def _make(build: KernelBuild, apps: Sequence[AppObject], out: Path) -> None:
     identity = symbols.build_id(out / "vmlinux")
     for app in apps:
         marker = out / _marker(app.name)
-        marker.write_bytes(symbols.marker(app.name, identity))
+        marker.write_bytes(symbols.elf_marker(app.name, identity, app.user))
         marker.chmod(0o755)
     shutil.rmtree(work)
 

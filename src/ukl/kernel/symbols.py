@@ -8,6 +8,8 @@ from pathlib import Path
 
 from ukl.base.errors import InputError, UklError
 from ukl.base.model import Code, Returns
+from ukl.elf import described
+from ukl.elf.reader import Elf
 
 KERNEL_BASE = 0xFFFFFFFF80000000
 """The start of x86-64's kernel text mapping (__START_KERNEL_map)."""
@@ -21,6 +23,11 @@ TEXT_START = "__ukl_text_start"
 _MAGIC, _RELOCATABLE = 0x202, 0x234
 """Offsets of `HdrS` and `relocatable_kernel` in a bzImage."""
 
+FILE_TEXT = 0x401000
+"""Where user.lds puts an application's text, as crt.S knows."""
+
+_START = "ukl_app___executable_start"
+
 NT_GNU_BUILD_ID = 3
 _PT_NOTE = 4
 MARKER_MAGIC = b"\177UKL"
@@ -29,7 +36,8 @@ MARKER_RET = 1
 MARKER_TREE = 0x10
 PROGRAM_MAGIC = b"\177UKP"
 PATH_SIZE = 240
-_FLAGS_AT, _PROGRAM_FLAGS_AT = 60, 8
+_NOTE_OWNER, _NOTE_KIND = b"UKL\0", 1
+_FLAGS_AT, _PROGRAM_FLAGS_AT, _ELF_FLAGS_AT = 60, 8, described.NOTE_AT + 16 + 60
 CODE_FLAGS = {Code.NONE: 0, Code.FILES: 0x2, Code.JIT: 0x6, Code.WX: 0xE}
 """The kernel's include/uapi/linux/ukl.h."""
 
@@ -128,6 +136,18 @@ def marker(name: str, identity: bytes) -> bytes:
     return struct.pack("<4sI32s20s4x", MARKER_MAGIC, MARKER_VERSION, encoded, identity)
 
 
+def elf_marker(name: str, identity: bytes, program: Path) -> bytes:
+    """Return that marker file as an ELF file that describes the executable `program`.
+
+    Or as a plain one if the text of `program` is not where crt.S assumes it.
+    """
+    plain = marker(name, identity)
+    elf = Elf.open(program)
+    if elf.addresses([_START]).get(_START) != FILE_TEXT:
+        return plain
+    return described.described(elf, ".ukl.text", described.note(_NOTE_OWNER, _NOTE_KIND, plain))
+
+
 def program_marker(path: str) -> bytes:
     """Return the marker file (252 bytes) whose execve() starts the program at `path` in ring 0.
 
@@ -153,5 +173,7 @@ def with_flags(
     if marker_bytes.startswith(PROGRAM_MAGIC):
         at = _PROGRAM_FLAGS_AT
         code = Code.FILES if code is Code.NONE else code
+    elif not marker_bytes.startswith(MARKER_MAGIC):
+        at = _ELF_FLAGS_AT
     flags |= CODE_FLAGS[code] | (MARKER_TREE if tree else 0)
     return marker_bytes[:at] + struct.pack("<I", flags) + marker_bytes[at + 4 :]

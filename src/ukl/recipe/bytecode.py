@@ -12,6 +12,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 
 from ukl.base.model import AppSpec, PythonSpec
 from ukl.base.progress import Progress
@@ -45,32 +46,53 @@ def with_files(spec: AppSpec, script: PythonSpec, store: Store, progress: Progre
         for guest, file in python.files(script).items()
         if file.suffix == ".py" and file != script.script
     }
-    absent = python.without_source(script)
+    absent = tuple(python.without_source(script))
     if not sources and not absent:
         return spec
+    made = compiled(
+        spec,
+        spec.program,
+        sources,
+        store,
+        progress,
+        environment={"PYTHONPATH": str(library), "PYTHONHOME": "/usr"},
+        absent=absent,
+    )
+    return replace(spec, files={**made, **spec.files})
+
+
+def compiled(
+    spec: AppSpec,
+    program: Path,
+    sources: Mapping[str, Path],
+    store: Store,
+    progress: Progress,
+    *,
+    environment: Mapping[str, str] = MappingProxyType({}),
+    absent: tuple[str, ...] = (),
+) -> dict[str, Path]:
+    """Return path in the guest -> file, of the byte code of the sources, made by `program`.
+
+    In the place of `absent` extension modules are empty files.
+    """
     with progress.stage(f"byte code of {spec.name}") as stage:
-        key = digest("bytecode", FORMAT, sources, spec.program)
+        key = digest("bytecode", FORMAT, sources, program)
         if store.get(KIND, key) is not None:
             stage.cached()
-        program = spec.program
 
         def work(directory: Path) -> None:
             (directory / PLACEHOLDER).touch()
-            _compile(program, library, sources, directory / "out")
+            _compile(program, environment, sources, directory / "out")
 
         directory = store.make(KIND, key, {"name": spec.name}, work)
     out = directory / "out"
     made = {f"/{file.relative_to(out).as_posix()}": file for file in sorted(out.rglob("*.pyc"))}
-    holders = dict.fromkeys(absent, directory / PLACEHOLDER)
-    return replace(spec, files={**made, **holders, **spec.files})
+    return {**made, **dict.fromkeys(absent, directory / PLACEHOLDER)}
 
 
-def _compile(program: Path, library: Path, sources: Mapping[str, Path], output: Path) -> None:
+def _compile(
+    program: Path, environment: Mapping[str, str], sources: Mapping[str, Path], output: Path
+) -> None:
     """Compile the files that can be; a package may have others, such as templates."""
     given = json.dumps({guest: str(file) for guest, file in sources.items()}).encode()
-    host_exec.run(
-        [program, "-c", _COMPILE, output],
-        env={"PYTHONPATH": str(library), "PYTHONHOME": "/usr"},
-        stdin=given,
-        timeout=600,
-    )
+    host_exec.run([program, "-c", _COMPILE, output], env=environment, stdin=given, timeout=600)

@@ -55,27 +55,27 @@ def with_files(spec: AppSpec, progress: Progress) -> AppSpec:
         names = ", ".join(left_out[:SHOWN])
         more = f" and {len(left_out) - SHOWN} more" if len(left_out) > SHOWN else ""
         progress.line(
-            f"{spec.name}: left out, because the kernel cannot load extension modules: "
-            f"{names}{more}"
+            f"{spec.name}: left out, because the linked interpreter cannot load extension "
+            f"modules: {names}{more}"
         )
     return replace(spec, python=None, files={**files(spec.python), **spec.files})
 
 
 def files(python: PythonSpec) -> dict[str, Path]:
     """Return path in the guest -> file on the host, of the script and the packages."""
-    return {guest: file for guest, file in _all(python) if not _is_module(file)}
+    return {guest: file for guest, file in everything(python) if not _is_module(file)}
 
 
 def extension_modules(python: PythonSpec) -> list[Path]:
     """Return the extension modules among the packages."""
-    return [file for _, file in _all(python) if _is_module(file)]
+    return [file for _, file in everything(python) if _is_module(file)]
 
 
 def without_source(python: PythonSpec) -> list[str]:
     """Return the guest's paths of the extension modules that have no form in Python beside them."""
     return [
         guest
-        for guest, file in _all(python)
+        for guest, file in everything(python)
         if _is_module(file) and not file.with_name(f"{_module(file)}.py").exists()
     ]
 
@@ -84,7 +84,7 @@ def by_package(python: PythonSpec) -> list[str]:
     """Return the names of the packages that have extension modules, with these, sorted."""
     found: dict[str, list[str]] = {}
     for top in (python.script, *python.path):
-        for file in _below(top):
+        for file in below(top):
             if _is_module(file):
                 package = file.relative_to(top).parts[0]
                 found.setdefault(package.partition(".")[0], []).append(_module(file))
@@ -96,14 +96,14 @@ def by_package(python: PythonSpec) -> list[str]:
     ]
 
 
-def _all(python: PythonSpec) -> Iterator[tuple[str, Path]]:
+def everything(python: PythonSpec) -> Iterator[tuple[str, Path]]:
     """Yield path in the guest and file on the host, of all files."""
     places = [(guest_script(python.script), python.script)]
     places += [(guest_path(number), path) for number, path in enumerate(python.path)]
     for guest, top in places:
         if top.is_file():
             yield guest, top
-        for file in _below(top):
+        for file in below(top):
             yield f"{guest}/{file.relative_to(top).as_posix()}", file
 
 
@@ -147,7 +147,7 @@ def _imports(tree: ast.AST) -> Iterator[tuple[int, str]]:
             yield node.lineno, node.module
 
 
-def _below(top: Path) -> Sequence[Path]:
+def below(top: Path) -> Sequence[Path]:
     """Return the files below a directory, sorted; none for a file."""
     if not top.is_dir():
         return ()

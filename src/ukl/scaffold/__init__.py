@@ -25,6 +25,11 @@ LANGUAGES: Mapping[str, str] = {
 }
 """Name of a language -> directory of its templates."""
 
+KERNEL_SIDE = "kernel-side"
+"""A program in C with kernel code, in the place of a language."""
+
+_DIRECTORIES = {**LANGUAGES, KERNEL_SIDE: "kernel_side"}
+
 PLACEHOLDER = "@NAME@"
 HERE = Path(__file__).resolve().parent
 
@@ -43,7 +48,7 @@ def contents(name: str, language: str) -> dict[str, str]:
             f"{name!r} is not a valid project name",
             remedy=f"use at most {NAME_LIMIT} letters, digits, _ and -, beginning with a letter",
         )
-    top = HERE / LANGUAGES[language]
+    top = HERE / _DIRECTORIES[language]
     files = {
         path.relative_to(top).as_posix().replace(PLACEHOLDER, name): _text(path, name)
         for path in sorted(top.rglob("*"))

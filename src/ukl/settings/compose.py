@@ -32,6 +32,7 @@ from ukl.guest.rundesc import MAX_NAME, NAME
 from ukl.settings import manifest, models, networks, roots, table
 from ukl.settings.explain import explained, find_line, read, renamed
 from ukl.settings.project import READY_TIMEOUT, Condition, Project, Ready, Service, ordered
+from ukl.settings.runs import GUEST
 from ukl.settings.setting import Form, Setting
 from ukl.settings.table import Overrides
 from ukl.settings.values import expanded, parse_guest_port
@@ -39,7 +40,7 @@ from ukl.settings.values import expanded, parse_guest_port
 FILENAME = "compose.toml"
 DOCUMENT = "compose-toml.md"
 
-ROWS: tuple[Setting, ...] = tuple(row for row in (*table.APPLICATION, *table.GUEST) if row.compose)
+ROWS: tuple[Setting, ...] = tuple(row for row in (*table.APPLICATION, *GUEST) if row.compose)
 """Settings that are keys of a service."""
 
 

@@ -163,8 +163,9 @@ def specified(target: str, overrides: Overrides) -> AppSpec:
     """
     if roots.image(target) is not None:
         raise InputError(
-            f"{target} is an image of files, which only `ukl run` and `ukl compose` take",
-            remedy="use `ukl run`, or name a program",
+            f"{target} is an image of files, which only `ukl run`, `ukl package` and `ukl compose` "
+            "take",
+            remedy="use one of them, or name a program",
         )
     return _specified(resolve(target), overrides)
 
@@ -196,6 +197,14 @@ def _specified(spec: AppSpec, overrides: Overrides) -> AppSpec:
     if "with_" in overrides:
         others = tuple(resolve(each) for each in overrides["with_"])
         overrides = {**overrides, "with_": others}
+    if "venv" in overrides:
+        if spec.python is None:
+            raise InputError(
+                f"{spec.name} is not a Python script: --venv is for those",
+                where=spec.origin,
+                remedy="leave --venv out",
+            )
+        spec = python.with_venv(spec, overrides["venv"])
     if _COMPILER & set(overrides) and not spec.sources:
         raise InputError(
             f"{spec.name} is not compiled from sources: it takes no compiler options",
@@ -266,6 +275,9 @@ def _check(path: Path, settings: Overrides, *, has_build: bool, has_script: bool
     elif settings.get("imports") and not sources:
         wrong = "[kernel] imports makes a header for [app] sources, but there are no sources"
         remedy = "name sources, or use UKL_IMPORT() and ukl_call_function() of ukl.h"
+    elif settings.get("kernel_sources") and not sources:
+        wrong = "[kernel] sources are kernel code for [app] sources, but there are no such sources"
+        remedy = "name the sources that call it"
     elif not (has_script or has_build or program or sources or objects):
         wrong = "nothing to build: there are no [app] sources, no [link] objects and no [build]"
         remedy = 'add to [app]: sources = ["main.c"]'

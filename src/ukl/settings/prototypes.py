@@ -24,18 +24,20 @@ STANDARD = (
 class Import:
     """A kernel function: its name, and its parts as C text.
 
-    `parameters` are declarations of a0, a1, ...; `tags` are the struct and union tags
-    in them.
+    `parameters` are declarations of `names`; `tags` are the struct and union tags in them.
     """
 
     name: str
     result: str
     parameters: tuple[str, ...]
     tags: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
 
 
-def parse(prototype: str) -> Import:
+def parse(prototype: str, *, keep_names: bool = False) -> Import:
     """Return what a prototype like `unsigned long ktime_get_ns(void)` declares.
+
+    The parameters are named a0, a1, ...; with `keep_names` only those without a name are.
 
     Raises ValueError if it is not a prototype, or an application cannot call the function.
     """
@@ -64,15 +66,16 @@ def parse(prototype: str) -> Import:
             f"{name} has {len(given)} parameters; at most {ARGUMENTS_MAX} can be passed"
         )
     generator = c_generator.CGenerator()
-    parameters = []
+    parameters, names = [], []
     for number, parameter in enumerate(given):
         if isinstance(parameter, c_ast.EllipsisParam):
             raise ValueError(f"{name} takes a variable number of arguments and cannot be called")
         _scalar(parameter.type, f"parameter {number + 1} of {name}")
-        parameters.append(generator.visit(_named(parameter, f"a{number}")))
+        names.append((keep_names and parameter.name) or f"a{number}")
+        parameters.append(generator.visit(_named(parameter, names[-1])))
     result = generator.visit(c_ast.Typename(None, [], None, _named_type(function.type, None)))
     tags = dict.fromkeys(_tags(function))
-    return Import(name, result, tuple(parameters), tuple(tags))
+    return Import(name, result, tuple(parameters), tuple(tags), tuple(names))
 
 
 def _is_void(parameter: c_ast.Node) -> bool:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, model_validator
@@ -14,6 +14,7 @@ from pydantic import AfterValidator, Field, model_validator
 from ukl.base.model import BuildSpec, PythonSpec, Source, SuiteSpec
 from ukl.settings import values
 from ukl.settings.models import Table, item
+from ukl.settings.python import packages_of
 
 
 def _url(text: str) -> str:
@@ -55,8 +56,10 @@ def _pattern(text: str) -> str:
 if TYPE_CHECKING:
     Script: TypeAlias = Path
     Directory: TypeAlias = Path
+    Venv: TypeAlias = Path
 else:
     Script, Directory = item(values.python_script), item(values.host_directory)
+    Venv = item(values.python_venv)
 Package = Annotated[str, AfterValidator(_package)]
 Below = Annotated[str, AfterValidator(_below)]
 Pattern = Annotated[str, AfterValidator(_pattern)]
@@ -240,11 +243,24 @@ class PythonTable(Table):
         "virtual environment.",
         examples=['["lib"]'],
     )
+    venv: Venv | None = Field(
+        None,
+        description="A virtual environment, whose packages follow those of `path`.",
+        examples=['"venv"'],
+    )
+    interpreter: Literal["linked", "installed"] | None = Field(
+        None,
+        description="`linked`: the example `python`, in the kernel; `installed`: that of the "
+        "virtual environment or of this machine, as it is. Default: `installed` if the packages "
+        "have extension modules.",
+        examples=['"linked"'],
+    )
 
 
 def python_spec(table: PythonTable) -> PythonSpec:
-    """Return the content of [python]. Pure."""
-    return PythonSpec(table.script, tuple(table.path))
+    """Return the content of [python]."""
+    venv = () if table.venv is None else (packages_of(table.venv),)
+    return PythonSpec(table.script, (*table.path, *venv), table.interpreter or "")
 
 
 def build_spec(table: BuildTable, directory: Path) -> BuildSpec:

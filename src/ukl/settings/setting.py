@@ -40,6 +40,8 @@ EVERY = MAKES | {Verb.BENCH}
 
 KERNELS = EVERY | {Verb.KERNEL}
 
+TEXT_OR_NUMBER = (str, int)
+
 Parse = Callable[[Any, Path], Any]
 """Parses a value, with paths relative to the directory. Raises ValueError."""
 

@@ -11,25 +11,25 @@ Imports must be fast, because shells load this module to complete a word.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 from ukl.base.model import (
-    LOG_FILES_MAX,
-    LOG_LIMITS,
     AppSpec,
     Code,
     Level,
-    Mode,
-    Restart,
     Returns,
+    Tune,
 )
 from ukl.settings import values
+from ukl.settings.runs import GUEST
 from ukl.settings.setting import (
     EVERY,
     KERNELS,
     MAKES,
+    TEXT_OR_NUMBER,
     Form,
     Option,
     Setting,
@@ -39,8 +39,6 @@ from ukl.settings.setting import (
     updated,
 )
 from ukl.settings.volumes import merged, parse_disk, parse_volume, write_disk, write_volume
-
-_TEXT_OR_NUMBER = (str, int)
 
 APPLICATION: tuple[Setting, ...] = (
     Setting(
@@ -101,6 +99,19 @@ APPLICATION: tuple[Setting, ...] = (
             values.parse_env,
         ),
         compose=True,
+    ),
+    Setting(
+        "workdir",
+        "app.workdir",
+        Form.TEXT,
+        "Working directory of the program.",
+        '"/srv"',
+        more="an absolute path in the guest. It is made if it is missing, but not in a "
+        "container image",
+        parse=text(values.parse_guest_path),
+        option=Option(("--workdir",), MAKES, "PATH"),
+        compose=True,
+        default="`/`, or that of the container image",
     ),
     Setting(
         "entrypoint",
@@ -178,7 +189,7 @@ APPLICATION: tuple[Setting, ...] = (
         more='`"HOST:GUEST"` or `"ADDRESS:HOST:GUEST"`, for UDP followed by `/udp`; the default '
         "address is 127.0.0.1",
         parse=text(values.parse_port),
-        accepts=_TEXT_OR_NUMBER,
+        accepts=TEXT_OR_NUMBER,
         write=values.write_port,
         option=Option(
             ("--publish", "-p"),
@@ -233,7 +244,7 @@ APPLICATION: tuple[Setting, ...] = (
         '"256M"',
         more="at least 64M; 11M with the profile `tiny`",
         parse=text(values.parse_memory),
-        accepts=_TEXT_OR_NUMBER,
+        accepts=TEXT_OR_NUMBER,
         write=values.write_size,
         option=Option(("--memory", "-m"), EVERY, "SIZE", "Memory of the guest, like 256M."),
         compose=True,
@@ -292,6 +303,18 @@ APPLICATION: tuple[Setting, ...] = (
         compose=True,
         default="4 KiB, and 2 MiB where a program requests it (madvise; not with "
         "the profile `tiny`)",
+    ),
+    Setting(
+        "tune",
+        "run.tune",
+        Form.CHOICE,
+        "What the guest is tuned for.",
+        '"server"',
+        more='`"server"`: [fewer exits](bench.md#tune) of the virtual machine, for a program that '
+        "waits for events and sends small packets",
+        choices=Tune,
+        option=Option(("--tune",), EVERY),
+        compose=True,
     ),
     Setting(
         "timezone",
@@ -455,6 +478,17 @@ APPLICATION: tuple[Setting, ...] = (
         parse=text(values.parse_prototype),
     ),
     Setting(
+        "kernel_sources",
+        "kernel.sources",
+        Form.LIST,
+        "C files with functions of the application that are kernel code.",
+        '["fastpath.c"]',
+        more="`fastpath.h` declares to `sources` of [app] what they export "
+        "([how](../howto/kernel-side.md))",
+        parse=values.host_file,
+        merge=concatenated,
+    ),
+    Setting(
         "kernel_options",
         "kernel.options",
         Form.TABLE,
@@ -476,89 +510,6 @@ APPLICATION: tuple[Setting, ...] = (
     ),
 )
 """The keys of `ukl.toml` about an application and its guest; the fields of AppSpec."""
-
-GUEST: tuple[Setting, ...] = (
-    Setting(
-        "ring0",
-        "ring0",
-        Form.TEXT,
-        "Program of a container image that runs in ring 0, instead of its first one.",
-        '"/usr/bin/redis-server"',
-        more="its absolute path in the image; whoever executes it "
-        "([more](../howto/container-images.md#which-program-runs-in-ring-0))",
-        parse=text(values.parse_guest_path),
-        option=Option(
-            ("--ring0",),
-            frozenset({Verb.RUN}),
-            "PATH",
-            "Program of a container image that runs in ring 0, instead of its first one.",
-        ),
-        compose=True,
-        default="the first one",
-    ),
-    Setting(
-        "mode",
-        "mode",
-        Form.CHOICE,
-        "Run it as a unikernel, or as a normal process on the same kernel.",
-        '"process"',
-        choices=Mode,
-        option=Option(("--mode",), frozenset({Verb.RUN})),
-        compose=True,
-    ),
-    Setting(
-        "restart",
-        "restart",
-        Form.CHOICE,
-        "When a guest in the background is restarted after it has ended.",
-        '"on-failure"',
-        more='`"no"`, `"on-failure"` (a status other than 0, a signal, a panic, a lost machine) or '
-        '`"always"`. Never after `stop`. The delay is 0.5 s; it doubles with each restart, up to '
-        "60 s, and is reset after the guest has run for 10 s",
-        choices=Restart,
-        option=Option(("--restart",), frozenset({Verb.RUN})),
-        compose=True,
-    ),
-    Setting(
-        "append",
-        "append",
-        Form.LIST,
-        "Words to add to the kernel's command line.",
-        '["threadirqs"]',
-        option=Option(
-            ("--append",),
-            frozenset({Verb.RUN, Verb.BUILD, Verb.PACKAGE}),
-            "WORD",
-            "Add a word to the kernel's command line (repeatable).",
-        ),
-        compose=True,
-    ),
-    Setting(
-        "log_size",
-        "log_size",
-        Form.TEXT,
-        "Size at which the console's log file is rotated.",
-        '"16M"',
-        parse=text(values.parse_log_size),
-        accepts=_TEXT_OR_NUMBER,
-        write=values.write_size,
-        option=Option(("--log-size",), frozenset({Verb.RUN}), "SIZE"),
-        compose=True,
-        default=f"`{values.write_size(LOG_LIMITS.size)}`",
-    ),
-    Setting(
-        "log_files",
-        "log_files",
-        Form.NUMBER,
-        "Keep N log files, including the current one.",
-        "5",
-        bounds=(1, LOG_FILES_MAX),
-        option=Option(("--log-files",), frozenset({Verb.RUN}), "N"),
-        compose=True,
-        default=str(LOG_LIMITS.files),
-    ),
-)
-"""Settings of a run rather than an application: options, and keys of `compose.toml`."""
 
 ROWS = {row.name: row for row in (*APPLICATION, *GUEST)}
 
@@ -592,3 +543,32 @@ def overridden(spec: AppSpec, overrides: Overrides) -> AppSpec:
         applications = changes.get("with_", spec.with_)
         changes["with_"] = tuple(replace(each, pgo=overrides["pgo"]) for each in applications)
     return replace(spec, **changes)
+
+
+def toml(settings: Overrides) -> str:
+    """Return settings as the text of a ukl.toml, which has paths of this machine as they are."""
+    found: dict[str, list[str]] = {name: [] for name in TABLES}
+    for row in APPLICATION:
+        value = settings.get(row.name)
+        if isinstance(value, Mapping) and value:
+            found[row.key] = [f"{_quoted(key)} = {_quoted(str(value[key]))}" for key in value]
+        elif value:
+            found[row.key.partition(".")[0]].append(f"{row.word} = {_toml(row, value)}")
+    return "\n".join(
+        f"[{name}]\n" + "".join(f"{line}\n" for line in lines)
+        for name, lines in sorted(found.items())
+        if lines
+    )
+
+
+def _toml(row: Setting, value: Any) -> str:
+    if isinstance(value, tuple):
+        return f"[{', '.join(_quoted(row.write(each)) for each in value)}]"
+    if row.form in {Form.FLAG, Form.NUMBER}:
+        return str(value).lower()
+    return _quoted(row.write(value))
+
+
+def _quoted(text: str) -> str:
+    """Return a TOML string, whose escapes are those of JSON, and one more."""
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from ukl.base import resources
 from ukl.base.model import PortForward, Protocol
+from ukl.settings.python import packages_of
 
 NAME_LIMIT = 31
 """Characters of a name; the marker file has 32 bytes for it, including the NUL."""
@@ -270,6 +271,13 @@ def host_directory(text: str, directory: Path) -> Path:
     path = host_path(text, directory)
     if not path.is_dir():
         raise ValueError(f"{text!r} is not a directory")
+    return path
+
+
+def python_venv(text: str, directory: Path) -> Path:
+    """Return the path of a virtual environment of Python."""
+    path = host_directory(text, directory)
+    packages_of(path)
     return path
 
 

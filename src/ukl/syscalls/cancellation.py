@@ -17,9 +17,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
-from ukl.base.errors import UklError
 from ukl.elf.reader import Elf, Relocation, Symbol
 from ukl.syscalls.code import R_X86_64_PC32, R_X86_64_PLT32, STT_SECTION, is_text
 from ukl.syscalls.disassemble import Code, Sweep, covering, decode
@@ -27,9 +25,6 @@ from ukl.syscalls.instruction import JUMPS, Instruction
 from ukl.syscalls.rewritable import CALL_SIZE, LABELS, Site
 
 _SYSCALL = bytes.fromhex("0f05")
-_AS_PROCESS = bytes.fromhex("0f1f00") + _SYSCALL
-"""A no-operation and `syscall`: as long as a call, and the label is behind the instruction."""
-
 _CALL = b"\xe8"
 _RELATIVE = {R_X86_64_PC32, R_X86_64_PLT32}
 _GROWTH = CALL_SIZE - len(_SYSCALL)
@@ -42,8 +37,7 @@ class Copy:
     """A function to copy: its start in the section, its new code, and what goes with it.
 
     `call` is the offset in `data` of the call's displacement; `relocations` are those of the
-    code, with offsets in `data`; `symbols` the numbers of the symbols in the range; `label`
-    the name of the one behind the call.
+    code, with offsets in `data`; `symbols` the numbers of the symbols in the range.
     """
 
     start: int
@@ -51,7 +45,6 @@ class Copy:
     call: int
     relocations: tuple[Relocation, ...]
     symbols: tuple[int, ...]
-    label: str
 
     def place(self, address: int) -> int:
         """Return the offset in `data` of what was at `address`."""
@@ -77,8 +70,8 @@ def plan(elf: Elf, code: Code, found: Sweep, site: Site) -> Copy | None:
         for number, symbol in enumerate(symbols)
         if symbol.section == section and start <= symbol.value < end and symbol.kind != STT_SECTION
     }
-    label = next((s.name for s in moved.values() if s.name in LABELS and s.value == after), None)
-    if label is None or [row[2] for row in rows].count("syscall") != 1:
+    labelled = any(s.name in LABELS and s.value == after for s in moved.values())
+    if not labelled or [row[2] for row in rows].count("syscall") != 1:
         return None
     relocations = tuple(elf.relocations())
     outside = [
@@ -102,34 +95,8 @@ def plan(elf: Elf, code: Code, found: Sweep, site: Site) -> Copy | None:
             return None
     at = site.address - start
     data[at : at + len(_SYSCALL)] = _CALL + bytes(CALL_SIZE - 1)
-    copy = Copy(start, bytes(data), at + 1, own, tuple(moved), label)
+    copy = Copy(start, bytes(data), at + 1, own, tuple(moved))
     return replace(copy, relocations=tuple(replace(r, offset=copy.place(r.offset)) for r in own))
-
-
-def as_process(program: Path, labels: Collection[str]) -> None:
-    """Put the `syscall` instructions back into the executable `program`.
-
-    `labels` are the names of the labels behind the calls. Without this a process would be
-    interrupted in ukl_syscall(), which is not between the labels.
-    """
-    elf = Elf.open(program)
-    found = elf.addresses(labels)
-    data = bytearray(elf.data[:])
-    for name in labels:
-        address = found.get(name, 0) - CALL_SIZE
-        offset = next(
-            (
-                section.offset + address - section.address
-                for section in elf.sections
-                if section.address <= address < section.address + section.size
-            ),
-            0,
-        )
-        if data[offset : offset + 1] != _CALL:
-            raise UklError(f"the call in front of {name} was not found", where=program)
-        data[offset : offset + CALL_SIZE] = _AS_PROCESS
-    del elf
-    program.write_bytes(data)
 
 
 def _rows(code: Code, start: int) -> list[Instruction]:

@@ -206,8 +206,8 @@ def covering(functions: Sequence[Function], address: int) -> Function | None:
     return None
 
 
-def sweep(code: Code) -> Sweep:
-    """Decode all of `code` once and return the findings."""
+def sweep(code: Code, *, finished: bool = False) -> Sweep:
+    """Decode all of `code` once and return the findings; `finished` is for classify()."""
     result = Sweep()
     waiting: list[tuple[Function, list[Instruction]]] = []
     tails: list[Function] = []
@@ -234,6 +234,7 @@ def sweep(code: Code) -> Sweep:
             entries=entries,
             relocated=code.relocated,
             red_zone=_parent(function.name) in zones,
+            finished=finished,
         )
     return result
 

@@ -63,6 +63,15 @@ def jumped_to(lowered: int, raised: int) -> Rows:
     return rows
 
 
+def popped(skip: int, size: int) -> Rows:
+    """Return the rows for `size` bytes of code after `skip` others, with a called stub's frame.
+
+    In them the stack pointer is above the return address, which is still there.
+    """
+    rows = _advance(skip) + bytes([_CFA_OFFSET, 0])
+    return rows + _advance(size) + bytes([_CFA_OFFSET, 8])
+
+
 ADDRESS_AT = 6
 """Offset of the address in the rows of jumped_to()."""
 
@@ -122,8 +131,10 @@ def _record(body: bytes) -> bytes:
 
 
 def _advance(size: int) -> bytes:
-    """Return the instruction that advances the location by `size` bytes, below 256."""
-    return bytes([_ADVANCE | size]) if size < 0x40 else bytes([0x02, size])
+    """Return the instruction that advances the location by `size` bytes."""
+    if size < 0x40:
+        return bytes([_ADVANCE | size])
+    return bytes([0x02, size]) if size < 0x100 else b"\x04" + struct.pack("<I", size)
 
 
 def _uleb(value: int) -> bytes:

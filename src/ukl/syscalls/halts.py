@@ -11,10 +11,6 @@ disassembly is no data. In others it is the program's, and is executed.
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from ukl.base.errors import UklError
-from ukl.elf.reader import Elf
 from ukl.syscalls.disassemble import Kind, Sweep
 
 HALT = b"\xf4"
@@ -39,22 +35,3 @@ def places(found: Sweep) -> tuple[int, ...]:
         for note in found.notes
         if note.kind is Kind.HALT and note.function in FUNCTIONS
     )
-
-
-def as_process(program: Path, start: tuple[str, int], addresses: tuple[int, ...]) -> None:
-    """Put the instructions back into the executable `program`.
-
-    `start` is a name and its address in the object's text, `addresses` are places() in it.
-    """
-    elf = Elf.open(program)
-    name, address = start
-    moved = elf.addresses([name]).get(name, 0) - address
-    data = bytearray(elf.data[:])
-    text = next(each for each in elf.sections if each.address <= moved < each.address + each.size)
-    for place in addresses:
-        at = text.offset + place + moved - text.address
-        if data[at : at + 1] != INVALID:
-            raise UklError(f"the instruction at {place:#x} was not found", where=program)
-        data[at : at + 1] = HALT
-    del elf
-    program.write_bytes(data)

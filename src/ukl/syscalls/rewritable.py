@@ -84,11 +84,13 @@ def classify(
     entries: Collection[int],
     relocated: Collection[int],
     red_zone: bool,
+    finished: bool = False,
 ) -> Iterator[Site]:
     """Yield the sites among the instructions of one function.
 
     `entries` are the possible targets of jumps; `relocated` the addresses of bytes that the
-    linker fills in; `red_zone` whether the function keeps data below its stack pointer.
+    linker fills in; `red_zone` whether the function keeps data below its stack pointer;
+    `finished` whether all stubs will be called, also those that instructions behind move to.
     """
     kept = problem(instructions, entries)
     context = _Context(instructions, entries, relocated, instructions[0][0] if instructions else 0)
@@ -111,7 +113,9 @@ def classify(
             else:
                 window = _window(context, index, called=True) if not red_zone else None
                 called = window is not None
-                window = window or _window(context, index, called=False)
+                if window is None:
+                    around = _window_after if finished else _window
+                    window = around(context, index, called=finished)
                 if window is None:
                     reason = "no 5 bytes of movable instructions around it"
                 else:
@@ -312,10 +316,10 @@ def _window(context: _Context, index: int, *, called: bool) -> tuple[int, int] |
         end = instructions[index][0] + instructions[index][1]
         if end - start >= CALL_SIZE:
             return start, end
-    return None if called else _window_after(context, index)
+    return None if called else _window_after(context, index, called=False)
 
 
-def _window_after(context: _Context, index: int) -> tuple[int, int] | None:
+def _window_after(context: _Context, index: int, *, called: bool) -> tuple[int, int] | None:
     """Return such bounds that extend after the site, and as far as possible in front of it."""
     instructions, entries = context.instructions, context.entries
     first = index
@@ -324,7 +328,7 @@ def _window_after(context: _Context, index: int) -> tuple[int, int] | None:
         and index - first < NEIGHBOURS
         and instructions[first][0] not in entries
         and instructions[first - 1][0] >= context.free
-        and _movable(instructions[first - 1], context.relocated, called=False)
+        and _movable(instructions[first - 1], context.relocated, called=called)
     ):
         first -= 1
     start = instructions[first][0]
@@ -332,7 +336,7 @@ def _window_after(context: _Context, index: int) -> tuple[int, int] | None:
     for following in instructions[index + 1 : index + 1 + NEIGHBOURS]:
         if following[0] != end or following[0] in entries:
             return None
-        if not _movable(following, context.relocated, called=False):
+        if not _movable(following, context.relocated, called=called):
             return None
         end += following[1]
         if end - start >= CALL_SIZE:

@@ -27,7 +27,7 @@ from ukl.elf.names import (
 )
 from ukl.elf.reader import STB_LOCAL, STB_WEAK, STT_GNU_IFUNC, Elf
 from ukl.elf.writer import Writer
-from ukl.syscalls import cancellation, frames, halts, liveness
+from ukl.syscalls import callers, cancellation, frames, halts, liveness
 from ukl.syscalls.code import (
     R_X86_64_64,
     R_X86_64_PC32,
@@ -128,16 +128,10 @@ class _Stubs:
 
 @dataclass(frozen=True, slots=True)
 class Rewritten:
-    """The object with its `syscall` instructions turned into calls, or None: nothing changes.
-
-    `labels` are the names that as_process() of cancellation.py needs, `halts` the addresses for
-    that of halts.py.
-    """
+    """The object with its `syscall` instructions turned into calls, or None: nothing changes."""
 
     data: bytes | None
     counts: SyscallCounts
-    labels: tuple[str, ...] = ()
-    halts: tuple[int, ...] = ()
 
 
 def rewrite(elf: Elf, plain_size: int, level: Level) -> Rewritten:
@@ -167,11 +161,16 @@ def rewrite(elf: Elf, plain_size: int, level: Level) -> Rewritten:
     # Execution does not reach it: the padding is between functions.
     content += _INT3 * (-len(content) % _ALIGN)
     stubs = _Stubs(len(content), SYSCALL if level is Level.BASE else FAST)
+    entries = (
+        _direct_entries(elf, code, found.sites, text, numbers.get(FRAMES))
+        if level is not Level.BASE
+        else {}
+    )
     direct = 0
     for site in found.sites:
         if site.way in {Way.KEEP, Way.COPY}:
             continue
-        entry = _direct_entry(code, site) if level is not Level.BASE else None
+        entry = entries.get(site.address)
         direct += entry is not None
         if entry is None or site.way is not Way.IN_PLACE:
             start, data = _patch(site, code.data, stubs, entry)
@@ -187,15 +186,14 @@ def rewrite(elf: Elf, plain_size: int, level: Level) -> Rewritten:
                 data = _padding(rest) + _CALL + bytes(4)
                 stubs.calls.append((site.end - 4, entry))
         content[start : start + len(data)] = data
-    halted = halts.places(found)
-    for place in halted:
+    for place in halts.places(found):
         content[place : place + 1] = halts.INVALID
     for copy in copied:
         _copy(writer, text, stubs, copy)
     content += stubs.code
-    entries = {name: writer.undefined(name) for name in sorted({name for _, name in stubs.calls})}
+    called = {name: writer.undefined(name) for name in sorted({name for _, name in stubs.calls})}
     for offset, name in stubs.calls:
-        writer.add_relocation(text, offset, R_X86_64_PLT32, entries[name], -4)
+        writer.add_relocation(text, offset, R_X86_64_PLT32, called[name], -4)
     counts = replace(counts, direct=direct)
     writer.set_symbol(STUBS, STT_FUNC, stubs.base, len(stubs.code))
     if FRAMES in numbers:
@@ -204,7 +202,7 @@ def rewrite(elf: Elf, plain_size: int, level: Level) -> Rewritten:
         if level is not Level.BASE:
             kernel.append((FAST_RETURN, frames.Frame(frames.FAST_RETURN_SIZE, frames.CALLED)))
         _describe(writer, text, numbers[FRAMES], stubs, kernel)
-    return Rewritten(writer.bytes(), counts, tuple(copy.label for copy in copied), halted)
+    return Rewritten(writer.bytes(), counts)
 
 
 def _copy(writer: Writer, text: int, stubs: _Stubs, copy: cancellation.Copy) -> None:
@@ -222,6 +220,19 @@ def _copy(writer: Writer, text: int, stubs: _Stubs, copy: cancellation.Copy) -> 
         start = copy.place(symbol.value)
         size = copy.place(symbol.value + symbol.size) - start
         writer.move_symbol(number, base + start, size)
+
+
+def _direct_entries(
+    elf: Elf, code: Code, sites: Sequence[Site], text: int, table: int | None
+) -> dict[int, str]:
+    """Return site -> the kernel's entry for its number, where that preserves enough registers."""
+    found: dict[int, tuple[int, str]] = {}
+    for site in sites:
+        entry, function = _direct_entry(code, site), covering(code.functions, site.address)
+        if entry is not None and function is not None:
+            found[site.address] = function.start, entry
+    known = callers.known(elf, code, text, table, {start for start, _ in found.values()})
+    return {site: entry for site, (start, entry) in found.items() if start not in known}
 
 
 def _direct_entry(code: Code, site: Site) -> str | None:
@@ -331,7 +342,7 @@ def without_halts(elf: Elf) -> Rewritten:
     content = writer.content(text)
     for place in halted:
         content[place : place + 1] = halts.INVALID
-    return Rewritten(writer.bytes(), SyscallCounts(0, 0, 0), halts=halted)
+    return Rewritten(writer.bytes(), SyscallCounts(0, 0, 0))
 
 
 def plain_size(syscall: Elf) -> int:
