@@ -14,7 +14,7 @@
 
 /* A file system beside the kernel's own: a volume or disk of the host. */
 struct volume {
-	char *type;		/* 9p, virtiofs, ext4; squashfs: the root; bind: a file */
+	char *type;		/* 9p, virtiofs, ext4; squashfs, initrd: the root; bind: a file */
 	char *source;		/* mount tag, serial number of the disk, or path of the file */
 	char *target;		/* created if missing */
 	bool read_only;

@@ -65,26 +65,41 @@ int kmsg_open(void)
 	return fd;
 }
 
+/* Code that the kernel does not let a program in application mode execute. */
+static bool is_refusal(const char *text)
+{
+	return !strncmp(text, "UKL: ", 5) && strstr(text, "] may not execute ");
+}
+
 /*
  * Copy the kernel's last line about the death of @pid with @status into @line. The OOM killer
- * may have killed another process: if there is no line about @pid, take one about that. @line
- * is empty if there is none, or if the status or a core file says enough.
+ * may have killed another process: if there is no line about @pid, take one about that. If a
+ * core file says enough, or there is no such line, take one about code that was refused, in
+ * whatever thread. @line is empty if there is none, or if the status is 0.
  */
 void kmsg_reason(int fd, pid_t pid, int status, char *line, size_t size)
 {
-	char record[MAX_RECORD], killed[40], about[40], *text;
+	char record[MAX_RECORD], refused[MAX_REASON] = "", killed[40], about[40], *text;
 	bool found = false;
 
 	*line = '\0';
-	if (fd < 0 || !status || WCOREDUMP(status))
+	if (fd < 0 || !status)
 		return;
 	snprintf(killed, sizeof(killed), "Killed process %d ", pid);
 	snprintf(about, sizeof(about), "[%d]: ", pid);
 	while ((text = next_text(fd, record, sizeof(record)))) {
+		if (is_refusal(text)) {
+			copy_line(refused, sizeof(refused), text);
+			continue;
+		}
+		if (WCOREDUMP(status))
+			continue;
 		if (strstr(text, killed) || strstr(text, about))
 			found = true;
 		else if (found || !strstr(text, "Killed process "))
 			continue;
 		copy_line(line, size, text);
 	}
+	if (!*line)
+		copy_line(line, size, refused);
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * Switches to the root file system of a container image: a squashfs that nobody writes, below a
- * tmpfs that takes what the guest writes.
+ * tmpfs that takes what the guest writes. In a packaged image it is a directory of the initrd.
  *
  * From the initrd come the kernel's file systems, the directory with the marker files, and the
  * names of hosts. Nothing else is mounted over the image: unlike in the initrd, /run and /tmp are
@@ -37,6 +37,8 @@ static int make_overlay(const char *disk)
 	mkdir(LOWER, 0755);	/* if one of these fails, mount() reports it */
 	mkdir(WRITTEN, 0755);
 	mkdir(MERGED, 0755);
+	if (!disk)
+		return mount(LOWER, MERGED, NULL, MS_BIND, NULL) ? -errno : 0;
 	if (mount(disk, LOWER, "squashfs", MS_RDONLY, NULL) ||
 	    mount("tmpfs", WRITTEN, "tmpfs", 0, "mode=0755") ||
 	    /* The root directory has the owner and the mode of this one. */
@@ -107,7 +109,10 @@ static int bring(int markers, const int *files)
 	return 0;
 }
 
-/* Mount the image on @disk as the root of all processes. Returns 0 or a negative errno. */
+/*
+ * Make the image on @disk, or in the initrd if that is NULL, the root of all processes.
+ * Returns 0 or a negative errno.
+ */
 int root_up(const char *disk)
 {
 	int files[COUNT(copied)], markers, error;

@@ -139,6 +139,8 @@ static int volume_up(const struct volume *volume)
 
 	if (!strcmp(volume->type, "squashfs"))
 		return mount_root(volume);
+	if (!strcmp(volume->type, "initrd"))
+		return root_up(NULL);
 	if (!strcmp(volume->type, "bind"))
 		return bind_file(volume);
 	error = make_directories(volume->target);

@@ -47,6 +47,13 @@ class Code(StrEnum):
     WX = "wx"
 
 
+class Tune(StrEnum):
+    """What a guest is tuned for: nothing, or to answer many requests."""
+
+    OFF = "off"
+    SERVER = "server"
+
+
 class Mode(StrEnum):
     """How a program runs: in the kernel, or as a normal process."""
 
@@ -175,11 +182,13 @@ class PythonSpec:
     """A Python program: the checked content of `[python]`, with absolute paths.
 
     `script` is a file, or a directory with a `__main__.py`; `path` lists directories of
-    packages.
+    packages. `interpreter` is `linked` or `installed`; empty: `installed` if the packages have
+    extension modules.
     """
 
     script: Path
     path: tuple[Path, ...] = ()
+    interpreter: str = ""
 
 
 SMALL = "tiny"
@@ -211,6 +220,7 @@ class AppSpec:
     page_size: int = 0
     """Bytes of a page of anonymous memory, where possible; 0: the kernel uses large pages only
     on request (madvise)."""
+    tune: Tune = Tune.OFF
     timezone: str = ""
     """Time zone of the guest, `host` for this machine's; empty: UTC."""
     sysctl: Mapping[str, str] = field(default_factory=dict)
@@ -224,6 +234,9 @@ class AppSpec:
     """An executable that ukl-cc linked; PROGRAM.ukl.o next to it is the application."""
     executable: str = ""
     """Path in the guest of `program`, if that runs as it is; empty: it is linked in."""
+    invoked: str = ""
+    """Path in the guest of a symbolic link to `executable`, by which that is started; some
+    programs do one thing or another by their name. Empty: there is none."""
     root: RootSource | None = None
     """The guest's root file system, with a program that runs as it is; None: the initrd."""
     ring0: str = ""
@@ -239,6 +252,8 @@ class AppSpec:
     """Arguments that precede `args`; the command line does not override them."""
     args: tuple[str, ...] = ()
     env: Mapping[str, str] = field(default_factory=dict)
+    workdir: str = ""
+    """Working directory in the guest; empty: `/`, or that of the image."""
     entrypoint: str = ""
     """Path in the guest of a program that init starts instead; it executes the application."""
     ports: tuple[PortForward, ...] = ()
@@ -254,6 +269,8 @@ class AppSpec:
     """A profile in kernel/config, such as `debug`; empty: none."""
     imports: tuple[str, ...] = ()
     """C prototypes of the kernel functions that it calls."""
+    kernel_sources: tuple[Path, ...] = ()
+    """C files with functions of the application that are kernel code."""
     with_: tuple[AppSpec, ...] = ()
     """Further applications that are linked into the same kernel."""
     counting: bool = False
@@ -308,7 +325,7 @@ class AppObject:
 
     `path` is the `.o` that CONFIG_UKL_APP names; `user` is the normal static executable made
     from the same object. `variables` are the kernel variables that it reads because kernel
-    functions are compiled into it.
+    functions are compiled into it. `side` is the object with its own kernel code, for one kernel.
     """
 
     name: str
@@ -317,6 +334,7 @@ class AppObject:
     facts: ObjectFacts
     key: str
     variables: tuple[str, ...] = ()
+    side: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -427,7 +445,8 @@ class Network:
     """A guest's second interface: a network of guests, a tap device or a bridge, by its name.
 
     `address` is like `10.77.0.5/24`, or `dhcp`; if empty, a free one is chosen. `mac` is the
-    interface's, `cache` the directory whose guests share a network of this name.
+    interface's, `cache` the directory whose guests share a network of this name. `descriptor` is
+    an open tap device, if the caller has one.
     """
 
     kind: NetworkKind
@@ -435,6 +454,7 @@ class Network:
     address: str = ""
     mac: str = ""
     cache: Path = Path()
+    descriptor: int | None = None
 
 
 NO_NETWORK = Network(NetworkKind.NONE)
@@ -461,6 +481,14 @@ class Trace:
 
 
 @dataclass(frozen=True, slots=True)
+class Counting:
+    """A plugin of QEMU's emulator that writes its counts into `file` (bench/counting.py)."""
+
+    plugin: Path
+    file: Path
+
+
+@dataclass(frozen=True, slots=True)
 class Machine:
     """A virtual machine to start: everything that QEMU's argument vector depends on.
 
@@ -483,7 +511,7 @@ class Machine:
     interactive: bool = False
     stop_on_crash: bool = False
     paused: bool = False
-    trace: Trace | None = None
+    trace: Trace | Counting | None = None
     firmware: Path | None = None
 
 

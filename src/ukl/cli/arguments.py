@@ -32,6 +32,20 @@ def target_argument(more: str) -> Any:
 
 
 Target = Annotated[str, target_argument("or a program.")]
+RunTarget = Annotated[
+    str,
+    target_argument(
+        "a program, or a container image: oci:DIR[:TAG], docker-archive:FILE, docker://NAME."
+    ),
+]
+Rootfs = Annotated[
+    str | None,
+    typer.Option(
+        "--rootfs",
+        metavar="DIR|TAR",
+        help="A root file system for the guest; TARGET is then a program in it.",
+    ),
+]
 KernelSource = Annotated[
     str | None,
     typer.Option(

@@ -19,7 +19,7 @@ def crash(
         str | None,
         typer.Argument(
             metavar="[NAME]",
-            help="A guest's name; its newest crash is shown.",
+            help="A guest's name; its newest crash is shown. NAME/crash-2: the second of a run.",
             show_default=False,
             autocompletion=complete.crashed,
         ),
@@ -33,7 +33,7 @@ def crash(
 
     A report has a backtrace through kernel and application, and a dump: the memory of the machine
     if its kernel panicked, or the core of a program that a signal killed. `ukl gdb NAME --dump`
-    opens the newest dump.
+    opens the newest dump, `ukl gdb NAME/crash-1 --dump` that of the first crash of a run.
     """
     from ukl.debug import crash as reports  # noqa: PLC0415
     from ukl.observe import crashes  # noqa: PLC0415 - not needed for --help
@@ -45,7 +45,8 @@ def crash(
             return 0
         for each in found:
             when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(each.report.time))
-            typer.echo(f"{each.report.guest:<20} {when}  {each.report.kind}  {each.report.reason}")
+            name = f"{each.report.guest}/{each.directory.name}"
+            typer.echo(f"{name:<20} {when}  {each.report.kind}  {each.report.reason}")
         return 0
     found = crashes.of(STATE.store, name)
     chosen = found if everything else found[:1]

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from ukl.base.errors import UsageError
 from ukl.cli.arguments import Json, filled
 from ukl.cli.state import print_json, verb
 
@@ -28,12 +29,18 @@ def new(
         Literal["c", "c++", "go", "python", "rust"],
         typer.Option("--lang", "-l", help="Programming language."),
     ] = "c",
+    kernel_side: Annotated[
+        bool,
+        typer.Option("--kernel-side", help="A program in C with kernel code of its own."),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Create a project: a small HTTP server, a ukl.toml, and the schema for editors."""
     from ukl import scaffold  # noqa: PLC0415 - not needed for --help
 
-    made = scaffold.create(directory, language)
+    if kernel_side and language != "c":
+        raise UsageError("--kernel-side makes a program in C: leave --lang out")
+    made = scaffold.create(directory, scaffold.KERNEL_SIDE if kernel_side else language)
     if as_json:
         print_json({"directory": directory, "language": language, "files": made})
         return

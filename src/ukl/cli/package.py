@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from ukl.cli.arguments import Jobs, Json, KernelSource, Target, filled
+from ukl.cli.arguments import Jobs, Json, KernelSource, Rootfs, RunTarget, filled
 from ukl.cli.settings import takes
 from ukl.cli.state import STATE, print_json, verb
 from ukl.package.formats import Format
@@ -19,8 +19,9 @@ from ukl.settings.table import Overrides
 @verb
 @takes(Verb.PACKAGE)
 def package(
-    target: Target,
     overrides: Overrides,
+    target: RunTarget = "",
+    rootfs: Rootfs = None,
     kind: Annotated[
         Format, typer.Option("--format", help="Format of the image: see the reference.")
     ] = Format.OCI,
@@ -52,7 +53,9 @@ def package(
 
     if reference is not None and kind is not Format.OCI:
         raise typer.BadParameter(f"requires --format oci, not {kind}", param_hint="--reference")
-    spec = manifest.specified(target, overrides)
+    if not target and not rootfs:
+        raise typer.BadParameter("missing", param_hint="TARGET")
+    spec = manifest.runnable(target, overrides, rootfs or "")
     name = reference or f"{spec.name}:latest"
     tail = name.rpartition("/")[2]
     tag = tail.partition(":")[2] or "latest"

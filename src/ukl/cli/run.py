@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from ukl.base.model import LOG_LIMITS, AppSpec, Guest, LogLimits, Mode, Restart
-from ukl.cli.arguments import DryRun, Jobs, Json, KernelSource, filled, target_argument
+from ukl.base.model import LOG_LIMITS, AppSpec, Guest, LogLimits, Mode, Network, Restart
+from ukl.cli.arguments import DryRun, Jobs, Json, KernelSource, Rootfs, RunTarget, filled
 from ukl.cli.settings import takes
 from ukl.cli.state import STATE, print_json, print_steps, verb
 from ukl.settings.setting import Verb
@@ -83,18 +83,13 @@ Bootchart = Annotated[
         help="Write a chart of the boot time: .svg (default), .png, or .json.",
     ),
 ]
-RunTarget = Annotated[
-    str,
-    target_argument(
-        "a program, or a container image: oci:DIR[:TAG], docker-archive:FILE, docker://NAME."
-    ),
-]
-Rootfs = Annotated[
-    str | None,
+Learn = Annotated[
+    Path | None,
     typer.Option(
-        "--rootfs",
-        metavar="DIR|TAR",
-        help="A root file system for the guest; TARGET is then a program in it.",
+        "--learn",
+        metavar="DIR",
+        parser=filled,
+        help="Run a program on this machine, and write DIR/ukl.toml with the files that it opens.",
     ),
 ]
 OldUser = Annotated[bool, typer.Option("--user", hidden=True)]
@@ -107,6 +102,7 @@ def run(
     overrides: Overrides,
     target: RunTarget = "",
     rootfs: Rootfs = None,
+    learn: Learn = None,
     user: OldUser = False,
     init: Init = "ukl",
     network: SharedNetwork = None,
@@ -140,14 +136,10 @@ def run(
     ps`, `logs`, `exec`, `shell`, `cp`, `stop` and `rm` take that name.
     """
     from ukl.flow import running  # noqa: PLC0415 - not needed for --help
-    from ukl.settings import manifest, networks  # noqa: PLC0415
+    from ukl.settings import manifest  # noqa: PLC0415
 
     if user:
         STATE.progress.line("--user is now called --mode process")
-    try:
-        connection = networks.chosen(network, tap, bridge, ip)
-    except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="--network") from None
     guest = Guest(
         mode=Mode.PROCESS if user else overrides.get("mode", Mode.UNIKERNEL),
         init=init,
@@ -156,7 +148,7 @@ def run(
         append=overrides.get("append", ()),
         icount=icount,
         verbose=STATE.verbose,
-        network=connection,
+        network=_network(network, tap, bridge, ip),
         log=LogLimits(
             overrides.get("log_size", LOG_LIMITS.size), overrides.get("log_files", LOG_LIMITS.files)
         ),
@@ -175,6 +167,8 @@ def run(
         raise typer.BadParameter("missing", param_hint="TARGET")
     context = STATE.context(kernel_source, jobs)
     spec = manifest.runnable(target, overrides, rootfs or "")
+    if learn is not None:
+        return _learned(spec, overrides, learn, timeout)
     if dry_run:
         from ukl.flow import dry  # noqa: PLC0415
 
@@ -182,6 +176,27 @@ def run(
     if detach:
         return _detached(spec, options, context, as_json=as_json)
     return _foreground(spec, options, context, as_json=as_json)
+
+
+def _network(name: str | None, tap: str | None, bridge: str | None, ip: str | None) -> Network:
+    from ukl.settings import networks  # noqa: PLC0415
+
+    try:
+        return networks.chosen(name, tap, bridge, ip)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--network") from None
+
+
+def _learned(spec: AppSpec, overrides: Overrides, directory: Path, timeout: float | None) -> int:
+    from ukl.flow import learning  # noqa: PLC0415
+
+    learning.check(spec, directory)
+    found = learning.run(spec, timeout)
+    file = learning.write(spec, found, overrides, directory)
+    STATE.progress.line(f"{file}: {learning.summary(found)}")
+    for path in found.written:
+        STATE.progress.line(f"  it wrote to {path}: a volume (-v) or a disk there keeps that")
+    return 0
 
 
 def _detached(spec: AppSpec, options: RunOptions, context: Context, *, as_json: bool) -> int:

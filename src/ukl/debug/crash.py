@@ -21,6 +21,10 @@ from ukl.debug.unwind import Frame, Program
 from ukl.host.store import jsonable
 
 REPORT = "crash.json"
+
+DIRECTORY = "crash-"
+"""Prefix of the reports' directories, in that of the run; the number of the crash follows."""
+
 VERSION = 1
 
 
@@ -62,14 +66,16 @@ class Trace:
 class Images:
     """The files that the addresses belong to.
 
-    `program` is vmlinux, relocated by `offset`, or the normal executable; `debug` is the
-    application's object with debug information, whose paths are relative to `sources`.
+    `program` is vmlinux, relocated by `offset`, or the normal executable, or a program that ran
+    as it is; `debug` is the application's object with debug information, whose paths are relative
+    to `sources`.
     """
 
     program: Path
     offset: int = 0
     debug: Path | None = None
     sources: Path | None = None
+    as_is: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +101,12 @@ class Crash:
 
 def locate(program: Program, images: Images, traces: Mapping[str, list[Frame]]) -> list[Trace]:
     """Return backtraces with source lines where these are known."""
-    linked = {program.linked(each.place) for frames in traces.values() for each in frames}
+    linked = {
+        program.linked(each.place)
+        for frames in traces.values()
+        for each in frames
+        if program.is_kernel(each.place) is not None
+    }
     places: dict[int, tuple[lines.Line, ...]] = dict(
         lines.of_kernel(images.program, program.elf, linked)
     )
@@ -145,12 +156,18 @@ def text(report: Crash, *, everything: bool = False) -> list[str]:
     return result
 
 
+def name_of(report: Crash) -> str:
+    """Return the name of a crash with a dump: NAME/crash-1 is the first of the newest run. Pure."""
+    directory = report.dump.parent.name if report.dump is not None else ""
+    return f"{report.guest}/{directory}" if directory.startswith(DIRECTORY) else report.guest
+
+
 def lines_about(report: Crash, *, everything: bool = False) -> list[str]:
     """Return the lines at the end of a run: the report, and how to open its dump. Pure."""
     result = text(report, everything=everything)
     if report.dump is not None:
         result.append(f"  dump: {report.dump}")
-        result.append(f"  open it: ukl gdb {report.guest} --dump")
+        result.append(f"  open it: ukl gdb {name_of(report)} --dump")
     elif report.missing:
         result.append(f"  no dump: {report.missing}")
     return result
@@ -236,4 +253,4 @@ def link_images(images: Images, directory: Path) -> Images:
     program = link(images.program, images.program.name)
     if program is None:
         raise UklError(f"{images.program} no longer exists")
-    return Images(program, images.offset, link(images.debug, "app.debug.o"), images.sources)
+    return replace(images, program=program, debug=link(images.debug, "app.debug.o"))

@@ -36,6 +36,12 @@ def script(
     return "\n".join([*lines, target, ""])
 
 
+def script_of_files(core: Path, files: Mapping[Path, int]) -> str:
+    """Return the commands to open a core, with the symbols of files that were moved. Pure."""
+    lines = [f"add-symbol-file {_quoted(file)} -o {moved:#x}" for file, moved in files.items()]
+    return "\n".join(["set confirm off", f"core-file {core}", *lines, ""])
+
+
 def unwinder(vmlinux: Path, kernel: Elf, offset: int) -> str:
     """Return the commands that let gdb unwind the kernel's frames; none if it has no tables."""
     found = {name: kernel.section(name) for name in ORC}

@@ -15,7 +15,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from ukl.base.errors import UklError
-from ukl.debug.unwind import Program, Unreadable, backtrace, words
+from ukl.debug.unwind import Code, Program, Unreadable, backtrace, words
+from ukl.elf.names import FAST_RETURN
 
 MAGIC = b"ukl-profile 1 "
 
@@ -125,14 +126,14 @@ def _sample(content: bytes) -> Sample:
 class Names:
     """The names of processes, and the processes that run the application's code.
 
-    `program` is vmlinux, `own` the application's normal executable (None: the application is
-    linked into the kernel).
+    `program` is vmlinux, `own` the application's normal executable, or the files that it has mapped
+    (None: the application is linked into the kernel).
     """
 
     processes: Mapping[int, str]
     application: frozenset[int]
     program: Program
-    own: Program | None = None
+    own: Code | None = None
 
 
 def stack(sample: Sample, names: Names) -> tuple[str, ...]:
@@ -168,7 +169,15 @@ def _application(sample: Sample, names: Names) -> list[str]:
         data = bytes(max(0, -at)) + sample.stack[max(0, at) : max(0, at + size)]
         return data[:size]
 
-    frames = backtrace(program, sample.registers, words(fetch))
+    registers = sample.registers
+    if names.own and names.program.name(registers["rip"])[0] == FAST_RETURN:
+        # A RET in the kernel's text, for which a program as it is has no unwind information.
+        try:
+            caller = int.from_bytes(fetch(begin, 8), "little")
+        except Unreadable:
+            return [UNKNOWN]
+        registers = {**registers, "rip": caller, "rsp": begin + 8}
+    frames = backtrace(program, registers, words(fetch))
     return [frame.function or UNKNOWN for frame in frames]
 
 

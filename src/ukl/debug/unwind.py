@@ -12,10 +12,11 @@ import bisect
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Protocol
 
 from ukl.debug import cfi, orc
 from ukl.debug.orc import MASK, Read
-from ukl.elf.reader import SHN_UNDEF, STB_LOCAL, Elf
+from ukl.elf.reader import SHN_UNDEF, STB_LOCAL, Elf, Symbol
 
 KERNEL_HALF = 1 << 63
 EH_FRAME = "__ukl_eh_frame_start"
@@ -54,6 +55,21 @@ class Frame:
         return self.address - self.called
 
 
+class Code(Protocol):
+    """What can be unwound: a program, or all files that a process has mapped."""
+
+    def is_kernel(self, address: int) -> bool | None:
+        """Tell whether an address is in the kernel's text; None: nor in the application's."""
+
+    def name(self, address: int) -> tuple[str, int]:
+        """Return the function's name and the offset of the address in it; "" if unknown."""
+
+    def step(
+        self, registers: Mapping[str, int], read: Read, *, called: bool
+    ) -> tuple[dict[str, int], bool] | None:
+        """Return the caller's registers, and whether it called (False: it was interrupted)."""
+
+
 @dataclass
 class Program:
     """A program in the guest: vmlinux, relocated by `offset`, or a normal executable."""
@@ -89,11 +105,16 @@ class Program:
         )
         return False if executable else None
 
+    @property
+    def symbols(self) -> tuple[Symbol, ...]:
+        """The functions' symbols."""
+        return self.elf.symbols
+
     @cached_property
     def _names(self) -> tuple[list[int], list[tuple[str, int]]]:
         """Sorted addresses of functions, and (name, size) of each; global names are preferred."""
-        found: dict[int, tuple[bool, int, str]] = {}
-        for symbol in self.elf.symbols:
+        found: dict[int, tuple[int, int, str]] = {}
+        for symbol in self.symbols:
             if symbol.section == SHN_UNDEF or symbol.kind not in {
                 STT_NOTYPE,
                 STT_FUNC,
@@ -102,7 +123,9 @@ class Program:
                 continue
             if symbol.value < 4096 or symbol.name.startswith((".L", "__pfx_")):
                 continue
-            rank = (symbol.kind != STT_NOTYPE, symbol.size, symbol.name)
+            # A linker script's names for a part are those of its first function, too.
+            kind = 2 if symbol.kind != STT_NOTYPE else int(not symbol.name.startswith("__"))
+            rank = (kind, symbol.size, symbol.name)
             known = found.get(symbol.value)
             if (
                 known is None
@@ -168,12 +191,12 @@ class Program:
         return None
 
 
-def backtrace(program: Program, registers: Mapping[str, int], read: Read) -> list[Frame]:
+def backtrace(program: Code, registers: Mapping[str, int], read: Read) -> list[Frame]:
     """Return the frames, the innermost first, as far as tables and memory allow."""
     return list(_frames(program, registers, read))
 
 
-def _frames(program: Program, registers: Mapping[str, int], read: Read) -> Iterator[Frame]:
+def _frames(program: Code, registers: Mapping[str, int], read: Read) -> Iterator[Frame]:
     known, called = dict(registers), False
     seen: set[tuple[int, int]] = set()
     for _ in range(MAX_FRAMES):
@@ -198,7 +221,7 @@ def _frames(program: Program, registers: Mapping[str, int], read: Read) -> Itera
 
 
 def _after_a_wild_jump(
-    program: Program, registers: Mapping[str, int], read: Read
+    program: Code, registers: Mapping[str, int], read: Read
 ) -> tuple[dict[str, int], bool] | None:
     """Return the caller of an address without code, after a call through a bad pointer.
 

@@ -19,15 +19,18 @@ COMPILER = "gcc"
 INIT_COMPILER = "musl-gcc"
 """GCC with musl's headers and libraries (musl-gcc(1))."""
 CFLAGS = ("-std=gnu11", "-D_GNU_SOURCE", "-O2", "-Wall", "-Wextra")
-LDFLAGS = ("-static", "-s", "-Wl,--build-id=none")
+LDFLAGS = ("-s", "-Wl,--build-id=none")
+STATIC = ("-static",)
 
 TIMEOUT = 120.0
 """Seconds for a compilation, which takes one or two."""
 
 
-def compile_argv(sources: Sequence[str], output: str, compiler: str = COMPILER) -> list[str]:
+def compile_argv(
+    sources: Sequence[str], output: str, compiler: str = COMPILER, flags: Sequence[str] = STATIC
+) -> list[str]:
     """Return the command that compiles a program, to run in the directory of `sources`. Pure."""
-    return [compiler, *CFLAGS, *LDFLAGS, "-o", output, *sources]
+    return [compiler, *CFLAGS, *flags, *LDFLAGS, "-o", output, *sources]
 
 
 def init(store: Store) -> Path:
@@ -45,24 +48,26 @@ def program(
     store: Store,
     *,
     compiler: str = COMPILER,
+    flags: Sequence[str] = STATIC,
 ) -> Path:
-    """Return a normal static executable for the guest, built from the files in `directory`."""
+    """Return a normal executable for the guest, built from the files in `directory`."""
     inputs = {
         "sources": {file: digest(directory / file) for file in [*sources, *headers]},
-        "argv": compile_argv(sources, name, compiler),
+        "argv": compile_argv(sources, name, compiler, flags),
         "compiler": host_exec.version(compiler),
     }
 
     def build(output: Path) -> None:
         # In the directory of the sources, so that the file contains no path of the host.
         host_exec.run(
-            compile_argv(sources, str(output / name), compiler),
+            compile_argv(sources, str(output / name), compiler, flags),
             cwd=directory,
             log=output / "build.log",
             timeout=TIMEOUT,
         )
 
     def plan(output: Path) -> list[Command]:
-        return [Command(tuple(compile_argv(sources, str(output / name), compiler)), directory)]
+        argv = compile_argv(sources, str(output / name), compiler, flags)
+        return [Command(tuple(argv), directory)]
 
     return store.make(f"guest-{name}", digest(inputs), inputs, build, plan) / name

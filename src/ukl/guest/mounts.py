@@ -8,6 +8,9 @@ from ukl.guest.rundesc import Mount
 
 MARKER_DIRECTORY = "/ukl"
 
+ROOT = "/root.image"
+"""Directory of the initrd with the root file system, if that is not on a disk (guest/root.c)."""
+
 
 def mounts(spec: AppSpec) -> tuple[Mount, ...]:
     """Return what init mounts, outer directories before inner ones.
@@ -27,6 +30,8 @@ def mounts(spec: AppSpec) -> tuple[Mount, ...]:
             for number, disk in enumerate(spec.disks)
         ),
     ]
+    if spec.root is not None and not any(disk.is_root for disk in spec.disks):
+        directories.append(Mount("initrd", ROOT, "/"))
     found = sorted(directories, key=lambda mount: mount.target.rstrip("/").count("/"))
     if spec.start is not None and spec.start.aside:
         found.append(Mount("bind", spec.start.program, spec.start.aside))

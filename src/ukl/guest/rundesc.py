@@ -40,9 +40,9 @@ DEFAULT_ENV = {
 class Mount:
     """A file system that init mounts: `kind` is `9p`, `virtiofs` or `ext4`.
 
-    `source` is the mount tag, or the serial number of the virtio disk. Two other kinds are
-    `squashfs`, which becomes the root of all programs, and `bind`: the file `source` is also at
-    `target`, which is made if it is missing.
+    `source` is the mount tag, or the serial number of the virtio disk. Other kinds are
+    `squashfs`, which becomes the root of all programs; `initrd`: a directory of the initrd does;
+    and `bind`: the file `source` is also at `target`, which is made if it is missing.
     """
 
     kind: str

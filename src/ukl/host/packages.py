@@ -76,6 +76,22 @@ def files(package: str) -> tuple[str, ...]:
     return tuple(result.stdout.splitlines()) if result.returncode == 0 else ()
 
 
+def of_object(name: str) -> str | None:
+    """Return the Debian package of a shared object that is not installed; None if not known.
+
+    It has the object's name, by Debian Policy 8.1; apt's lists say whether there is one.
+    """
+    match = re.fullmatch(r"(lib[\w.+-]+)\.so\.(\d[\w.]*)", name)
+    if match is None or shutil.which("apt-cache") is None:
+        return None
+    stem, version = match[1].lower().replace("_", "-"), match[2]
+    package = f"{stem}{'-' if stem[-1].isdigit() else ''}{version}"
+    words = ["apt-cache", "show", "--no-all-versions", package, f"{package}t64"]
+    listed = host_exec.run(words, check=False, timeout=20).stdout
+    found = re.search(r"(?m)^Package: (\S+)$", listed)
+    return found[1] if found else None
+
+
 def _has_dpkg() -> bool:
     return shutil.which("dpkg-query", path=clean_environment()["PATH"]) is not None
 

@@ -345,6 +345,10 @@ class Store:
         """Return the number of complete entries; fast, unlike `info`."""
         return sum(1 for _ in self._entries())
 
+    def of_kind(self, kind: str) -> list[Entry]:
+        """Return the complete entries of one kind, without their sizes."""
+        return [entry for entry in self._entries() if entry.kind == kind]
+
     def clean(self, kind: str | None = None, older: float | None = None) -> list[Entry]:
         """Delete entries (of one kind, made more than `older` seconds ago) and return them.
 

@@ -4,14 +4,15 @@
 The format is described in the kernel's Documentation/driver-api/early-userspace/
 buffer-format.rst: a 110 byte ASCII header of 8-digit hexadecimal fields, the name
 with its NUL, the content, each padded to 4 bytes. Unlike the cpio program, this module needs
-no root for device nodes, and gives the same bytes for the same tree everywhere: owner 0,
-time 0, names sorted, inode numbers by order.
+no root for device nodes, and gives the same bytes for the same tree everywhere: names sorted,
+inode numbers by order.
 """
 
 from __future__ import annotations
 
 import stat
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from ukl.base.errors import InputError
@@ -24,11 +25,18 @@ MAX_SIZE = 0xFFFFFFFF
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One member: `mode` with the file type, content, and a device node's numbers."""
+    """One member: `mode` with the file type, content, and a device node's numbers.
+
+    `same_as` is the path of another member, which comes first: this is a hard link to it.
+    """
 
     mode: int
     data: bytes = b""
     rdev: tuple[int, int] = (0, 0)
+    uid: int = 0
+    gid: int = 0
+    mtime: int = 0
+    same_as: str = ""
 
 
 def directory(mode: int = 0o755) -> Entry:
@@ -80,9 +88,12 @@ def archive(entries: Mapping[str, Entry]) -> bytes:
             tree.setdefault(parent, directory())
             if not stat.S_ISDIR(tree[parent].mode):
                 raise InputError(f"/{path} cannot be in the guest: /{parent} is not a directory")
-    # Sorted by components, so that "a" and its content precede "a-b".
-    members = sorted(tree.items(), key=lambda item: item[0].split("/"))
-    return b"".join(_members(members))
+    return b"".join(_members(sorted(tree.items(), key=lambda item: order(item[0]))))
+
+
+def order(path: str) -> list[str]:
+    """Return the key of a path by which members are sorted: "a" and its content precede "a-b"."""
+    return path.strip("/").split("/")
 
 
 def _parents(path: str) -> Iterator[str]:
@@ -91,19 +102,23 @@ def _parents(path: str) -> Iterator[str]:
         yield "/".join(parts[:depth])
 
 
-def _members(members: Iterable[tuple[str, Entry]]) -> Iterator[bytes]:
-    for inode, (path, entry) in enumerate(members, start=1):
-        yield _member(path, entry, inode)
-    yield _member(TRAILER, Entry(0), 0)
+def _members(members: Sequence[tuple[str, Entry]]) -> Iterator[bytes]:
+    names = Counter(normalise(entry.same_as) for _, entry in members if entry.same_as)
+    inodes: dict[str, int] = {}
+    for number, (path, entry) in enumerate(members, start=1):
+        first = normalise(entry.same_as) if entry.same_as else path
+        inodes[path] = number if first == path else inodes[first]
+        links = 2 if stat.S_ISDIR(entry.mode) else 1 + names[first]
+        yield _member(path, entry, inodes[path], links)
+    yield _member(TRAILER, Entry(0), 0, 1)
 
 
-def _member(path: str, entry: Entry, inode: int) -> bytes:
+def _member(path: str, entry: Entry, inode: int, links: int) -> bytes:
     if len(entry.data) > MAX_SIZE:
         raise InputError(f"/{path} is too large for an initrd: {len(entry.data)} bytes")
     name = path.encode("utf-8", "surrogateescape") + b"\0"
-    links = 2 if stat.S_ISDIR(entry.mode) else 1
     fields = (
-        *(inode, entry.mode, 0, 0, links, 0, len(entry.data)),  # uid, gid and mtime are 0
+        *(inode, entry.mode, entry.uid, entry.gid, links, entry.mtime, len(entry.data)),
         *(0, 0, *entry.rdev, len(name), 0),
     )
     head = MAGIC + b"".join(b"%08X" % field for field in fields)

@@ -23,6 +23,8 @@ from types import MappingProxyType
 from ukl.base.errors import InputError, MissingError
 from ukl.base.model import DHCP, SMALL, AppSpec, Guest, Image
 from ukl.base.progress import Progress
+from ukl.elf import described
+from ukl.elf.reader import Elf
 from ukl.guest import build as guest_build
 from ukl.guest import rundesc
 from ukl.guest.mounts import marker_path, mounts
@@ -179,6 +181,7 @@ def default_run(spec: AppSpec, image: Image | None) -> GuestRun:
         path=spec.entrypoint or path,
         argv=argv,
         env={**rundesc.DEFAULT_ENV, **spec.env},
+        cwd=spec.workdir or "/",
         mounts=mounts(spec),
     )
     return started(run, spec)
@@ -209,7 +212,8 @@ def argument_vector(spec: AppSpec, path: str) -> tuple[str, ...]:
 
     An entrypoint gets that path as an argument, followed by the application's arguments.
     """
-    words = (spec.entrypoint, path) if spec.entrypoint else (spec.executable or spec.name,)
+    own = spec.invoked or spec.executable or spec.name
+    words = (spec.entrypoint, path) if spec.entrypoint else (own,)
     return (*words, *spec.command, *spec.args)
 
 
@@ -290,6 +294,8 @@ def build(
         if userspace:
             entries.update(names.locale())
             entries.update(userland(_busybox(), _applets()))
+        if spec.workdir:
+            entries.setdefault(_through_links(spec.workdir), cpio.directory())
         for each in (*reversed(spec.with_), spec):  # the main application's files override
             entries.update(application_files(each.files))
         if image is not None and image.marker is not None:
@@ -298,11 +304,13 @@ def build(
         for other in image.others if image is not None else ():
             entries[marker_path(other.name)] = _marker(other.marker, specs[other.name])
             if userspace:
-                entries[user_path(other.name)] = cpio.regular(other.user.read_bytes(), 0o755)
+                entries[user_path(other.name)] = _normal(other.user, specs[other.name])
         if spec.executable:
             entries[user_path(spec.name)] = cpio.symlink(spec.executable)
+            if spec.invoked:
+                entries.setdefault(_through_links(spec.invoked), cpio.symlink(spec.executable))
         elif user is not None and (userspace or not _has_marker(image)):
-            entries[user_path(spec.name)] = cpio.regular(user.read_bytes(), 0o755)
+            entries[user_path(spec.name)] = _normal(user, spec)
         run = rundesc.encode(default_run(spec, image))
         entries[rundesc.PATH] = cpio.regular(run, 0o600)
         data = cpio.archive(entries)
@@ -317,7 +325,18 @@ def build(
 def _marker(file: Path, spec: AppSpec) -> cpio.Entry:
     tree = spec.start is not None and bool(spec.start.interpreter)
     marker = symbols.with_flags(file.read_bytes(), spec.returns, spec.code, tree=tree)
-    return cpio.regular(marker, 0o755)
+    return cpio.regular(_with_appended(marker, spec), 0o755)
+
+
+def _normal(user: Path, spec: AppSpec) -> cpio.Entry:
+    return cpio.regular(_with_appended(user.read_bytes(), spec), 0o755)
+
+
+def _with_appended(content: bytes, spec: AppSpec) -> bytes:
+    """Return an executable of the application with what was appended to the program."""
+    if spec.program is None or spec.executable or content.startswith(symbols.MARKER_MAGIC):
+        return content
+    return described.with_appended(content, *described.appended(Elf.open(spec.program)))
 
 
 def _write(directory: Path, data: bytes, level: int) -> None:

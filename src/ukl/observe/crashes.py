@@ -29,16 +29,25 @@ def everything(store: Store) -> list[Found]:
     found = [
         Found(directory, report)
         for root in (store.own(RUNS), store.own(registry.GUESTS))
-        for directory in root.glob(f"*/{postmortem.DIRECTORY}*")
+        for directory in root.glob(f"*/{crash.DIRECTORY}*")
         if (report := crash.read(directory)) is not None
     ]
     return sorted(found, key=lambda each: each.report.time, reverse=True)
 
 
 def of(store: Store, name: str) -> list[Found]:
-    """Return the reports of a guest, or of a run's directory; InputError if there are none."""
+    """Return the reports of a guest, or of a run's directory; InputError if there are none.
+
+    `NAME/crash-1` means the first crash of a run alone.
+    """
     known = everything(store)
-    found = [each for each in known if name in {each.report.guest, each.directory.parent.name}]
+    guest, _, number = name.partition("/")
+    found = [
+        each
+        for each in known
+        if guest in {each.report.guest, each.directory.parent.name}
+        and number in {"", each.directory.name}
+    ]
     if not found:
         names = ", ".join(dict.fromkeys(each.report.guest for each in known))
         raise InputError(
@@ -78,4 +87,5 @@ def debug(store: Store, name: str, args: Sequence[str]) -> int:
             offset=images.offset,
             debug=images.debug,
             sources=images.sources,
+            as_is=report.application if images.as_is else "",
         )

@@ -13,7 +13,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from ukl.base.errors import UklError
-from ukl.debug.gdb_script import script, unwinder
+from ukl.debug import mapped
+from ukl.debug.core import Core
+from ukl.debug.gdb_script import script, script_of_files, unwinder
 from ukl.debug.placement import (
     application_sections,
     handler,
@@ -80,16 +82,21 @@ def open_dump(
     offset: int = 0,
     debug: Path | None = None,
     sources: Path | None = None,
+    as_is: str = "",
 ) -> int:
     """Run gdb on a core file and return its exit status.
 
-    `program` is vmlinux, with the KASLR offset `offset`, or a normal executable.
+    `program` is vmlinux, with the KASLR offset `offset`, or a normal executable, or what ran from
+    the path `as_is`.
     """
     programs.find(GDB)
     with tempfile.TemporaryDirectory(prefix="ukl-gdb-") as temporary:
+        commands = Path(temporary) / "commands"
+        if as_is:
+            commands.write_text(script_of_files(dump, _mapped(dump, as_is, program)))
+            return _gdb(commands, args)
         elf = Elf.open(program)
         files = symbols(debug, program, elf, offset, Path(temporary))
-        commands = Path(temporary) / "commands"
         # A core lacks pages that were never written: gdb reads those from the program.
         commands.write_text(
             "set trust-readonly-sections on\n"
@@ -125,6 +132,13 @@ def symbols(
         host_exec.run([OBJCOPY, "--rename-section", "=".join(rename), debug, copy])
         files[copy] = application_sections(Elf.open(copy), kernel, offset)
     return {file: sections for file, sections in files.items() if sections}
+
+
+def _mapped(dump: Path, path: str, program: Path) -> dict[Path, int]:
+    """Return the files that a process had mapped, and by how much each was moved."""
+    core = Core(Elf.open(dump))
+    found = mapped.programs(mapped.rows(core.maps()), mapped.opener(core, path, program))
+    return {program if row.path == path else Path(row.path): each.offset for row, each in found}
 
 
 def _gdb(commands: Path, args: Sequence[str]) -> int:

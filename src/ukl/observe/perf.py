@@ -10,12 +10,14 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
+from ukl.app import rewritten
 from ukl.base.errors import UklError
 from ukl.base.model import Mode
 from ukl.base.resources import path as resource
 from ukl.debug import lines, samples
+from ukl.debug.mapped import Space
 from ukl.debug.samples import Names, Profile
-from ukl.debug.unwind import Program
+from ukl.debug.unwind import Code, Program
 from ukl.elf.reader import Elf
 from ukl.guest import build as guest_build
 from ukl.host.store import Store, digest
@@ -26,6 +28,14 @@ from ukl.vm.registry import Record, Registry, State, effective
 SAMPLER = "profile"
 FREQUENCY = 99
 """Samples per second. 99 avoids lockstep with activity at 100 Hz."""
+
+_MAPS = r"""
+readlink /proc/{pid}/exe
+sed -n 's,^.* r-xp [^/]*\(/.*\),\1,p' /proc/{pid}/maps | sort -u |
+while read -r file; do stat -L -c '%s %n' "$file"; done 2>/dev/null
+echo; cat /proc/{pid}/maps
+"""
+"""Prints the path of a program; size and path of each file that it has mapped; all mappings."""
 
 _PROCESS = re.compile(r"/proc/(\d+)/(?:task/\d+/)?comm:(.*)")
 _PARENT = re.compile(r"/proc/(\d+)/stat:\d+ \(.*\) \S (\d+) ")
@@ -61,7 +71,7 @@ def record(
             raise UklError(f"{name}: sampling failed with status {code}")
         out.seek(0, os.SEEK_SET)
         profile = samples.parse(out.read())
-    names = _names(guests, entry, entry.images.vmlinux, profile)
+    names = _names(guests, entry, entry.images.vmlinux, profile, store)
     stacks = _plain(samples.folded(profile.samples, names))
     return Recording(name, stacks, len(profile.samples), profile.lost)
 
@@ -75,18 +85,46 @@ def _plain(stacks: Counter[tuple[str, ...]]) -> Counter[tuple[str, ...]]:
     return found
 
 
-def _names(guests: Registry, record: Record, vmlinux: Path, profile: Profile) -> Names:
+def _names(
+    guests: Registry, record: Record, vmlinux: Path, profile: Profile, store: Store
+) -> Names:
     kernel = Elf.open(vmlinux)
     offset = profile.text - kernel.addresses(["_stext"]).get("_stext", profile.text)
     _, output = execute.captured(
         guests, record.name, ("sh", "-c", "grep -H '' /proc/[0-9]*/comm /proc/[0-9]*/stat")
     )
     processes, parents = parse_processes(output.decode("utf-8", "replace"))
-    executable = None
+    whole = Program(kernel, offset)
+    own: Code | None = None
     program = record.images.program
-    if record.given.mode is Mode.PROCESS and program is not None and program.exists():
-        executable = Program(Elf.open(program))
-    return Names(processes, family(record.life.pid, parents), Program(kernel, offset), executable)
+    if program is not None and program.exists():
+        elf = Elf.open(program)
+        if record.given.mode is Mode.PROCESS and elf.kind == "ET_EXEC":
+            own = Program(elf)
+        elif record.life.pid is not None:
+            own = _mapped(guests, record.name, record.life.pid, program, whole, store=store)
+    return Names(processes, family(record.life.pid, parents), whole, own)
+
+
+def _mapped(
+    guests: Registry, name: str, pid: int, program: Path, vmlinux: Program, *, store: Store
+) -> Space:
+    """Return the files that the application has mapped, as far as this machine has the same."""
+    _, output = execute.captured(guests, name, ("sh", "-c", _MAPS.format(pid=pid)))
+    head, _, maps = output.decode("utf-8", "replace").partition("\n\n")
+    first, *lines = head.splitlines() or [""]
+    sizes = {path: int(size) for size, _, path in (line.partition(" ") for line in lines)}
+
+    def opened(path: str) -> Elf | None:
+        file = program if path == first else Path(path)
+        if not file.is_file():
+            return None
+        for form in rewritten.forms(file, store):
+            if form.is_file() and form.stat().st_size == sizes.get(path):
+                return Elf.open(form)
+        return None  # another file of this name: that of a container image
+
+    return Space(maps, opened, vmlinux)
 
 
 def parse_processes(text: str) -> tuple[dict[int, str], dict[int, int]]:

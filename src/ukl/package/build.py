@@ -15,16 +15,16 @@ from typing import Any
 from ukl import __version__
 from ukl.base.errors import InputError, MissingError
 from ukl.base.model import DHCP, AppSpec, Guest, Network, NetworkKind
-from ukl.base.progress import Progress
 from ukl.check import target as check
-from ukl.flow.bootable import bootable
+from ukl.check.model import LinkedLibrary
+from ukl.flow import containers
+from ukl.flow.bootable import Bootable, bootable
 from ukl.flow.build import replacing
 from ukl.flow.context import Context
 from ukl.host import exec as host_exec
 from ukl.host import packages
 from ukl.host.programs import clean_environment
 from ukl.host.requirements import install_command
-from ukl.host.store import Store
 from ukl.image import initrd as initrds
 from ukl.package import disk, efi, kube, oci, sbom, urunc, vmm
 from ukl.package.formats import NEEDS, SBIN, Format, Needs, with_options
@@ -84,12 +84,17 @@ def build(
 ) -> dict[str, Any]:
     """Write the image into `directory`, which must be new or empty; return its description."""
     _check(wanted.spec, directory)
+    wanted = replace(wanted, spec=containers.described(wanted.spec, context))
     _require(NEEDS[wanted.kind])
     # With busybox, whose DHCP client gets an address wherever the image runs.
     guest = Guest(network=Network(NetworkKind.BRIDGE, address=DHCP))
     made = bootable(with_options(wanted.spec, wanted.kind), context, guest)
     spec, image = made.spec, made.image
-    parts = _parts(wanted, made.kernel.version, context.store, context.progress)
+    root = b""
+    if spec.root is not None:  # on a disk, it would not be in all formats
+        root = containers.archive(spec, context)
+        spec = replace(spec, disks=())
+    parts = _parts(wanted, made, context)
     words = qemu.kernel_words(spec, verbose=False)
     words += append
     boot = BootFiles(
@@ -98,7 +103,8 @@ def build(
         kernel=image.bzimage.read_bytes(),
         initrd=initrds.portable(
             made.initrd.read_bytes(), spec, image, reset=NEEDS[wanted.kind].resets
-        ),
+        )
+        + root,
         arguments=" ".join(words),
         version=made.kernel.version,
     )
@@ -247,27 +253,37 @@ def _check(spec: AppSpec, directory: Path) -> None:
         )
 
 
-def _parts(wanted: Wanted, version: str, store: Store, progress: Progress) -> list[Part]:
+def _parts(wanted: Wanted, made: Bootable, context: Context) -> list[Part]:
     """Return the parts of the image, with the licence of each if it is known.
 
     The application's own licence is known only if it is built from a Debian source package.
     """
-    libraries = check.libraries(wanted.target, store, progress)
+    libraries: tuple[LinkedLibrary, ...] = ()
+    separate = {BUSYBOX, MUSL}
+    if not made.spec.executable:
+        libraries = check.libraries(wanted.target, context.store, context.progress)
+    elif made.spec.root is None:
+        owners = packages.owners(str(file) for file in made.spec.files.values())
+        separate |= {package for package in owners.values() if package}
     linked = {library.package for library in libraries if library.package}
-    names = sorted(linked | {BUSYBOX, MUSL})
+    names = sorted(linked | separate)
     loaders = sorted(set(NEEDS[wanted.kind].files.values()))
     versions = packages.versions([*names, *loaders])
     build = newest.named(wanted.spec).build
     source = build.source.debian if build is not None else None
     found = [
-        Part("linux", version, "GPL-2.0-only", "Organization: kernel.org"),
+        Part("linux", made.kernel.version, "GPL-2.0-only", "Organization: kernel.org"),
         Part("ukl", __version__, "GPL-2.0-only"),
-        Part(wanted.spec.name, licence=check.licence(source) if source else ""),
+        Part(
+            wanted.spec.name,
+            licence=check.licence(source) if source else "",
+            linked=not made.spec.executable,
+        ),
     ]
     for name in (*names, *loaders):
         installed = versions.get(name, "")
         purl = f"pkg:deb/debian/{name}@{installed}?arch=amd64" if installed else ""
-        in_kernel = name not in {BUSYBOX, MUSL, *loaders}
+        in_kernel = name not in {*separate, *loaders}
         found.append(Part(name, installed, check.licence(name), DEBIAN, purl, in_kernel))
     for library in libraries:
         if library.package is None:

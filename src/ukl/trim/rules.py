@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from enum import StrEnum
 
-from ukl.base.model import AppSpec
+from ukl.base.model import AppSpec, Tune
 from ukl.kernel.build import is_series_option
 
 
@@ -98,8 +98,8 @@ def rule(option: str, spec: AppSpec) -> tuple[Kind, str] | None:
     """Return why an option is kept for `spec`, None if only its use decides."""
     if found := _BY_NAME.get(option):
         return found
-    # UKL_SHORTCUT: kernel functions for applications, whose use the workload shows.
-    if is_series_option(f"CONFIG_{option}") and option != "UKL_SHORTCUT":
+    # Kernel functions for applications, and what a network needs: the workload shows their use.
+    if is_series_option(f"CONFIG_{option}") and option not in {"UKL_SHORTCUT", "UKL_HELD_KICKS"}:
         return Kind.TOOL, "the unikernel"
     if option.startswith("MITIGATION_"):
         return Kind.PROTECTION, _MITIGATIONS
@@ -108,6 +108,7 @@ def rule(option: str, spec: AppSpec) -> tuple[Kind, str] | None:
         (bool(spec.volumes), _VOLUMES, "volumes"),
         (bool(spec.disks), _DISKS, "disks"),
         (spec.cpus > 1, ("SMP",), f"{spec.cpus} processors"),
+        (spec.tune is Tune.SERVER, ("UKL_HELD_KICKS",), 'tune = "server"'),
     ):
         if wanted and option in names:
             return Kind.TOOL, text

@@ -114,6 +114,7 @@ class Keeper:
             debug=images.debug,
             sources=images.sources,
             cpus=record.given.cpus,
+            as_is={images.executable: record.given.mode} if images.executable else {},
         )
         crashes = PostMortem(
             session,

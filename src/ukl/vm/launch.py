@@ -19,6 +19,7 @@ from ukl.base.model import (
     SMALL,
     Accelerator,
     AppSpec,
+    Counting,
     Guest,
     Image,
     Machine,
@@ -68,7 +69,7 @@ class Options:
     guest whose kernel panics until `attend` resumes it, and sends it core files
     (vm/postmortem.py). `paused` starts the machine paused: `attend` resumes it. `traced` are
     ranges of the kernel's link addresses: the guest is emulated, and the code that it executes
-    there is written into TRACE (flow/watch.py).
+    there is written into TRACE (flow/watch.py). `counting` counts what is executed.
     """
 
     guest: Guest = field(default_factory=Guest)
@@ -80,6 +81,7 @@ class Options:
     crashes: bool = False
     paused: bool = False
     traced: tuple[tuple[int, int], ...] = ()
+    counting: Counting | None = None
 
     @property
     def has_companion(self) -> bool:
@@ -101,6 +103,7 @@ def guest_run(image: Image, spec: AppSpec, options: Options, nonce: str) -> Gues
         argv=initrd_image.argument_vector(spec, program),
         env={**rundesc.DEFAULT_ENV, **own, **spec.env},
         nonce=nonce,
+        cwd=spec.workdir or "/",
         owner=Owner(options.guest.uid, options.guest.gid),
         start=options.guest.start,
         companion=SHELL if options.guest.shell else options.guest.companion,
@@ -135,7 +138,8 @@ def program_path(image: Image, spec: AppSpec, options: Options) -> str:
 
 def accelerator_for(options: Options, available: Accelerator) -> Accelerator:
     """Return what runs the guest: only emulation counts or traces instructions. Pure."""
-    return Accelerator.TCG if options.guest.icount or options.traced else available
+    emulated = options.guest.icount or options.traced or options.counting is not None
+    return Accelerator.TCG if emulated else available
 
 
 def clock_words(accelerator: Accelerator, options: Options) -> tuple[str, ...]:
@@ -229,6 +233,11 @@ def check(options: Options, spec: AppSpec) -> None:
             f"with --init app no process runs {spec.entrypoint}, which starts {spec.name}",
             remedy="use --init ukl",
         )
+    if guest.init == "app" and spec.workdir:
+        raise UsageError(
+            "with --init app no process changes the working directory",
+            remedy="omit --workdir, or use --init ukl",
+        )
     if guest.init == "app" and has_storage(spec):
         what = "root file system" if spec.root is not None else "volumes and disks"
         raise UsageError(
@@ -299,6 +308,7 @@ def machine(
         interactive=options.guest.shell,
         stop_on_crash=options.crashes,
         paused=options.paused,
+        trace=options.counting,
     )
 
 

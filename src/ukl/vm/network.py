@@ -86,6 +86,8 @@ DEVICES = frozenset({NetworkKind.TAP, NetworkKind.BRIDGE})
 
 def check(network: Network) -> None:
     """Raise InputError if the network needs an interface that does not exist."""
+    if network.descriptor is not None:
+        return
     if network.kind in DEVICES and not Path("/sys/class/net", network.name).exists():
         raise InputError(f"this machine has no interface {network.name}", remedy=_remedy(network))
 
@@ -98,6 +100,8 @@ def open_device(network: Network) -> int | None:
     """
     if network.kind not in DEVICES:
         return None
+    if network.descriptor is not None:
+        return os.dup(network.descriptor)
     is_bridge = network.kind is NetworkKind.BRIDGE
     try:
         descriptor = os.open(TUN, os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK)

@@ -142,7 +142,18 @@ def _number(ended: Message) -> int | None:
 _KILLED = re.compile(r"Killed process (\d+) \((.*)\) .*anon-rss:(\d+)kB")
 """The OOM killer's line (the kernel's mm/oom_kill.c, __oom_kill_process())."""
 
+_REFUSED = re.compile(r"UKL: (.*\[\d+\]) (may not execute .*: (.*))")
+"""Code that was refused (the kernel's arch/x86/ukl/exec.c, ukl_may_execute())."""
+
+_ALLOWS = {
+    "it is writable": "; --code wx allows that",
+    "the process can have written to it": "; --code jit allows that",
+}
+
 _OUT_OF_MEMORY = "out of memory"
+_NOT_EXECUTED = "code was refused"
+_OF_NOTE = (_OUT_OF_MEMORY, _NOT_EXECUTED)
+"""How reasons begin that may also be those of a program that exits by itself."""
 
 
 def kernel_reason(line: str) -> str:
@@ -153,16 +164,20 @@ def kernel_reason(line: str) -> str:
             f"{_OUT_OF_MEMORY}: the kernel killed process {process}, {name}, which had "
             f"{int(size) >> 10} MiB; -m gives the guest more"
         )
+    if found := _REFUSED.search(line):
+        who, what, why = found.groups()
+        return f"{_NOT_EXECUTED}: {who} {what}{_ALLOWS.get(why, '')}"
     return line
 
 
 def _why(ended: Message) -> str:
-    if ended.fields.get("core") is True:
-        return "core dumped"
     reason = kernel_reason(str(ended.fields.get("kernel") or ""))
+    if ended.fields.get("core") is True:
+        refused = reason.startswith(_NOT_EXECUTED)
+        return f"core dumped; {reason}" if refused else "core dumped"
     # A program that exits may have lost a process to the OOM killer. Other lines are no reason.
     exited = ended.type is Type.EXITED
-    return "" if exited and not reason.startswith(_OUT_OF_MEMORY) else reason
+    return "" if exited and not reason.startswith(_OF_NOTE) else reason
 
 
 def _error(message: Message) -> str:
@@ -278,7 +293,7 @@ def death(result: RunResult) -> str:
 
 def death_of(outcome: str | None, status: int | None, detail: str) -> str:
     """Return that message for what the registry knows of an end."""
-    if outcome == Outcome.EXITED and detail.startswith(_OUT_OF_MEMORY):
+    if outcome == Outcome.EXITED and detail.startswith(_OF_NOTE):
         return detail
     if outcome != Outcome.SIGNALED or status in {None, signal.SIGPIPE}:
         return ""

@@ -21,23 +21,24 @@ import struct
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ukl.base.errors import UklError
+from ukl.base.model import Mode
 from ukl.debug import crash, unwind
 from ukl.debug.core import Core, describe
 from ukl.debug.crash import Crash, Images, Kind
+from ukl.debug.mapped import Mapped, Space, opener
 from ukl.debug.placement import gate_dump, handler, idt_base, offset_of
 from ukl.debug.unwind import Frame, Program, Unreadable
 from ukl.elf.reader import Elf
+from ukl.guest.mounts import marker_path
+from ukl.image.initrd import user_path
 from ukl.vm import console, cores, status
 from ukl.vm.monitor import Monitor
 from ukl.vm.session import PauseReason, Session
-
-DIRECTORY = "crash-"
-"""Prefix of the reports' directories, in that of the run."""
 
 MAX_REPORTS = 5
 """Most reports per run, so that a server whose children all crash cannot fill the disk."""
@@ -64,7 +65,10 @@ PANIC = ("panic", "vpanic")
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What runs in the guest: its images, and the normal executable."""
+    """What runs in the guest: its images, and the normal executable.
+
+    `as_is` has the path and the mode of a program that runs as it is.
+    """
 
     guest: str
     application: str
@@ -73,6 +77,7 @@ class Subject:
     debug: Path | None = None
     sources: Path | None = None
     cpus: int = 1
+    as_is: Mapping[str, Mode] = field(default_factory=dict)
 
     def images(self, program: Path, offset: int) -> Images:
         """Return the images of a crash."""
@@ -118,8 +123,9 @@ def from_panic(frames: list[Frame]) -> list[Frame]:
 def canonical(head: bytes, table: int, count: int) -> bytes:
     """Return the beginning of a dump with canonical addresses in its segments.
 
-    `table` is the offset of its `count` program headers. QEMU (target/i386/arch_memory_mapping.c,
-    walk_pml4e()) sets the upper 16 bits of all addresses; those of the user half have none.
+    `table` is the offset of its `count` program headers. QEMU (target/i386/arch_memory_mapping.c)
+    sets the upper bits of all addresses, those of the user half too: 16 bits with page tables of
+    four levels, 7 with five.
     """
     fixed = bytearray(head)
     for number in range(count):
@@ -127,8 +133,9 @@ def canonical(head: bytes, table: int, count: int) -> bytes:
         if at + 8 > len(head):
             break
         address = int.from_bytes(head[at : at + 8], "little")
-        if address and not address & 1 << 47:
-            fixed[at : at + 8] = (address & (1 << 47) - 1).to_bytes(8, "little")
+        half = 1 << (47 if address >> 48 == 0xFFFF else 56)
+        if not address & half:
+            fixed[at : at + 8] = (address & half - 1).to_bytes(8, "little")
     return bytes(fixed)
 
 
@@ -267,6 +274,17 @@ def _large_directory() -> str | None:
     return os.environ.get("TMPDIR") or ("/var/tmp" if os.access("/var/tmp", os.W_OK) else None)
 
 
+def whose(header: cores.Header, subject: Subject) -> str:
+    """Return the name of the process that a core is of, with its mode if that is known. Pure."""
+    modes = {
+        marker_path(subject.application): Mode.UNIKERNEL,
+        user_path(subject.application): Mode.PROCESS,
+        **subject.as_is,
+    }
+    mode = f", {modes[header.executable]}" if header.executable in modes else ""
+    return f"process {header.pid} ({header.executable or subject.application}{mode})"
+
+
 def examine_core(header: cores.Header, subject: Subject, directory: Path) -> Crash:
     """Return the report on a core that lies in `directory`."""
     file = directory / DUMP
@@ -275,29 +293,46 @@ def examine_core(header: cores.Header, subject: Subject, directory: Path) -> Cra
         threads = core.threads()
         if not threads:
             raise UklError("the core has no threads")
-        linked, offset = subject.vmlinux, 0
-        kernel = Elf.open(subject.vmlinux)
-        if subject.user is not None and header.executable == f"/user/{subject.application}":
-            linked = subject.user
-        elif header.text:
-            offset = header.text - kernel.addresses(["_stext"]).get("_stext", header.text)
-        program = Program(kernel if linked == subject.vmlinux else Elf.open(linked), offset)
+        program, code, linked = _code_of(core, header, subject)
         read = unwind.words(core.fetch, _PAGE)
         stacks = {
-            f"thread {each.number}": unwind.backtrace(program, each.registers, read)
+            f"thread {each.number}": unwind.backtrace(code, each.registers, read)
             for each in threads
         }
-        images = subject.images(linked, offset)
+        images = replace(subject.images(linked, program.offset), as_is=isinstance(program, Mapped))
+        is_linked = header.executable == marker_path(subject.application)
+        why = core.reason(header.signal, ring0=is_linked)
         return Crash(
             guest=subject.guest,
             application=header.executable or subject.application,
             kind=Kind.SIGNAL,
-            reason=core.reason(header.signal),
+            reason=f"{whose(header, subject)}: {why}",
             time=time.time(),
             traces=tuple(crash.locate(program, images, stacks)),
             images=crash.link_images(images, directory),
             dump=file,
         )
+
+
+def _code_of(
+    core: Core, header: cores.Header, subject: Subject
+) -> tuple[Program, unwind.Code, Path]:
+    """Return the program of a core, all code that can be unwound, and the program's file."""
+    kernel = Elf.open(subject.vmlinux)
+    offset = 0
+    if header.text:
+        offset = header.text - kernel.addresses(["_stext"]).get("_stext", header.text)
+    vmlinux = Program(kernel, offset)
+    user = subject.user
+    if user is not None and header.executable == user_path(subject.application):
+        normal = Program(Elf.open(user))
+        return normal, normal, user
+    if user is None or header.executable not in subject.as_is:
+        return vmlinux, vmlinux, subject.vmlinux
+
+    space = Space(core.maps(), opener(core, header.executable, user), vmlinux)
+    own = space.program(header.executable)
+    return (own, space, user) if own is not None else (vmlinux, space, subject.vmlinux)
 
 
 # --- while a session runs ---------------------------------------------------------------------
@@ -344,7 +379,7 @@ class PostMortem:
 
     def _directory(self) -> Path:
         self._reports += 1
-        directory = self._session.settings.directory / f"{DIRECTORY}{self._reports}"
+        directory = self._session.settings.directory / f"{crash.DIRECTORY}{self._reports}"
         directory.mkdir(exist_ok=True)
         return directory
 
@@ -423,7 +458,7 @@ class PostMortem:
                 guest=self._subject.guest,
                 application=header.executable,
                 kind=Kind.SIGNAL,
-                reason=f"signal {header.signal}",
+                reason=f"{whose(header, self._subject)}: signal {header.signal}",
                 time=time.time(),
                 traces=(),
                 images=images,
@@ -438,5 +473,7 @@ class PostMortem:
 
 def reports(directory: Path) -> list[Crash]:
     """Return the reports of a run in order."""
-    found = sorted(directory.glob(f"{DIRECTORY}*"), key=lambda path: (len(path.name), path.name))
+    found = sorted(
+        directory.glob(f"{crash.DIRECTORY}*"), key=lambda path: (len(path.name), path.name)
+    )
     return [report for path in found if (report := crash.read(path)) is not None]

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ukl.base.model import Accelerator, AppSpec, Machine, PortForward, Trace
+from ukl.base.model import Accelerator, AppSpec, Counting, Machine, PortForward, Trace, Tune
 from ukl.vm import network, storage
 
 QEMU = "qemu-system-x86_64"
@@ -50,6 +50,14 @@ OVERCOMMIT: Mapping[str, str] = {"vm.overcommit_memory": "2", "vm.overcommit_rat
 """Parameters of a guest whose program has `populate`, which makes the kernel fill what is mapped:
 MAP_NORESERVE does not count, and a reservation of more than twice the memory fails with ENOMEM. The
 second half is for children of fork(), whose copies count too."""
+
+TUNED: Mapping[Tune, tuple[str, ...]] = {
+    Tune.OFF: (),
+    Tune.SERVER: ("held_kick.packets=32", "virtio_net.napi_tx=0"),
+}
+"""Kernel parameters. A server's device is notified once for what it sends between two waits
+(net/core/held_kick.c), and makes no interrupt for what it has sent: the memory of sent packets is
+taken back when the next ones are sent."""
 
 QUIET = ("quiet", "loglevel=3")
 """Only critical messages reach the console; a panic raises the level by itself."""
@@ -145,7 +153,10 @@ def _processor(machine: Machine, version: tuple[int, ...] | None) -> list[str]:
     return words
 
 
-def _trace(trace: Trace) -> list[str]:
+def _trace(trace: Trace | Counting) -> list[str]:
+    if isinstance(trace, Counting):
+        file = storage.escaped(trace.file)
+        return ["-plugin", f"{storage.escaped(trace.plugin)},counts={file}"]
     ranges = ",".join(f"{first:#x}..{last:#x}" for first, last in trace.ranges)
     # Commas are not doubled: -D takes its argument literally.
     return ["-d", "in_asm", "-D", str(trace.file), "-dfilter", ranges]
@@ -172,6 +183,7 @@ def kernel_words(spec: AppSpec, *, verbose: bool) -> list[str]:
     levels = ["loglevel=7"] if verbose else list(QUIET)
     own = [f"thp_anon={spec.page_size >> 10}K:always"] if spec.page_size else []
     own += ["ukl.programs=1"] if spec.executable else []
+    own += TUNED[spec.tune]
     chosen = {**(OVERCOMMIT if spec.populate else {}), **spec.sysctl}
     own += [quoted(f"sysctl.{key}={value}") for key, value in sorted(chosen.items())]
     return ["console=ttyS0", "panic=-1", "oops=panic", "no_timer_check", *levels, *own]

@@ -128,6 +128,7 @@ class Images:
 
     `image` is the key of its kernel in the cache. `program` is the normal executable, `debug`
     the application's object with debug information, whose paths are relative to `sources`.
+    `executable` is the path in the guest of a program that runs as it is.
     """
 
     image: str = ""
@@ -135,6 +136,7 @@ class Images:
     program: Path | None = None
     debug: Path | None = None
     sources: Path | None = None
+    executable: str = ""
 
 
 @dataclass(frozen=True, slots=True)

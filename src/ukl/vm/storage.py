@@ -66,7 +66,7 @@ def qemu_words(volumes: Sequence[Volume], disks: Sequence[Disk]) -> list[str]:
         # remap: several file systems below one directory must not show equal inode numbers.
         words += [
             "-fsdev",
-            f"local,id=volume{number},path={_escaped(volume.source)},security_model=none,"
+            f"local,id=volume{number},path={escaped(volume.source)},security_model=none,"
             f"multidevs=remap{access}",
             "-device",
             f"virtio-9p-pci,fsdev=volume{number},mount_tag={volume_tag(number)}",
@@ -90,7 +90,7 @@ def qemu_words(volumes: Sequence[Volume], disks: Sequence[Disk]) -> list[str]:
     return words
 
 
-def _escaped(path: Path) -> str:
+def escaped(path: Path) -> str:
     """Return a path for QEMU's option lists, in which commas are doubled."""
     return str(path).replace(",", ",,")
 

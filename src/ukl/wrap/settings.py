@@ -19,10 +19,13 @@ BIN = HERE / "bin"
 SHARE = HERE / "share"
 
 _DRIVER = re.compile(
-    r"(x86_64-[\w-]+-)?(cc|c\+\+|c89|c99|gcc|g\+\+|gfortran|g77|f77|f95|gdc|gccgo|gm2|gnat(?:gcc|make|link|bind)|"
+    r"(x86_64-(?:\w+-)?linux(?:-gnu|-musl)?-)?(cc|c\+\+|c89|c99|gcc|g\+\+|gfortran|g77|f77|f95|gdc|gccgo|gm2|gnat(?:gcc|make|link|bind)|"
     r"clang|clang\+\+|musl-gcc|musl-clang)(-\d[\d.]*)?"
 )
-"""Names of compilers of gcc's and clang's families: with a prefix, a version, or both."""
+"""Names of compilers of gcc's and clang's families: with a prefix, a version, or both.
+
+The prefix is of this processor and of Linux: other compilers make programs that are not for it.
+"""
 
 
 def drivers(path: str) -> list[str]:
