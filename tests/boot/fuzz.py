@@ -37,9 +37,12 @@ class Fuzzed:
 
     @property
     def text(self) -> str:
-        """What is needed to see what happened, and to have it happen again."""
+        """What is needed to see what happened, and to have it happen again; the first line is
+        what a summary of many tests shows."""
+        found = [each for each in self.ran.lines if each.startswith(("found ", "!!! "))]
+        ended = f"{self.ran.result.outcome} {self.ran.result.detail}".strip()
         last = "\n".join(self.ran.lines[-LINES:])
-        return f"seed {self.seed:#x}: {self.ran.result.outcome} {self.ran.result.detail}\n{last}"
+        return f"{'; '.join([*found[:3], ended])}; seed {self.seed:#x}\n{last}"
 
 
 def build(lab: Lab, name: str, options: Mapping[str, str], profile: str = "") -> Built:

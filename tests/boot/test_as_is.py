@@ -3,13 +3,21 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 import subprocess
+import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests.boot.harness import Lab
+from tests.conftest import OPTIONAL
 from ukl.base.model import AppSpec, Code, Level, Outcome
+from ukl.flow import learning
+from ukl.settings import manifest
+from ukl.settings.table import overridden
 
 SOURCE = r"""
 #include <dlfcn.h>
@@ -126,9 +134,59 @@ def test_as_a_normal_process(lab: Lab, directory: Path) -> None:
     assert "made code: 42" in ran.text
 
 
+def test_a_link_decides_what_a_program_does(lab: Lab, directory: Path) -> None:
+    """busybox is many programs, by the name that it is started with."""
+    link = directory / "readlink"
+    link.symlink_to("/bin/busybox")
+    ran = lab.run(lab.build(spec_of(link)), "-f", "/usr/local/bin/readlink")
+    assert ran.lines[-1:] == ["/bin/busybox"], ran.text
+
+
 def test_a_debian_program(lab: Lab) -> None:
     """An interpreter with shared objects of several packages."""
     built = lab.build(spec_of(Path("/usr/bin/perl").resolve(), level=Level.FAST))
     ran = lab.run(built, "-e", 'print 6 * 7, "\\n"; exit 3')
     assert (ran.result.outcome, ran.result.status) == (Outcome.EXITED, 3), ran.text
     assert "42" in ran.lines
+
+
+@pytest.mark.skipif(shutil.which("strace") is None, reason=f"{OPTIONAL} no strace on this machine")
+def test_what_a_run_here_has_learned(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program with plug-ins and data works in the guest with the manifest of `--learn`."""
+    top = Path(tempfile.mkdtemp(prefix=".ukl-test-", dir=Path.home()))  # the guest hides /tmp
+    try:
+        monkeypatch.chdir(top)
+        (top / "data").write_text("some data\n")
+        script = 'use POSIX; open(F, "data"); print floor(1.5), <F>; exit 3'
+        overrides = {"args": ("-e", script)}
+        spec = overridden(manifest.resolve("/usr/bin/perl"), overrides)
+        learned = learning.run(spec)
+        assert learned.status == 3
+        file = learning.write(spec, learned, overrides, top / "learned-perl")
+        built = lab.build(replace(manifest.load(file), name="learned"))
+        ran = lab.run(built, *built.spec.args)
+    finally:
+        shutil.rmtree(top)
+    assert (ran.result.outcome, ran.result.status) == (Outcome.EXITED, 3), ran.text
+    assert "1some data" in ran.lines
+
+
+@pytest.mark.parametrize(
+    ("code", "why"),
+    [
+        (Code.FILES, "code was refused: .* may not execute memory: it is writable; --code wx"),
+        (Code.WX, ""),
+    ],
+)
+def test_writable_code_without_leave(lab: Lab, directory: Path, code: Code, why: str) -> None:
+    """An executable stack is one: the program is killed, and `ukl run` says why."""
+    program = directory / f"stack-{code}"
+    (directory / "stack.c").write_text("int main(void) { return 3; }")
+    words = ["-z", "execstack", str(directory / "stack.c"), "-o", str(program)]
+    subprocess.run(["gcc", *words], check=True)
+    ran = lab.run(lab.build(spec_of(program, code)))
+    if why:
+        assert ran.result.outcome is Outcome.SIGNALED
+        assert re.search(why, ran.result.detail)
+    else:
+        assert (ran.result.outcome, ran.result.status) == (Outcome.EXITED, 3), ran.text

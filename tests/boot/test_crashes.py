@@ -17,6 +17,7 @@ import pytest
 
 from tests.boot.harness import PROGRAMS
 from tests.conftest import TOP
+from ukl.debug import core
 from ukl.host.store import Store
 from ukl.vm.postmortem import PANIC
 
@@ -85,6 +86,77 @@ def test_a_signal(crashes: Crashes, options: tuple[str, ...]) -> None:
     said = crashes.gdb(name, "bt", "p depth")
     assert re.search(r"#0 .*crash_inner \(how=.*\"segv\"\) at crash\.c:\d+", said), said
     assert "$1 = 41" in said
+
+
+@pytest.mark.parametrize("mode", ["unikernel", "process"])
+def test_two_processes_crash(crashes: Crashes, mode: str) -> None:
+    name = f"twice-{mode}"
+    done = crashes.run(name, "--mode", mode, "--", "twice")
+    assert done.returncode == 128 + 11
+    path = "/ukl/crash" if mode == "unikernel" else "/user/crash"
+    found = re.findall(rf"^process (\d+) \({path}, {mode}\): (\w+)", done.stderr, re.MULTILINE)
+    assert [how for _, how in found] == ["SIGABRT", "SIGSEGV"], done.stderr
+    assert found[0][0] != found[1][0]
+    assert "crash_inner (how=" in crashes.gdb(name, "bt")
+    first, second = (f"{name}-{os.getpid()}/crash-{number}" for number in (1, 2))
+    assert f"open it: ukl gdb {first} --dump" in done.stderr
+    assert "SIGABRT" in crashes("crash", first).stdout
+    assert "SIGSEGV" in crashes("crash", second).stdout
+    if shutil.which("gdb") is not None:
+        said = crashes("gdb", first, "--dump", "--", "-batch", "-ex", "bt").stdout
+        assert "in abort" in said, said
+
+
+def test_a_program_as_it_is(crashes: Crashes, tmp_path: Path) -> None:
+    program, name = tmp_path / "crash", f"as-is-{os.getpid()}"
+    subprocess.run(["gcc", "-g", "-O1", CRASH, "-o", program], check=True)
+    done = crashes("run", "--timeout", "100", "--name", name, str(program), "--", "twice")
+    found = re.findall(r"^process \d+ \(.*/crash, unikernel\): (\w+)", done.stderr, re.MULTILINE)
+    assert found == ["SIGABRT", "SIGSEGV"], done.stderr
+    reports = json.loads(crashes("crash", name, "--all", "--json").stdout)
+    for [trace] in (each["traces"] for each in reports):
+        names = functions(trace)
+        assert [each for each in names if each in {"crash_inner", "crash_outer", "main"}] == [
+            *("crash_inner", "crash_outer", "main")
+        ]
+    assert "abort" in functions(reports[1]["traces"][0])
+    assert reports[0]["traces"][0]["places"][0]["line"] == LINE
+    if shutil.which("gdb") is not None:
+        said = crashes("gdb", name, "--dump", "--", "-batch", "-ex", "bt").stdout
+        assert re.search(r"#0 .* crash_inner \(.*\) at .*crash\.c:\d+", said), said
+
+
+@pytest.mark.parametrize(
+    ("how", "options", "why"),
+    [
+        ("data", (), core.NOT_EXECUTABLE),
+        ("made", (), core.NO_CODE),
+        ("data", ("--mode", "process"), core.NOT_EXECUTABLE),
+    ],
+)
+def test_code_in_data(crashes: Crashes, how: str, options: tuple[str, ...], why: str) -> None:
+    done = crashes.run(f"{how}{len(options)}", *options, "--no-dump", "--", how)
+    assert done.returncode == 128 + 11
+    assert re.search(rf"SIGSEGV at address 0x\w+: {re.escape(why)}$", done.stderr, re.MULTILINE)
+
+
+def test_the_log_shows_the_code(crashes: Crashes) -> None:
+    """The line of a crash in ring 0 has the bytes of the instructions, as that of a process."""
+    name = f"code-{os.getpid()}"
+    done = crashes(
+        "--verbose",
+        "run",
+        "--timeout",
+        "100",
+        "--no-dump",
+        "--name",
+        name,
+        str(CRASH),
+        "--",
+        "segv",
+    )
+    bytes_of_the_store = re.compile(r"crash\[\d+\]: segfault at 8 .*\n.*Code: .*<c7> 04 25 08 00")
+    assert bytes_of_the_store.search(done.stdout.replace("\r", "") + done.stderr)
 
 
 def test_a_panic(crashes: Crashes) -> None:

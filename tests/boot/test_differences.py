@@ -44,6 +44,13 @@ EXPECTED: dict[str, tuple[list[str], list[str]]] = {
             "in: exited 0",
         ],
     ),
+    "differences.own_text": (
+        [f"{call}: 0" for call in ("write", "mprotect", "mlock", "madvise", "mincore", "all")],
+        # EFAULT, ENOMEM
+        ["write: 14", "mprotect: 12", "mlock: 12", "madvise: 12", "mincore: 12", "all: 0"],
+    ),
+    # EINVAL, so that nobody believes to have denied it.
+    "differences.time": (["killed SEGV"], ["exited 22"]),
 }
 """What each check says of a normal process, and of the application in the kernel."""
 

@@ -18,11 +18,11 @@ try() {
     "$2" exit 21 >/tmp/out 2>/tmp/err
     echo "$1: $?"
 }
-fresh() { rm -f m; cat $UKL > m; chmod 755 m; }
+fresh() { rm -f m; dd if=$UKL of=m bs=16 skip=5 count=4 2>/dev/null; chmod 755 m; }
 patch() { printf "$2" | dd of=m bs=1 seek=$1 conv=notrunc 2>/dev/null; }
 
 fresh; try good ./m
-cmp $UKL /sys/kernel/ukl/checks/marker && echo "sysfs: same"
+cmp m /sys/kernel/ukl/checks/marker && echo "sysfs: same"
 fresh; chown 1000 m; try other-owner ./m
 fresh; chmod 775 m; try group-writable ./m
 fresh; chmod 757 m; try world-writable ./m
@@ -37,6 +37,16 @@ fresh; patch 60 '\\004'; try flag-without-its-base ./m
 fresh; patch 63 '\\200'; try highest-flag ./m
 fresh; dd if=m of=n bs=1 count=63 2>/dev/null; chmod 755 n; try cut-short ./n
 fresh; ln -s m link; try symlink ./link
+# The marker of an ELF file is 80 bytes behind its beginning: 64 of the header, 16 of the note.
+whole() { rm -f m; cat $UKL > m; chmod 755 m; }
+whole; try elf ./m
+whole; cmp -s -n 64 m /sys/kernel/ukl/checks/marker || echo "elf: another form"
+whole; chown 1000 m; try elf-of-other-owner ./m
+whole; patch 120 '\\001\\002\\003'; try elf-of-other-build ./m
+whole; patch 140 '\\040'; try elf-with-unknown-flag ./m
+whole; patch 72 '\\002'; try elf-with-other-note ./m
+whole; dd if=m of=n bs=1 count=144 2>/dev/null; chmod 755 n; try elf-header-and-note ./n
+whole; dd if=m of=n bs=1 count=100 2>/dev/null; chmod 755 n; try elf-cut-short ./n
 for flag in nosuid noexec; do
     mkdir -p $flag; mount -t tmpfs -o $flag none $flag
     fresh; cp -p m $flag/m; try $flag $flag/m
@@ -44,13 +54,15 @@ done
 dmesg | grep UKL: | tail -20
 """
 
-STARTED = {"good", "known-flag", "read-only", "symlink"}
+STARTED = {"good", "known-flag", "read-only", "symlink", "elf", "elf-header-and-note"}
 
 REFUSED = {
     *("other-owner", "group-writable", "world-writable", "not-executable"),
     *("other-build", "other-name", "other-version", "cut-short"),
     *("unknown-flag", "highest-flag", "flag-without-its-base"),
     *("nosuid", "noexec"),
+    *("elf-of-other-owner", "elf-of-other-build", "elf-with-unknown-flag"),
+    *("elf-with-other-note", "elf-cut-short"),
 }
 
 

@@ -4,15 +4,17 @@
 from __future__ import annotations
 
 import functools
+import subprocess
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 
 from tests.boot import matrix
-from tests.boot.harness import Built, Lab
+from tests.boot.harness import PROGRAMS, Built, Lab
 from tests.boot.matrix import Results
 from ukl.base.model import Level, Returns
+from ukl.settings import manifest
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ GROUPS = {
     # Its memory is a process's memory.
     "memory": Group(of("memory", "stack mappings kernel_pointers own_data proc accounting huge")),
     # It forks, executes, waits and is waited for.
-    "processes": Group(of("processes", "fork spawn exec wait credentials")),
+    "processes": Group(of("processes", "fork spawn exec wait credentials executable own_files")),
     # Time, and the calls by which a server waits.
     "events": Group(of("events", "clocks descriptors files passing futexes uring seccomp")),
     # Namespaces and control groups hold it as any process.
@@ -127,3 +129,32 @@ def results(lab: Lab) -> Callable[[str], Results]:
 )
 def test_same_in_the_kernel(results: Callable[[str], Results], group: str, name: str) -> None:
     matrix.same(results(group), name)
+
+
+STATIC = "/static/matrix-static"
+"""The same program in the guest, as `gcc -static` makes it."""
+
+STUB = 'asm(".globl ukl_syscall\\nukl_syscall: syscall\\n\\tret");\n'
+
+AS_PROCESS = ("signals", "threads", "tracing", "memory", "processes", "events")
+"""Groups whose checks compare the normal executable with that of the compiler."""
+
+
+@pytest.fixture(scope="module")
+def processes(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Results:
+    place = tmp_path_factory.mktemp("static")
+    (place / "stub.c").write_text(STUB)
+    spec = manifest.load(PROGRAMS / "matrix")
+    sources = map(str, (*spec.sources, place / "stub.c"))
+    words = ["gcc", "-static", "-O2", "-g", *spec.cflags, *sources, "-o", str(place / "matrix")]
+    subprocess.run([*words, "-pthread", "-lstdc++", "-lm"], check=True)
+    built = lab.build(replace(spec, name="matrix-static", files={STATIC: place / "matrix"}))
+    names = tuple(check for group in AS_PROCESS for check in GROUPS[group].checks)
+    setup = f"PLAIN={STATIC}\n"
+    return matrix.run(lab, built, names, cpus=2, setup=setup, modes=("PLAIN", "USER"))
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("name", [c for group in AS_PROCESS for c in GROUPS[group].checks])
+def test_the_normal_executable_is_what_the_compiler_makes(processes: Results, name: str) -> None:
+    matrix.same(processes, name)

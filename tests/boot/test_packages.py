@@ -17,6 +17,8 @@ import pytest
 from tests.boot import echo_client
 from tests.boot.harness import Built, Lab, free_port
 from tests.boot.test_lifecycle import SECONDS, Cli, cli
+from tests.conftest import OPTIONAL
+from tests.containers import file, hard, layout, symlink
 from ukl.base.errors import ExitCode
 from ukl.flow import kernel as kernels
 from ukl.package.formats import NEEDS, Format
@@ -51,17 +53,22 @@ def layer(package: Path) -> Path:
     return blob(json.loads(blob(reference).read_text())["layers"][0])
 
 
-def test_it_boots_elsewhere(package: Path, tmp_path: Path) -> None:
+def ran(package: Path, scratch: Path) -> subprocess.CompletedProcess[str]:
+    """Boot the kernel and the initrd of an OCI image, with the arguments for KubeVirt."""
     with tarfile.open(layer(package)) as archive:
-        archive.extractall(tmp_path, filter="data")
+        archive.extractall(scratch, filter="data")
     machine = json.loads((package / "kubevirt.json").read_text())
     boot = machine["spec"]["template"]["spec"]["domain"]["firmware"]["kernelBoot"]
-    paths = [tmp_path / boot["container"][key].lstrip("/") for key in ("kernelPath", "initrdPath")]
+    paths = [scratch / boot["container"][key].lstrip("/") for key in ("kernelPath", "initrdPath")]
     argv = ["qemu-system-x86_64", *MACHINE, "-kernel", str(paths[0]), "-initrd", str(paths[1])]
     argv += ["-append", boot["kernelArgs"]]
-    done = subprocess.run(
+    return subprocess.run(
         argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=SECONDS, check=False
     )
+
+
+def test_it_boots_elsewhere(package: Path, tmp_path: Path) -> None:
+    done = ran(package, tmp_path)
     assert "Hello from supervisor mode." in done.stdout, done.stdout + done.stderr
     assert "init: application exited with status 0" in done.stdout
 
@@ -80,6 +87,73 @@ def test_the_bill_of_materials(package: Path) -> None:
     assert {"linux", "hello", "libc6-dev", "busybox-static", "musl-dev"} <= set(names)
     assert names["libc6-dev"]
     assert "libc6-dev" in (package / "licences.txt").read_text()
+
+
+# --- a container image again ----------------------------------------------------------
+
+
+def test_a_program_as_it_is(cli: Cli, tmp_path: Path) -> None:
+    script = 'print "six by seven: ", 6 * 7, "\\n"'
+    directory = tmp_path / "perl"
+    code, _, err = cli("package", "/usr/bin/perl", "-o", str(directory), "--", "-e", script)
+    assert code == 0, err
+    done = ran(directory, tmp_path / "files")
+    assert "six by seven: 42" in done.stdout.splitlines(), done.stdout + done.stderr
+    document = json.loads((directory / "sbom.spdx.json").read_text())
+    names = {row["name"] for row in document["packages"]}
+    assert {"linux", "perl", "perl-base", "libc6", "busybox-static"} <= names
+    assert "libc6-dev" not in names
+
+
+SHOW = """#!/bin/sh
+stat -c '%n %a %u:%g %h' /etc/kept /etc/again
+cat /etc/hosts | head -n 1; pwd; id -u
+grep -c 10.0.9 /proc/net/fib_trie >/dev/null && echo has an address
+exec level from a package
+"""
+
+
+@pytest.mark.skipif(
+    shutil.which("sqfstar") is None, reason=f"{OPTIONAL} no squashfs-tools on this machine"
+)
+def test_a_container_image_boots_elsewhere(cli: Cli, tmp_path: Path) -> None:
+    source = tmp_path / "level.c"
+    source.write_text(
+        '#include <stdio.h>\nint main(void){unsigned long c; asm("mov %%cs,%0":"=r"(c));'
+        'printf("level %lu\\n", c & 3); return 0; }'
+    )
+    subprocess.run(["gcc", "-static", "-o", tmp_path / "level", source], check=True)
+    members = (
+        file("bin/busybox", Path("/bin/busybox").read_bytes(), 0o755),
+        *(symlink(f"bin/{name}", "busybox") for name in ("sh", "stat", "cat", "head", "pwd")),
+        *(symlink(f"bin/{name}", "busybox") for name in ("id", "grep")),
+        file("bin/level", (tmp_path / "level").read_bytes(), 0o755),
+        file("etc/kept", "x", 0o640, uid=5, gid=70000),
+        hard("etc/again", "etc/kept"),
+        file("show.sh", SHOW, 0o755),
+    )
+    image = layout(tmp_path / "image", members, Cmd=["/show.sh"], User="7", WorkingDir="/made")
+    code, _, err = cli("package", f"oci:{image}", "-o", str(tmp_path / "package"))
+    assert code == 0, err
+    done = ran(tmp_path / "package", tmp_path / "files")
+    lines = done.stdout.splitlines()
+    assert "level 0" in lines, done.stdout + done.stderr
+    assert {"/etc/kept 640 5:70000 2", "/etc/again 640 5:70000 2"} <= set(lines)
+    assert {"127.0.0.1 localhost", "/made", "7", "has an address"} <= set(lines)
+    assert "init: application exited with status 0" in done.stdout
+
+
+def test_an_image_that_does_not_fit(cli: Cli, tmp_path: Path) -> None:
+    if shutil.which("sqfstar") is None:
+        pytest.skip(f"{OPTIONAL} no squashfs-tools on this machine")
+    (tmp_path / "root/bin").mkdir(parents=True)
+    shutil.copy("/bin/busybox", tmp_path / "root/bin/sh")
+    (tmp_path / "root/large").write_bytes(bytes(100 << 20))
+    words = ("package", "--rootfs", str(tmp_path / "root"), "/bin/sh", "-m", "128M")
+    code, _, err = cli(*words, "-o", str(tmp_path / "out"))
+    assert (code, (tmp_path / "out").exists()) == (4, False)
+    assert "the files of the image take 101 MiB" in err
+    assert "-m" in err
 
 
 def test_it_boots_as_urunc_boots_it(package: Path, tmp_path: Path) -> None:

@@ -21,12 +21,12 @@ PORT = 8080
 TOOLS = {"go": "/usr/bin/go", "rust": "/usr/bin/cargo", "c++": "/usr/bin/g++"}
 
 
-@pytest.mark.parametrize("language", sorted(scaffold.LANGUAGES))
+@pytest.mark.parametrize("language", [*sorted(scaffold.LANGUAGES), scaffold.KERNEL_SIDE])
 def test_it_answers(lab: Lab, tmp_path: Path, language: str) -> None:
     tool = TOOLS.get(language)
     if tool is not None and not Path(tool).exists():
         pytest.skip(f"{OPTIONAL} no {tool} on this machine")
-    name = f"new-{scaffold.LANGUAGES[language]}"
+    name = f"new-{scaffold.LANGUAGES.get(language, language)}"
     scaffold.create(tmp_path / name, language)
     try:
         built = lab.build(manifest.resolve(str(tmp_path / name)))

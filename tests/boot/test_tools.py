@@ -77,4 +77,5 @@ def test_time(busy: Guest, tmp_path: Path) -> None:
     assert "main:" in "".join(ElementTree.parse(picture).getroot().itertext())
     argv = ("perf", "top", busy.name, "-t", "3", "-n", "1000", "--json")
     functions = {each["function"] for each in json.loads(busy.cli(*argv)[1])["functions"]}
-    assert {"main", "do_syscall_64_[k]"} <= functions
+    assert "main" in functions
+    assert any(re.fullmatch(r"tcp_\w+_\[k\]", name) for name in functions), functions

@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 
 from tests.boot.harness import Built, Lab
+from ukl.base.model import AppSpec
 from ukl.settings import manifest
 from ukl.wrap import settings
 
@@ -17,6 +18,11 @@ SECONDS = 600
 
 def build(lab: Lab, directory: Path, program: str, *command: str, **variables: str) -> Built:
     """Run `command` in `directory`, and return the program that it makes, linked into a kernel."""
+    return lab.build(made(lab, directory, program, *command, **variables))
+
+
+def made(lab: Lab, directory: Path, program: str, *command: str, **variables: str) -> AppSpec:
+    """Run `command` in `directory`, and return the description of the program that it makes."""
     environment = {
         **os.environ,
         **settings.environment(store=lab.store),
@@ -33,4 +39,4 @@ def build(lab: Lab, directory: Path, program: str, *command: str, **variables: s
         timeout=SECONDS,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    return lab.build(manifest.resolve(str(directory / program)))
+    return manifest.resolve(str(directory / program))

@@ -17,6 +17,7 @@ from ukl.base.progress import Progress
 from ukl.flow import bootable
 from ukl.flow.context import Context
 from ukl.host.store import Store
+from ukl.image import initrd
 from ukl.kernel import symbols
 from ukl.settings import manifest
 
@@ -49,8 +50,13 @@ def test_a_program_of_the_system_keeps_its_path() -> None:
 def test_a_link_leads_to_the_program(program: Path) -> None:
     link = program.parent / "link"
     link.symlink_to(program)
+    (program.parent / "x").mkdir()
     found = as_is.prepared(manifest.resolve(str(link)))
-    assert found.executable == "/usr/local/bin/prog"
+    assert (found.executable, found.invoked) == ("/usr/local/bin/prog", "/usr/local/bin/link")
+    above = replace(manifest.resolve(str(link)), program=program.parent / "x/../link")
+    assert as_is.prepared(above).invoked == "/usr/local/bin/link"
+    assert initrd.argument_vector(found, "/ukl/link") == ("/usr/local/bin/link",)
+    assert as_is.prepared(manifest.resolve(str(program))).invoked == ""
 
 
 def test_files_bring_what_they_need(program: Path, tmp_path: Path) -> None:
@@ -63,6 +69,27 @@ def test_files_bring_what_they_need(program: Path, tmp_path: Path) -> None:
     subprocess.run(["gcc", *words], check=True, cwd=tmp_path)
     spec = AppSpec("prog", program, tmp_path, program=program, files={"/plugins": plugins})
     assert any(path.endswith("/libm.so.6") for path in as_is.prepared(spec).files)
+
+
+def test_a_given_library_is_the_one_that_is_needed(tmp_path: Path) -> None:
+    (tmp_path / "own.c").write_text("int own(void) { return 0; }")
+    (tmp_path / "main.c").write_text("int own(void); int main(void) { return own(); }")
+    words = ["-shared", "-Wl,-soname,libown.so.1", "own.c", "-o", "libown.so"]
+    for each in (words, ["main.c", "-o", "needs", "libown.so"]):
+        subprocess.run(["gcc", *each], check=True, cwd=tmp_path)
+    spec = AppSpec("needs", tmp_path / "needs", tmp_path, program=tmp_path / "needs")
+    with pytest.raises(InputError, match=r"needs libown\.so\.1"):
+        as_is.prepared(spec)
+    for path in ("/usr/lib/libown.so.1", "/opt/lib/libown.so.1"):  # LD_LIBRARY_PATH may lead there
+        found = as_is.prepared(replace(spec, files={path: tmp_path / "libown.so"}))
+        assert found.files[path] == tmp_path / "libown.so"
+
+
+def test_a_given_path_is_that_of_the_program(program: Path) -> None:
+    spec = manifest.resolve(str(program))
+    found = as_is.prepared(replace(spec, files={"/usr/lib/p/1/bin/prog": program}))
+    assert found.executable == "/usr/lib/p/1/bin/prog"
+    assert "/usr/local/bin/prog" not in found.files
 
 
 @pytest.mark.parametrize(

@@ -339,6 +339,46 @@ def test_executables_that_need_leave(tmp_path: Path, store: Store) -> None:
     assert "/lib/ld-none.so" in found.happens
 
 
+ENGINES = {
+    "pcre2_jit_compile_8": ("PCRE2", Severity.WARNING, Severity.INFO),
+    "ffi_prep_closure_loc": ("libffi", Severity.WARNING, Severity.INFO),
+    "luaJIT_setmode": ("LuaJIT", Severity.WARNING, Severity.WARNING),
+    "_ZN2v82V87GetInfoEv": ("V8", Severity.WARNING, Severity.WARNING),
+}
+
+
+@pytest.mark.parametrize("symbol", ENGINES)
+def test_engines(symbol: str, tmp_path: Path, store: Store) -> None:
+    name, linked, as_is = ENGINES[symbol]
+    part = compiled(tmp_path, f"void {symbol}(void) {{}}\n", "-fPIC")
+    source = tmp_path / "main.c"
+    source.write_text(f"void {symbol}(void);\nint main(void) {{ {symbol}(); }}\n")
+    subprocess.run(["gcc", "-shared", "-o", tmp_path / "libx.so", part], check=True)
+    program = tmp_path / "program"
+    subprocess.run(
+        ["gcc", "-o", program, source, tmp_path / "libx.so", f"-Wl,-rpath,{tmp_path}"], check=True
+    )
+    for path, severity in ((part, linked), (program, as_is)):
+        [found] = checked(path, store, "engine").findings
+        assert found.happens.startswith(f"{name}: ")
+        assert found.severity is severity
+    # A program that is linked in has what it refers to.
+    assert not checked(compiled(tmp_path, source.read_text()), store, "engine").findings
+
+
+def test_an_engine_by_its_library(tmp_path: Path, store: Store) -> None:
+    part = compiled(tmp_path, "void start(void) {}\n", "-fPIC")
+    library = tmp_path / "libjli.so"
+    subprocess.run(["gcc", "-shared", "-Wl,-soname,libjli.so", "-o", library, part], check=True)
+    source = tmp_path / "main.c"
+    source.write_text("void start(void);\nint main(void) { start(); }\n")
+    program = tmp_path / "program"
+    subprocess.run(["gcc", "-o", program, source, library], check=True)
+    [found] = checked(program, store, "engine").findings
+    assert found.happens.startswith("HotSpot: ")
+    assert "--code wx" in found.remedy
+
+
 def test_other_files(tmp_path: Path, store: Store) -> None:
     script = tmp_path / "script"
     script.write_text("#!/bin/sh\n")

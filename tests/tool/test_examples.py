@@ -68,4 +68,4 @@ def test_ring0_is_polite_in_user_mode(store: Store) -> None:
     assert "[stack]" in text
     # The map shows what the linker script promises, relocation read-only included.
     modes = [line.split()[1] for line in text.splitlines() if line.endswith("/user")]
-    assert modes[:4] == ["r--p", "r-xp", "r--p", "rw-p"]
+    assert modes[:5] == ["r--p", "r-xp", "r--p", "r--p", "rw-p"]

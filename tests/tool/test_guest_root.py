@@ -61,6 +61,7 @@ int main(int argc, char **argv)
     must(mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL), "private");
     must(mount("tmpfs", argv[2], "tmpfs", 0, NULL), "tmpfs");
     must(chdir(argv[2]), "chdir");
+    must(system("cp /bin/busybox ."), "busybox");
     for (int i = 0; i < 3; i++) {
         mkdir(names[i], 0755);
         snprintf(source, sizeof(source), "/%s", names[i]);
@@ -72,7 +73,13 @@ int main(int argc, char **argv)
     must(mkdir("old", 0755), "mkdir");
     must(syscall(SYS_pivot_root, ".", "old"), "pivot_root");
     must(chdir("/") | umount2("/old", MNT_DETACH), "old root");
-    error = root_up(argv[1]);
+    if (!argv[1][0]) {  /* in the initrd */
+        must(mkdir("root.image", 0755) | mkdir("root.image/etc", 0755), "mkdir");
+        put("root.image/etc/kept", "of the initrd\n");
+        must(mkdir("root.image/bin", 0755), "mkdir");
+        must(link("busybox", "root.image/bin/busybox"), "link");
+    }
+    error = root_up(*argv[1] ? argv[1] : NULL);
     if (error) {
         printf("root_up: %s\n", strerror(-error));
         return 1;
@@ -104,8 +111,10 @@ def attached(image: Path) -> Iterator[str]:
         subprocess.run(["losetup", "-d", ran.stdout.strip()], check=True)
 
 
-def switched(tmp_path: Path, script: str, files: tuple[Member, ...] = FILES) -> list[str]:
-    """Run a script in the new root, and return its lines."""
+def switched(
+    tmp_path: Path, script: str, files: tuple[Member, ...] = FILES, *, disk: bool = True
+) -> list[str]:
+    """Run a script in the new root, which is on a disk or in the initrd; return its lines."""
     kinds = Path("/proc/filesystems").read_text()
     if os.geteuid() != 0 or "squashfs" not in kinds or "overlay" not in kinds:
         pytest.skip(f"{OPTIONAL} needs root, and squashfs and overlays of the kernel")
@@ -123,7 +132,7 @@ def switched(tmp_path: Path, script: str, files: tuple[Member, ...] = FILES) -> 
     (tmp_path / "top").mkdir()
     with attached(image) as device:
         ran = subprocess.run(
-            [program, device, str(tmp_path / "top"), script],
+            [program, device if disk else "", str(tmp_path / "top"), script],
             capture_output=True,
             text=True,
             check=False,
@@ -166,3 +175,15 @@ def test_the_new_root(tmp_path: Path) -> None:
 def test_what_is_in_the_way(tmp_path: Path) -> None:
     lines = switched(tmp_path, "", (*FILES, file("ukl", "a file")))
     assert lines == ["root_up: Not a directory"]
+
+
+def test_a_root_in_the_initrd(tmp_path: Path) -> None:
+    show = "busybox cat /etc/hosts /etc/kept /ukl/app; echo; busybox ls / /root.image 2>&1"
+    assert switched(tmp_path, show.replace("busybox", "/bin/busybox"), disk=False) == [
+        "127.0.0.1 localhost",
+        "of the initrd",
+        "marker",
+        "ls: /root.image: No such file or directory",
+        "/:",
+        *("bin", "dev", "etc", "proc", "sys", "ukl"),
+    ]

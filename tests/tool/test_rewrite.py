@@ -23,6 +23,7 @@ from ukl.base.progress import Progress
 from ukl.elf.names import PLAIN, RESTART, SHORT, SYSCALL, fast_entry
 from ukl.elf.reader import Elf
 from ukl.host.store import Store
+from ukl.syscalls.rewritable import LABELS
 
 pytestmark = pytest.mark.tool
 
@@ -34,8 +35,15 @@ Builder = Callable[..., AppObject]
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Builder:
     store = Store(tmp_path_factory.mktemp("store"))
+    linked = tmp_path_factory.mktemp("linked")
 
-    def make(*sources: Path, rewriting: bool = True, level: Level = Level.BASE) -> AppObject:
+    def make(
+        *sources: Path,
+        rewriting: bool = True,
+        level: Level = Level.BASE,
+        cflags: tuple[str, ...] = (),
+    ) -> AppObject:
+        """Return the application; its normal executable has the calls, if it is rewritten."""
         if sources[0].suffix == ".cpp":
             skip_without("g++")
         spec = AppSpec(
@@ -45,8 +53,11 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Builder:
             sources=sources,
             rewrite_syscalls=rewriting,
             level=level,
+            cflags=("-O2", *cflags),
         )
-        return build(spec, store, Progress.quiet())
+        app = build(spec, store, Progress.quiet())
+        syscall = resources.path(SCRIPTS) / "syscall.S"
+        return as_process(app, linked, syscall) if rewriting else app
 
     return make
 
@@ -55,6 +66,29 @@ def lines(app: AppObject) -> list[str]:
     done = subprocess.run([app.user], capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done
     return done.stdout.splitlines()
+
+
+def as_process(app: AppObject, directory: Path, syscall: Path) -> AppObject:
+    """Return `app` with a normal executable that has the calls in place of `syscall`.
+
+    A handler that recognizes a call by its address would see the process in ukl_syscall(), which
+    is not between the labels: there the executable has a no-operation and `syscall`.
+    """
+    compiled, program = directory / "syscall.o", directory / f"rewritten-{app.key[:16]}"
+    subprocess.run(["gcc", "-c", syscall, "-o", compiled], check=True)
+    script = resources.path(SCRIPTS) / "user.lds"
+    subprocess.run(link.user_argv("ld", app.path, compiled, script, program), check=True)
+    elf = Elf.open(program)
+    data = bytearray(elf.data[:])
+    text = elf.section(".ukl.text")
+    assert text is not None
+    for address in elf.addresses(LABELS).values():
+        at = text.offset + address - 5 - text.address
+        if data[at] == 0xE8:
+            data[at : at + 5] = bytes.fromhex("0f1f000f05")
+    del elf
+    program.write_bytes(data)
+    return replace(app, user=program)
 
 
 def disassembly(app: AppObject, function: str) -> str:
@@ -86,16 +120,16 @@ def test_halts_of_the_c_library(tmp_path: Path, made: Builder) -> None:
         '#include <stdlib.h>\nvoid own(void) { asm volatile("hlt"); }\n'
         "int main(int c, char **v) { if (c > 1) abort(); if (c > 2) own(); return 0; }\n"
     )
-    app = made(main)
+    app, process = made(main), made(main, rewriting=False)
     object_dump = ["objdump", "-dr", "--no-show-raw-insn", str(app.path)]
     in_kernel = subprocess.run(object_dump, capture_output=True, text=True, check=True).stdout
     functions = dict(re.findall(r"(?ms)^[0-9a-f]+ <(\w+)>:\n(.*?)(?:\n\n|\Z)", in_kernel))
     assert "hlt" not in functions["abort"]
     assert "(bad)" in functions["abort"]
     assert "hlt" in functions["own"]
-    assert "hlt" in disassembly(app, "abort")
-    assert "(bad)" not in disassembly(app, "abort")
-    assert "hlt" in disassembly(app, "own")
+    assert "hlt" in disassembly(process, "abort")
+    assert "(bad)" not in disassembly(process, "abort")
+    assert "hlt" in disassembly(process, "own")
 
 
 def clobbering(text: str) -> str:
@@ -121,16 +155,66 @@ def test_what_fast_calls_lose_is_not_looked_at(tmp_path: Path, made: Builder, se
     assert counts.direct > 20  # of the C library, most of them
     assert lines(fast) == lines(plain)
 
-    scripts = resources.path(SCRIPTS)
     hostile = tmp_path / "syscall.S"
-    original = (scripts / "syscall.S").read_text()
+    original = (resources.path(SCRIPTS) / "syscall.S").read_text()
     hostile.write_text(clobbering(original))
     assert hostile.read_text() != original
-    compiled, program = tmp_path / "syscall.o", tmp_path / "program"
-    subprocess.run(["gcc", "-c", hostile, "-o", compiled], check=True)
-    argv = link.user_argv("ld", fast.path, compiled, scripts / "user.lds", program)
-    subprocess.run(argv, check=True)
-    assert lines(replace(fast, user=program)) == lines(plain)
+    assert lines(as_process(fast, tmp_path, hostile)) == lines(plain)
+
+
+CALLERS = """
+#include <stdio.h>
+HOW int getppid_(void)
+{
+	long r;
+	__asm__ volatile("syscall" : "=a"(r) : "a"(110) : "rcx", "r11", "memory");
+	return r;
+}
+int _getppid(void);
+__attribute__((section(".text.b"), noinline, noclone))
+long sum(long a, long b, long c, long d, long e)
+{
+	int p = getppid_();
+	return a + 2 * b + 3 * c + 4 * d + 5 * e + (p & 0);
+}
+int main(int argc, char **argv)
+{
+	printf("%ld %d\\n", sum(argc, argc + 1, argc + 2, argc + 3, argc + 4), _getppid() > 0);
+}
+"""
+OTHER = """
+int _getppid(void)
+{
+	long r;
+	__asm__ volatile("syscall" : "=a"(r) : "a"(110) : "rcx", "r11", "memory");
+	return r;
+}
+"""
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        f"{kind}__attribute__(({words}))"
+        for kind in ("static ", "")
+        for words in ("noinline", 'noinline, section(".text.a")')
+    ],
+)
+@pytest.mark.parametrize("words", [(), ("-fno-asynchronous-unwind-tables",)], ids=str)
+def test_callers_that_know_what_a_call_changes(
+    tmp_path: Path, made: Builder, how: str, words: tuple[str, ...]
+) -> None:
+    """gcc keeps the values in registers that `syscall` in the called function preserves."""
+    program, other = tmp_path / "main.c", tmp_path / "other.c"
+    program.write_text(CALLERS.replace("HOW", how))
+    other.write_text(OTHER)
+    app = made(program, other, level=Level.FAST, cflags=words)
+    hostile = tmp_path / "syscall.S"
+    hostile.write_text(clobbering((resources.path(SCRIPTS) / "syscall.S").read_text()))
+    assert lines(as_process(app, tmp_path, hostile)) == ["55 1"]
+    assert "ukl_fast_110" not in disassembly(app, "getppid_")
+    if not words:
+        assert "ukl_fast_110" in disassembly(app, "_getppid")
 
 
 @pytest.mark.parametrize("level", Level)

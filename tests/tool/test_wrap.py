@@ -149,6 +149,7 @@ ADA = (
     "with Ada.Text_IO;\nprocedure Prog is\n   task T;\n"
     '   task body T is begin Ada.Text_IO.Put_Line ("42"); end T;\nbegin null; end Prog;\n'
 )
+D = 'extern(C): int puts(const char*);\nint main() { puts("42"); return 0; }\n'
 
 
 @pytest.mark.parametrize(
@@ -159,6 +160,9 @@ ADA = (
         ("gfortran-12", "gfortran-12 -c prog.f90; gcc-12 prog.o -lgfortran -lquadmath -lm -o prog"),
         ("gnatmake", "gnatmake -q prog.adb"),
         ("gnatbind", "gcc -c prog.adb; gnatbind prog; gnatlink prog"),
+        # Debian's libgphobos.a is not for static programs: without the runtime.
+        ("gdc", "gdc -fno-druntime prog.d -o prog"),
+        ("gdc-12", "gdc-12 -fno-druntime -c prog.d; gdc-12 -fno-druntime prog.o -o prog"),
         ("gcc-12", "gcc-12 main.c part.c -o prog"),
         ("clang-14", "clang-14 main.c part.c -o prog"),
         ("gcc", "gcc -pg main.c part.c -o prog"),  # gcrt1.o has undefined names that nothing uses
@@ -172,6 +176,7 @@ def test_drivers_by_their_names(
         pytest.skip(f"{OPTIONAL} no {tool} on this machine")
     (project / "prog.f90").write_text(FORTRAN)
     (project / "prog.adb").write_text(ADA)
+    (project / "prog.d").write_text(D)
     run("sh", "-ec", command)
     works(project / "prog", store)
 

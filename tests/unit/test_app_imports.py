@@ -12,7 +12,11 @@ from ukl.settings import prototypes
 def test_a_prototype() -> None:
     found = prototypes.parse("ssize_t f(struct sock *sk, const char data[], size_t size);")
     assert found == prototypes.Import(
-        "f", "ssize_t", ("struct sock *a0", "const char a1[]", "size_t a2"), ("struct sock",)
+        "f",
+        "ssize_t",
+        ("struct sock *a0", "const char a1[]", "size_t a2"),
+        ("struct sock",),
+        ("a0", "a1", "a2"),
     )
 
 

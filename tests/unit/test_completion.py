@@ -78,7 +78,7 @@ def bash(line: str, environment: dict[str, str]) -> list[str]:
         ("ukl inspect web w", ["web", "webbed"]),
         ("ukl cp w", ["web:"]),
         ("ukl run --with speed", ["speedtest1"]),
-        ("ukl run tcp", ["tcp-echo"]),
+        ("ukl run tcp", ["tcp-echo", "tcp-echo-kernel"]),
         ("ukl run --prof", ["--profile"]),
         ("ukl build --profile ''", ["debug", "dwarf", "tiny"]),
         ("ukl run --init ''", ["ukl", "app"]),

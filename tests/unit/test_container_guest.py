@@ -51,6 +51,8 @@ def test_the_root_is_mounted_first_and_single_files_last() -> None:
         Mount("9p", "ukl-volume0", "/var/log"),
     )
     assert mounts(SPEC) == (root, *others)
+    packaged = replace(SPEC, disks=(), volumes=())
+    assert mounts(packaged) == (Mount("initrd", "/root.image", "/"),)
     placed = replace(START, program="/usr/bin/x", interpreter=(), aside="/usr/bin/.x.ring0")
     assert mounts(replace(SPEC, start=placed)) == (
         root,

@@ -69,7 +69,7 @@ def test_a_program_of_a_root(tmp_path: Path) -> None:
 
 def test_who_takes_images() -> None:
     assert manifest.runnable("oci:x", {"ring0": "/bin/a"}).ring0 == "/bin/a"
-    with pytest.raises(InputError, match="only `ukl run` and `ukl compose` take"):
+    with pytest.raises(InputError, match="only `ukl run`, `ukl package` and `ukl compose`"):
         manifest.specified("oci:x", {})
     with pytest.raises(InputError, match="there is none"):
         manifest.runnable("hello", {"ring0": "/bin/a"})

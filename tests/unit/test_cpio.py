@@ -72,6 +72,18 @@ def test_inode_numbers_differ() -> None:
     assert len(set(numbers)) == len(numbers)
 
 
+def test_hard_links_and_owners() -> None:
+    first = cpio.Entry(stat.S_IFREG | 0o640, b"12", uid=5, gid=70000, mtime=9)
+    again = cpio.Entry(first.mode, uid=5, gid=70000, mtime=9, same_as="/b")
+    data = cpio.archive({"/c/d": again, "/b": first, "/c/e": cpio.regular(b"")})
+    found = {name: (fields, content) for name, fields, content in members(data)}
+    (one, content), (two, nothing), (other, _) = (found[name] for name in ("b", "c/d", "c/e"))
+    assert (content, nothing) == (b"12", b"")  # the first name alone brings the content
+    assert one["ino"] == two["ino"] != other["ino"]
+    assert (one["nlink"], two["nlink"], other["nlink"]) == (2, 2, 1)
+    assert (one["uid"], one["gid"], one["mtime"]) == (5, 70000, 9)
+
+
 def test_parent_comes_before_child() -> None:
     """`a-b` sorts before `a/b` as text, but `a` must come before both."""
     data = cpio.archive({"/a-b": cpio.regular(b""), "/a/b": cpio.regular(b"")})

@@ -4,16 +4,28 @@
 from __future__ import annotations
 
 import gzip
+import os
 import shutil
 import struct
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
-from ukl.debug import cfi, core, crash, lines
+from ukl.base.errors import InputError
+from ukl.base.model import Mode
+from ukl.debug import cfi, core, crash, gdb_script, lines, mapped
+from ukl.debug.core import Core
 from ukl.debug.crash import Crash, Images, Kind, Place, Trace
 from ukl.debug.lines import Line
+from ukl.debug.mapped import Row
+from ukl.debug.orc import PT_REGS
 from ukl.debug.unwind import Frame, Unreadable, words
+from ukl.elf.reader import Elf, Segment
+from ukl.host.store import Store
+from ukl.observe import crashes
 from ukl.syscalls import frames
 from ukl.vm import cores, postmortem
 from ukl.vm.cores import Decoder, Header, Malformed, Writer
@@ -59,13 +71,20 @@ def test_words_are_fetched_by_pages_and_across_them() -> None:
         read(28)
 
 
-def test_the_user_half_of_a_dump_is_put_right() -> None:
+@pytest.mark.parametrize(
+    ("kernel", "user", "right"),  # as QEMU writes the first two
+    [
+        (0xFFFF888000000000, 0xFFFF7FFC00001000, 0x00007FFC00001000),
+        (0xFF6C603180003000, 0xFE007FFC00001000, 0x00007FFC00001000),  # five levels
+        (0xFFFFFFFF81000000, 0xFEFF7FFC00001000, 0x00FF7FFC00001000),
+    ],
+)
+def test_the_user_half_of_a_dump_is_put_right(kernel: int, user: int, right: int) -> None:
     table = 64
-    kernel, user = 0xFFFF888000000000, 0xFFFF7FFC00001000  # as QEMU writes both
     headers = [struct.pack("<IIQQQQQQ", 1, 0, 0, at, 0, 0, 0, 0) for at in (0, kernel, user)]
     head = postmortem.canonical(bytes(64) + b"".join(headers), table, len(headers))
     found = [struct.unpack_from("<Q", head, table + 56 * number + 16)[0] for number in range(3)]
-    assert found == [0, kernel, 0x00007FFC00001000]
+    assert found == [0, kernel, right]
 
 
 def test_what_panic_calls_is_left_out() -> None:
@@ -178,6 +197,135 @@ def test_names_of_cxx_are_made_readable() -> None:
 )
 def test_reasons(number: int, code: int, address: int, text: str) -> None:
     assert core.describe(number, code, address) == text
+
+
+TEXT, HEAP, STACK = 0x401000, 0x600000, 0x7FFE0000
+
+
+def core_file(ip: int, code: int, address: int, heap: int) -> Core:
+    """Return a core with text (R-X), stack (RW-) and other memory with the flags `heap`.
+
+    The text is a page of a file, and the other memory is another.
+    """
+
+    def note(kind: int, content: bytes) -> bytes:
+        return struct.pack("<III", 5, len(content), kind) + b"CORE\0\0\0\0" + content
+
+    values = {"rip": ip, "rsp": STACK + 64}
+    registers = [values.get(name, 0) for name in PT_REGS]
+    status = bytes(112) + struct.pack(f"<{len(registers)}Q", *registers)
+    info = struct.pack("<iiiiQ", 11, 0, code, 0, address)
+    files = struct.pack("<8Q", 2, 4096, TEXT, TEXT + 4096, 1, HEAP, HEAP + 4096, 3)
+    files += b"/usr/bin/a b\0/usr/bin/a b\0\0\0"  # notes are padded
+    contents = {core.NT_PRSTATUS: status, core.NT_SIGINFO: info, core.NT_FILE: files}
+    notes = b"".join(note(kind, content) for kind, content in contents.items())
+    loads = [
+        Segment("PT_LOAD", flags, 0, at, 0, 0, 4096, 1)
+        for at, flags in ((TEXT, 5), (HEAP, heap), (STACK, 6))
+    ]
+    segments = [Segment("PT_NOTE", 0, 0, 0, 0, len(notes), 0, 4), *loads]
+    return Core(cast(Elf, SimpleNamespace(segments=segments, data=notes)))
+
+
+@pytest.mark.parametrize(
+    ("ip", "code", "address", "heap", "ring0", "why"),
+    [
+        (HEAP, 2, HEAP, 5, True, core.NO_CODE),
+        (HEAP, 2, HEAP, 6, True, core.NOT_EXECUTABLE),
+        (HEAP, 2, HEAP, 6, False, core.NOT_EXECUTABLE),
+        (STACK, 2, STACK, 6, True, core.NO_STACK),
+        (STACK, 2, STACK, 6, False, core.NOT_EXECUTABLE),
+        (STACK, -6, 0, 6, True, core.NO_STACK),  # raised again by a handler
+        (HEAP, -6, 0, 5, True, ""),
+        (TEXT, 2, TEXT, 6, False, "access is not permitted"),
+        (HEAP, 2, TEXT, 7, True, "access is not permitted"),  # allowed code writes to text
+        (HEAP, 1, 8, 5, True, "nothing is mapped there"),
+        (0, 1, 0, 6, True, "nothing is mapped there"),
+    ],
+)
+def test_code_that_is_not_executed(
+    ip: int, code: int, address: int, heap: int, *, ring0: bool, why: str
+) -> None:
+    at = f" at address {address:#x}" if code > 0 else ""
+    said = core_file(ip, code, address, heap).reason(11, ring0=ring0)
+    assert said == f"SIGSEGV{at}" + (f": {why}" if why else "")
+
+
+def test_the_files_of_a_core() -> None:
+    found = core_file(0, 0, 0, 6)
+    assert found.files() == [
+        (TEXT, TEXT + 4096, 4096, "/usr/bin/a b"),
+        (HEAP, HEAP + 4096, 3 * 4096, "/usr/bin/a b"),
+    ]
+    assert found.maps() == "401000-402000 r-xp 1000 00:00 0 /usr/bin/a b"
+    assert mapped.rows(found.maps()) == [Row(TEXT, TEXT + 4096, 4096, "/usr/bin/a b")]
+
+
+@pytest.mark.parametrize(
+    ("flags", "offset", "size", "path", "same"),
+    [
+        (5, 4096, 4096, "/usr/bin/a b", True),
+        (5, 4096 + 16, 100, "/usr/bin/a b", True),
+        (5, 4096, 4097, "/usr/bin/a b", False),
+        (5, 0, 4096, "/usr/bin/a b", False),
+        (5, 4096, 4096, "/usr/bin/b", False),
+        (4, 4096, 4096, "/usr/bin/a b", False),
+    ],
+)
+def test_a_file_of_a_core(flags: int, offset: int, size: int, path: str, *, same: bool) -> None:
+    segments = [Segment("PT_LOAD", flags, offset, 0, 0, size, size, 4096)]
+    file = cast(Elf, SimpleNamespace(segments=segments))
+    assert core_file(0, 0, 0, 6).has(file, path) == same
+
+
+def test_what_a_guest_names_is_opened_only_if_it_is_a_file(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "text").write_text("text")
+    opened = mapped.opener(core_file(0, 0, 0, 6), "/usr/bin/a b", tmp_path / "gone")
+    for name in (tmp_path / "fifo", tmp_path / "text", tmp_path, "/usr/bin/a b", "", "/dev/zero"):
+        assert opened(str(name)) is None
+
+
+def test_the_symbols_of_files_that_were_moved() -> None:
+    files = {Path("/x/a b"): 0x1000, Path("/x/c"): 0}
+    assert gdb_script.script_of_files(Path("/tmp/core"), files).splitlines() == [
+        "set confirm off",
+        "core-file /tmp/core",
+        'add-symbol-file "/x/a b" -o 0x1000',
+        'add-symbol-file "/x/c" -o 0x0',
+    ]
+
+
+def test_a_process_is_named_with_its_mode() -> None:
+    as_is = {"/usr/bin/perl": Mode.UNIKERNEL}
+    subject = postmortem.Subject("web", "server", Path("vmlinux"), as_is=as_is)
+    assert [
+        postmortem.whose(Header(7, 11, 0, path), subject)
+        for path in ("/ukl/server", "/user/server", "/usr/bin/perl", "/bin/sh", "")
+    ] == [
+        "process 7 (/ukl/server, unikernel)",
+        "process 7 (/user/server, process)",
+        "process 7 (/usr/bin/perl, unikernel)",
+        "process 7 (/bin/sh)",
+        "process 7 (server)",
+    ]
+
+
+def test_each_crash_of_a_run_has_a_name(store: Store) -> None:
+    run = store.own("runs") / "web-1"
+    for number in (1, 2):
+        directory = run / f"crash-{number}"
+        directory.mkdir(parents=True)
+        report = replace(REPORT, time=float(number), dump=directory / "dump.gz")
+        crash.write(report, directory)
+        assert (
+            crash.lines_about(report)[-1].strip() == f"open it: ukl gdb web/crash-{number} --dump"
+        )
+        [found] = crashes.of(store, f"web/crash-{number}")
+        assert found.report == report
+    assert [each.report.time for each in crashes.of(store, "web")] == [2, 1]
+    with pytest.raises(InputError):
+        crashes.of(store, "web/crash-3")
 
 
 REPORT = Crash(

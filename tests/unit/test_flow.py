@@ -18,7 +18,9 @@ from ukl.base.model import AppSpec, PortForward
 from ukl.base.progress import Progress
 from ukl.flow import build, kernel, running
 from ukl.flow.context import Context
+from ukl.host import packages
 from ukl.host.store import Store
+from ukl.kernel import build as kernel_build
 from ukl.settings.table import overridden
 
 SPEC = AppSpec(
@@ -163,3 +165,22 @@ def test_a_cache_in_which_kbuild_cannot_work_gets_no_source(tmp_path: Path) -> N
     with pytest.raises(InputError, match="white space"):
         kernel.specified(kernel.PLAIN, Context(store, Progress.quiet(), "6.12.999"))
     assert not store.root.exists()
+
+
+def test_kernels_to_build_are_announced(
+    store: Store, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def is_built(wanted: kernel.Wanted, *_: object) -> bool:
+        return wanted.profile == "tiny"
+
+    monkeypatch.setattr(packages, "require", lambda *_: None)
+    monkeypatch.setattr(kernel, "specified", lambda wanted, _: wanted)
+    monkeypatch.setattr(kernel_build, "is_built", is_built)
+    context = Context(store, Progress(), jobs=4)
+    plain, unpatched = kernel.Wanted(), kernel.Wanted(patched=False)
+    kernel.announce([kernel.Wanted(profile="tiny")], context)
+    assert capsys.readouterr().err == ""
+    kernel.announce([plain, kernel.Wanted()], context)
+    assert capsys.readouterr().err.startswith("  a kernel is built first: about 3 min")
+    kernel.announce([plain, unpatched], context)
+    assert capsys.readouterr().err.startswith("  2 kernels are built first: about 3 min each")

@@ -135,12 +135,13 @@ def test_the_commands_of_a_kernel_with_an_unstripped_vmlinux_are_read() -> None:
 def test_the_applications_replace_earlier_ones() -> None:
     before = "CONFIG_UKL=y\nCONFIG_UKL_APP=/old.o\nCONFIG_UKL_APP_NAME=old\nCONFIG_NET=y\n"
     kept = "CONFIG_UKL=y\nCONFIG_NET=y\n"
-    one = link.set_applications(before, [(Path("/a/b.o"), "b")])
+    one = link.set_applications(before, [([Path("/a/b.o")], "b")])
     assert one == kept + "CONFIG_UKL_APP=/a/b.o\nCONFIG_UKL_APP_NAME=b\n"
-    two = link.set_applications(before, [(Path("/a/b.o"), "b"), (Path("/c.o"), "c")])
-    assert two == kept + "CONFIG_UKL_APP=/a/b.o /c.o\nCONFIG_UKL_APP_NAME=b c\n"
+    others = [([Path("/a/b.o")], "b"), ([Path("/c.o"), Path("/d.o")], "c")]
+    two = link.set_applications(before, others)
+    assert two == kept + "CONFIG_UKL_APP=/a/b.o /c.o:/d.o\nCONFIG_UKL_APP_NAME=b c\n"
     with pytest.raises(InputError, match="white space"):
-        link.set_applications(before, [(Path("/a b/c.o"), "b")])
+        link.set_applications(before, [([Path("/a b/c.o")], "b")])
 
 
 def app(name: str, bss: int = 0) -> AppObject:

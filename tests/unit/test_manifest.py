@@ -156,8 +156,8 @@ def test_parameters_of_the_kernel(project: Path) -> None:
 
 def test_unknown_key_lists_the_known_ones(project: Path) -> None:
     assert load(project, "[run]\nzzz = 1\n").remedy == (
-        "known here: ports, volumes, disks, memory, cpus, returns, code, page_size, timezone, "
-        "sysctl, populate, userspace, files"
+        "known here: ports, volumes, disks, memory, cpus, returns, code, page_size, tune, "
+        "timezone, sysctl, populate, userspace, files"
     )
 
 

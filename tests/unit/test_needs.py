@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ukl.base.errors import InputError, UklError
-from ukl.base.model import AppSpec, Disk, PortForward, Volume
+from ukl.base.model import AppSpec, Disk, PortForward, Tune, Volume
 from ukl.flow import needs
 from ukl.flow.kernel import wanted_by
 from ukl.vm import ext4, storage
@@ -56,6 +56,9 @@ def test_options_of_the_manifest_count() -> None:
     check(replace(SPEC, profile="tiny", volumes=(VOLUME,), kernel_options=options))
     with pytest.raises(InputError, match="CONFIG_9P_FS"):
         check(replace(SPEC, volumes=(VOLUME,), kernel_options={"9P_FS": "n"}))
+    check(replace(SPEC, tune=Tune.SERVER))
+    with pytest.raises(InputError, match="CONFIG_UKL_HELD_KICKS"):
+        check(replace(SPEC, tune=Tune.SERVER, kernel_options={"UKL_HELD_KICKS": "n"}))
     other = replace(SPEC, name="other", cpus=2)
     with pytest.raises(InputError, match="other asks for 2 processors"):
         needs.check((SPEC, other), wanted_by((replace(SPEC, profile="tiny"), other)))

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -67,6 +68,17 @@ def test_qemu_words(tmp_path: Path) -> None:
     )
     assert network.qemu_words(replace(shared, kind=NetworkKind.TAP), 7)[1] == "tap,id=net1,fd=7"
     assert network.hardware_address("a", tmp_path) != network.hardware_address("b", tmp_path)
+
+
+def test_an_open_tap_device_is_used_as_it_is(tmp_path: Path) -> None:
+    with (tmp_path / "device").open("wb") as device:
+        given = Network(NetworkKind.TAP, "no such interface", descriptor=device.fileno())
+        network.check(given)
+        descriptor = network.open_device(given)
+        assert descriptor is not None
+        assert descriptor != device.fileno()
+        assert os.fstat(descriptor).st_ino == os.fstat(device.fileno()).st_ino
+        os.close(descriptor)
 
 
 def member(name: str, address: str = "", where: str = "lan") -> Record:

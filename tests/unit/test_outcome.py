@@ -160,6 +160,26 @@ def test_out_of_memory_is_said(tmp_path: Path) -> None:
     assert "-m" in str(error.remedy)
 
 
+WX = "UKL: node[34] may not execute memory: it is writable"
+JIT = "UKL: luajit[5] may not execute memory: the process can have written to it"
+FILE = "UKL: x[5] may not execute y.so: not owned by root, writable by others, or on a nosuid mount"
+
+
+@pytest.mark.parametrize(
+    ("line", "end"),
+    [(WX, "--code wx allows that"), (JIT, "--code jit allows that"), (FILE, "mount")],
+)
+def test_code_that_was_refused_is_said(tmp_path: Path, line: str, end: str) -> None:
+    fields = {"who": "application", "signal": 5, "core": True, "kernel": line}
+    detail = outcome.judge(seen(Message(Type.SIGNALED, 0.8, fields))).detail
+    assert detail.startswith("core dumped; code was refused: ")
+    assert detail.endswith(end)
+    failed = {"who": "application", "status": 1, "kernel": line}
+    verdict = outcome.judge(seen(Message(Type.EXITED, 0.8, failed)))
+    ended = replace(result(Outcome.EXITED, 1, tmp_path / "log"), detail=verdict.detail)
+    assert outcome.death(ended).endswith(end)
+
+
 def test_files_that_do_not_fit_are_the_cause_of_what_follows(tmp_path: Path) -> None:
     tail = b"[    1.6] Initramfs unpacking failed: write error\r\n" + PANIC
     panicked = replace(BASE, messages=(), tail=tail, panicked=True)

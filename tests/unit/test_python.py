@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 import sys
 from dataclasses import replace
 from io import StringIO
@@ -15,9 +16,10 @@ from ukl.base.errors import InputError
 from ukl.base.model import PythonSpec
 from ukl.base.progress import Progress
 from ukl.check import target, text
+from ukl.flow.dry import DryStore
 from ukl.host.store import Store
-from ukl.recipe import bytecode, python
-from ukl.settings import manifest
+from ukl.recipe import bytecode, installed, python
+from ukl.settings import manifest, values
 from ukl.settings.table import overridden
 
 
@@ -29,7 +31,8 @@ def project(tmp_path: Path) -> Path:
     for name in ("__init__.py", "fast.cpython-311-x86_64-linux-gnu.so", "__pycache__/x.pyc"):
         (tmp_path / "lib/pkg" / name).touch()
     (tmp_path / "ukl.toml").write_text(
-        '[app]\nname = "app"\nargs = ["one"]\n[python]\nscript = "app.py"\npath = ["lib"]\n'
+        '[app]\nname = "app"\nargs = ["one"]\n'
+        '[python]\nscript = "app.py"\npath = ["lib"]\ninterpreter = "linked"\n'
     )
     return tmp_path
 
@@ -63,6 +66,84 @@ def test_what_cannot_be_loaded_stays_behind(project: Path) -> None:
     }
     assert "modules: pkg (fast)" in output.getvalue()
     assert python.with_files(spec, Progress(output)) is spec
+
+
+@pytest.fixture
+def python_3_11(tmp_path: Path) -> Path:
+    """Return the top of what looks like an installed CPython."""
+    top = tmp_path / "opt/python"
+    for name in ("bin/python3.11", "lib/python3.11/os.py", "lib/python3.11/test/x.py"):
+        (top / name).parent.mkdir(parents=True, exist_ok=True)
+        (top / name).touch()
+    (top / "lib/python3.11/config-3.11").mkdir()
+    (top / "lib/python3.11/config-3.11/libpython.a").touch()
+    (top / "lib/python3.11/site-packages").mkdir()
+    (top / "lib/python3.11/site-packages/other.py").touch()
+    return top
+
+
+def venv(top: Path, interpreter: Path, tag: str = "cpython-311-") -> Path:
+    """Make a virtual environment with an extension module."""
+    packages = top / "lib/python3.11/site-packages"
+    packages.mkdir(parents=True)
+    (packages / f"fast.{tag}x86_64-linux-gnu.so").write_bytes(b"module")
+    (packages / "pure.py").touch()
+    (top / "bin").mkdir()
+    (top / "bin/python").symlink_to(interpreter)
+    (top / "pyvenv.cfg").touch()
+    return top
+
+
+def test_extension_modules_are_for_the_interpreter_of_their_environment(
+    project: Path, python_3_11: Path, tmp_path: Path
+) -> None:
+    where = venv(tmp_path / "venv", python_3_11 / "bin/python3.11")
+    spec = manifest.specified(str(project / "app.py"), {"venv": where})
+    assert spec.env["PYTHONPATH"] == "/app/path/0"
+    assert spec.python is not None
+    found = installed.chosen(spec.python)
+    assert found is not None
+    assert (found.program, found.version) == (python_3_11 / "bin/python3.11", "3.11")
+    store = DryStore(tmp_path / "cache")
+    output = StringIO()
+    made = installed.prepared(spec, spec.python, found, store, Progress(output))
+    assert (made.build, made.python, made.program) == (None, None, found.program)
+    # As where the interpreter is: it finds its library from its own path.
+    assert "/usr/local/lib/python3.11/os.py" in made.files
+    assert not [path for path in made.files if re.search("test|config|other", path)]
+    assert made.files["/app/path/0/fast.cpython-311-x86_64-linux-gnu.so"].is_file()
+    assert "as it is: extension modules of fast" in output.getvalue()
+
+
+def test_who_runs_what(project: Path, python_3_11: Path, tmp_path: Path) -> None:
+    where = venv(tmp_path / "venv", python_3_11 / "bin/python3.11")
+    pure, script = tmp_path / "pure", project / "app.py"
+    pure.mkdir()
+    packages = where / "lib/python3.11/site-packages"
+    assert installed.chosen(PythonSpec(script, (pure,))) is None
+    assert installed.chosen(PythonSpec(script, (packages,), "linked")) is None
+    asked = installed.chosen(PythonSpec(script, (packages / "..",), "installed"))
+    assert asked is not None
+    (where / "bin/python").unlink()
+    with pytest.raises(InputError, match="no such interpreter"):
+        installed.chosen(PythonSpec(script, (packages,)))
+    (where / "bin/python").symlink_to("/bin/sh")
+    with pytest.raises(InputError, match="not a CPython"):
+        installed.chosen(PythonSpec(script, (packages,)))
+
+
+def test_modules_for_another_interpreter(project: Path, python_3_11: Path, tmp_path: Path) -> None:
+    where = venv(tmp_path / "venv", python_3_11 / "bin/python3.11", "cpython-312-")
+    packages = where / "lib/python3.11/site-packages"
+    with pytest.raises(InputError, match=r"for CPython 3\.12, and the interpreter is 3\.11"):
+        installed.chosen(PythonSpec(project / "app.py", (packages,)))
+
+
+def test_a_virtual_environment_is_for_scripts(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="--venv is for those"):
+        manifest.specified("hello", {"venv": tmp_path})
+    with pytest.raises(ValueError, match="not a virtual environment"):
+        values.python_venv(str(tmp_path), tmp_path)
 
 
 def test_left_out_modules_are_named_by_package(project: Path) -> None:
@@ -147,6 +228,8 @@ def test_check_names_places(project: Path) -> None:
     assert [place.file for place in missing.places] == [f"{project / 'app.py'}:3"]
     assert shared.rule == "python-extension"
     assert [Path(place.file).suffix for place in shared.places] == [".so"]
+    [other] = target._scripts(replace(script, interpreter="installed"))
+    assert other.rule == "python-installed"
     (project / "app.py").write_text("import os\n")
     assert target._scripts(PythonSpec(project / "app.py")) == ()
 

@@ -77,7 +77,7 @@ def test_every_key_is_described() -> None:
     assert all(described(manifest.schema()).values())
 
 
-@pytest.mark.parametrize("language", scaffold.LANGUAGES)
+@pytest.mark.parametrize("language", [*scaffold.LANGUAGES, scaffold.KERNEL_SIDE])
 def test_a_new_project(language: str, tmp_path: Path) -> None:
     made = scaffold.create(tmp_path / "my-app", language)
     text = (tmp_path / "my-app/ukl.toml").read_text()
@@ -105,5 +105,7 @@ def test_the_command(cli: Cli, tmp_path: Path) -> None:
     done = cli("new", "my-app", "--lang", "rust")
     assert done.returncode == 4
     assert "already exists" in done.stderr
+    assert cli("new", "inner", "--kernel-side").stdout.split()[0] == "inner/inner-kernel.c"
+    assert cli("new", "third", "--kernel-side", "--lang", "go").returncode == 2
     assert json.loads(cli("new", "other", "--json").stdout)["files"][1] == "other/ukl.toml"
     assert json.loads(cli("schema").stdout) == manifest.schema()

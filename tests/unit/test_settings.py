@@ -19,7 +19,7 @@ from ukl.settings import compose, manifest, table
 from ukl.settings.setting import MAKES, Form, Setting, Verb
 
 DERIVED = {"origin", "directory", "build", "suite", "python", "command", "counting"}
-DERIVED |= {"executable", "root", "ring0", "start"}
+DERIVED |= {"executable", "invoked", "root", "ring0", "start"}
 """Fields of AppSpec that no key of ukl.toml sets: where it was read, tables of recipe.py, what is
 said of a container image, and what flow/ adds."""
 

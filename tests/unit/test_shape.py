@@ -37,6 +37,7 @@ _VERB = "typer makes the options of a verb of its parameters"
 MANY_PARAMETERS: Mapping[str, str] = {
     "cli.compose.up": _VERB,
     "cli.kernel.trim": _VERB,
+    "cli.package.package": _VERB,
     "cli.run.run": _VERB,
     "cli.selftest.selftest": _VERB,
 }

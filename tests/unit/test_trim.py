@@ -13,7 +13,7 @@ import pytest
 from tests.conftest import Cli
 from ukl.base import resources
 from ukl.base.errors import InputError
-from ukl.base.model import AppSpec, Disk, PortForward
+from ukl.base.model import AppSpec, Disk, PortForward, Tune
 from ukl.base.progress import Progress
 from ukl.flow import trimming, watch, workload
 from ukl.flow.context import Context
@@ -185,6 +185,8 @@ def test_rules() -> None:
     assert rules.rule("EXT4_FS", spec(disks=(disk,))) == (Kind.TOOL, "disks")
     assert rules.rule("SMP", plain) is None
     assert rules.rule("SMP", spec(cpus=2)) == (Kind.TOOL, "2 processors")
+    assert rules.rule("UKL_HELD_KICKS", plain) is None
+    assert rules.rule("UKL_HELD_KICKS", spec(tune=Tune.SERVER)) == (Kind.TOOL, 'tune = "server"')
 
 
 def test_rules_name_options_that_are_asked_for() -> None:

@@ -50,6 +50,14 @@ def test_run_starts_the_marker_or_the_executable() -> None:
     assert run.nonce == "n"
 
 
+def test_the_working_directory() -> None:
+    assert launch.guest_run(IMAGE, SPEC, Options(), "n").cwd == "/"
+    there = replace(SPEC, workdir="/srv")
+    assert launch.guest_run(IMAGE, there, Options(), "n").cwd == "/srv"
+    with pytest.raises(UsageError, match="working directory"):
+        launch.check(Options(Guest(init="app")), there)
+
+
 def test_only_a_small_kernel_takes_little_memory() -> None:
     launch.check(Options(), replace(SPEC, memory=64 << 20))
     launch.check(Options(), replace(SPEC, memory=11 << 20, profile="tiny"))

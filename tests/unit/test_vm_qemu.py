@@ -9,7 +9,16 @@ from typing import Any
 
 import pytest
 
-from ukl.base.model import Accelerator, AppSpec, Machine, PortForward, Protocol, Trace
+from ukl.base.model import (
+    Accelerator,
+    AppSpec,
+    Counting,
+    Machine,
+    PortForward,
+    Protocol,
+    Trace,
+    Tune,
+)
 from ukl.vm import qemu
 from ukl.vm.qemu import Channels
 
@@ -95,6 +104,12 @@ def test_what_is_translated_can_be_written_down() -> None:
     assert values(traced, "-dfilter") == ["0xffffffff82000000..0xffffffff82ffffff,0x10..0x1f"]
 
 
+def test_a_plugin_counts() -> None:
+    counting = Counting(Path("/c/counter.so"), Path("/r/a,b"))
+    counted = qemu.argv(replace(MACHINE, trace=counting), CHANNELS)
+    assert values(counted, "-plugin") == ["/c/counter.so,counts=/r/a,,b"]
+
+
 def test_ports_are_forwarded() -> None:
     ports = (
         PortForward(5555, 5556),
@@ -131,6 +146,8 @@ def test_kernel_has_the_settings_of_the_application() -> None:
     assert "sysctl.vm.overcommit_memory=2" in words(populate=True)
     assert "thp_anon=64K:always" in words(page_size=64 << 10)
     assert "ukl.programs=1" in words(executable="/bin/app")
+    assert not any("held_kick" in word for word in words())
+    assert "held_kick.packets=32" in words(tune=Tune.SERVER)
     assert words(sysctl={"vm.overcommit_memory": "1", "net.x": "1 2"})[-2:] == [
         '"sysctl.net.x=1 2"',
         "sysctl.vm.overcommit_memory=1",

@@ -328,8 +328,12 @@ WRAPPED = [
     ),
     *("x86_64-linux-gnu-g++-12", "x86_64-pc-linux-gnu-gcc", "gdc-12", "gccgo-12", "gnatmake-12"),
     *("clang", "clang++", "clang++-14", "musl-gcc", "x86_64-linux-musl-gcc"),
+    *("x86_64-redhat-linux-gcc", "x86_64-conda-linux-gnu-gfortran", "musl-clang", "gm2"),
 ]
-OTHERS = ["gcc-ar", "gcc-nm-12", "gcov", "clang-format", "clang-cpp-14", "aarch64-linux-gnu-gcc"]
+OTHERS = [
+    *("gcc-ar", "gcc-nm-12", "gcov", "clang-format", "clang-cpp-14", "aarch64-linux-gnu-gcc"),
+    *("x86_64-w64-mingw32-gcc", "x86_64-linux-gnux32-gcc", "x86_64-elf-gcc"),
+]
 
 
 def test_every_driver_of_the_families_is_wrapped(tmp_path: Path) -> None:

@@ -4,8 +4,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 static volatile int depth = 40;
+static unsigned char data[4096] __attribute__((aligned(4096))) = { 0xc3 };	/* ret */
 
 __attribute__((noinline)) static void crash_inner(const char *how)
 {
@@ -14,6 +18,10 @@ __attribute__((noinline)) static void crash_inner(const char *how)
 		*(volatile int *)8 = 1;	/* line of the crash */
 	else if (!strcmp(how, "abort"))
 		abort();
+	else if (!strcmp(how, "data"))
+		((void (*)(void))(unsigned long)data)();
+	else if (!strcmp(how, "made") && !mprotect(data, sizeof(data), PROT_READ | PROT_EXEC))
+		((void (*)(void))(unsigned long)data)();
 	else if (!strcmp(how, "reset"))	/* no page table: the fault cannot be handled */
 		__asm__ volatile ("cli; xor %%eax, %%eax; mov %%rax, %%cr3" ::: "rax");
 	else if (!strcmp(how, "spin"))
@@ -42,8 +50,24 @@ __attribute__((noinline)) static void crash_outer(const char *how)
 	depth++;
 }
 
+/* Nobody can unwind through glibc's clone3(), where the main thread may still be. */
+static void wait_for_main(void)
+{
+	char state = 'R';
+
+	while (state != 'S') {
+		FILE *file = fopen("/proc/self/stat", "r");	/* of the main thread */
+
+		if (!file || fscanf(file, "%*d %*s %c", &state) != 1)
+			exit(1);
+		fclose(file);
+		usleep(1000);
+	}
+}
+
 static void *thread(void *how)
 {
+	wait_for_main();
 	crash_outer(how);
 	return NULL;
 }
@@ -55,6 +79,12 @@ int main(int argc, char **argv)
 
 	printf("crashing by %s\n", how);
 	fflush(stdout);
+	if (!strcmp(how, "twice")) {
+		if (!fork())
+			crash_outer("abort");
+		wait(NULL);
+		crash_outer("segv");
+	}
 	if (argc > 2) {
 		pthread_create(&other, NULL, thread, argv[1]);
 		pthread_join(other, NULL);

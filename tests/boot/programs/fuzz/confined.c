@@ -214,7 +214,7 @@ static bool root_of_its_own(struct random *random)
 /* A file that root of the namespace owns, on a file system that it mounted */
 static bool root_of_a_copy(struct random *random)
 {
-	char marker[64];
+	char marker[HEAD];
 	int from = open(MARKER, O_RDONLY), to;
 
 	if (!own_namespace(random, CLONE_NEWNS) ||

@@ -28,6 +28,10 @@
 #define SYMBOLS		16
 
 #define MARKER		"/ukl/fuzz"
+
+/* Bytes of a marker file that execve() looks at, with room to spare, and where its note is */
+#define HEAD	512
+#define NOTE	64
 #define TOP		"/tmp/fuzz"		/* a separate file system */
 #define ATTACKER_NAME	"attacker"		/* name of processes before execve() */
 #define SECRET		"/sentinel/secret"	/* only root may read it */

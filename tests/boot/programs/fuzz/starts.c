@@ -371,7 +371,7 @@ static void shared_state(struct random *random)
 
 static bool copy_to(int fd)
 {
-	char marker[64];
+	char marker[HEAD];
 	int from = open(MARKER, O_RDONLY);
 	bool done = from >= 0 && read(from, marker, sizeof(marker)) == sizeof(marker) &&
 		    write(fd, marker, sizeof(marker)) == sizeof(marker);
@@ -432,14 +432,20 @@ static void spoilt(struct random *random)
 
 		snprintf(name, sizeof(name), TOP "/copy-%d", getpgrp());
 		fd = open(MARKER, O_RDONLY);
-		n = read(fd, bytes, 64);
+		n = read(fd, bytes, sizeof(bytes));
 		close(fd);
-		if (n != 64)
+		if (n != sizeof(bytes))
 			return;
+		/* The marker alone, or in its ELF file */
+		if (one_in(random, 2)) {
+			memmove(bytes, bytes + NOTE + 16, 64);
+			n = 64;
+		}
 		for (int k = 0; k < 3; k++)
-			bytes[4 + below(random, 60)] = (unsigned char)draw(random);
+			bytes[n == 64 ? 4 + below(random, 60) : NOTE + below(random, 80)] =
+				(unsigned char)draw(random);
 		fd = open(name, O_CREAT | O_RDWR | O_TRUNC, 0755);
-		if (fd < 0 || write(fd, bytes, one_in(random, 2) ? 64 : below(random, 256)) < 0)
+		if (fd < 0 || write(fd, bytes, one_in(random, 2) ? n : below(random, 256)) < 0)
 			continue;
 		close(fd);
 		start.path = name;

@@ -52,7 +52,8 @@ uint64_t kernel_address(struct random *random)
 	if (n_symbols && !one_in(random, 3))
 		return symbols[below(random, n_symbols)] + (one_in(random, 2) ? 0 :
 							   below(random, 64));
-	return PICK(random, places) + (draw(random) & 0x3fffffff & ~7UL);
+	/* The sum may exceed 64 bits: what is then near 0 is the process' own. */
+	return (PICK(random, places) + (draw(random) & 0x3fffffff & ~7UL)) | 0xffff800000000000;
 }
 
 uint64_t any_address(struct random *random)

@@ -79,8 +79,8 @@ static void work(int seconds)
 	time_t end = time(NULL) + seconds;
 	long calls = 0, result;
 
-	setitimer(ITIMER_REAL, &often, NULL);
 	signal(SIGALRM, (void (*)(int))getppid);
+	setitimer(ITIMER_REAL, &often, NULL);
 	while (time(NULL) < end) {
 		char *page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 

@@ -343,7 +343,7 @@ static void ring(void)
 /* As another user, with a copy of the marker; UKL names the real one. */
 static void markers(void)
 {
-	char buffer[64], *real = getenv("UKL"), path[128], line[256];
+	char buffer[4096], *real = getenv("UKL"), path[128], line[256];
 	unsigned long begin, end;
 	int from, to, status;
 	pid_t pid;

@@ -114,8 +114,8 @@ const char *self(void)
 }
 
 static const struct check *const groups[] = {
-	event_checks, hostile_checks, memory_checks, process_checks, signal_checks,
-	starting_checks, thread_checks, tracing_checks,
+	event_checks, hostile_checks, memory_checks, process_checks, sequence_checks,
+	signal_checks, starting_checks, thread_checks, tracing_checks,
 };
 
 int main(int count, char **given)

@@ -64,7 +64,8 @@ int started(char **words);
 const char *self(void);
 
 extern const struct check event_checks[], hostile_checks[], memory_checks[],
-	process_checks[], signal_checks[], starting_checks[], thread_checks[], tracing_checks[];
+	process_checks[], sequence_checks[], signal_checks[], starting_checks[],
+	thread_checks[], tracing_checks[];
 
 #ifdef __cplusplus
 }

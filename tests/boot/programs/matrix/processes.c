@@ -5,6 +5,7 @@
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
+#include <link.h>
 #include <pthread.h>
 #include <sched.h>
 #include <spawn.h>
@@ -480,7 +481,113 @@ static void hotplug(void)
 		pthread_join(threads[i], NULL);
 }
 
+/* ---- its own executable ---- */
+
+static int has_main(struct dl_phdr_info *info, size_t size, void *found)
+{
+	for (int i = 0; i < info->dlpi_phnum; i++) {
+		const ElfW(Phdr) *header = &info->dlpi_phdr[i];
+		uintptr_t at = (uintptr_t)both_run_on - info->dlpi_addr - header->p_vaddr;
+
+		if (header->p_type == PT_LOAD && header->p_flags == (PF_R | PF_X) &&
+		    at < header->p_memsz)
+			*(uintptr_t *)found = (uintptr_t)both_run_on - info->dlpi_addr;
+	}
+	return 0;
+}
+
+/* Print the name of the function at an address of the file, as a symbolizer finds it. */
+static void symbolize(const char *file, uintptr_t address)
+{
+	const ElfW(Ehdr) *header = (const ElfW(Ehdr) *)file;
+	const ElfW(Shdr) *sections = (const ElfW(Shdr) *)(file + header->e_shoff);
+	int lines = 0;
+
+	for (int i = 0; i < header->e_shnum; i++) {
+		const ElfW(Shdr) *table = &sections[i];
+		const ElfW(Sym) *symbols = (const ElfW(Sym) *)(file + table->sh_offset);
+		const char *names = file + sections[header->e_shstrndx].sh_offset;
+
+		lines += !strcmp(names + table->sh_name, ".debug_line");
+		if (table->sh_type != SHT_SYMTAB)
+			continue;
+		names = file + sections[table->sh_link].sh_offset;
+		for (size_t n = 0; n < table->sh_size / sizeof(*symbols); n++) {
+			if (ELF64_ST_TYPE(symbols[n].st_info) == STT_FUNC &&
+			    symbols[n].st_value == address)
+				OK("function: %s", names + symbols[n].st_name);
+		}
+	}
+	OK("lines: %d", lines);
+}
+
+static void executable(void)
+{
+	int fd = open("/proc/self/exe", O_RDONLY | O_CLOEXEC), pipes[2];
+	uintptr_t found = 0;
+	struct stat status;
+	char name[17] = "";
+	const char *file;
+
+	CHECK(fd >= 0 && !fstat(fd, &status));
+	file = mmap(NULL, status.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
+	CHECK(file != MAP_FAILED);
+	OK("ELF: %d", !memcmp(file, ELFMAG, SELFMAG));
+	dl_iterate_phdr(has_main, &found);
+	OK("text: %d", found != 0);
+	symbolize(file, found);
+
+	CHECK(!pipe(pipes));
+	if (!split()) {
+		char *again[] = { "matrix", "processes.name", NULL };
+
+		dup2(pipes[1], 1);
+		fexecve(fd, again, environ);
+		_exit(1);
+	}
+	close(pipes[1]);
+	CHECK(read(pipes[0], name, sizeof(name) - 1) > 0);
+	OK("name: %s", name);
+}
+
+static void print_name(void)
+{
+	char name[17] = "";
+
+	CHECK(!prctl(PR_GET_NAME, name));
+	CHECK(write(1, name, strlen(name)) > 0);
+	_exit(0);
+}
+
+/* A normal user opens its own files in /proc. */
+static void own_files(void)
+{
+	static const char *const writable[] = { "comm", "oom_score_adj", "coredump_filter" };
+	static const char *const readable[] = { "environ", "auxv", "pagemap", "mem", "fd" };
+	char path[64];
+
+	if (getuid() == 0) {
+		char *again[] = { "matrix", "processes.own_files", NULL };
+
+		CHECK(!setgid(65534) && !setuid(65534));
+		execv("/proc/self/exe", again);
+		CHECK(0);
+	}
+	for (int i = 0; i < (int)ARRAY_SIZE(writable); i++) {
+		snprintf(path, sizeof(path), "/proc/self/%s", writable[i]);
+		OK("%s: %ld", writable[i], ERROR(open(path, O_WRONLY)));
+	}
+	for (int i = 0; i < (int)ARRAY_SIZE(readable); i++) {
+		snprintf(path, sizeof(path), "/proc/self/%s", readable[i]);
+		OK("%s: %ld", readable[i], ERROR(open(path, O_RDONLY)));
+	}
+	OK("limits: %ld", ERROR(open("/proc/self/limits", O_WRONLY)));
+}
+
 const struct check process_checks[] = {
+	{ "processes.executable", executable },
+	{ "processes.name", print_name },
+	{ "processes.own_files", own_files },
 	{ "processes.fork", both_run_on },
 	{ "processes.spawn", spawning },
 	{ "processes.exec", executing },

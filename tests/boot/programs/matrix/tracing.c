@@ -10,12 +10,14 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/auxv.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/user.h>
+#include <sys/wait.h>
 
 #include "matrix.h"
 
@@ -307,6 +309,35 @@ static void privileged(void)
 	}
 }
 
+/* System calls that take an address in the text. */
+static void own_text(void)
+{
+	char *page = (char *)((uintptr_t)own_text & -4096L);
+	unsigned char resident;
+	int fds[2];
+
+	CHECK(!pipe(fds));
+	OK("write: %ld", ERROR(write(fds[1], page, 16)));
+	OK("mprotect: %ld", ERROR(mprotect(page, 4096, PROT_READ | PROT_EXEC)));
+	OK("mlock: %ld", ERROR(mlock(page, 4096)));
+	OK("madvise: %ld", ERROR(madvise(page, 4096, MADV_WILLNEED)));
+	OK("mincore: %ld", ERROR(mincore(page, 4096, &resident)));
+	OK("all: %ld", ERROR(mlockall(MCL_CURRENT)));
+}
+
+static void denied_time(void)
+{
+	pid_t child = split();
+
+	if (!child) {
+		if (prctl(PR_SET_TSC, PR_TSC_SIGSEGV))
+			_exit(errno);
+		__builtin_ia32_rdtsc();
+		_exit(99);
+	}
+	OK("%s", end_of(child));
+}
+
 const struct check tracing_checks[] = {
 	{ "tracing.attach", attach },
 	{ "tracing.calls", calls },
@@ -316,5 +347,7 @@ const struct check tracing_checks[] = {
 	{ "differences.breakpoint", breakpoint },
 	{ "differences.start", vdso },
 	{ "differences.privileged", privileged },
+	{ "differences.own_text", own_text },
+	{ "differences.time", denied_time },
 	{ NULL, NULL },
 };
