@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -186,6 +187,90 @@ def test_other_files_are_no_part_of_it(path: Path) -> None:
     Log(path).write(LINES[0])
     path.with_name("console.log.gz").write_bytes(b"other")
     assert everything(Reader(path)) == LINES[0]
+
+
+Listing = Callable[[Path], list[tuple[int, Path]]]
+
+
+def _listing_once(patched: pytest.MonkeyPatch, first: Callable[[Listing, Path], object]) -> None:
+    """Have `first` make the reader's first listing; the writer's own are not changed."""
+    listing = log._numbered
+
+    def listed(path: Path) -> object:
+        patched.setattr(log, "_numbered", listing)
+        return first(listing, path)
+
+    patched.setattr(log, "_numbered", listed)
+
+
+def _check_order(reader: Reader, end: int) -> None:
+    numbers = [int(line.split()[1]) for line in everything(reader).splitlines()]
+    assert numbers == list(range(numbers[0], end))
+
+
+@pytest.mark.parametrize("lines", [5, 10, 30, 100])
+def test_rotated_before_the_listing(
+    path: Path, lines: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file that was opened as the current one has a number then, or is deleted."""
+    written = Log(path, LogLimits(size=100, files=4))
+    written.write(b"".join(LINES[:45]))
+
+    def late(listing: Listing, path: Path) -> object:
+        written.write(b"".join(LINES[45 : 45 + lines]))
+        return listing(path)
+
+    _listing_once(monkeypatch, late)
+    with Reader(path) as reader:
+        _check_order(reader, 45 + lines)
+
+
+@pytest.mark.parametrize("lines", [5, 10, 20, 30, 100])
+def test_rotated_after_the_listing(path: Path, lines: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    written = Log(path, LogLimits(size=100, files=4))
+    written.write(b"".join(LINES[:45]))
+
+    def early(listing: Listing, path: Path) -> object:
+        found = listing(path)
+        written.write(b"".join(LINES[45 : 45 + lines]))
+        return found
+
+    _listing_once(monkeypatch, early)
+    with Reader(path) as reader:
+        _check_order(reader, 45 + lines)
+
+
+def test_a_listing_that_lacks_what_was_renamed_meanwhile(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = Log(path, LogLimits(size=100, files=9))
+    written.write(b"".join(LINES[:45]))
+
+    def torn(listing: Listing, path: Path) -> object:
+        written.write(b"".join(LINES[45:65]))
+        return [each for each in listing(path) if each[0] != 5]
+
+    _listing_once(monkeypatch, torn)
+    with Reader(path) as reader:
+        _check_order(reader, 65)
+
+
+def test_deleted_while_they_are_opened(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files before one that was deleted are not read: what is between would be missing."""
+    written = Log(path, LogLimits(size=100, files=4))
+    written.write(b"".join(LINES[:45]))
+    opened: Callable[..., object] = Path.open
+
+    def open_first(self: Path, *args: object, **kwargs: object) -> object:
+        stream = opened(self, *args, **kwargs)
+        if self.name == "console.log.2":
+            monkeypatch.setattr(Path, "open", opened)
+            written.write(b"".join(LINES[45:65]))
+        return stream
+
+    monkeypatch.setattr(Path, "open", open_first)
+    with Reader(path) as reader:
+        _check_order(reader, 65)
 
 
 def test_reading_while_it_is_written(path: Path) -> None:

@@ -107,25 +107,66 @@ def _identity(stream: BinaryIO) -> tuple[int, int]:
 def _opened(path: Path) -> list[BinaryIO]:
     """Open all files, the oldest first, the current file last.
 
-    Opens the current file first: all files before it then have their numbers, unless they
-    were deleted. Files that are rotated after that are not included.
+    The writer may rotate and delete files meanwhile. What is returned is in order, and no
+    file is missing between two others. Files that are rotated after the current one was
+    opened are not included.
     """
-    streams: list[BinaryIO] = []
-    newest: BinaryIO | None = None
-    with contextlib.suppress(FileNotFoundError):  # just renamed, or never written
-        newest = path.open("rb")
-    for _, each in _numbered(path):
-        try:
-            stream = each.open("rb")
-        except FileNotFoundError:
-            continue
-        if newest is not None and _identity(stream) == _identity(newest):
-            stream.close()
-            break
-        streams.append(stream)
-    if newest is not None:
-        streams.append(newest)
-    return streams
+    while True:
+        newest: BinaryIO | None = None
+        with contextlib.suppress(FileNotFoundError):  # just renamed, or never written
+            newest = path.open("rb")
+        older = _older(path, newest)
+        if older is not None:
+            return older if newest is None else [*older, newest]
+        if newest is not None:
+            newest.close()
+
+
+def _older(path: Path, newest: BinaryIO | None) -> list[BinaryIO] | None:
+    """Open the files before `newest`, the file that was the current one when it was opened.
+
+    Returns None if that cannot be told any more, since the writer went on too far.
+    """
+    while True:
+        listed = _numbered(path)
+        streams: list[BinaryIO] = []
+        for _, each in listed:
+            try:
+                stream = each.open("rb")
+            except FileNotFoundError:
+                # The oldest are deleted first: those before this one are deleted, too.
+                _close(streams)
+                streams = []
+                continue
+            if newest is not None and _identity(stream) == _identity(newest):
+                stream.close()
+                return streams
+            streams.append(stream)
+        # A listing may show a file that was renamed while it was made, and not the one before
+        # it (readdir(3p)). It shows all that come before a file which is the current one still.
+        if newest is None:
+            is_complete = not path.exists() and _numbered(path) == listed
+        else:
+            is_complete = _is_at(newest, path)
+        if is_complete:
+            return streams
+        _close(streams)
+        if newest is None or os.fstat(newest.fileno()).st_nlink == 0:
+            return None
+        # It has a number now, which the next listing shows.
+
+
+def _is_at(stream: BinaryIO, path: Path) -> bool:
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return False
+    return _identity(stream) == (status.st_dev, status.st_ino)
+
+
+def _close(streams: list[BinaryIO]) -> None:
+    for stream in streams:
+        stream.close()
 
 
 class Reader:
@@ -154,8 +195,7 @@ class Reader:
 
     def close(self) -> None:
         """Close the files."""
-        for stream in self._streams:
-            stream.close()
+        _close(self._streams)
 
     def read(self) -> bytes:
         """Return the next bytes, empty if there are none yet."""
@@ -175,8 +215,7 @@ class Reader:
                 after = self._after()
                 # Read again: it was written until it was renamed.
                 if data := self._streams[0].read(_CHUNK):
-                    for stream in after:
-                        stream.close()
+                    _close(after)
                     return data
                 if not after:
                     return b""
@@ -190,8 +229,7 @@ class Reader:
         found = _opened(self._path)
         for position, stream in enumerate(found):
             if _identity(stream) == own:
-                for each in found[: position + 1]:
-                    each.close()
+                _close(found[: position + 1])
                 return found[position + 1 :]
         self.missed = self.missed or bool(found)
         self._has_gap = bool(found)
@@ -220,8 +258,7 @@ class Reader:
         self._seek(0, 0)
 
     def _seek(self, number: int, offset: int) -> None:
-        for stream in self._streams[:number]:
-            stream.close()
+        _close(self._streams[:number])
         del self._streams[:number]
         self._streams[0].seek(offset)
         for stream in self._streams[1:]:
