@@ -81,6 +81,7 @@ def test_a_part_is_named_by_its_own_counts(tmp_path: Path) -> None:
     ("path", "name"),
     [
         ("/c/kernel/.k.x1.tmp/objects/net/ipv4/tcp.gcda", "kernel/net/ipv4/tcp.gcda"),
+        ("/c/tree/t/.k.objects/objects/net/ipv4/tcp.gcda", "kernel/net/ipv4/tcp.gcda"),
         ("/c/recipe/.k.x1.tmp/tree/src/tree/a.gcda", "tree/src/tree/a.gcda"),
         (f"{ROOT}app/main.c.gcda", "app/app/main.c.gcda"),
         ("/home/objects/x.gcda", None),

@@ -118,7 +118,8 @@ def member(path: str) -> str | None:
     # The outermost one: a source may have a directory of the same name.
     parts = path.split("/")
     for number, part in enumerate(parts[:-1]):
-        if number and parts[number - 1].endswith(".tmp"):
+        # A kernel is compiled in `.KEY.objects`, beside its tree, or in a store's entry.
+        if number and parts[number - 1].endswith((".tmp", ".objects")):
             kind = {"objects": KERNEL, "tree": TREE}.get(part)
             if kind is not None:
                 return "/".join([kind, *parts[number + 1 :]])
