@@ -23,7 +23,7 @@ from ukl.base.errors import InputError, MissingError, UklError
 from ukl.debug import vmcoreinfo
 from ukl.debug.crash import Kind
 from ukl.debug.unwind import Unreadable
-from ukl.elf.reader import Buffer, Elf, Segment
+from ukl.elf.reader import RELA, Buffer, Elf, Segment
 from ukl.host.store import Store
 from ukl.observe import crashes, gdb
 from ukl.observe.stub import Stub
@@ -31,6 +31,8 @@ from ukl.vm import postmortem
 from ukl.vm.registry import Registry
 
 DEBUG, TEXT = ".debug_info", ".ukl.text"
+
+R_X86_64_NONE, R_X86_64_DTPOFF32 = 0, 21
 
 PHYSICAL = 1 << 52
 """End of physical addresses (Intel SDM vol. 3, 4.1.4)."""
@@ -223,11 +225,29 @@ def _add_application(prog: Any, file: Path, sections: Mapping[str, int]) -> None
         for part in ((low, min(high, begin)), (max(low, end), high))
         if part[0] < part[1]
     ]
+    file.write_bytes(without_thread_locals(Elf.open(file)))
     module = prog.relocatable_module(file.stem, begin, create=True)
     for name, address in sections.items():
         module.section_addresses[name] = address
     module.address_ranges = [(begin, end)]
     module.try_file(str(file), force=True)
+
+
+def without_thread_locals(elf: Elf) -> bytes:
+    """Return the file without the offsets of thread-local variables in its debug information.
+
+    drgn refuses a file whose debug information has a relocation that it does not know, and it
+    knows none of thread-local variables (libdrgn/arch_x86_64.c, apply_elf_reloc_x86_64()). Pure.
+    """
+    data = bytearray(elf.data)
+    for section in elf.sections:
+        if section.kind == "SHT_RELA" and section.name.startswith(".rela.debug_"):
+            content = elf.content(section)
+            for number, (_, kind, _, _) in enumerate(RELA.iter_unpack(content)):
+                if kind == R_X86_64_DTPOFF32:
+                    at = section.offset + number * RELA.size + 8
+                    data[at : at + 4] = R_X86_64_NONE.to_bytes(4, "little")
+    return bytes(data)
 
 
 def inspect(target: Target, script: Sequence[str], code: str | None) -> int:

@@ -9,11 +9,13 @@
 #include <unistd.h>
 
 static volatile int depth = 40;
+static _Thread_local volatile int calls;
 static unsigned char data[4096] __attribute__((aligned(4096))) = { 0xc3 };	/* ret */
 
 __attribute__((noinline)) static void crash_inner(const char *how)
 {
 	depth++;
+	calls++;
 	if (!strcmp(how, "segv"))
 		*(volatile int *)8 = 1;	/* line of the crash */
 	else if (!strcmp(how, "abort"))
