@@ -86,7 +86,6 @@ NOT_BY_9P = {
     "sockets",
     "fchmod of a deleted file",
     "ftruncate of a deleted file",
-    "flock() apart from fcntl()",
 }
 """What docs/reference/volumes.md says that 9p does not do."""
 
