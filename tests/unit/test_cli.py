@@ -203,6 +203,33 @@ def test_ctrl_c_and_termination(tmp_path: Path, number: signal.Signals, words: s
     assert errors == f"ukl: {words}\n"
 
 
+ENDS_SLOWLY = """
+import atexit, time
+
+@atexit.register
+def end():
+    print("ending", flush=True)
+    time.sleep(300)
+"""
+
+
+@pytest.mark.process
+def test_ctrl_c_while_the_interpreter_ends(tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(ENDS_SLOWLY)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ukl", "--version"],
+        env={**os.environ, "PYTHONPATH": f"{tmp_path}:{TOP / 'src'}"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert "ending\n" in process.stdout
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=30)
+    assert (process.returncode, errors) == (-signal.SIGINT, "")
+
+
 class TestFailures:
     def test_paragraph(self) -> None:
         error = InputError("is wrong", where="ukl.toml:3", remedy="mend it", log=Path("/x.log"))
