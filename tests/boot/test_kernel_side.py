@@ -7,11 +7,12 @@ import asyncio
 import os
 import re
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from tests.boot import echo_client
+from tests.boot import cache_client, echo_client
 from tests.boot.harness import PROGRAMS, Built, Lab
 from tests.boot.test_crashes import Crashes, functions
 from ukl.base.errors import InputError
@@ -62,6 +63,32 @@ def test_an_event_loop_ends_by_a_signal(lab: Lab, mode: Mode) -> None:
     asyncio.run(whole())
 
 
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("mode", list(Mode))
+def test_requests_are_answered_where_they_arrive(lab: Lab, mode: Mode) -> None:
+    """The cache of the example: GET by kernel code, the other requests by the program."""
+
+    async def whole() -> None:
+        options = Options(Guest(mode=mode, timeout=240))
+        built = lab.example("cache-kernel")
+        async with lab.boot(built, cpus=2, guest_port=11211, options=options) as guest:
+            await guest.says("listening on port")
+            for act in (
+                cache_client.converse,
+                partial(cache_client.mix, clients=8),
+                partial(cache_client.leave, clients=40),
+                cache_client.read_late,
+                cache_client.converse,
+            ):
+                await asyncio.to_thread(act, guest.port)
+            answered = await asyncio.to_thread(cache_client.answered_in_the_kernel, guest.port)
+            assert (answered > 100) == (mode is Mode.UNIKERNEL)
+            ran = await guest.stop()
+            assert (ran.result.outcome, ran.result.status) == (Outcome.STOPPED, 0), ran.result
+
+    asyncio.run(whole())
+
+
 OOPS = """
 echo 0 > /proc/sys/kernel/panic_on_oops
 $UKL oops; echo "ended: $?"
@@ -90,6 +117,17 @@ def test_the_report_of_a_mistake_goes_through_both(shared_store: Store, side: Bu
     order = ["follow", "ukl_kernel_follow", "mistaken", "main"]
     assert [name for name in names if name in order and name != "follow"] == order[1:], names
     assert "follow" in names
+
+
+@pytest.mark.timeout(300)
+def test_a_loop_that_nothing_ends_is_named(shared_store: Store, side: Built) -> None:
+    crashes = Crashes(shared_store)
+    name = f"turn-{os.getpid()}"
+    done = crashes("run", "--timeout", "15", "--name", name, str(PROGRAMS / "side"), "--", "turn")
+    assert done.returncode == 124, done.stderr
+    traces = [functions(trace) for trace in crashes.report("turn")["traces"]]
+    [names] = [each for each in traces if "turn" in each]
+    assert names.index("turn") < names.index("main"), names
 
 
 HEAD = "#include <ukl/kernel.h>\n"

@@ -153,6 +153,13 @@ SUITES: Sequence[Suite] = (
         meters=SERVED,
     ),
     ServerSuite(
+        "cache-kernel",
+        "A cache whose kernel code answers get, or a normal one.",
+        load="memcached",
+        requests=("set 100 B", "get 100 B"),
+        meters=SERVED,
+    ),
+    ServerSuite(
         "nginx",
         "nginx: a file of 1 KiB, from ten clients in the guest.",
         files={"/etc/nginx/nginx.conf": "nginx.conf", "/srv/index.html": "index.html"},

@@ -139,6 +139,14 @@ UKL_EXPORT(long follow, (const long *pointer))
 	return 2 * value;
 }
 
+/* A mistake: nothing ends this. */
+UKL_EXPORT(long turn, (void))
+{
+	for (;;)
+		cpu_relax();
+	return 0;
+}
+
 /* Where does this run? */
 UKL_EXPORT(bool on_kernel_stack, (void))
 {

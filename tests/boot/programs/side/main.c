@@ -277,6 +277,8 @@ int main(int argc, char **argv)
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	if (argc > 1 && !strcmp(argv[1], "oops"))
 		return mistaken() != 0;
+	if (argc > 1 && !strcmp(argv[1], "turn"))
+		return turn() != 0;
 	run("arguments", arguments);
 	if (!ukl_in_kernel()) {
 		run("process", process);
