@@ -110,9 +110,13 @@ def parse(console: str, mode: str, meter: Meter) -> dict[str, tuple[float, ...]]
 
 def dump(report: Report) -> str:
     """Return the content of the file."""
+    return json.dumps(content(report), indent=1) + "\n"
+
+
+def content(report: Report) -> dict[str, object]:
+    """Return what `dump` writes, before it is JSON."""
     series = [{**asdict(key), "rounds": rounds} for key, rounds in report.series.items()]
-    content = {"format": FORMAT, "environment": report.environment, "series": series}
-    return json.dumps(content, indent=1) + "\n"
+    return {"format": FORMAT, "environment": report.environment, "series": series}
 
 
 def load(file: Path) -> Report:

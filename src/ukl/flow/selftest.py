@@ -54,6 +54,9 @@ SUITES = ("bookworm", "trixie", "sid")
 NO_TESTS = 5
 """pytest's status when nothing was collected."""
 
+RESULTS = "build/selftest"
+"""Directory below the checkout with the log and the JUnit file of each group."""
+
 NEEDED = ("pytest", "pytest_timeout", "ruff", "mypy")
 
 
@@ -70,7 +73,7 @@ def run(
     Return the sum. Raises MissingError when this is no checkout, or without the development tools.
     """
     top = _checkout()
-    results = top / "build" / "selftest"
+    results = top / RESULTS
     results.mkdir(parents=True, exist_ok=True)
     environment = {
         "PYTHONPATH": str(top / "src"),
@@ -203,6 +206,16 @@ def read_junit(text: str) -> Tally:
         else:
             tally["skipped" if "skipped" in kinds else "passed"] += 1
     return tally
+
+
+def failures(group: str) -> list[str]:
+    """Return the names of the tests of a group that failed in the last run."""
+    text = (_checkout() / RESULTS / f"{group}.xml").read_text()
+    return [
+        f"{case.get('classname')}::{case.get('name')}"
+        for case in ET.fromstring(text).iter("testcase")
+        if {child.tag for child in case} & {"failure", "error"}
+    ]
 
 
 def line(tally: Tally) -> str:
