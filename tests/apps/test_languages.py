@@ -134,14 +134,13 @@ LANGUAGES: dict[str, Language] = {
 }
 
 
-def made(lab: Lab, name: str, top: Path) -> AppSpec:
-    """Return the specification of a language's program, built in `top`; skips what is missing."""
-    language = LANGUAGES[name]
+def made(lab: Lab, name: str, language: Language, top: Path, sources: Path = HERE) -> AppSpec:
+    """Return the specification of a program, built in `top`; skips what is missing."""
 
     def filled(text: str) -> str:
         return text.format(top=top)
 
-    shutil.copytree(HERE, top, dirs_exist_ok=True)
+    shutil.copytree(sources, top, dirs_exist_ok=True)
     tools = [word for word in (*language.make[:1], language.program) if "{" not in word]
     for tool in tools:
         if not (language.packages and tool == language.program) and shutil.which(tool) is None:
@@ -151,7 +150,9 @@ def made(lab: Lab, name: str, top: Path) -> AppSpec:
         if subprocess.run(argv, check=False, cwd=top).returncode != 0:
             assert argv[0] == "cargo", f"{argv} failed"
             pytest.skip(f"{OPTIONAL} no crates")
-    packages = unpacked(lab, name, language.packages) if language.packages else Path("/")
+    packages = (
+        unpacked(lab, language.packages[0], language.packages) if language.packages else Path("/")
+    )
     program = packages / filled(language.program)
     libraries = (packages / LIBRARIES).glob("lib*.so.*") if language.packages else ()
     files = {
@@ -188,7 +189,7 @@ def directory() -> object:
 @pytest.mark.parametrize("user", [False, True], ids=["unikernel", "process"])
 @pytest.mark.parametrize("name", LANGUAGES)
 def test_language(lab: Lab, directory: Path, name: str, user: bool) -> None:
-    spec = made(lab, name, directory / name)
+    spec = made(lab, name, LANGUAGES[name], directory / name)
     built = bootable(spec, lab.context, Guest(mode=mode_of(user)))
     options = Options(Guest(mode=mode_of(user), timeout=900))
     made_here = Built(built.spec, built.image, built.initrd)
