@@ -44,6 +44,25 @@ def changed(layout: str, offset: int, value: int) -> Callable[[bytes], bytes]:
     return change
 
 
+LOAD, DYNAMIC, INTERPRETER = 1, 2, 3
+OFFSET, ADDRESS, FILE_SIZE, MEMORY_SIZE = 8, 16, 32, 40
+"""Where the numbers of a program header are in it."""
+
+
+def header(kind: int, which: int, field: int, value: int) -> Callable[[bytes], bytes]:
+    """Return what replaces one number of a program header, the `which`-th of a kind."""
+
+    def change(data: bytes) -> bytes:
+        (start,), (count,) = struct.unpack_from("<Q", data, 32), struct.unpack_from("<H", data, 56)
+        places = range(start, start + count * 56, 56)
+        found = [place for place in places if struct.unpack_from("<I", data, place)[0] == kind]
+        return changed("<Q", found[which] + field, value)(data)
+
+    return change
+
+
+HEADERS = "program headers are damaged"
+
 CASES: dict[str, tuple[Callable[[bytes], bytes], str]] = {
     "text": (lambda data: b"#!/bin/sh\necho x\n", "neither a ukl.toml nor a C file"),
     "empty": (lambda data: b"", "neither a ukl.toml nor a C file"),
@@ -53,8 +72,15 @@ CASES: dict[str, tuple[Callable[[bytes], bytes], str]] = {
     "arm": (changed("<H", 18, 183), r"another architecture \(EM_AARCH64\)"),
     "32-bit": (changed("<B", 4, 1), "another architecture: it is not 64-bit"),
     "big-endian": (changed("<B", 5, 2), "another architecture: it is not 64-bit"),
-    "program-headers-outside": (changed("<Q", 32, 1 << 40), "program headers are damaged"),
-    "too-many-program-headers": (changed("<H", 56, 0xFFFF), "program headers are damaged"),
+    "program-headers-outside": (changed("<Q", 32, 1 << 40), HEADERS),
+    "too-many-program-headers": (changed("<H", 56, 0xFFFF), HEADERS),
+    "segment-outside": (header(LOAD, 1, OFFSET, 1 << 40), f"{HEADERS}: it is cut off"),
+    "segment-too-long": (header(LOAD, -1, FILE_SIZE, 1 << 30), f"{HEADERS}: its segments overlap"),
+    "segments-overlap": (header(LOAD, 1, ADDRESS, 0), f"{HEADERS}: its segments overlap"),
+    "segment-not-aligned": (header(LOAD, 0, ADDRESS, 8), f"{HEADERS}: .* not aligned"),
+    "segment-without-end": (header(LOAD, -1, MEMORY_SIZE, 1 << 62), f"{HEADERS}: .* no segments"),
+    "interpreter-outside": (header(INTERPRETER, 0, OFFSET, 1 << 40), f"{HEADERS}: its PT_INTERP"),
+    "dynamic-outside": (header(DYNAMIC, 0, OFFSET, 1 << 40), f"{HEADERS}: its PT_DYNAMIC"),
     "section-headers-outside": (changed("<Q", 40, 1 << 50), "before its section headers"),
     "no-entry": (changed("<Q", 24, 0), "a shared object, not a program"),
     "no-interpreter": (

@@ -17,6 +17,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from ukl.base.errors import InputError
+from ukl.elf import segment
 from ukl.elf.reader import Elf
 
 CACHE = "/etc/ld.so.cache"
@@ -32,6 +33,8 @@ DIRECTORIES = (
 """Directories that loaders search by default: glibc of Debian and of Fedora, musl."""
 
 _INTERPRETER = "PT_INTERP"
+_READ = (_INTERPRETER, "PT_DYNAMIC")
+"""Segments that are read to load a file, beside those that are loaded."""
 
 
 class NotFound(InputError):
@@ -48,9 +51,9 @@ class NotFound(InputError):
 
 def interpreter(elf: Elf) -> str | None:
     """Return the path of the dynamic loader that the program names; None: it is static."""
-    for segment in elf.segments:
-        if segment.kind == _INTERPRETER:
-            content = bytes(elf.data[segment.offset : segment.offset + segment.file_size])
+    for each in elf.segments:
+        if each.kind == _INTERPRETER:
+            content = bytes(elf.data[each.offset : each.offset + each.file_size])
             return content.rstrip(b"\0").decode(errors="replace")
     return None
 
@@ -73,6 +76,8 @@ def needed(
     not found, with the name of the one that needs it.
     """
     elf = _opened(program)
+    if strict:
+        _check(elf, program)
     names = {posixpath.basename(path) for path in given}
     found: dict[str, Path] = {}
     loader = interpreter(elf)
@@ -103,7 +108,9 @@ def needed(
                     f"it needs {name}, which is not on this machine", where=file, name=name
                 )
             found[path] = given.get(path) or _resolved(root, path)
-            waiting.append((found[path], _opened(found[path]), inherited))
+            other = _opened(found[path])
+            _check(other, found[path])
+            waiting.append((found[path], other, inherited))
     cache = root / CACHE.lstrip("/")
     if loader is not None and cache.is_file():
         found[CACHE] = cache
@@ -130,6 +137,21 @@ def _opened(file: Path) -> Elf:
             remedy="name a program for x86-64",
         )
     return elf
+
+
+def _check(elf: Elf, file: Path) -> None:
+    """Raise InputError if the kernel or the dynamic loader could not load the file."""
+    try:
+        segment.loaded(elf)
+        for each in elf.segments:
+            if each.kind in _READ and each.offset + each.file_size > len(elf.data):
+                raise segment.Unsuitable(f"its {each.kind} is outside of the file")
+    except segment.Unsuitable as error:
+        raise InputError(
+            f"the program headers are damaged: {error}",
+            where=file,
+            remedy="build or copy the file again",
+        ) from error
 
 
 def _searched(
