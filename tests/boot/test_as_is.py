@@ -125,6 +125,21 @@ def test_static(lab: Lab, directory: Path, words: tuple[str, ...]) -> None:
     assert (ran.result.outcome, ran.result.status) == (Outcome.EXITED, 20), ran.text
 
 
+def test_a_thread_that_ends_itself(lab: Lab, directory: Path) -> None:
+    """glibc opens libgcc_s.so.1 then, which the program does not name."""
+    source, program = directory / "thread.c", directory / "thread"
+    source.write_text(
+        "#include <pthread.h>\n"
+        "void *run(void *at) { pthread_exit(at); }\n"
+        "int main(void) { pthread_t thread; void *at = 0;\n"
+        "  pthread_create(&thread, 0, run, &thread); pthread_join(thread, &at);\n"
+        "  return at == &thread ? 5 : 1; }\n"
+    )
+    subprocess.run(["gcc", str(source), "-o", str(program)], check=True)
+    ran = lab.run(lab.build(spec_of(program)))
+    assert (ran.result.outcome, ran.result.status) == (Outcome.EXITED, 5), ran.text
+
+
 def test_as_a_normal_process(lab: Lab, directory: Path) -> None:
     """The same files, started without the marker file."""
     program = directory / "prog-user"

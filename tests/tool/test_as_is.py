@@ -40,6 +40,7 @@ def test_what_the_guest_gets(program: Path, store: Store) -> None:
     assert found.files["/usr/local/bin/prog"] == program
     assert found.files["/lib64/ld-linux-x86-64.so.2"].is_file()
     assert any(path.endswith("/libc.so.6") for path in found.files)
+    assert any(path.endswith("/libgcc_s.so.1") for path in found.files)  # which glibc opens
 
 
 def test_a_program_of_the_system_keeps_its_path() -> None:

@@ -37,6 +37,11 @@ _READ = (_INTERPRETER, "PT_DYNAMIC")
 """Segments that are read to load a file, beside those that are loaded."""
 
 
+OPENED = {"libc.so.6": "libgcc_s.so.1"}
+"""What shared objects open by themselves: glibc at pthread_exit() and pthread_cancel(), and it
+aborts the program where that fails."""
+
+
 class NotFound(InputError):
     """A file that a program loads is not there; `name` is its path, or the object's name."""
 
@@ -90,10 +95,11 @@ def needed(
         dynamic = elf.dynamic()
         own = () if "DT_RUNPATH" in dynamic else _paths(dynamic.get("DT_RPATH", ()), file)
         inherited = (*own, *inherited)
-        for name in dynamic.get("DT_NEEDED", ()):
+        wanted = dynamic.get("DT_NEEDED", [])
+        later = [OPENED[name] for name in wanted if name in OPENED]
+        for name in (*wanted, *later):
             if name in seen:
                 continue
-            seen.add(name)
             path = _searched(
                 name,
                 [*inherited, *_paths(dynamic.get("DT_RUNPATH", ()), file)],
@@ -101,6 +107,9 @@ def needed(
                 root,
                 given,
             )
+            if path is None and name in later:
+                continue
+            seen.add(name)
             if path is None and (not strict or name in names):  # LD_LIBRARY_PATH may lead there
                 continue
             if path is None:
