@@ -73,6 +73,7 @@ C_HAZARDS = {
         "f",
     ),
     "privileged": (function("cli"), "f"),
+    "far": (function("lretq"), "f"),
     "int80": (function("int $0x80"), "f"),
     "sysenter": (function("sysenter"), "f"),
     "vsyscall": ("long f(long *t) { return ((long (*)(long *))0xffffffffff600400)(t); }", "f"),

@@ -276,6 +276,11 @@ def test_red_zone(text: str, expected: bool) -> None:
         ("ee", Kind.PRIVILEGED),  # out %al,(%dx)
         ("0f 22 d8", Kind.PRIVILEGED),  # mov %rax,%cr3
         ("48 cf", Kind.PRIVILEGED),  # iretq
+        ("48 ff 2c 24", Kind.FAR),  # rex.W ljmp *(%rsp)
+        ("ff 2c 24", Kind.FAR),  # ljmp *(%rsp)
+        ("ff 18", Kind.FAR),  # lcall *(%rax)
+        ("48 cb", Kind.FAR),  # lretq
+        ("ca 08 00", Kind.FAR),  # lret $8
         ("f4", Kind.HALT),
         ("cd 80", Kind.INT80),
         ("0f 34", Kind.SYSENTER),
@@ -293,7 +298,16 @@ def test_notable(text: str, kind: Kind) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["64 48 8b 04 25 28 00 00 00", "cd 03", "0f 0b", "48 89 c3", "8c e8", "f3 0f 1e fa"],
+    [
+        "ff 24 24",
+        "ff 14 24",
+        "64 48 8b 04 25 28 00 00 00",
+        "cd 03",
+        "0f 0b",
+        "48 89 c3",
+        "8c e8",
+        "f3 0f 1e fa",
+    ],
 )
 def test_not_notable(text: str) -> None:
     assert not sweep(code(text, RET)).notes

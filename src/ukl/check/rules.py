@@ -163,6 +163,12 @@ RULES: dict[str, Rule] = {
         "in a process this instruction raises SIGSEGV; in ring 0 it takes effect",
         "make sure that it is never executed, or that the effect is intended",
     ),
+    "far": Rule(
+        _W,
+        "a far jump, call or return: the code segments of processes are not those of ring 0; "
+        "SIGSEGV",
+        "make sure that it is never executed: nothing can switch to 32-bit code",
+    ),
     "int80": Rule(
         _W,
         "a 32-bit system call, which the kernel does not support: SIGSEGV",

@@ -35,6 +35,7 @@ _SYSCALL = b"\x0f\x05"
 class Kind(StrEnum):
     """Why `ukl check` reports an instruction."""
 
+    FAR = "far"
     GS = "gs"
     GS_BASE = "gs-base"
     HALT = "hlt"
@@ -55,6 +56,7 @@ PRIVILEGED = frozenset(_PRIVILEGED.split())
 
 _NOTABLE = {
     **dict.fromkeys(PRIVILEGED, Kind.PRIVILEGED),
+    **dict.fromkeys(("ljmp", "lcall", "retf", "retfq"), Kind.FAR),
     "hlt": Kind.HALT,
     "sysenter": Kind.SYSENTER,
     "swapgs": Kind.GS_BASE,
@@ -342,6 +344,8 @@ def _kind(mnemonic: str, operands: str) -> Kind | None:
             return Kind.GS
         if (mnemonic == "mov" and operands.startswith("gs,")) or operands == "gs":
             return Kind.GS_BASE if mnemonic != "push" else None
+    if mnemonic in {"jmp", "call"} and operands.startswith("ptr ["):  # others have their size
+        return Kind.FAR
     if mnemonic == "int" and operands == "0x80":
         return Kind.INT80
     if mnemonic == "mov" and ("cr" in operands or "dr" in operands):
