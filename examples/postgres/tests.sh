@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # tests.sh SUITE: runs PostgreSQL's own tests against the server at $HOST and $PORT, in the built
 # source. After a suite's results it shows the differences from the expected output.
+# MODULES is where an installed server has the modules of the tests; ours has them linked in.
 top=$PWD
 export PGHOST="$HOST" PGPORT="$PORT" PGUSER=postgres PGDATABASE=postgres
 PATH=$top/src/bin/psql:$top/src/bin/pgbench:$PATH
@@ -33,10 +34,10 @@ done
 
 case $1 in
 regress)
-	regress src/test/regress --dlpath=. --schedule=parallel_schedule
+	regress src/test/regress --dlpath="${MODULES:-.}" --schedule=parallel_schedule
 	;;
 quick)
-	regress src/test/regress --dlpath=. test_setup boolean char int4 float8 numeric strings \
+	regress src/test/regress --dlpath="${MODULES:-.}" test_setup boolean char int4 float8 numeric strings \
 		create_function_c create_misc create_index triggers plpgsql tsearch jsonb conversion \
 		transactions
 	;;

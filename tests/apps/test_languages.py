@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.apps.test_installed import LIBRARIES, unpacked
+from tests.apps.test_installed import libraries, unpacked
 from tests.boot.harness import PROGRAMS, Built, Lab, mode_of
 from tests.conftest import OPTIONAL
 from ukl.base.model import AppSpec, Code, Guest, Outcome
@@ -159,9 +159,8 @@ def made(lab: Lab, name: str, language: Language, top: Path, sources: Path = HER
         unpacked(lab, language.packages[0], language.packages) if language.packages else Path("/")
     )
     program = packages / filled(language.program)
-    libraries = (packages / LIBRARIES).glob("lib*.so.*") if language.packages else ()
     files = {
-        **{f"/{LIBRARIES}/{file.name}": file for file in libraries},
+        **(libraries(packages) if language.packages else {}),
         **{guest: packages / path for guest, path in language.files.items()},
         **{f"{top}/{file.name}": file for file in top.iterdir() if file.is_file()},
     }
