@@ -3,14 +3,22 @@
  * boot - the time from the machine's reset to the start of a program
  *
  * Prints rows in the format of bench.c, with one sample each: the time since the reset of the
- * machine, where the time-stamp counter began (in nanoseconds under -icount only, so with the
- * argument `instructions`); the time since the kernel set its clock (CLOCK_BOOTTIME); and how
- * long the processor has idled (/proc/uptime, to 10 ms).
+ * machine, where the time-stamp counter began, at main and at the end of the first output (in
+ * nanoseconds under -icount only, so with the argument `instructions`); the time since the kernel
+ * set its clock (CLOCK_BOOTTIME); and how long the processor has idled (/proc/uptime, to 10 ms).
  */
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
+
+static uint64_t ticks(void)
+{
+	uint32_t low, high;
+
+	__asm__ volatile("lfence; rdtsc; lfence" : "=a" (low), "=d" (high) : : "memory");
+	return (uint64_t)high << 32 | low;
+}
 
 static void print(const char *row, uint64_t number)
 {
@@ -21,12 +29,11 @@ static void print(const char *row, uint64_t number)
 int main(int argc, char **argv)
 {
 	double uptime = 0, idle = 0;
+	uint64_t at_main = ticks(), at_output;
 	struct timespec now;
-	uint32_t low, high;
 	unsigned short cs;
 	FILE *file;
 
-	__asm__ volatile("lfence; rdtsc; lfence" : "=a" (low), "=d" (high) : : "memory");
 	clock_gettime(CLOCK_BOOTTIME, &now);
 	file = fopen("/proc/uptime", "r");
 	if (!file || fscanf(file, "%lf %lf", &uptime, &idle) != 2) {
@@ -36,8 +43,12 @@ int main(int argc, char **argv)
 	__asm__("mov %%cs, %0" : "=r" (cs));
 	printf("{\"bench\": \"%s\", \"mode\": \"%s\"}\n", argc ? argv[0] : "",
 	       (cs & 3) == 0 ? "supervisor" : "user");
-	if (argc > 1 && strcmp(argv[1], "instructions") == 0)
-		print("reset to main", (uint64_t)high << 32 | low);
+	fflush(stdout);
+	at_output = ticks();
+	if (argc > 1 && strcmp(argv[1], "instructions") == 0) {
+		print("reset to main", at_main);
+		print("reset to first output", at_output);
+	}
 	print("kernel's clock at main", (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec);
 	print("idle until main", (uint64_t)(idle * 1e9));
 	return 0;
