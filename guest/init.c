@@ -324,6 +324,34 @@ static void start_agent(struct guest *guest)
 	agent_main(guest->run.nonce);
 }
 
+/*
+ * Of a snapshot: hold the processors while the host saves the machine. The program of a copy
+ * gets SIGCONT, as one that was stopped. The clients of the agent are those of the original.
+ */
+static void hold(struct guest *guest, struct pollfd *host)
+{
+	enum host_request request = snapshot_hold();
+
+	if (request == HOST_STOP)
+		stop(guest, status_grace(guest->run.grace_ms));
+	if (request == HOST_GONE)
+		host->fd = -1;
+	if (request == HOST_COPY)
+		signal_all(guest, SIGCONT);
+	snapshot_release();
+	if (request == HOST_COPY)
+		snapshot_connect();
+	if (request == HOST_COPY && guest->agent) {
+		kill(guest->agent, SIGKILL);
+		waitpid(guest->agent, NULL, 0);
+		guest->agent = 0;
+	}
+	if (request == HOST_GO || request == HOST_COPY) {
+		status_clock(CLOCK_TIMEOUT);
+		status_resumed(guest->application);
+	}
+}
+
 static void handle_requests(struct guest *guest, struct pollfd *host)
 {
 	enum host_request request;
@@ -337,6 +365,8 @@ static void handle_requests(struct guest *guest, struct pollfd *host)
 			stop(guest, status_grace(guest->run.grace_ms));
 		if (request == HOST_AGENT)
 			start_agent(guest);
+		if (request == HOST_HOLD)
+			hold(guest, host);
 	}
 }
 

@@ -64,6 +64,10 @@ enum host_request {
 	HOST_AGENT,		/* start the agent */
 	HOST_HOSTS,		/* the guests of the network, already written to /etc/hosts */
 	HOST_TIME,		/* what time it is */
+	HOST_HOLD,		/* hold the processors, for a snapshot */
+	HOST_NEWS,		/* what is new in a copy: status_news() */
+	HOST_GO,		/* let the programs go on */
+	HOST_COPY,		/* this machine is a copy; only of snapshot_hold() */
 	HOST_GONE,		/* the host has closed the channel */
 };
 
@@ -74,6 +78,9 @@ int status_fd(void);
 void status_hello(const char *name);
 void status_clock(int timeout_ms);
 void status_ready(void);
+void status_held(void);
+const char *status_news(void);
+void status_resumed(pid_t pid);
 void status_started(const char *who, pid_t pid);
 void status_ended(const char *who, int wait_status, const struct rusage *usage,
 		  const char *reason);
@@ -126,6 +133,13 @@ void kmsg_reason(int fd, pid_t pid, int status, char *line, size_t size);
 /* net.c */
 int net_up(const struct run *run, const char **what);
 bool net_hosts(const char *line);
+void net_down(void);
+int net_again(const char *address, const char *mac, const char **what);
+
+/* snapshot.c */
+enum host_request snapshot_hold(void);
+void snapshot_release(void);
+void snapshot_connect(void);
 
 /* setup.c */
 int setup_mounts(const char **what);

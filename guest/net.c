@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <net/if.h>
+#include <net/if_arp.h>
 #include <net/route.h>
 #include <netinet/in.h>
 #include <stdio.h>
@@ -189,6 +190,44 @@ int net_up(const struct run *run, const char **what)
 	if (!error)
 		error = second_up(fd, run->address, what);
 	close(fd);
+	return error;
+}
+
+/* Take the second interface down; without one, do nothing. */
+void net_down(void)
+{
+	struct ifreq request = { 0 };
+	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+	strcpy(request.ifr_name, SECOND);
+	if (fd >= 0 && !ioctl(fd, SIOCGIFFLAGS, &request)) {
+		request.ifr_flags &= ~IFF_UP;
+		ioctl(fd, SIOCSIFFLAGS, &request);
+	}
+	if (fd >= 0)
+		close(fd);
+}
+
+/* Bring the second interface up as that of another machine; it is down. */
+int net_again(const char *address, const char *mac, const char **what)
+{
+	struct ifreq request = { .ifr_hwaddr.sa_family = ARPHRD_ETHER };
+	unsigned char *byte = (unsigned char *)request.ifr_hwaddr.sa_data;
+	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0), error = 0;
+
+	*what = "hardware address of " SECOND;
+	strcpy(request.ifr_name, SECOND);
+	if (sscanf(mac, "%hhx:%hhx:%hhx:%hhx:%hhx:%hhx", byte, byte + 1, byte + 2, byte + 3,
+		   byte + 4, byte + 5) != 6)
+		error = -EINVAL;
+	else if (fd < 0 || ioctl(fd, SIOCSIFHWADDR, &request))
+		error = -errno;
+	if (!error) {
+		*what = "address of " SECOND;
+		error = second_static(fd, address);
+	}
+	if (fd >= 0)
+		close(fd);
 	return error;
 }
 

@@ -178,6 +178,18 @@ void status_started(const char *who, pid_t pid)
 	message("started", ",\"who\":\"%s\",\"pid\":%d", who, pid);
 }
 
+/* Of a snapshot: all processors are held. */
+void status_held(void)
+{
+	message("held", "%s", "");
+}
+
+/* After a snapshot, in the original and in a copy; @pid is the application's, or 0. */
+void status_resumed(pid_t pid)
+{
+	message("resumed", ",\"pid\":%d", pid);
+}
+
 static long long microseconds(struct timeval time)
 {
 	return time.tv_sec * 1000000LL + time.tv_usec;
@@ -226,6 +238,40 @@ static bool is_time(const char *line)
 		return false;
 	host_time = seconds * NSEC_PER_SEC + nanoseconds;
 	return true;
+}
+
+/*
+ * "go SECONDS NANOSECONDS": the programs may go on. They must not see the time of the snapshot,
+ * so set the clock at once; status_clock() is more exact, and lets them run.
+ */
+static bool is_go(const char *line)
+{
+	struct timespec set;
+	long long seconds, nanoseconds;
+
+	if (sscanf(line, "go %lld %lld", &seconds, &nanoseconds) != 2)
+		return false;
+	set.tv_sec = seconds;
+	set.tv_nsec = nanoseconds;
+	clock_settime(CLOCK_REALTIME, &set);
+	return true;
+}
+
+static char news[128];
+
+/* "seed ..." and "copy ...": see snapshot.c. */
+static bool is_news(const char *line)
+{
+	if (strncmp(line, "seed ", 5) && strncmp(line, "copy ", 5))
+		return false;
+	snprintf(news, sizeof(news), "%s", line);
+	return true;
+}
+
+/* The line of the last HOST_NEWS. */
+const char *status_news(void)
+{
+	return news;
 }
 
 static unsigned int grace_ms;
@@ -280,7 +326,10 @@ enum host_request status_request(void)
 		  !strcmp(line, "ack") ? HOST_ACK :
 		  !strcmp(line, "agent") ? HOST_AGENT :
 		  net_hosts(line) ? HOST_HOSTS :
-		  is_time(line) ? HOST_TIME : HOST_NOTHING;
+		  is_time(line) ? HOST_TIME :
+		  !strcmp(line, "hold") ? HOST_HOLD :
+		  is_news(line) ? HOST_NEWS :
+		  is_go(line) ? HOST_GO : HOST_NOTHING;
 	size -= end + 1 - line;
 	memmove(line, end + 1, size);
 	return request;
