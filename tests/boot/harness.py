@@ -28,7 +28,7 @@ from ukl.guest.mounts import marker_path
 from ukl.host.store import Store
 from ukl.image import initrd as initrd_image
 from ukl.settings import manifest
-from ukl.vm import launch, outcome
+from ukl.vm import launch, outcome, runs
 from ukl.vm.launch import Options
 from ukl.vm.session import Session
 from ukl.vm.streams import Sink
@@ -183,7 +183,7 @@ class Lab:
             built.initrd,
             accelerator=self.accelerator,
             options=chosen,
-            directory=launch.run_directory(self.runs, spec.name),
+            directory=runs.run_directory(self.runs, spec.name),
         )
         async with Session(plan.machine, plan.settings) as session:
             try:

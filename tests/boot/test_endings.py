@@ -193,7 +193,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 from ukl.base.model import Accelerator, AppSpec, Guest, Image
-from ukl.vm import launch
+from ukl.vm import launch, runs
 from ukl.vm.launch import Options
 from ukl.vm.outcome import error_of
 directory, vmlinux, marker, initrd, check = map(str, sys.argv[1:6])
@@ -202,7 +202,7 @@ image = Image("checks", path.parent, path, path, path, Path(marker), bytes(20), 
 spec = AppSpec("checks", path, path.parent, (), args=(check,))
 result = launch.attempt(
     image, spec, Path(initrd), accelerator=Accelerator(sys.argv[6]),
-    options=Options(Guest(timeout=60)), directory=launch.run_directory(Path(directory), "checks"),
+    options=Options(Guest(timeout=60)), directory=runs.run_directory(Path(directory), "checks"),
 )
 if (error := error_of(result)) is not None:
     raise error
@@ -212,8 +212,8 @@ print(f"outcome {result.outcome.value}", flush=True)
 
 PATIENT = """
 from ukl.guest import rundesc
-from ukl.vm import session
-session.STOP_GRACE, rundesc.GRACE_MS = 600.0, 600_000
+from ukl.vm import settings
+settings.STOP_GRACE, rundesc.GRACE_MS = 600.0, 600_000
 """
 """In front of RUNNER: who is asked to end has ten minutes."""
 

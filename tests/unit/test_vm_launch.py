@@ -17,7 +17,7 @@ from ukl.base.model import Accelerator, AppSpec, Guest, Image, Mode, Volume
 from ukl.elf import reader
 from ukl.elf.reader import Segment
 from ukl.host import tsc
-from ukl.vm import launch
+from ukl.vm import launch, runs
 from ukl.vm.launch import Options
 from ukl.vm.streams import Streams
 
@@ -216,15 +216,15 @@ def test_what_is_saved_has_its_time(tmp_path: Path) -> None:
 
 
 def test_old_runs_are_forgotten(tmp_path: Path) -> None:
-    for number in range(launch.KEEP_RUNS + 5):
+    for number in range(runs.KEEP_RUNS + 5):
         directory = tmp_path / f"run-{number:02}"
         directory.mkdir()
         (directory / "console.log").touch()
         age = 1_000_000_000 + number
         os.utime(directory, (age, age))
-    made = launch.run_directory(tmp_path, "hello")
+    made = runs.run_directory(tmp_path, "hello")
     left = sorted(path.name for path in tmp_path.iterdir())
     assert made.name in left
     assert "run-04" not in left
     assert "run-05" in left
-    assert len(left) == launch.KEEP_RUNS + 1
+    assert len(left) == runs.KEEP_RUNS + 1

@@ -100,12 +100,14 @@ class Disk:
     """An ext4 image that the guest mounts at `target` (`--disk FILE:/path`).
 
     A missing file is created: sparse, `size` bytes. The one with the target `/` is the root file
-    system of a container image, a squashfs that several guests may read.
+    system of a container image, a squashfs that several guests may read. With an `offset` it is a
+    part of a snapshot, which stays as it is: what the guest writes is lost at its end.
     """
 
     file: Path
     target: str
     size: int = DISK_SIZE
+    offset: int | None = None
 
     @property
     def is_root(self) -> bool:

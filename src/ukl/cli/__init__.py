@@ -21,6 +21,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     gc.disable()
     try:
         failures.heed_termination()
+        arguments = list(sys.argv[1:] if argv is None else argv)
+        from ukl.cli import lean  # noqa: PLC0415
+
+        if (line := lean.parse(arguments)) is not None:
+            return _flushed(lean.main(line))
         from ukl.cli import complete  # noqa: PLC0415
         from ukl.cli.app import app  # noqa: PLC0415
 
@@ -32,7 +37,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         gc.freeze()
         gc.enable()
 
-        arguments = list(sys.argv[1:] if argv is None else argv)
         # Usage lines say `ukl`, whatever path it was started by.
         app(args=arguments, prog_name="ukl")
         code = ExitCode.OK

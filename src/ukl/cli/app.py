@@ -31,6 +31,7 @@ from ukl.cli import (
     perf,
     run,
     selftest,
+    snapshot,
     trace,
     wrap,
 )
@@ -89,6 +90,7 @@ app.command("ps")(guests.ps)
 app.command("logs")(guests.logs)
 app.command("stop")(guests.stop)
 app.command("rm")(guests.rm)
+app.command("snapshot")(snapshot.snapshot)
 app.command("exec", cls=Verbatim)(execute.execute)
 app.command("shell")(execute.shell)
 app.command("cp")(execute.copy)

@@ -92,6 +92,25 @@ Learn = Annotated[
         help="Run a program on this machine, and write DIR/ukl.toml with the files that it opens.",
     ),
 ]
+From = Annotated[
+    Path | None,
+    typer.Option(
+        "--from",
+        metavar="FILE",
+        parser=filled,
+        help="Start a copy of the guest in a snapshot (ukl snapshot), without TARGET.",
+    ),
+]
+Copies = Annotated[
+    int | None,
+    typer.Option(
+        "--copies",
+        "-n",
+        min=1,
+        metavar="N",
+        help="With --from: start N copies in the background; each forwards the next ports.",
+    ),
+]
 OldUser = Annotated[bool, typer.Option("--user", hidden=True)]
 Icount = Annotated[bool, typer.Option("--icount", hidden=True)]
 
@@ -103,6 +122,8 @@ def run(
     target: RunTarget = "",
     rootfs: Rootfs = None,
     learn: Learn = None,
+    snapshot: From = None,
+    copies: Copies = None,
     user: OldUser = False,
     init: Init = "ukl",
     network: SharedNetwork = None,
@@ -163,8 +184,7 @@ def run(
     )
     if options.restart is not Restart.NO and not detach:
         raise typer.BadParameter("requires -d", param_hint="--restart")
-    if not target and not rootfs:
-        raise typer.BadParameter("missing", param_hint="TARGET")
+    _refuse_copy(snapshot, copies, target or rootfs)
     context = STATE.context(kernel_source, jobs)
     spec = manifest.runnable(target, overrides, rootfs or "")
     if learn is not None:
@@ -176,6 +196,20 @@ def run(
     if detach:
         return _detached(spec, options, context, as_json=as_json)
     return _foreground(spec, options, context, as_json=as_json)
+
+
+def _refuse_copy(snapshot: Path | None, copies: int | None, target: str | None) -> None:
+    """Refuse what cli/lean.py has left, since a copy cannot have it; and a missing target."""
+    if snapshot is not None:
+        raise typer.BadParameter(
+            "a copy is what its original was, with its program and settings; only -p, -n, -d, "
+            "--name and --json go with it",
+            param_hint="--from",
+        )
+    if copies is not None:
+        raise typer.BadParameter("requires --from", param_hint="--copies")
+    if not target:
+        raise typer.BadParameter("missing", param_hint="TARGET")
 
 
 def _network(name: str | None, tap: str | None, bridge: str | None, ip: str | None) -> Network:

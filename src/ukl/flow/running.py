@@ -36,6 +36,7 @@ from ukl.vm import (
     ports,
     postmortem,
     registry,
+    runs,
     session,
     storage,
     terminal,
@@ -79,7 +80,7 @@ def run_directory(store: Store, name: str) -> Path:
     """Create the directory of a new run. Directories that running guests write to are kept."""
     consoles = (guest.life.console for guest in registry.of(store).all())
     writing = [console.parent for console in consoles if console is not None]
-    return launch.run_directory(store.own(RUNS), name, writing)
+    return runs.run_directory(store.own(RUNS), name, writing)
 
 
 def plan(

@@ -24,6 +24,7 @@ from ukl.base.model import Machine, Outcome, RunResult, SuiteSpec
 from ukl.base.progress import Stage
 from ukl.host import exec as host_exec
 from ukl.vm import outcome, session, status
+from ukl.vm.settings import Settings
 from ukl.vm.streams import Sink
 
 PASSED, FAILED, SKIPPED = "passed", "failed", "skipped"
@@ -111,7 +112,7 @@ class Guest:
     def __init__(
         self,
         machine: Machine,
-        settings: session.Settings,
+        settings: Settings,
         attend: session.Attend | None = None,
     ) -> None:
         self._attend = attend

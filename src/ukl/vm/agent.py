@@ -142,6 +142,11 @@ class Decoder:
         return frames
 
     @property
+    def rest(self) -> bytes:
+        """What has come of a frame that is not complete."""
+        return bytes(self._rest)
+
+    @property
     def greeted(self) -> bool:
         """Whether the agent's hello has come."""
         return self.hello is None

@@ -16,18 +16,19 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ukl.base.errors import ExitCode, UklError
 from ukl.base.model import Outcome, Restart, RunResult
-from ukl.debug.placement import gate_dump, idt_base
 from ukl.host import detach
-from ukl.vm import control, outcome, postmortem, registry, status
+from ukl.vm import control, outcome, registry, saving, status
 from ukl.vm.monitor import Monitor
-from ukl.vm.postmortem import PostMortem, Subject
 from ukl.vm.registry import End, Entry, Record, Registry, State
 from ukl.vm.relay import Relay
 from ukl.vm.session import Attend, Session
+
+if TYPE_CHECKING:
+    from ukl.vm.postmortem import PostMortem
 
 NAMES_INTERVAL = 0.5
 """Seconds between two checks for guests that join or leave the guest's network."""
@@ -65,10 +66,15 @@ class Keeper:
         self._announce = announce
         self._clients: set[asyncio.Task[None]] = set()
         self._relay: Relay | None = None
+        self._session: Session | None = None
+        self._crashes: PostMortem | None = None
         self._debugged = False
+        self._saved = asyncio.Event()
+        """Set unless a snapshot is being taken."""
+        self._saved.set()
 
     @contextlib.asynccontextmanager
-    async def attend(self, session: Session) -> AsyncIterator[None]:
+    async def attend(self, session: Session) -> AsyncIterator[Keeper]:
         """Serve clients and update the record, until the block is left."""
         self._entry.change(
             state=State.STARTING,
@@ -88,12 +94,14 @@ class Keeper:
         )
         watching = asyncio.create_task(self._watch(session))
         naming = asyncio.create_task(self._send_hosts(session))
-        crashes = self._crashes(session)
+        self._session = session
+        if session.settings.copy is None:
+            self._crashes = self._examiner(session)
         try:
-            yield
+            yield self
         finally:
-            if crashes is not None:
-                await crashes.finish()
+            if self._crashes is not None:
+                await self._crashes.finish()
             server.close()
             tasks = [watching, naming, *self._clients]
             for task in tasks:
@@ -101,11 +109,13 @@ class Keeper:
             await asyncio.gather(*tasks, return_exceptions=True)
             await self._relay.close()
 
-    def _crashes(self, session: Session) -> PostMortem | None:
+    def _examiner(self, session: Session) -> PostMortem | None:
         record = self._entry.record
         images = record.images
         if not session.machine.stop_on_crash or images.vmlinux is None:
             return None
+        from ukl.vm.postmortem import PostMortem, Subject  # noqa: PLC0415 - a copy runs before
+
         subject = Subject(
             guest=record.name,
             application=record.application,
@@ -127,11 +137,11 @@ class Keeper:
 
     async def _watch(self, session: Session) -> None:
         if session.settings.nonce is None:
-            self._started(1)
+            self.started(1)
             return
         async for message in session.follow():
             if message.type is status.Type.STARTED and message.who == status.APPLICATION:
-                self._started(message.number("pid"))
+                self.started(message.number("pid"))
             ended = message.type in {status.Type.EXITED, status.Type.SIGNALED}
             if ended and message.who == status.AGENT_PROCESS and self._relay is not None:
                 self._relay.lost()
@@ -140,7 +150,8 @@ class Keeper:
         """Send the guest the names and addresses in its network, whenever they change."""
         record, known = self._entry.record, session.greeting
         if record.given.network and session.settings.nonce is not None:
-            await session.until(status.Type.HELLO)
+            copy = session.settings.copy is not None
+            await session.until(status.Type.RESUMED if copy else status.Type.HELLO)
             while True:
                 hosts = _hosts(self._entry)
                 if hosts != known:
@@ -148,11 +159,14 @@ class Keeper:
                     known = hosts
                 await asyncio.sleep(NAMES_INTERVAL)
 
-    def _started(self, pid: int | None) -> None:
+    def started(self, pid: int | None) -> None:
+        """Note that the program runs, and announce it."""
         life = replace(self._entry.record.life, started=time.time(), pid=pid)
         self._entry.change(state=State.RUNNING, life=life)
         if self._announce is not None:
             self._announce()
+        if self._session is not None and self._session.settings.copy is not None:
+            self._crashes = self._examiner(self._session)
 
     async def _client(
         self, session: Session, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
@@ -183,7 +197,10 @@ class Keeper:
                 if not session.stopping or grace == 0:
                     session.stop(float(grace) if isinstance(grace, int | float) else None)
                 writer.write(control.accepted())
+            case "snapshot":
+                await self._snapshot(session, Path(str(request.get("file"))), reader, writer)
             case "exec" if self._relay is not None:
+                await self._saved.wait()
                 try:
                     await self._relay.ready()
                 except UklError as error:
@@ -205,6 +222,36 @@ class Keeper:
                 writer.write(control.refused(f"unknown request: {other!r}"))
         await writer.drain()
 
+    async def _snapshot(
+        self,
+        session: Session,
+        file: Path,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+    ) -> None:
+        """Take a snapshot, unless the client goes first."""
+        if not self._saved.is_set():
+            writer.write(control.refused("another snapshot of this guest is being taken"))
+            return
+        self._saved.clear()
+        taking = asyncio.create_task(saving.take(session, self._entry.record, file))
+        gone = asyncio.create_task(reader.read(1))
+        try:
+            await asyncio.wait({taking, gone}, return_when=asyncio.FIRST_COMPLETED)
+            taking.cancel()
+            await taking
+        except asyncio.CancelledError:
+            return
+        except UklError as error:
+            writer.write(control.refused(error.message, error.remedy))
+        else:
+            writer.write(control.accepted())
+        finally:
+            for each in (taking, gone):
+                each.cancel()
+            await asyncio.gather(taking, gone, return_exceptions=True)
+            self._saved.set()
+
 
 def _hosts(entry: Entry) -> bytes:
     """Return the message with the hosts in a guest's network (vm/status.py)."""
@@ -218,6 +265,8 @@ async def _debug(
 
     Sends the client a gate of the interrupt descriptor table: see debug/placement.py.
     """
+    from ukl.debug.placement import gate_dump, idt_base  # noqa: PLC0415 - for ukl gdb only
+
     table = idt_base(await monitor.human("info registers"))
     gate = await monitor.human(gate_dump(table))
     output = await monitor.human(f"gdbserver unix:{stub.replace(',', ',,')},server=on,wait=off")
@@ -342,6 +391,8 @@ def _background(entry: Entry, run: Run, report: detach.Report, dumping: bool) ->
                 life=replace(life, restarts=life.restarts + 1, agent=False),
             )
         _ended(entry, result)
+        from ukl.vm import postmortem  # noqa: PLC0415 - a copy runs before
+
         error = outcome.error_of(result, postmortem.reports(entry.directory))
     except (UklError, KeyboardInterrupt) as failure:
         if isinstance(failure, UklError):

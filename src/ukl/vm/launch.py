@@ -3,14 +3,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
-import shutil
 import sys
-import tempfile
-import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -36,6 +32,7 @@ from ukl.host import probe, tsc
 from ukl.image import initrd as initrd_image
 from ukl.image import names
 from ukl.vm import ports, qemu, session, status, storage, terminal
+from ukl.vm.settings import STOP_GRACE, Settings
 from ukl.vm.streams import Sink, Streams, forgiving, to_descriptor
 
 SHELL = ("/bin/sh", "-l")
@@ -51,10 +48,6 @@ NETWORK = "ip=10.0.2.15::10.0.2.2:255.255.255.0::eth0:off"
 
 TRACE = "boot.trace"
 """File in a run's directory with the code that QEMU has translated."""
-
-KEEP_RUNS = 20
-KEEP_SECONDS = 24 * 3600.0
-"""The console logs of the newest KEEP_RUNS runs stay, and those of the last KEEP_SECONDS."""
 
 _ENV_KEY = re.compile(r"[A-Z_][A-Z0-9_]*")
 
@@ -317,7 +310,7 @@ class Plan:
     """A machine and the settings of its session."""
 
     machine: Machine
-    settings: session.Settings
+    settings: Settings
 
 
 def prepare(
@@ -362,7 +355,7 @@ def prepare(
         # For `ukl exec -t` as well, whatever the program's own streams are.
         files = names.terminal(os.environ.get("TERM", ""))
         own.write_bytes(initrd_image.with_run(base, run, files))
-    settings = session.Settings(
+    settings = Settings(
         directory=directory,
         nonce=nonce,
         output=options.output,
@@ -370,7 +363,7 @@ def prepare(
         input=options.input,
         interactive=options.guest.shell,
         timeout=options.guest.timeout,
-        stop_grace=session.STOP_GRACE + (storage.GRACE if has_storage(spec) else 0),
+        stop_grace=STOP_GRACE + (storage.GRACE if has_storage(spec) else 0),
         qemu=options.qemu,
         qemu_version=_qemu_version(options.qemu) if planned.cpus > 1 else None,
         agent=options.agent and nonce is not None,
@@ -414,24 +407,3 @@ def run_plan(plan: Plan, attend: session.Attend | None = None) -> RunResult:
         return session.run(plan.machine, plan.settings, attend)
     finally:
         plan.machine.initrd.unlink(missing_ok=True)
-
-
-def run_directory(runs: Path, name: str, keep: Iterable[Path] = ()) -> Path:
-    """Make the directory of a new run, and delete those of old runs.
-
-    Directories in `keep` stay: running guests write into them.
-    """
-    runs.mkdir(parents=True, exist_ok=True)
-    _delete_old(runs, frozenset(keep))
-    stamp = time.strftime("%Y%m%d-%H%M%S")
-    return Path(tempfile.mkdtemp(prefix=f"{name}-{stamp}-", dir=runs))
-
-
-def _delete_old(runs: Path, keep: frozenset[Path]) -> None:
-    aged = []
-    for path in runs.iterdir():
-        with contextlib.suppress(OSError):  # another `ukl` deletes it too
-            aged.append((path.stat().st_mtime, path))
-    for made, path in sorted(aged)[:-KEEP_RUNS]:
-        if time.time() - made > KEEP_SECONDS and path not in keep:
-            shutil.rmtree(path, ignore_errors=True)

@@ -9,6 +9,7 @@ import logging
 import socket
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from qemu.qmp import ConnectError, EventListener, QMPClient, QMPError, Runstate
 
@@ -48,6 +49,24 @@ class Monitor:
         with contextlib.suppress(*_LOST):
             await self._client.execute("quit")
 
+    @property
+    def version(self) -> str:
+        """QEMU's version, with that of its package."""
+        greeting = self._client.greeting
+        if greeting is None:
+            return "unknown"
+        version: Any = greeting.QMP.version
+        text = "{major}.{minor}.{micro}".format(**version["qemu"])
+        package = str(version.get("package", "")).strip()
+        return f"{text} ({package})" if package else text
+
+    async def execute(self, command: str, arguments: Mapping[str, object] | None = None) -> object:
+        """Execute a command and return its answer; raises UklError if it fails."""
+        try:
+            return await self._client.execute(command, dict(arguments or {}))
+        except _LOST as error:
+            raise UklError(f"QEMU does not execute {command}: {error}") from error
+
     async def human(self, line: str, cpu: int | None = None) -> str:
         """Execute a command of QEMU's human monitor and return its output.
 
@@ -56,11 +75,7 @@ class Monitor:
         words: dict[str, object] = {"command-line": line}
         if cpu is not None:
             words["cpu-index"] = cpu
-        try:
-            output = await self._client.execute("human-monitor-command", words)
-        except _LOST as error:
-            raise UklError(f"QEMU does not execute `{line}`: {error}") from error
-        return str(output)
+        return str(await self.execute("human-monitor-command", words))
 
     async def panic(self) -> None:
         """Wait until the guest's kernel has panicked."""

@@ -12,13 +12,15 @@ import re
 import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from ukl.base.errors import ExitCode, TimeoutExpired, UklError, VmLost
 from ukl.base.model import Outcome, RunResult
-from ukl.debug import crash
-from ukl.debug.crash import Crash, Kind
 from ukl.vm import console, log
 from ukl.vm.status import APPLICATION, COMPANION, Message, Type
+
+if TYPE_CHECKING:
+    from ukl.debug.crash import Crash
 
 SIGNAL_BASE = 128
 """A program killed by signal N gives the exit code SIGNAL_BASE + N, as in a shell."""
@@ -239,13 +241,13 @@ def error_of(result: RunResult, reports: Sequence[Crash] = ()) -> UklError | Non
                 _with_lines(
                     f"the guest did not end within {result.seconds:.1f} s ({result.detail})", tail
                 )
-                + (f"\n{lines}" if (lines := _about(reports, Kind.TIMEOUT)) else ""),
+                + (f"\n{lines}" if (lines := _about(reports, "TIMEOUT")) else ""),
                 remedy="allow more time with --timeout",
                 log=result.console,
             )
         case Outcome.PANICKED:
             text = f"the guest's kernel panicked: {result.detail}"
-            lines = _about(reports, Kind.PANIC) or console.panic_lines(tail)
+            lines = _about(reports, "PANIC") or console.panic_lines(tail)
             memory = "memory" in result.detail  # the OOM killer has found no process
             return VmLost(
                 f"{text}\n{lines}" if lines else text,
@@ -264,18 +266,22 @@ def error_of(result: RunResult, reports: Sequence[Crash] = ()) -> UklError | Non
         case Outcome.LOST:
             return VmLost(
                 _with_lines(f"the virtual machine was lost: {result.detail}", tail)
-                + (f"\n{lines}" if (lines := _about(reports, Kind.RESET)) else ""),
+                + (f"\n{lines}" if (lines := _about(reports, "RESET")) else ""),
                 remedy=LOST_REMEDY,
                 log=result.console,
             )
 
 
-def _about(reports: Sequence[Crash], kind: Kind) -> str:
-    found = [each for each in reports if each.kind is kind]
+def _about(reports: Sequence[Crash], name: str) -> str:
+    if not reports:
+        return ""
+    from ukl.debug.crash import Kind, lines_about  # noqa: PLC0415 - not for a guest that ends well
+
+    found = [each for each in reports if each.kind is Kind[name]]
     if not found:
         return ""
-    lines = crash.lines_about(found[-1])
-    return "\n".join(lines[1:] if kind is Kind.PANIC else lines)
+    lines = lines_about(found[-1])
+    return "\n".join(lines[1:] if found[-1].kind is Kind.PANIC else lines)
 
 
 def _with_lines(text: str, tail: bytes) -> str:

@@ -30,6 +30,9 @@ CORE_PORT = "org.unikernel-linux.core"
 STREAMS_PORT = "org.unikernel-linux.streams"
 """Name of the port with the application's standard streams (guest/agent.c)."""
 
+RAM = "pc.ram"
+"""QEMU's own name of the guest's memory, which migration keeps."""
+
 MACHINE = "q35,sata=off,smbus=off,usb=off,vmport=off,i8042=off"
 
 SANDBOX = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
@@ -74,6 +77,10 @@ class Channels:
     core: int | None = None
     streams: int | None = None
     tap: int | None = None
+    memory: int | None = None
+    """A snapshot's file: the guest's memory, which this machine does not change."""
+    state: int | None = None
+    """Where the state of the devices comes from; with `memory`."""
 
 
 def argv(
@@ -93,13 +100,11 @@ def argv(
         *(("-S",) if machine.paused else ()),
         *(_trace(machine.trace) if machine.trace is not None else ()),
         *("-sandbox", SANDBOX),
-        *("-machine", MACHINE),
+        *("-machine", MACHINE if channels.memory is None else f"{MACHINE},memory-backend={RAM}"),
         *(("-bios", str(machine.firmware)) if machine.firmware is not None else ()),
         *_processor(machine, version),
         *("-m", f"{machine.memory >> 10}k"),
-        *("-kernel", str(machine.kernel)),
-        *("-initrd", str(machine.initrd)),
-        *("-append", machine.cmdline),
+        *_beginning(machine, channels),
         *("-chardev", f"socket,id=qmp,fd={channels.qmp}"),
         *("-mon", "chardev=qmp,mode=control"),
         # Without QEMU's logfile=: it logs bytes twice that the socket does not accept at once.
@@ -107,7 +112,7 @@ def argv(
         *("-serial", "chardev:console"),
         *("-device", "virtio-rng-pci"),
         *("-device", "pvpanic-pci"),
-        *("-netdev", _network(machine.ports)),
+        *("-netdev", _network(machine.ports if channels.memory is None else ())),
         *("-device", "virtio-net-pci,netdev=net0,romfile="),
         *network.qemu_words(machine.network, channels.tap),
         *storage.qemu_words(machine.volumes, machine.disks),
@@ -130,6 +135,22 @@ def argv(
                     *("-device", f"virtserialport,chardev={name},name={port}"),
                 ]
     return words
+
+
+def _beginning(machine: Machine, channels: Channels) -> list[str]:
+    """Return the arguments for a kernel that boots, or for one that goes on."""
+    if channels.memory is None:
+        return [
+            *("-kernel", str(machine.kernel)),
+            *("-initrd", str(machine.initrd)),
+            *("-append", machine.cmdline),
+        ]
+    # Not shared: what the guest writes is in pages of its own.
+    backend = f"memory-backend-file,id={RAM},mem-path=/dev/fd/{channels.memory},share=off"
+    return [
+        *("-object", f"{backend},size={machine.memory}"),
+        *("-incoming", f"fd:{channels.state}"),
+    ]
 
 
 def firmware(accelerator: Accelerator) -> Path | None:

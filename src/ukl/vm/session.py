@@ -15,37 +15,32 @@ import os
 import signal
 import socket
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from enum import StrEnum
-from pathlib import Path
 from typing import Self
 
 from ukl.base.errors import UklError, VmLost
-from ukl.base.model import LogLimits, Machine, RunResult
+from ukl.base.model import Machine, PortForward, RunResult
 from ukl.guest import rundesc
 from ukl.host.process import Process, spawn
 from ukl.vm import (
     console,
-    log,
     network,
     outcome,
     ports,
     qemu,
+    startup,
     status,
-    storage,
     terminal,
     volume_locks,
 )
 from ukl.vm.feed import Feed
 from ukl.vm.log import Log
 from ukl.vm.monitor import Monitor
-from ukl.vm.ports import PortBusy
-from ukl.vm.streams import Pump, Sink, Streams
-
-STOP_GRACE = 2.0
-"""Seconds that a guest has to end by itself after a stop; init kills after 1.5 of them."""
+from ukl.vm.settings import STOP_GRACE, Settings
+from ukl.vm.streams import Pump
 
 QUIT_GRACE = 1.0
 """Seconds that QEMU has to exit after QMP's `quit`."""
@@ -63,47 +58,6 @@ EXAMINE_TIMEOUT = 60.0
 
 RESET = "guest-reset"
 """The reason of QMP's SHUTDOWN event for a reset of the machine."""
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """The settings of a session.
-
-    `directory` gets `console.log` and `qemu.log`; it must exist. `nonce` identifies the
-    messages of the guest's init; None means that the application is PID 1, without a status
-    channel. `companion` says that the run ends with the companion. `output` gets the
-    console's bytes, `input` is a descriptor whose bytes go to the console (None: no input);
-    `interactive` makes it, if it is a terminal, the guest's terminal. `timeout` is in
-    seconds, from the start. `qemu_version` is None if unknown. `agent` gives the guest the
-    agent's port (vm/agent.py), `cores` the port for core files (vm/cores.py). `log` limits
-    the size of the console's log. `streams` are the application's, if it does not use the
-    console.
-    """
-
-    directory: Path
-    nonce: str | None
-    output: Sink
-    companion: bool = False
-    input: int | None = None
-    interactive: bool = False
-    timeout: float | None = None
-    stop_grace: float = STOP_GRACE
-    qemu: str = qemu.QEMU
-    qemu_version: tuple[int, ...] | None = None
-    agent: bool = False
-    cores: bool = False
-    log: LogLimits | None = None
-    streams: Streams | None = None
-
-    @property
-    def console_log(self) -> Path:
-        """The log of the console."""
-        return self.directory / "console.log"
-
-    @property
-    def qemu_log(self) -> Path:
-        """The log of QEMU's messages."""
-        return self.directory / "qemu.log"
 
 
 @dataclass(slots=True)
@@ -183,6 +137,7 @@ class Session:
             "agent": self.settings.agent,
             "core": self.settings.cores,
             "streams": self.settings.streams is not None,
+            "state": self.settings.copy is not None,
         }
         names = ["console", "qmp", *(name for name, wanted in optional.items() if wanted)]
         remote = {}
@@ -197,7 +152,11 @@ class Session:
             if tap is not None:
                 stack.callback(os.close, tap)
                 inherited.append(tap)
+            memory = None if self.settings.copy is None else self.settings.copy.descriptor
+            if memory is not None:
+                inherited.append(memory)
             channels = qemu.Channels(
+                memory=memory,
                 console=remote["console"].fileno(),
                 qmp=remote["qmp"].fileno(),
                 tap=tap,
@@ -233,12 +192,21 @@ class Session:
             connect.cancel()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._ended.wait(), QUIT_GRACE)
-            raise self._start_error()
+            raise self.start_error()
         self._greeted = True
         if self.machine.stop_on_crash:
             handlers = (self._handle_panics(), self._handle_end())
             self._handlers = [loop.create_task(each) for each in handlers]
-        ports.widen(self._process, self.machine.ports)
+        self.widen(self.machine.ports)
+
+    def widen(self, forwards: Sequence[PortForward]) -> None:
+        """Raise the backlog of QEMU's ports (vm/ports.py)."""
+        assert self._process is not None
+        ports.widen(self._process, forwards)
+
+    def start_error(self) -> UklError:
+        """Return the error about a QEMU that has not started."""
+        return startup.error(self.settings.qemu_log, self.settings.qemu, self.machine.disks)
 
     def _start_pump(self, nonce: str) -> None:
         if self.settings.streams is not None:
@@ -246,27 +214,10 @@ class Session:
             self._pump = Pump(
                 self._sockets["streams"], self.settings.streams, nonce, self._log.write, self.stop
             )
+            if self.settings.copy is not None:
+                self._pump.go_on(self.settings.copy.rest)
             reading = self._read("streams", self._pump.take)
             self._tasks.append(asyncio.get_running_loop().create_task(reading))
-
-    def _start_error(self) -> UklError:
-        output = self._qemu_output()
-        if "Could not set up host forwarding rule" in output:
-            return PortBusy(
-                "another program took a forwarded port while QEMU started",
-                remedy="end that program, or forward another port with -p",
-                log=self.settings.qemu_log,
-            )
-        if "Failed to get" in output and "lock" in output:
-            for disk in self.machine.disks:
-                if str(disk.file) in output:
-                    return storage.in_use(disk.file)
-        return UklError(f"QEMU did not start: {output or 'no message'}", log=self.settings.qemu_log)
-
-    def _qemu_output(self) -> str:
-        tail = log.tail(self.settings.qemu_log, 4096).decode("utf-8", "replace")
-        lines = [line for line in tail.splitlines() if line and not line.startswith("$ ")]
-        return "; ".join(line.removeprefix(f"{self.settings.qemu}: ") for line in lines[-3:])
 
     async def _close(self) -> None:
         loop = asyncio.get_running_loop()
@@ -327,7 +278,7 @@ class Session:
                 stopped=self._seen.stopped,
                 shutdown=self._monitor.shutdown,
                 qemu_status=code,
-                qemu_output=self._qemu_output(),
+                qemu_output=startup.output(self.settings.qemu_log, self.settings.qemu),
             )
         )
         return RunResult(
@@ -345,11 +296,14 @@ class Session:
                 return message.seconds
         return None
 
-    async def until(self, kind: status.Type) -> status.Message:
-        """Wait for a message of the guest's init; raises UklError if QEMU ends without it."""
+    async def until(self, kind: status.Type, first: int = 0) -> status.Message:
+        """Wait for a message of the guest's init; raises UklError if QEMU ends without it.
+
+        `first` is the number of messages that do not count.
+        """
         async with self._news:
             while True:
-                for message in self._seen.messages:
+                for message in self._seen.messages[first:]:
                     if message.type is kind:
                         return message
                 if self._ended.is_set():
@@ -403,6 +357,16 @@ class Session:
     def core(self) -> socket.socket | None:
         """The port to which the guest sends core files, None if it has none."""
         return self._sockets.get("core")
+
+    @property
+    def channels(self) -> tuple[socket.socket, ...]:
+        """All open channels to the guest."""
+        return tuple(self._sockets.values())
+
+    @property
+    def streams_rest(self) -> bytes:
+        """The beginning of a frame of the program's streams, whose end has not come."""
+        return b"" if self._pump is None else self._pump.rest
 
     @property
     def stopping(self) -> bool:
@@ -541,6 +505,11 @@ class Session:
             self._notify()
 
     # --- what goes out ---------------------------------------------------
+
+    async def feed(self, state: bytes) -> None:
+        """Send QEMU the state of the devices, all of it."""
+        with self._sockets.pop("state") as channel, contextlib.suppress(OSError):  # it has ended
+            await asyncio.get_running_loop().sock_sendall(channel, state)
 
     def send(self, lines: bytes) -> None:
         """Send lines to the guest's init."""

@@ -17,6 +17,9 @@ ACK = b"ack\n"
 AGENT = b"agent\n"
 """Starts the agent, which then sends its hello on its own port."""
 
+HOLD = b"hold\n"
+"""Holds the processors for a snapshot (vm/saving.py)."""
+
 
 def stop(grace: float | None = None) -> bytes:
     """Return the line that ends the application within `grace` seconds. Pure."""
@@ -41,6 +44,8 @@ class Type(StrEnum):
     STARTED = "started"
     EXITED = "exited"
     SIGNALED = "signaled"
+    HELD = "held"
+    RESUMED = "resumed"
     ERROR = "error"
     DONE = "done"
 

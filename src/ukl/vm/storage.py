@@ -72,6 +72,16 @@ def qemu_words(volumes: Sequence[Volume], disks: Sequence[Disk]) -> list[str]:
             f"virtio-9p-pci,fsdev=volume{number},mount_tag={volume_tag(number)}",
         ]
     for number, disk in enumerate(disks):
+        device = (
+            f"virtio-blk-pci,drive=disk{number},serial={disk_serial(number)},"
+            "write-cache=on,werror=report,rerror=report"
+        )
+        if disk.offset is not None:
+            # QEMU puts a temporary file over it, without a name.
+            part = f"driver=raw,offset={disk.offset},size={disk.size},snapshot=on"
+            place = f"file.driver=file,file.filename={escaped(disk.file)},file.locking=off"
+            words += ["-drive", f"if=none,id=disk{number},{part},{place}", "-device", device]
+            continue
         file: dict[str, object]
         file = {"driver": "file", "filename": str(disk.file), "locking": "on", "discard": "unmap"}
         drive: dict[str, object]
@@ -84,8 +94,7 @@ def qemu_words(volumes: Sequence[Volume], disks: Sequence[Disk]) -> list[str]:
             "-blockdev",
             json.dumps(drive),
             "-device",
-            f"virtio-blk-pci,drive=disk{number},serial={disk_serial(number)},"
-            "write-cache=on,werror=report,rerror=report",
+            device,
         ]
     return words
 

@@ -147,6 +147,22 @@ class Pump:
         if self._keys is not None:
             self._watch()
 
+    def go_on(self, rest: bytes) -> None:
+        """Go on in a copy of a guest, whose relay has said its first line to the original.
+
+        `rest` is the beginning of a frame. The program gets no input: what it has read of the
+        original's is in its memory.
+        """
+        self._decoder = Decoder()
+        self._decoder.feed(rest)
+        self._open = True
+        self._send(agent.number(Type.GRANT, CHANNEL, agent.GRANT))
+
+    @property
+    def rest(self) -> bytes:
+        """The beginning of a frame whose end has not come."""
+        return self._decoder.rest
+
     async def close(self) -> None:
         """Stop reading and sending."""
         self._unwatch()
