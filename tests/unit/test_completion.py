@@ -80,7 +80,7 @@ def bash(line: str, environment: dict[str, str]) -> list[str]:
         ("ukl run --with speed", ["speedtest1"]),
         ("ukl run tcp", ["tcp-echo", "tcp-echo-kernel"]),
         ("ukl run --prof", ["--profile"]),
-        ("ukl build --profile ''", ["debug", "dwarf", "tiny"]),
+        ("ukl build --profile ''", ["debug", "dwarf", "tiny", "trusted"]),
         ("ukl run --init ''", ["ukl", "app"]),
         ("ukl check --rule licence-", ["licence-unknown"]),
         ("ukl run ./", []),  # the shell's: files

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import TOP
 from ukl.base import resources
 from ukl.base.errors import InputError
 from ukl.base.model import KernelSource
@@ -151,6 +152,21 @@ def test_every_option_of_our_fragments_has_a_reason_above_and_comes_once() -> No
             else:
                 reason = line.startswith("#") and len(line) > 2
     assert "CONFIG_UKL" in seen
+
+
+def test_the_documentation_names_what_the_profile_trusted_leaves_out() -> None:
+    text = (TOP / "docs/security.md").read_text()
+    fragment = resources.path("kernel/config/trusted.config")
+    off = [
+        each.name.removeprefix("CONFIG_")
+        for each in kconfig.parse_fragment(fragment.read_text(), fragment.name)
+        if each.value == "n"
+    ]
+    assert "CPU_MITIGATIONS" in off
+    rest = "all other `MITIGATION_` options"
+    missing = [name for name in off if f"`{name}`" not in text and "MITIGATION_" not in name]
+    assert not missing
+    assert rest in text
 
 
 def test_a_profile_is_added_last_and_only_where_it_is_asked_for(tmp_path: Path) -> None:

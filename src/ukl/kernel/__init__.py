@@ -14,7 +14,7 @@ from ukl.kernel.versions import base_for, bases
 
 _NONE: Mapping[str, str] = MappingProxyType({})
 
-PROFILES = ("debug", "dwarf", "tiny")
+PROFILES = ("debug", "dwarf", "tiny", "trusted")
 """Fragments that are added only on request: kernel/config/NAME.config."""
 
 

@@ -443,7 +443,8 @@ APPLICATION: tuple[Setting, ...] = (
         "profile",
         "kernel.profile",
         Form.TEXT,
-        "Kernel profile: `debug` (self-checks), `dwarf` (debug information), `tiny` (small).",
+        "Kernel profile: `debug`, `dwarf` (debug information), `tiny` (small), `trusted` "
+        "(unprotected).",
         '"debug"',
         option=Option(("--profile",), KERNELS, "NAME", complete="profiles"),
         compose=True,
