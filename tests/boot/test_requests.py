@@ -1,22 +1,25 @@
 # SPDX-License-Identifier: GPL-2.0
-"""A server that is measured from outside of the guest: `ukl bench --meter exits` and `time`."""
+"""A server that is measured from outside of the guest: `ukl bench --meter exits`, by function."""
 
 from __future__ import annotations
 
 import pytest
 
 from tests.boot.harness import Lab
-from ukl.bench import stats, table
-from ukl.bench.samples import Meter
+from ukl.bench import samples, stats, table
+from ukl.bench.functions import OTHER
+from ukl.bench.samples import Key, Meter, Profiled
 from ukl.bench.suites import SUITES
 from ukl.bench.variants import chosen
+from ukl.flow import counted as counted_places
 from ukl.flow import measuring
 
 
 @pytest.mark.timeout(900)
 def test_each_request_is_counted(lab: Lab) -> None:
     suite = next(suite for suite in SUITES if suite.name == "tcp-echo")
-    wanted = measuring.Wanted(chosen(["process", "fast"]), (Meter.EXITS,), rounds=1)
+    variants = chosen(["process", "fast"])
+    wanted = measuring.Wanted(variants, (Meter.EXITS,), rounds=1, functions=True)
     report = measuring.measure([suite], wanted, lab.context)
     found = stats.figures(report, "tcp-echo", Meter.EXITS)
 
@@ -37,3 +40,34 @@ def test_each_request_is_counted(lab: Lab) -> None:
     assert value("process", "syscall") == pytest.approx(value("process", "sysret"), abs=0.1), text
     assert value("fast", "syscall") < 0.05, text
     assert report.environment["clients' network"] in {"tap", "user"}
+    check_functions(report)
+
+
+LAYERS = {
+    "tcp_v4_rcv": "TCP/IP",
+    "tcp_ack": "TCP/IP",
+    "sock_poll": "sockets",
+    "__napi_poll": "packets",
+    "start_xmit": "virtio",
+    "do_epoll_wait": "epoll",
+    "__check_object_size": "protections",
+    "main": "application",
+}
+"""Functions without which there is no echo."""
+
+
+def check_functions(report: samples.Report) -> None:
+    row = "echo 64 B, 10 clients"
+    for variant in ("process", "fast"):
+        profile = report.functions[Profiled("tcp-echo", row, variant)]
+        # Each instruction is in one function, and no other one is.
+        [counted] = report.series[Key("tcp-echo", f"{row}: instructions", variant, Meter.EXITS)]
+        assert sum(profile.values()) == pytest.approx(sum(counted) / len(counted))
+        for function, layer in LAYERS.items():
+            assert profile.get((layer, function), 0) > 1, (variant, function)
+        # The kernel has a name for everything that it executes.
+        unknown = [layer for layer, function in profile if function == counted_places.UNKNOWN]
+        assert set(unknown) <= {OTHER}, unknown
+        entry = profile.get(("entry and exit", "entry_SYSCALL_64"), 0)
+        assert (entry > 20) == (variant == "process"), entry
+    assert [each for each in table.profiles(report) if each.split()[0:1] == ["TCP/IP"]]

@@ -33,9 +33,10 @@ def bench(lab: Lab) -> Bench:
 def misread(lab: Lab, spec: AppSpec, other: AppSpec) -> list[str]:
     """Return the objects of one kernel of which the Makefiles, as read, say wrongly whether
     the other kernel has them, too."""
-    kernel = linked(spec, lab.context).kernel
+    made = linked(spec, lab.context)
+    kernel = made.kernel
     smaller = linked(other, lab.context).kernel
-    with link_map(spec, kernel, lab.context).open() as stream:
+    with link_map(made, lab.context).open() as stream:
         names = {piece.object for piece in linkmap.parse(stream).pieces}
     objects = {name for name in names if name[0] not in "./"}  # not the application's
     config = kconfig.read((smaller.directory / "objects/.config").read_text())

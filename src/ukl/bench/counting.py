@@ -91,6 +91,14 @@ class Counts:
             {kind: count - before.events.get(kind, 0) for kind, count in self.events.items()},
         )
 
+    @property
+    def instructions(self) -> dict[int, int]:
+        """The instructions of each block of code, by its address."""
+        found: Counter[int] = Counter()
+        for (address, size), count in self.blocks.items():
+            found[address] += size * count
+        return found
+
     def named(self, symbols: Mapping[str, tuple[int, str]]) -> dict[str, int]:
         """Return name (NAMES) -> count; `symbols` are those of System.map."""
         starts: Counter[int] = Counter()

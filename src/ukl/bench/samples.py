@@ -8,17 +8,20 @@ The file is JSON:
     series        a list; each has suite, row, variant, meter, and `rounds`: for each boot
                   of the guest, the list of its samples per operation, in instructions or
                   nanoseconds
+    functions     a list, which may be missing; each has suite, row, variant, and `layers`:
+                  layer -> function -> instructions per request
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
 from ukl.base.errors import InputError, UklError
+from ukl.bench.functions import Profile
 from ukl.bench.variants import NAMES
 
 FORMAT = 1
@@ -49,11 +52,21 @@ Rounds = tuple[tuple[float, ...], ...]
 
 
 @dataclass(frozen=True, slots=True)
+class Profiled:
+    """The requests that a profile is of."""
+
+    suite: str
+    row: str
+    variant: str
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
-    """All series of one run, and the environment of the measurement."""
+    """All series of one run, the environment of the measurement, and profiles by function."""
 
     environment: Mapping[str, object]
     series: Mapping[Key, Rounds]
+    functions: Mapping[Profiled, Profile] = field(default_factory=dict)
 
     def rows(self, suite: str, meter: Meter) -> list[str]:
         """Return the rows of a suite, in the order of measurement."""
@@ -73,10 +86,11 @@ class Report:
 def merged(reports: Iterable[Report]) -> Report:
     """Return one report with the series of all, and the environment of the first."""
     first, *others = reports
-    series = dict(first.series)
+    series, functions = dict(first.series), dict(first.functions)
     for other in others:
         series.update(other.series)
-    return Report(first.environment, series)
+        functions.update(other.functions)
+    return Report(first.environment, series, functions)
 
 
 def parse(console: str, mode: str, meter: Meter) -> dict[str, tuple[float, ...]]:
@@ -116,7 +130,28 @@ def dump(report: Report) -> str:
 def content(report: Report) -> dict[str, object]:
     """Return what `dump` writes, before it is JSON."""
     series = [{**asdict(key), "rounds": rounds} for key, rounds in report.series.items()]
-    return {"format": FORMAT, "environment": report.environment, "series": series}
+    found: dict[str, object]
+    found = {"format": FORMAT, "environment": report.environment, "series": series}
+    if report.functions:
+        found["functions"] = [
+            {**asdict(key), "layers": _nested(each)} for key, each in report.functions.items()
+        ]
+    return found
+
+
+def _nested(profile: Profile) -> dict[str, dict[str, float]]:
+    found: dict[str, dict[str, float]] = {}
+    for (layer, function), number in profile.items():
+        found.setdefault(layer, {})[function] = number
+    return found
+
+
+def _flat(layers: Mapping[str, Mapping[str, float]]) -> Profile:
+    return {
+        (layer, function): float(number)
+        for layer, functions in layers.items()
+        for function, number in functions.items()
+    }
 
 
 def load(file: Path) -> Report:
@@ -129,7 +164,11 @@ def load(file: Path) -> Report:
             Key(each["suite"], each["row"], each["variant"], Meter(each["meter"])): _rounds(each)
             for each in content["series"]
         }
-        return Report(dict(content["environment"]), series)
+        functions = {
+            Profiled(each["suite"], each["row"], each["variant"]): _flat(each["layers"])
+            for each in content.get("functions", ())
+        }
+        return Report(dict(content["environment"]), series, functions)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
             f"not a file of samples: {error}",

@@ -6,9 +6,10 @@ from __future__ import annotations
 import statistics
 from collections.abc import Mapping, Sequence
 
-from ukl.bench import stats
+from ukl.bench import functions, stats
 from ukl.bench.samples import LOOP, Key, Meter, Report
 from ukl.bench.stats import Change, Estimate
+from ukl.bench.variants import NAMES as VARIANT_NAMES
 from ukl.bench.variants import VARIANTS
 
 PERCENTILES = (50, 90, 99, 99.9)
@@ -71,6 +72,20 @@ def tables(report: Report) -> list[str]:
         lines += aligned(rows)
     legend = [f"  {name}: {_TITLES[name]}" for name in report.variants() if name in _TITLES]
     return [*lines, "", *legend]
+
+
+def profiles(report: Report) -> list[str]:
+    """Return the lines of the tables of functions, one for each kind of request."""
+    lines: list[str] = []
+    for suite, row in dict.fromkeys((key.suite, key.row) for key in report.functions):
+        found = {
+            key.variant: profile
+            for key, profile in report.functions.items()
+            if (key.suite, key.row) == (suite, row)
+        }
+        ordered = {name: found[name] for name in VARIANT_NAMES if name in found}
+        lines += ["", f"{suite}: {row}, by layer and function", *aligned(functions.rows(ordered))]
+    return lines
 
 
 def percentiles(report: Report) -> list[str]:

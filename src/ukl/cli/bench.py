@@ -10,7 +10,8 @@ from typing import Annotated
 
 import typer
 
-from ukl.bench.samples import Meter
+from ukl.base.errors import UsageError
+from ukl.bench.samples import Meter, Report
 from ukl.bench.suites import SUITES, Suite
 from ukl.cli.arguments import Jobs, Json, KernelSource, OutputDirectory, filled
 from ukl.cli.settings import takes
@@ -31,6 +32,14 @@ Variants = Annotated[
 Rounds = Annotated[
     int | None,
     typer.Option("--rounds", min=1, metavar="N", help="Boots of each variant (default: 2 or 5)."),
+]
+Functions = Annotated[
+    bool,
+    typer.Option(
+        "--profile-functions",
+        help="With the meter `exits`: also the instructions of each function, as a table and as "
+        "flame graphs in a directory beside the samples.",
+    ),
 ]
 Output = Annotated[
     Path | None,
@@ -69,6 +78,7 @@ def _verb(suites: Sequence[Suite]) -> Callable[..., None]:
         kernel_source: KernelSource = None,
         output: Output = None,
         jobs: Jobs = None,
+        profile_functions: Functions = False,
         as_json: Json = False,
     ) -> None:
         from ukl.bench import samples, table  # noqa: PLC0415
@@ -80,18 +90,49 @@ def _verb(suites: Sequence[Suite]) -> Callable[..., None]:
             meters=tuple(meters or Meter),
             rounds=rounds,
             overrides=overrides,
+            functions=profile_functions,
         )
+        if profile_functions:
+            _check_counted(suites, wanted.meters)
         report = measuring.measure(suites, wanted, STATE.context(kernel_source, jobs))
         file = output or _file(suites)
         file.write_text(samples.dump(report))
+        graphs = _flame_graphs(report, file.with_name(f"{file.stem}-functions"))
         if as_json:
             typer.echo(samples.dump(report), nl=False)
             return
-        for line in table.tables(report):
+        for line in [*table.tables(report), *table.profiles(report)]:
             typer.echo(line)
         typer.echo(f"  samples: {file}")
+        if graphs is not None:
+            typer.echo(f"  flame graphs: {graphs}")
 
     return measure
+
+
+def _check_counted(suites: Sequence[Suite], meters: Sequence[Meter]) -> None:
+    """Raise UsageError if nothing is counted that --profile-functions can be of."""
+    if Meter.EXITS not in meters or not any(Meter.EXITS in each.meters for each in suites):
+        raise UsageError(
+            "--profile-functions is for servers, and for the meter `exits`",
+            remedy="for example: ukl bench redis --meter exits --profile-functions",
+        )
+
+
+def _flame_graphs(report: Report, directory: Path) -> Path | None:
+    """Write the flame graphs of a report; return their directory, None if it has no profiles."""
+    from ukl.bench import functions  # noqa: PLC0415
+    from ukl.debug import flames  # noqa: PLC0415
+
+    if not report.functions:
+        return None
+    directory.mkdir(parents=True, exist_ok=True)
+    for key, profile in report.functions.items():
+        title = f"{key.suite}, {key.row}: {key.variant}, instructions per request"
+        name = functions.file_name(key.suite, key.row, key.variant)
+        picture = flames.svg(functions.stacks(profile), title, "instructions")
+        (directory / name).write_text(picture)
+    return directory
 
 
 for _suite in SUITES:
@@ -137,7 +178,7 @@ def report(
     found = samples.load(file)
     output.mkdir(parents=True, exist_ok=True)
     drawn = plots.draw(found, output)
-    for line in [*table.tables(found), *table.percentiles(found), ""]:
+    for line in [*table.tables(found), *table.percentiles(found), *table.profiles(found), ""]:
         typer.echo(line)
     for plot in drawn:
         typer.echo(f"  {output / plot.name}.svg, .png")

@@ -42,12 +42,13 @@ def _depth(node: _Node) -> int:
     return 1 + max((_depth(each) for each in node.inner.values()), default=0)
 
 
-def svg(stacks: Mapping[tuple[str, ...], int], title: str) -> str:
-    """Return the picture; the outermost functions are at the bottom."""
+def svg(stacks: Mapping[tuple[str, ...], int], title: str, unit: str = "samples") -> str:
+    """Return the picture of counts of `unit`; the outermost functions are at the bottom."""
     root = _tree(stacks)
     height = HEAD + _depth(root) * ROW + 2 * MARGIN
     scale = (WIDTH - 2 * MARGIN) / max(1, root.count)
-    boxes = "".join(_boxes("all", root, root.count, (MARGIN, height - MARGIN - ROW), scale))
+    whole = (root.count, unit)
+    boxes = "".join(_boxes("all", root, whole, (MARGIN, height - MARGIN - ROW), scale))
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" '
         f'width="{WIDTH}" height="{height}" font-family="monospace" font-size="11">\n'
@@ -58,20 +59,21 @@ def svg(stacks: Mapping[tuple[str, ...], int], title: str) -> str:
 
 
 def _boxes(
-    name: str, node: _Node, whole: int, corner: tuple[float, float], scale: float
+    name: str, node: _Node, whole: tuple[int, str], corner: tuple[float, float], scale: float
 ) -> Iterator[str]:
     x, y = corner
+    all_of_them, unit = whole
     width = node.count * scale
     if width < NARROWEST:
         return
     kernel = name.endswith("_[k]")
     shown = name.removesuffix("_[k]")
     colour = KERNEL if kernel else OTHER if name in {"all", "[unknown]"} else APPLICATION
-    share = f"{100 * node.count / max(1, whole):.1f}%"
+    share = f"{100 * node.count / max(1, all_of_them):.1f}%"
     fits = int((width - 4) / LETTER)
     text = shown if len(shown) <= fits else f"{shown[: fits - 2]}.." if fits > 3 else ""
     yield (
-        f"<g><title>{escape(shown)}{' (kernel)' if kernel else ''}: {node.count} samples, "
+        f"<g><title>{escape(shown)}{' (kernel)' if kernel else ''}: {node.count} {unit}, "
         f'{share}</title><rect x="{x:.1f}" y="{y:.0f}" width="{max(0.3, width - 0.5):.1f}" '
         f'height="{ROW - 1}" fill="{colour}"/>'
         f'<text x="{x + 3:.1f}" y="{y + 12:.0f}">{escape(text)}</text></g>\n'

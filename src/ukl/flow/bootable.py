@@ -163,11 +163,13 @@ def bootable(
     return Bootable(found.spec, found.app, found.kernel, found.image, initrd)
 
 
-def link_map(spec: AppSpec, kernel: KernelBuild, context: Context) -> Path:
-    """Return ld's map of the image that linked() made."""
-    quiet = context.quiet()
-    apps = _objects(spec, quiet, kernel)
-    apps = _with_kernel_code(apps, (spec, *spec.with_), quiet, kernel)
+def link_map(found: Linked, context: Context) -> Path:
+    """Return ld's map of an image."""
+    spec, kernel, quiet = found.spec, found.kernel, context.quiet()
+    apps: list[AppObject] = []
+    if found.image.directory != kernel.directory:  # not the plain kernel
+        apps = _objects(spec, quiet, kernel)
+        apps = _with_kernel_code(apps, (spec, *spec.with_), quiet, kernel)
     with context.progress.stage("link map of vmlinux"):
         return kernel_link.link_map(kernel, apps, context.store)
 

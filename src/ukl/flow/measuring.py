@@ -16,7 +16,8 @@ from ukl.app.compile import INCLUDE
 from ukl.base.errors import UklError, UsageError
 from ukl.base.model import AppSpec, Guest, Outcome
 from ukl.bench import environment, samples, stats
-from ukl.bench.samples import Key, Meter, Report
+from ukl.bench.functions import Profile, mean
+from ukl.bench.samples import Key, Meter, Profiled, Report
 from ukl.bench.suites import (
     HEADERS,
     LOAD,
@@ -60,7 +61,8 @@ COST_LIMIT = 3
 class Wanted:
     """What to measure. `rounds` None: the default of each meter; `rows` empty: all rows.
 
-    `overrides` are settings of all guests, except for `pgo`, which is only for the variant that
+    `functions`: also profile by function what is counted from outside. `overrides` are settings
+    of all guests, except for `pgo`, which is only for the variant that
     uses branch counts.
     """
 
@@ -69,6 +71,7 @@ class Wanted:
     rounds: int | None = None
     rows: tuple[str, ...] = ()
     overrides: Overrides = field(default_factory=dict)
+    functions: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +99,8 @@ class _Lab:
     context: Context
     kernels: dict[str, str]
     """Variant -> version and key of its kernel; filled by the builds."""
+    profiles: dict[Profiled, list[Profile]] = field(default_factory=dict)
+    """One for each boot; filled by the measurements."""
 
 
 def measure(suites: Sequence[Suite], wanted: Wanted, context: Context) -> Report:
@@ -118,7 +123,11 @@ def measure(suites: Sequence[Suite], wanted: Wanted, context: Context) -> Report
     found["kernels"] = lab.kernels
     if any(key.meter is Meter.EXITS for key in series):
         found["clients' network"] = outside.network(context)
-    return Report(found, {key: tuple(rounds) for key, rounds in series.items()})
+    return Report(
+        found,
+        {key: tuple(rounds) for key, rounds in series.items()},
+        {key: mean(every) for key, every in lab.profiles.items()},
+    )
 
 
 def _kernels(lab: _Lab, suites: Sequence[Suite]) -> Iterator[kernels.Wanted]:
@@ -232,7 +241,12 @@ def _interleaved(built: Sequence[_Prepared], rounds: int) -> list[_Prepared]:
 
 def _rows(lab: _Lab, suite: Suite, each: _Prepared, meter: Meter) -> dict[str, tuple[float, ...]]:
     if meter is Meter.EXITS:
-        return _server(lab, suite, each).exits()
+        profiles: outside.Profiles | None = {} if lab.wanted.functions else None
+        rows = _server(lab, suite, each).exits(profiles)
+        for row, profile in (profiles or {}).items():
+            key = Profiled(suite.name, row, each.variant.name)
+            lab.profiles.setdefault(key, []).append(profile)
+        return rows
     counted = meter is Meter.INSTRUCTIONS
     words = (meter.value,) if counted else (meter.value, str(SAMPLE_MS))
     words = (*words, *lab.wanted.rows)

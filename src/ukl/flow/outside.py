@@ -8,16 +8,16 @@ meanwhile without them (timers, the reading of the counts) does not count.
 from __future__ import annotations
 
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from ukl.base.model import Counting, Guest, Mode, Protocol
-from ukl.bench import counting
+from ukl.bench import counting, functions
 from ukl.bench.peer import Peer
 from ukl.bench.suites import HEADERS, PROGRAMS, REQUESTS_SOURCES, ServerSuite
-from ukl.flow import host_command, running, suite
+from ukl.flow import counted, host_command, running, suite
 from ukl.flow.bootable import Bootable
 from ukl.flow.context import Context
 from ukl.guest import build as guest_build
@@ -48,6 +48,8 @@ KERNEL = ("nokaslr",)
 """Words for the kernel's command line: counts are by address."""
 
 Rows = dict[str, tuple[float, ...]]
+Profiles = dict[str, functions.Profile]
+"""Row -> instructions of each function."""
 
 
 def title(row: str, clients: int, depth: int) -> str:
@@ -78,8 +80,11 @@ class Server:
     mode: Mode
     context: Context
 
-    def exits(self) -> Rows:
-        """Return the events per request of one boot: row and event -> samples."""
+    def exits(self, profiles: Profiles | None = None) -> Rows:
+        """Return the events per request of one boot: row and event -> samples.
+
+        Also put the instructions of each function into `profiles`.
+        """
         meters: list[counting.Meter] = []
         store = self.context.store
         version = probe.parse_version(host_exec.version(qemu.QEMU))
@@ -92,14 +97,24 @@ class Server:
             return Counting(plugin, file)
 
         found: dict[str, list[float]] = defaultdict(list)
+        place = None
+        if profiles is not None:
+            place = counted.places(self.made, self.mode, self.context)
         for name, peer in self._loads(counter):
             [meter] = meters
+            instructions: Counter[int] = Counter()
             for _ in range(SAMPLES):
                 few, many = _cost(meter, peer, FEW), _cost(meter, peer, MANY)
                 first, second = few.named(table), many.named(table)
                 for event in counting.NAMES:
                     slope = (second[event] - first[event]) / (MANY - FEW)
                     found[f"{name}: {event}"].append(slope)
+                instructions.update(many.instructions)
+                instructions.subtract(few.instructions)
+            if profiles is not None and place is not None:
+                requests = SAMPLES * (MANY - FEW)
+                each = {at: number / requests for at, number in instructions.items()}
+                profiles[name] = functions.profile(each, place)
         return {row: tuple(values) for row, values in found.items()}
 
     def latencies(self) -> Rows:

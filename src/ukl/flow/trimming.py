@@ -111,7 +111,7 @@ class Built:
 def _build(spec: AppSpec, bench: Bench) -> Built:
     found = linked(spec, bench.context)
     config = kconfig.read((found.kernel.directory / "objects/.config").read_text())
-    file = link_map(found.spec, found.kernel, bench.context)
+    file = link_map(found, bench.context)
     with file.open(encoding="utf-8", errors="replace") as stream:
         return Built(found.kernel, found.image, config, linkmap.parse(stream))
 
